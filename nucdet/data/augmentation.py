@@ -1,0 +1,369 @@
+"""Augmentations: Detectron2's interface, OpenCV's warps, parameters from INPUT.AUGMENTATION.
+
+Every geometric transform moves image and label map by the same map of coordinates; the image is
+sampled bilinearly, labels by nearest neighbour. Photometric ones leave labels alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import partial
+
+import cv2
+import numpy as np
+from detectron2.config import CfgNode
+from detectron2.data import transforms as T
+from fvcore.transforms.transform import NoOpTransform, Transform
+
+from nucdet.errors import InputError
+
+# Zoom factor for an image of (height, width)
+ResizeRule = Callable[[int, int], float]
+
+
+def build_train_augmentation(cfg: CfgNode) -> list[T.Augmentation | Transform]:
+    """The training augmentations that INPUT asks for, geometric ones first.
+
+    Raises:
+        InputError: a key has a value that none of the augmentations understands.
+    """
+    aug = cfg.INPUT.AUGMENTATION
+    geometric = [
+        RandomWindow(
+            _resize_rule(cfg, cfg.INPUT.MIN_SIZE_TRAIN, cfg.INPUT.MAX_SIZE_TRAIN),
+            crop=_crop_size(cfg),
+            scale_jitter=aug.SCALE_JITTER,
+            rotation=aug.ROTATION,
+            rotation_prob=aug.ROTATION_PROB,
+        ),
+        *_flips(cfg),
+    ]
+    if aug.TURN_90:
+        geometric.append(RandomTurn90())
+    if aug.ELASTIC.PROB > 0:
+        warp = RandomElastic(aug.ELASTIC.ALPHA, aug.ELASTIC.SIGMA)
+        geometric.append(T.RandomApply(warp, aug.ELASTIC.PROB))
+    return geometric + _build_photometric(aug)
+
+
+def build_test_augmentation(cfg: CfgNode) -> list[T.Augmentation | Transform]:
+    """The resize of evaluation and prediction: INPUT.MIN_SIZE_TEST by INPUT.RESIZE_RULE."""
+    rule = _resize_rule(cfg, (cfg.INPUT.MIN_SIZE_TEST,), cfg.INPUT.MAX_SIZE_TEST)
+    return [Resize(rule)]
+
+
+def _build_photometric(aug: CfgNode) -> list[T.Augmentation | Transform]:
+    candidates = [
+        (aug.GREY_PROB, _Photometric(lambda: _grey)),
+        (aug.INVERT_PROB, _Photometric(lambda: _invert)),
+        (float(aug.BRIGHTNESS > 0), T.RandomBrightness(1 - aug.BRIGHTNESS, 1 + aug.BRIGHTNESS)),
+        (float(aug.CONTRAST > 0), T.RandomContrast(1 - aug.CONTRAST, 1 + aug.CONTRAST)),
+        (float(aug.GAMMA != 1), _Photometric(partial(_draw_gamma, aug.GAMMA))),
+        (aug.BLUR.PROB, _Photometric(partial(_draw_blur, aug.BLUR.SIGMA))),
+        (aug.NOISE.PROB, _Photometric(partial(_draw_noise, aug.NOISE.SIGMA))),
+    ]
+    return [T.RandomApply(a, p) if p < 1 else a for p, a in candidates if p > 0]
+
+
+# ---------------------------------------------------------------------------------- geometry
+
+
+class AffineTransform(Transform):
+    """A similarity from input to output, sampled once."""
+
+    def __init__(self, matrix: np.ndarray, size: tuple[int, int]):
+        """
+        Args:
+            matrix: (2, 3), maps input (x, y) to output (x, y); continuous coordinates in which the
+                top left pixel covers [0, 1) × [0, 1).
+            size: (height, width) of the output.
+        """
+        super().__init__()
+        self.matrix = np.asarray(matrix, np.float64)
+        self.size = size
+        # OpenCV counts from the centre of the top left pixel
+        linear = self.matrix[:, :2]
+        shift = self.matrix[:, 2] + linear @ (0.5, 0.5) - 0.5
+        self._cv_matrix = np.column_stack([linear, shift])
+
+    def apply_image(self, img: np.ndarray) -> np.ndarray:
+        zoom = math.sqrt(abs(np.linalg.det(self.matrix[:, :2])))
+        if zoom < 1:
+            # bilinear sampling looks at 2×2 pixels; what is finer than the new grid must go first
+            img = cv2.GaussianBlur(img, (0, 0), 0.4 * math.sqrt(1 / zoom**2 - 1) + 1e-3)
+        return self._warp(img, cv2.INTER_LINEAR)
+
+    def apply_segmentation(self, segmentation: np.ndarray) -> np.ndarray:
+        return self._warp(segmentation, cv2.INTER_NEAREST)
+
+    def _warp(self, img: np.ndarray, interpolation: int) -> np.ndarray:
+        height, width = self.size
+        return cv2.warpAffine(
+            img, self._cv_matrix, (width, height), flags=interpolation, borderMode=_BORDER
+        )
+
+    def apply_coords(self, coords: np.ndarray) -> np.ndarray:
+        return coords @ self.matrix[:, :2].T + self.matrix[:, 2]
+
+
+# A warped grid may reach half a pixel over the edge: mirrored there, in image and labels alike
+_BORDER = cv2.BORDER_REFLECT_101
+
+
+class RandomWindow(T.Augmentation):
+    """Resize, scale jitter, rotation and crop as one window into the picture, sampled once.
+
+    The window always lies inside the picture: where a rotated window would reach over its edge,
+    the zoom grows until it does not, so no corner from outside the picture shows.
+    """
+
+    def __init__(
+        self,
+        resize: ResizeRule,
+        *,
+        crop: Callable[[int, int], tuple[int, int]] | None = None,
+        scale_jitter: tuple[float, float] = (1.0, 1.0),
+        rotation: float = 0.0,
+        rotation_prob: float = 0.5,
+    ):
+        """
+        Args:
+            resize: zoom factor by (height, width).
+            crop: (height, width) of the crop by that of the resized picture; None: all of it.
+            scale_jitter: the zoom is multiplied by a number from this range, log-uniform.
+            rotation: largest angle in degrees, drawn uniformly to both sides.
+            rotation_prob: share of the pictures that are rotated.
+        """
+        super().__init__()
+        self.resize, self.crop, self.rotation = resize, crop, rotation
+        self.scale_jitter, self.rotation_prob = scale_jitter, rotation_prob
+
+    def get_transform(self, image: np.ndarray) -> Transform:
+        height, width = image.shape[:2]
+        low, high = np.log(self.scale_jitter)
+        zoom = self.resize(height, width) * math.exp(np.random.uniform(low, high))
+        angle = 0.0
+        if self.rotation > 0 and np.random.rand() < self.rotation_prob:
+            angle = math.radians(np.random.uniform(-self.rotation, self.rotation))
+        out_h, out_w = max(1, round(height * zoom)), max(1, round(width * zoom))
+        if self.crop is not None:
+            out_h, out_w = self.crop(out_h, out_w)
+
+        cos, sin = math.cos(angle), math.sin(angle)
+        # bounding box of the turned window, in pixels of the output …
+        box_w = out_w * abs(cos) + out_h * abs(sin)
+        box_h = out_w * abs(sin) + out_h * abs(cos)
+        # … has to fit into the picture (up to the rounding of the output's size)
+        needed = max(box_w / width, box_h / height)
+        if angle or needed > zoom * 1.02:
+            zoom = max(zoom, needed)
+        centre_x = _draw_centre(width, box_w / zoom)
+        centre_y = _draw_centre(height, box_h / zoom)
+        linear = zoom * np.array([[cos, -sin], [sin, cos]])
+        shift = np.array([out_w / 2, out_h / 2]) - linear @ (centre_x, centre_y)
+        return AffineTransform(np.column_stack([linear, shift]), (out_h, out_w))
+
+
+def _draw_centre(length: float, window: float) -> float:
+    free = max(0.0, length - window)
+    return length / 2 + np.random.uniform(-free / 2, free / 2)
+
+
+class Resize(T.Augmentation):
+    """Detectron2's antialiased resize by a zoom factor that depends on the picture's size."""
+
+    def __init__(self, rule: ResizeRule):
+        super().__init__()
+        self.rule = rule
+
+    def get_transform(self, image: np.ndarray) -> Transform:
+        height, width = image.shape[:2]
+        zoom = self.rule(height, width)
+        size = max(1, round(height * zoom)), max(1, round(width * zoom))
+        if size == (height, width):
+            return NoOpTransform()
+        return T.ResizeTransform(height, width, *size)
+
+
+class TurnTransform(Transform):
+    """Counter-clockwise turn by ``turns`` × 90°, exact to the pixel."""
+
+    def __init__(self, height: int, width: int, turns: int):
+        super().__init__()
+        self.height, self.width, self.turns = height, width, turns % 4
+
+    def apply_image(self, img: np.ndarray) -> np.ndarray:
+        return np.ascontiguousarray(np.rot90(img, self.turns))
+
+    def apply_segmentation(self, segmentation: np.ndarray) -> np.ndarray:
+        return self.apply_image(segmentation)
+
+    def apply_coords(self, coords: np.ndarray) -> np.ndarray:
+        x, y = coords[:, 0], coords[:, 1]
+        turned = {
+            0: (x, y),
+            1: (y, self.width - x),
+            2: (self.width - x, self.height - y),
+            3: (self.height - y, x),
+        }[self.turns]
+        return np.stack(turned, axis=1)
+
+
+class RandomTurn90(T.Augmentation):
+    """A turn by 0°, 90°, 180° or 270°."""
+
+    def get_transform(self, image: np.ndarray) -> Transform:
+        return TurnTransform(*image.shape[:2], turns=np.random.randint(4))
+
+
+class DisplacementTransform(Transform):
+    """Every output pixel p takes what lies at p + displacement(p) in the input."""
+
+    def __init__(self, displacement: np.ndarray):
+        """
+        Args:
+            displacement: float32 (H, W, 2), (dx, dy) in pixels.
+        """
+        super().__init__()
+        self.displacement = displacement
+        ys, xs = np.mgrid[: displacement.shape[0], : displacement.shape[1]].astype(np.float32)
+        self._map = np.stack([xs, ys], axis=-1) + displacement
+
+    def apply_image(self, img: np.ndarray) -> np.ndarray:
+        return cv2.remap(img, self._map, None, cv2.INTER_LINEAR, borderMode=_BORDER)
+
+    def apply_segmentation(self, segmentation: np.ndarray) -> np.ndarray:
+        return cv2.remap(segmentation, self._map, None, cv2.INTER_NEAREST, borderMode=_BORDER)
+
+    def apply_coords(self, coords: np.ndarray) -> np.ndarray:
+        # the inverse map by fixed-point iteration; the displacement is smooth and small
+        height, width = self.displacement.shape[:2]
+        result = coords.astype(np.float64)
+        for _ in range(10):
+            columns = np.clip(result[:, 0].astype(int), 0, width - 1)
+            rows = np.clip(result[:, 1].astype(int), 0, height - 1)
+            result = coords - self.displacement[rows, columns]
+        return result
+
+
+class RandomElastic(T.Augmentation):
+    """Elastic deformation (Simard et al., ICDAR 2003): a random field, smoothed by a Gaussian."""
+
+    def __init__(self, alpha: float, sigma: float):
+        """
+        Args:
+            alpha: standard deviation of the displacement, pixels.
+            sigma: standard deviation of the smoothing Gaussian, pixels.
+        """
+        super().__init__()
+        self.alpha, self.sigma = alpha, sigma
+
+    def get_transform(self, image: np.ndarray) -> Transform:
+        height, width = image.shape[:2]
+        # The field is so smooth that it is drawn on a coarse grid and enlarged
+        step = max(1, int(self.sigma / 3))
+        shape = (height // step + 2, width // step + 2, 2)
+        field = np.random.standard_normal(shape).astype(np.float32)
+        field = cv2.GaussianBlur(field, (0, 0), self.sigma / step)
+        field *= self.alpha / max(float(field.std()), 1e-6)
+        return DisplacementTransform(cv2.resize(field, (width, height)))
+
+
+def _resize_rule(cfg: CfgNode, sizes: tuple[int, ...], max_size: int) -> ResizeRule:
+    rule, style = cfg.INPUT.RESIZE_RULE, cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING
+    if rule not in ("shortest_edge", "enlarge"):
+        raise InputError(f"INPUT.RESIZE_RULE is {rule!r}, expected 'shortest_edge' or 'enlarge'")
+
+    def zoom(height: int, width: int) -> float:
+        # one size needs no draw, so that evaluation does not touch the random state
+        if len(sizes) == 1:
+            size = sizes[0]
+        elif style == "range":
+            size = np.random.randint(sizes[0], sizes[1] + 1)
+        else:
+            size = np.random.choice(sizes)
+        if size == 0:  # Detectron2's way to switch resizing off
+            return 1.0
+        factor = size / min(height, width)
+        factor = min(factor, max_size / max(height, width))
+        return max(1.0, factor) if rule == "enlarge" else factor
+
+    return zoom
+
+
+def _crop_size(cfg: CfgNode) -> Callable[[int, int], tuple[int, int]] | None:
+    if not cfg.INPUT.CROP.ENABLED:
+        return None
+    kind, (crop_h, crop_w) = cfg.INPUT.CROP.TYPE, cfg.INPUT.CROP.SIZE
+    if kind == "absolute":
+        return lambda h, w: (min(h, int(crop_h)), min(w, int(crop_w)))
+    if kind == "relative":
+        return lambda h, w: (max(1, int(h * crop_h)), max(1, int(w * crop_w)))
+    raise InputError(f"INPUT.CROP.TYPE is {kind!r}, expected 'absolute' or 'relative'")
+
+
+def _flips(cfg: CfgNode) -> list[T.Augmentation]:
+    directions = {
+        "none": (),
+        "horizontal": ("horizontal",),
+        "vertical": ("vertical",),
+        "both": ("horizontal", "vertical"),
+    }
+    if cfg.INPUT.RANDOM_FLIP not in directions:
+        raise InputError(
+            f"INPUT.RANDOM_FLIP is {cfg.INPUT.RANDOM_FLIP!r}, expected one of {list(directions)}"
+        )
+    chosen = directions[cfg.INPUT.RANDOM_FLIP]
+    return [T.RandomFlip(horizontal=d == "horizontal", vertical=d == "vertical") for d in chosen]
+
+
+# ------------------------------------------------------------------------------ grey values
+
+_ImageOperation = Callable[[np.ndarray], np.ndarray]
+
+
+class _Photometric(T.Augmentation):
+    """Draws an operation on uint8 images and applies it to the image alone."""
+
+    def __init__(self, draw: Callable[[], _ImageOperation]):
+        super().__init__()
+        self.draw = draw
+
+    def get_transform(self, image: np.ndarray) -> Transform:
+        return T.ColorTransform(self.draw())
+
+    def __repr__(self) -> str:
+        return f"Photometric({self.draw})"
+
+
+def _grey(image: np.ndarray) -> np.ndarray:
+    return np.repeat(image.mean(axis=2, keepdims=True), image.shape[2], axis=2).astype(image.dtype)
+
+
+def _invert(image: np.ndarray) -> np.ndarray:
+    return 255 - image
+
+
+def _draw_gamma(strength: float) -> _ImageOperation:
+    exponent = math.exp(np.random.uniform(-1, 1) * math.log(strength))
+    table = (255 * (np.arange(256) / 255) ** exponent).round().astype(np.uint8)
+    return lambda image: table[image]
+
+
+def _draw_blur(largest_sigma: float) -> _ImageOperation:
+    sigma = np.random.uniform(0.1, 1) * largest_sigma
+    return lambda image: cv2.GaussianBlur(image, (0, 0), sigma)
+
+
+def _draw_noise(largest_sigma: float) -> _ImageOperation:
+    sigma, seed = np.random.uniform(0, largest_sigma), np.random.randint(2**31)
+
+    def add(image: np.ndarray) -> np.ndarray:
+        # the same noise in all channels when the picture is grey, else it would turn coloured
+        grey = image.ndim == 3 and (image == image[..., :1]).all()
+        shape = (*image.shape[:2], 1) if grey else image.shape
+        noise = np.random.default_rng(seed).normal(0, sigma, shape)
+        return np.clip(image + noise, 0, 255).astype(np.uint8)
+
+    return add

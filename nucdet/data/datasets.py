@@ -1,0 +1,105 @@
+"""The table of data sets and their entry in Detectron2's catalog."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data.datasets import load_coco_json
+
+from nucdet.errors import InputError
+
+NUM_FOLDS = 10
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """One data set: its folder under the root, its splits and its classes in order of their id."""
+
+    name: str
+    splits: tuple[str, ...]
+    classes: tuple[str, ...] = ("nucleus",)
+
+    def json_file(self, root: Path, split: str) -> Path:
+        """Where the converter puts the COCO JSON of a split."""
+        return root / self.name / "annotations" / f"instances_{split}.json"
+
+
+_FOLDS = tuple(f"fold{k}_{part}" for k in range(NUM_FOLDS) for part in ("train", "val"))
+
+DATASETS = (
+    DatasetInfo("dsb2018", ("trainval", "train", "val", "test", *_FOLDS)),
+    DatasetInfo("synthetic", ("train", "val")),
+)
+
+
+def default_root() -> Path:
+    """The folder of all data sets: ``$DETECTRON2_DATASETS``, else ``datasets/``."""
+    return Path(os.environ.get("DETECTRON2_DATASETS", "datasets")).expanduser()
+
+
+def register_datasets(root: str | os.PathLike[str] | None = None) -> None:
+    """Register ``<name>_<split>`` for every data set of the table in Detectron2's catalog.
+
+    Reads no file: a JSON is loaded when its data set is first used, and only then a missing one is
+    an error. May be called again; the newest root counts.
+    """
+    root = default_root() if root is None else Path(root)
+    for info in DATASETS:
+        for split in info.splits:
+            register_coco_json(
+                f"{info.name}_{split}",
+                info.json_file(root, split),
+                root / info.name,
+                info.classes,
+            )
+
+
+def register_coco_json(
+    name: str, json_file: str | Path, image_root: str | Path, classes: Iterable[str] = ("nucleus",)
+) -> None:
+    """Register one COCO JSON under ``name``, lazily, replacing an earlier entry of that name."""
+    if name in DatasetCatalog:
+        DatasetCatalog.remove(name)
+        MetadataCatalog.remove(name)
+    DatasetCatalog.register(name, partial(_load, name, Path(json_file), Path(image_root)))
+    MetadataCatalog.get(name).set(
+        json_file=str(json_file),
+        image_root=str(image_root),
+        evaluator_type="coco",
+        thing_classes=list(classes),
+    )
+
+
+def check_registered(names: Iterable[str]) -> None:
+    """Raise an InputError for data set names that the catalog does not know.
+
+    Detectron2 would raise a KeyError that lists all of its own fifty data sets.
+    """
+    for name in names:
+        if name not in DatasetCatalog:
+            ours = [f"{info.name}_{{{','.join(info.splits[:4])},…}}" for info in DATASETS]
+            raise InputError(
+                f"data set {name!r} (DATASETS in the config) is not registered; "
+                f"nucdet knows {', '.join(ours)}; register others with register_coco_json"
+            )
+
+
+def _load(name: str, json_file: Path, image_root: Path) -> list[dict]:
+    if not json_file.is_file():
+        dataset = name.split("_")[0]
+        raise FileNotFoundError(
+            f"{json_file}: not found, but data set {name!r} needs it; convert the data first "
+            f"(tools/convert_dataset.py {dataset} --root {image_root}) or set DETECTRON2_DATASETS"
+        )
+    try:
+        return load_coco_json(str(json_file), str(image_root), name)
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{json_file}: not a COCO JSON as nucdet writes it ({type(error).__name__}: {error}); "
+            "convert the data again"
+        ) from error

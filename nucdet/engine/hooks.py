@@ -1,0 +1,219 @@
+"""Training hooks: staged freezing, best model and early stop, csv logs."""
+
+from __future__ import annotations
+
+import csv
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from detectron2.engine import HookBase
+from detectron2.utils import comm
+from torch import nn
+
+from nucdet.errors import InputError
+from nucdet.files import write_atomically
+
+logger = logging.getLogger(__name__)
+
+
+class StagedFreezing(HookBase):
+    """Trains chosen parts of the model until given iterations (SOLVER.STAGES).
+
+    For example the heads alone for 10,000 iterations, then C4, C5 and the heads for 5,000, as
+    matterport's Mask R-CNN and those who followed it do.
+    """
+
+    def __init__(self, stages: Sequence[Mapping[str, Any]], model: nn.Module):
+        """
+        Args:
+            stages: ``[{"until": iteration, "train": [prefixes of parameter names]}, …]``, in
+                ascending order.
+            model: the bare model, not wrapped for data parallel training.
+
+        Raises:
+            InputError: a stage lacks a key, the iterations do not ascend, a prefix names nothing.
+        """
+        self.stages = list(stages)
+        # what the config froze (MODEL.BACKBONE.FREEZE_AT) is not the stages' to thaw
+        self._trainable = [name for name, p in model.named_parameters() if p.requires_grad]
+        self._current: int | None = None
+        last = 0
+        for stage in self.stages:
+            if not isinstance(stage, Mapping) or set(stage) != {"until", "train"}:
+                raise InputError(
+                    f"SOLVER.STAGES has {stage!r}, expected {{'until': iteration, 'train': "
+                    "[parameter name prefixes]}"
+                )
+            if stage["until"] <= last:
+                raise InputError(f"SOLVER.STAGES: 'until' must ascend, found {stage['until']}")
+            last = stage["until"]
+            for prefix in stage["train"]:
+                if not any(name.startswith(prefix) for name in self._trainable):
+                    raise InputError(
+                        f"SOLVER.STAGES: {prefix!r} is the start of no trainable parameter's name; "
+                        f"they begin with {sorted({n.split('.')[0] for n in self._trainable})}"
+                    )
+
+    def before_step(self) -> None:
+        iteration = self.trainer.iter
+        index = next((i for i, s in enumerate(self.stages) if iteration < s["until"]), None)
+        if index is None:  # behind the last stage its rule goes on
+            index = len(self.stages) - 1
+        if index == self._current:
+            return
+        self._current = index
+        prefixes = tuple(self.stages[index]["train"])
+        self.trainer.set_trainable({n for n in self._trainable if n.startswith(prefixes)})
+        logger.info("Stage %d from iteration %d: training %s", index + 1, iteration, prefixes)
+
+
+class BestModel(HookBase):
+    """Keeps the model that scores best on validation, and stops when it no longer improves.
+
+    Detectron2's BestCheckpointer forgets the best score on resume, and marks the best checkpoint as
+    the last one, from which a resumed training would then go on; this one does neither.
+    """
+
+    FILE_NAME = "model_best.pth"
+
+    def __init__(self, metric: str, output_dir: str, patience: int = 0):
+        """
+        Args:
+            metric: "task/metric" in the evaluation's results; higher is better.
+            output_dir: where model_best.pth goes.
+            patience: stop after this many evaluations without improvement; 0: never.
+        """
+        self.metric, self.patience = metric, patience
+        self.path = Path(output_dir) / self.FILE_NAME
+        self.best, self.best_iteration = -math.inf, -1
+        self._seen = -1
+        self._evaluations_since = 0
+
+    def state_dict(self) -> dict[str, int]:
+        return {"evaluations_since": self._evaluations_since}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self._evaluations_since = state["evaluations_since"]
+
+    def before_train(self) -> None:
+        # from the file itself, since a checkpoint of this iteration was saved before its evaluation
+        if self.trainer.start_iter > 0 and self.path.is_file():
+            saved = torch.load(self.path, map_location="cpu", weights_only=True)
+            if saved.get("metric") == self.metric:
+                self.best, self.best_iteration = saved["value"], saved["iteration"]
+
+    def after_step(self) -> None:
+        self._look()
+
+    def after_train(self) -> None:
+        self._look()
+
+    def _look(self) -> None:
+        iteration, results = self.trainer.last_evaluation
+        if iteration <= self._seen:
+            return
+        self._seen = iteration
+        if self.metric not in results:
+            logger.warning(
+                "TEST.BEST_METRIC %r is not among the results, no best model is kept; there are %s",
+                self.metric, sorted(results),
+            )  # fmt: skip
+            return
+        value = results[self.metric]
+        if value > self.best:
+            self.best, self.best_iteration = value, iteration
+            self._evaluations_since = 0
+            if comm.is_main_process():
+                self._save()
+            return
+        self._evaluations_since += 1
+        if self.patience and self._evaluations_since >= self.patience:
+            logger.info(
+                "Stopping early: %s has not passed %.4f (iteration %d) in %d evaluations",
+                self.metric, self.best, self.best_iteration, self._evaluations_since,
+            )  # fmt: skip
+            self.trainer.stop()
+
+    def _save(self) -> None:
+        content = {
+            "model": self.trainer.bare_model.state_dict(),
+            "metric": self.metric,
+            "value": float(self.best),
+            "iteration": int(self.best_iteration),
+        }
+        with write_atomically(self.path) as temporary:
+            torch.save(content, temporary)
+        logger.info("Best %s so far: %.4f, saved to %s", self.metric, self.best, self.path)
+
+
+class CsvLog(HookBase):
+    """Writes ``losses.csv``, a row an iteration, and ``evaluation.csv``, a row an evaluation.
+
+    On resume, rows of iterations that will run again are taken out first.
+    """
+
+    _TIMES = ("lr", "time", "data_time")
+
+    def __init__(self, output_dir: str):
+        self.losses_path = Path(output_dir) / "losses.csv"
+        self.evaluation_path = Path(output_dir) / "evaluation.csv"
+        self._file: Any = None
+        self._writer: csv.DictWriter | None = None
+        self._evaluated = -1
+
+    def before_train(self) -> None:
+        start = self.trainer.start_iter
+        for path in (self.losses_path, self.evaluation_path):
+            if path.is_file():
+                table = pd.read_csv(path)
+                _write_csv(path, table[table["iteration"] < start])
+
+    def after_step(self) -> None:
+        now = self.trainer.iter
+        row = {
+            name: value
+            for name, (value, at) in self.trainer.storage.latest().items()
+            if at == now and ("loss" in name or name in self._TIMES) and "/" not in name
+        }
+        self._write_losses({"iteration": now, **row})
+        self._write_evaluation()
+
+    def after_train(self) -> None:
+        self._write_evaluation()
+        if self._file is not None:
+            self._file.close()
+
+    def _write_losses(self, row: dict[str, float]) -> None:
+        if self._writer is None:
+            names = list(row)
+            if self.losses_path.is_file():
+                names = list(pd.read_csv(self.losses_path, nrows=0)) or names
+            # line-buffered: a killed training leaves whole rows
+            self._file = self.losses_path.open("a", newline="", buffering=1, encoding="utf-8")
+            self._writer = csv.DictWriter(self._file, names, extrasaction="ignore")
+            if self._file.tell() == 0:
+                self._writer.writeheader()
+        self._writer.writerow(row)
+
+    def _write_evaluation(self) -> None:
+        iteration, results = self.trainer.last_evaluation
+        if iteration <= self._evaluated:
+            return
+        self._evaluated = iteration
+        table = pd.DataFrame([{"iteration": iteration, **results}])
+        if self.evaluation_path.is_file():
+            table = pd.concat([pd.read_csv(self.evaluation_path), table])
+        _write_csv(self.evaluation_path, table)
+
+
+def _write_csv(path: Path, table: pd.DataFrame) -> None:
+    if table.empty:
+        path.unlink(missing_ok=True)
+        return
+    with write_atomically(path) as temporary:
+        table.to_csv(temporary, index=False)

@@ -1,0 +1,187 @@
+"""Detectron2's DefaultTrainer with nucdet's data, evaluators and hooks."""
+
+from __future__ import annotations
+
+import logging
+import weakref
+from collections import OrderedDict
+from typing import Any
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.data import build_detection_test_loader, build_detection_train_loader
+from detectron2.data.build import get_detection_dataset_dicts
+from detectron2.engine import AMPTrainer, DefaultTrainer, SimpleTrainer, TrainerBase, hooks
+from detectron2.engine.defaults import create_ddp_model
+from detectron2.evaluation import DatasetEvaluator
+from detectron2.evaluation.testing import flatten_results_dict
+from detectron2.solver import get_default_optimizer_params
+from detectron2.solver.build import maybe_add_gradient_clipping
+from detectron2.utils import comm
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from nucdet.data.dataset_mapper import NucleusDatasetMapper
+from nucdet.engine.hooks import BestModel, CsvLog, StagedFreezing
+from nucdet.engine.validation_loss import validation_losses
+from nucdet.errors import InputError
+from nucdet.evaluation.build import build_evaluator
+from nucdet.modeling.checkpointing import NucleusCheckpointer
+
+logger = logging.getLogger(__name__)
+
+
+class NucleusTrainer(DefaultTrainer):
+    """Trains what a config describes; see :class:`DefaultTrainer` for the interface.
+
+    Beyond it: data-parallel training on CPUs too, staged freezing, best model and early stop,
+    validation loss, csv logs.
+    """
+
+    def __init__(self, cfg: CfgNode):
+        # DefaultTrainer.__init__ wraps the model for GPUs only and takes Detectron2's checkpointer
+        TrainerBase.__init__(self)
+        cfg = self.auto_scale_workers(cfg, comm.get_world_size())
+        model = self.build_model(cfg)
+        optimizer = self.build_optimizer(cfg, model)
+        loader = self.build_train_loader(cfg)
+        make = AMPTrainer if cfg.SOLVER.AMP.ENABLED else SimpleTrainer
+        self._trainer = make(_data_parallel(model), loader, optimizer)
+        self.scheduler = self.build_lr_scheduler(cfg, optimizer)
+        self.checkpointer = NucleusCheckpointer(model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self))
+        self.start_iter = 0
+        self.max_iter = cfg.SOLVER.MAX_ITER
+        self.cfg = cfg
+        # (iteration, {"task/metric": value}) of the newest evaluation, for the hooks
+        self.last_evaluation: tuple[int, dict[str, float]] = (-1, {})
+        self._stopping = False
+        self.register_hooks(self.build_hooks())
+
+    @property
+    def bare_model(self) -> nn.Module:
+        """The model without the wrapper of data-parallel training."""
+        wrapped = isinstance(self.model, DistributedDataParallel)
+        return self.model.module if wrapped else self.model
+
+    def set_trainable(self, names: set[str]) -> None:
+        """Let the parameters of these names train and no others.
+
+        Frozen parameters need no gradient at all, which saves their part of the backward pass; a
+        data-parallel wrapper expects one from each parameter it saw, so it is made anew.
+        """
+        model = self.bare_model
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad = name in names
+            if name not in names:
+                parameter.grad = None
+        self._trainer.model = _data_parallel(model)
+
+    def stop(self) -> None:
+        """End the training after this iteration, with the final evaluation and checkpoint."""
+        self._stopping = True
+
+    def after_step(self) -> None:
+        super().after_step()
+        if self._stopping:
+            raise _StopTraining
+
+    def train(self) -> Any:
+        """Run the training; returns the last evaluation's results, or None without one."""
+        try:
+            super().train()
+        except _StopTraining:
+            if comm.is_main_process():
+                self.checkpointer.save("model_final", iteration=self.iter)
+        return getattr(self, "_last_eval_results", None)
+
+    def build_hooks(self) -> list[Any]:
+        """Order matters: freeze, step the rate, log the losses, save, evaluate, keep the best."""
+        cfg = self.cfg
+        result = [hooks.IterationTimer()]
+        if cfg.SOLVER.STAGES:
+            result.append(StagedFreezing(cfg.SOLVER.STAGES, self.bare_model))
+        result.append(hooks.LRScheduler())
+        if comm.is_main_process():
+            result.append(
+                hooks.PeriodicCheckpointer(self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD)
+            )
+        if cfg.DATASETS.TEST:
+            result.append(hooks.EvalHook(cfg.TEST.EVAL_PERIOD, self._evaluate))
+            result.append(
+                BestModel(cfg.TEST.BEST_METRIC, cfg.OUTPUT_DIR, cfg.SOLVER.EARLY_STOP_PATIENCE)
+            )
+        if comm.is_main_process():
+            result.append(CsvLog(cfg.OUTPUT_DIR))
+            result.append(hooks.PeriodicWriter(self.build_writers(), period=20))
+        return result
+
+    def _evaluate(self) -> dict[str, Any]:
+        results = self.test(self.cfg, self.model)
+        # every process gets the main one's results, so that all decide the same (early stop)
+        results = comm.all_gather(results)[0]
+        if self.cfg.TEST.VALIDATION_LOSS:
+            loader = self.build_validation_loader()
+            results["validation"] = validation_losses(self.bare_model, loader)
+        self._last_eval_results = results
+        self.last_evaluation = (self.iter, dict(flatten_results_dict(results)))
+        return results
+
+    @classmethod
+    def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
+        """SOLVER.OPTIMIZER with Detectron2's rules for weight decay and gradient clipping."""
+        name = cfg.SOLVER.OPTIMIZER
+        if name == "SGD":
+            return super().build_optimizer(cfg, model)
+        optimizers = {"ADAM": torch.optim.Adam, "ADAMW": torch.optim.AdamW}
+        if name not in optimizers:
+            raise InputError(
+                f"SOLVER.OPTIMIZER is {name!r}, expected one of {['SGD', *optimizers]}"
+            )
+        parameters = get_default_optimizer_params(
+            model,
+            base_lr=cfg.SOLVER.BASE_LR,
+            weight_decay_norm=cfg.SOLVER.WEIGHT_DECAY_NORM,
+            bias_lr_factor=cfg.SOLVER.BIAS_LR_FACTOR,
+            weight_decay_bias=cfg.SOLVER.WEIGHT_DECAY_BIAS,
+        )
+        optimizer = maybe_add_gradient_clipping(cfg, optimizers[name])
+        return optimizer(parameters, lr=cfg.SOLVER.BASE_LR, weight_decay=cfg.SOLVER.WEIGHT_DECAY)
+
+    @classmethod
+    def build_train_loader(cls, cfg: CfgNode) -> Any:
+        return build_detection_train_loader(cfg, mapper=NucleusDatasetMapper(cfg, augment=True))
+
+    @classmethod
+    def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> Any:
+        mapper = NucleusDatasetMapper(cfg, augment=False)
+        return build_detection_test_loader(cfg, dataset_name, mapper=mapper)
+
+    def build_validation_loader(self) -> Any:
+        """DATASETS.TEST with truth and without augmentation, each picture once."""
+        cfg = self.cfg
+        dicts = get_detection_dataset_dicts(
+            list(cfg.DATASETS.TEST), filter_empty=cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS
+        )
+        mapper = NucleusDatasetMapper(cfg, augment=False, with_truth=True)
+        return build_detection_test_loader(
+            dicts, mapper=mapper, num_workers=cfg.DATALOADER.NUM_WORKERS
+        )
+
+    @classmethod
+    def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> DatasetEvaluator:
+        return build_evaluator(cfg, dataset_name)
+
+    @classmethod
+    def test(cls, cfg: CfgNode, model: nn.Module, evaluators: Any = None) -> OrderedDict[str, Any]:
+        """Evaluate on DATASETS.TEST; see :meth:`DefaultTrainer.test`. {} on other processes."""
+        return super().test(cfg, model, evaluators) or OrderedDict()
+
+
+class _StopTraining(BaseException):
+    """Leaves the training loop; no error, so not one of the Exceptions that the loop logs."""
+
+
+def _data_parallel(model: nn.Module) -> nn.Module:
+    on_gpu = next(model.parameters()).is_cuda
+    device_ids = [torch.cuda.current_device()] if on_gpu else None
+    return create_ddp_model(model, broadcast_buffers=False, device_ids=device_ids)

@@ -1,0 +1,49 @@
+"""The training losses on held-out pictures."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+
+import torch
+from detectron2.utils import comm
+from detectron2.utils.events import EventStorage
+from torch import nn
+
+
+def validation_losses(model: nn.Module, loader: Iterable[list[dict]]) -> dict[str, float]:
+    """Mean of every training loss over the pictures of ``loader``, and their sum.
+
+    The weights, batch norm's statistics, the random state and the log stay as they are. Models that
+    draw samples (anchors, proposals) draw the same ones each time.
+
+    Args:
+        model: returns a dict of losses in training mode.
+        loader: batches of inputs with truth.
+
+    Returns:
+        ``{"total_loss": …, <loss>: …}``, the same on every process; {} without a picture.
+    """
+    was_training = model.training
+    model.train()
+    for module in model.modules():  # statistics must not learn from held-out pictures
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.eval()
+    sums: dict[str, float] = defaultdict(float)
+    count = 0
+    # the throw-away storage takes what models log in training mode
+    with torch.no_grad(), torch.random.fork_rng(), EventStorage():
+        torch.manual_seed(0)
+        for batch in loader:
+            for name, value in model(batch).items():
+                sums[name] += float(value) * len(batch)
+            count += len(batch)
+    model.train(was_training)
+
+    parts = comm.all_gather((dict(sums), count))
+    total = sum(n for _, n in parts)
+    if total == 0:
+        return {}
+    names = sorted({name for part, _ in parts for name in part})
+    means = {name: sum(part.get(name, 0.0) for part, _ in parts) / total for name in names}
+    return {"total_loss": sum(means.values()), **means}

@@ -1,0 +1,40 @@
+"""How a user's mistake travels: one exception type, one line on the screen, exit code 2."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+
+class InputError(ValueError):
+    """A mistake in what the user gave (a file, a config value, an argument), not in nucdet.
+
+    The message is one line that names the file, what was found, what was expected and what to do.
+    Library callers catch it as ``ValueError``; tools turn it into that line and exit code 2, while
+    any other ``ValueError`` keeps its traceback, since that is a bug.
+    """
+
+
+def run_tool(main: Callable[[], int | None]) -> None:
+    """Run a command line's ``main`` and exit the process with its code.
+
+    User mistakes (:class:`InputError`) and what the file system refuses (:class:`OSError`: missing
+    file, no permission, full disk) end with one line on stderr and code 2; Ctrl-C with code 130.
+    """
+    try:
+        code = main() or 0
+    except InputError as error:
+        code = _complain(str(error))
+    except OSError as error:
+        # str(OSError) starts with "[Errno 13]", which tells a user nothing
+        known = error.strerror and error.filename
+        code = _complain(f"{error.filename}: {error.strerror}" if known else str(error))
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        code = 130
+    sys.exit(code)
+
+
+def _complain(message: str) -> int:
+    print("error: " + " ".join(message.split()), file=sys.stderr)
+    return 2

@@ -1,0 +1,44 @@
+"""Files that are either whole or not there."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+
+@contextmanager
+def write_atomically(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Give a temporary path beside ``path`` that takes its place when the block ends well.
+
+    The folder is made if missing. When the block raises, ``path`` stays as it was and the temporary
+    file is removed, so a full disk or Ctrl-C never leaves half a file under the final name.
+    The temporary name keeps the suffix, because image writers choose the format by it.
+
+    Raises:
+        OSError: the folder cannot be made or written to.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        # mkstemp makes files private; give what open() would have given
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: str | os.PathLike[str], content: Any) -> None:
+    """Write ``content`` as JSON, atomically and byte-identical for equal content."""
+    with write_atomically(path) as temporary:
+        temporary.write_text(json.dumps(content, separators=(",", ":")) + "\n", encoding="utf-8")

@@ -1,0 +1,102 @@
+"""Any convolutional timm network as the bottom-up part of a feature pyramid."""
+
+from __future__ import annotations
+
+from detectron2.config import CfgNode
+from detectron2.layers import ShapeSpec
+from detectron2.modeling import BACKBONE_REGISTRY, Backbone
+from detectron2.modeling.backbone.fpn import FPN, LastLevelMaxPool
+from torch import Tensor
+
+# C2…C5 in the words of the feature pyramid paper: strides 4, 8, 16, 32
+_STRIDES = {"res2": 4, "res3": 8, "res4": 16, "res5": 32}
+
+
+class TimmBackbone(Backbone):
+    """A timm network that returns its feature maps at strides 4, 8, 16 and 32.
+
+    The maps are named ``res2`` … ``res5`` as Detectron2's ResNet names them, so that configs and
+    FPN need not know which network it is.
+    """
+
+    def __init__(
+        self, name: str, *, in_channels: int = 3, norm: str = "FrozenBN", freeze_at: int = 0
+    ):
+        """
+        Args:
+            name: a timm model with ``features_only`` support, e.g. ``tf_efficientnet_lite0``.
+            in_channels: channels of the input images.
+            norm: ``"FrozenBN"`` keeps the statistics and the affine of every batch norm as loaded
+                (with a few images a batch their own statistics are too noisy); ``"BN"`` trains.
+            freeze_at: 0: nothing; 1: the stem; n ≥ 2: also the stages up to ``res<n>``.
+
+        Raises:
+            ValueError: ``norm`` is neither, or the network lacks one of the strides.
+        """
+        import timm  # takes seconds, and most of what imports nucdet builds no such network
+        from timm.layers import freeze_batch_norm_2d
+
+        super().__init__()
+        if norm not in ("FrozenBN", "BN"):
+            raise ValueError(f"MODEL.TIMM.NORM is {norm!r}, expected 'FrozenBN' or 'BN'")
+        # weights come through MODEL.WEIGHTS and the checkpointer, never from a hub
+        body = timm.create_model(name, pretrained=False, features_only=True, in_chans=in_channels)
+        reductions = body.feature_info.reduction()
+        missing = set(_STRIDES.values()) - set(reductions)
+        if missing:
+            raise ValueError(f"timm model {name!r} has no feature map at stride {sorted(missing)}")
+        self._indices = {key: reductions.index(stride) for key, stride in _STRIDES.items()}
+        channels = body.feature_info.channels()
+        self._out_features = list(_STRIDES)
+        self._out_feature_strides = dict(_STRIDES)
+        self._out_feature_channels = {key: channels[i] for key, i in self._indices.items()}
+        self.body = body
+        if norm == "FrozenBN":
+            self.body = freeze_batch_norm_2d(self.body)
+        self._freeze(freeze_at)
+
+    def _freeze(self, freeze_at: int) -> None:
+        """Freeze every module up to the end of the stage, in timm's order, that of execution."""
+        if freeze_at < 1:
+            return
+        stride = 2**freeze_at  # stage n of the pyramid paper has stride 2^n, the stem 2
+        index = self.body.feature_info.reduction().index(stride)
+        end = self.body.feature_info.module_name(index)
+        # some networks are flattened: feature_info says "stages.0", the module is "stages_0"
+        ends = (end, end.replace(".", "_", 1))
+        modules = list(self.body.named_modules())[1:]
+        last = max(
+            i
+            for i, (name, _) in enumerate(modules)
+            if any(name == e or name.startswith(e + ".") for e in ends)
+        )
+        for _, module in modules[: last + 1]:
+            for parameter in module.parameters(recurse=False):
+                parameter.requires_grad = False
+
+    def forward(self, image: Tensor) -> dict[str, Tensor]:
+        """Image batch (N, C, H, W), normalised, to ``{"res2": (N, C2, H/4, W/4), …}``."""
+        maps = self.body(image)
+        return {key: maps[i] for key, i in self._indices.items()}
+
+
+@BACKBONE_REGISTRY.register()
+def build_timm_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> FPN:
+    """Feature pyramid (Lin et al., 2017, arXiv:1612.03144) on ``MODEL.TIMM.NAME``.
+
+    Reads MODEL.TIMM, MODEL.FPN and MODEL.BACKBONE.FREEZE_AT; gives p2 … p6.
+    """
+    bottom_up = TimmBackbone(
+        cfg.MODEL.TIMM.NAME,
+        in_channels=input_shape.channels,
+        norm=cfg.MODEL.TIMM.NORM,
+        freeze_at=cfg.MODEL.BACKBONE.FREEZE_AT,
+    )
+    return FPN(
+        bottom_up=bottom_up,
+        in_features=cfg.MODEL.FPN.IN_FEATURES,
+        out_channels=cfg.MODEL.FPN.OUT_CHANNELS,
+        norm=cfg.MODEL.FPN.NORM,
+        top_block=LastLevelMaxPool(),
+        fuse_type=cfg.MODEL.FPN.FUSE_TYPE,
+    )
