@@ -19,6 +19,14 @@ except ModuleNotFoundError as error:
         name="detectron2",
     ) from None
 
-from nucdet import modeling  # noqa: E402, F401  (fills Detectron2's registries)
+try:
+    import cv2  # noqa: F401
+except ImportError as error:
+    raise ImportError(
+        f"OpenCV does not load ({error}). On a machine without a display: "
+        "pip uninstall opencv-python; pip install opencv-python-headless"
+    ) from error
+
+from nucdet import modeling  # noqa: F401  (fills Detectron2's registries)
 
 __all__ = ["__version__"]

@@ -90,7 +90,7 @@ def _add_test(cfg: CfgNode) -> None:
     overlap.ENABLED = True
     # Who gets the pixels that several masks claim: "area": the largest mask, "score": the surest.
     overlap.PRIORITY = "area"
-    # Masks with fewer pixels are dropped afterwards.
+    # Masks with fewer pixels, before or after the cut, are dropped.
     overlap.MIN_AREA = 0
     # Masks smaller than this share of the image's mean mask area are dropped. 0: none.
     overlap.MIN_RELATIVE_AREA = 0.0

@@ -24,7 +24,7 @@ def run_tool(main: Callable[[], int | None]) -> None:
     try:
         code = main() or 0
     except InputError as error:
-        code = _complain(str(error))
+        code = _complain(_own_words(error))
     except OSError as error:
         # str(OSError) starts with "[Errno 13]", which tells a user nothing
         known = error.strerror and error.filename
@@ -33,6 +33,14 @@ def run_tool(main: Callable[[], int | None]) -> None:
         print("interrupted", file=sys.stderr)
         code = 130
     sys.exit(code)
+
+
+def _own_words(error: InputError) -> str:
+    """The message, also where torch's data loader wrapped it in the traceback of its process."""
+    text = str(error)
+    if "Original Traceback" not in text:
+        return text
+    return text[text.rindex(f"{InputError.__name__}: ") :].partition(": ")[2]
 
 
 def _complain(message: str) -> int:

@@ -175,12 +175,13 @@ class CsvLog(HookBase):
 
     def after_step(self) -> None:
         now = self.trainer.iter
-        row = {
-            name: value
-            for name, (value, at) in self.trainer.storage.latest().items()
-            if at == now and ("loss" in name or name in self._TIMES) and "/" not in name
+        current = {
+            name: value for name, (value, at) in self.trainer.storage.latest().items() if at == now
         }
-        self._write_losses({"iteration": now, **row})
+        losses = {n: v for n, v in current.items() if "loss" in n and "/" not in n}
+        # Detectron2 begins to time after some iterations: the columns are there from the start
+        times = {name: current.get(name) for name in self._TIMES}
+        self._write_losses({"iteration": now, **losses, **times})
         self._write_evaluation()
 
     def after_train(self) -> None:

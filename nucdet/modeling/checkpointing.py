@@ -8,6 +8,7 @@ that a machine without any other network can start from ImageNet.
 from __future__ import annotations
 
 import importlib
+import pickle
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -78,8 +79,8 @@ class NucleusCheckpointer(DetectionCheckpointer):
             raise InputError(
                 f"MODEL.WEIGHTS {path}: cannot be downloaded ({error.reason}); {_NO_WEIGHTS}"
             ) from error
-        except (EOFError, RuntimeError, AttributeError) as error:
-            if not path or not _looks_broken(error):
+        except (EOFError, pickle.UnpicklingError, RuntimeError) as error:
+            if not _looks_broken(error):
                 raise
             raise InputError(
                 f"MODEL.WEIGHTS {path}: not a readable checkpoint ({type(error).__name__}); "
@@ -115,4 +116,4 @@ def _as_timm_weights(loaded: dict[str, Any], network: str) -> dict[str, Any]:
 
 def _looks_broken(error: Exception) -> bool:
     text = str(error).lower()
-    return isinstance(error, EOFError) or "zip archive" in text or "corrupt" in text
+    return not isinstance(error, RuntimeError) or "zip archive" in text or "corrupt" in text

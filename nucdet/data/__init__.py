@@ -1,0 +1,1 @@
+"""From files to model inputs: reading, conversion, registration, mapping, augmentation."""

@@ -1,0 +1,263 @@
+"""DSB2018 (2018 Data Science Bowl, BBBC038) from Kaggle's folders to COCO JSON.
+
+Expected under the root: ``stage1_train/<id>/{images,masks}/*.png`` with one mask file a nucleus,
+and/or a test stage with ``<id>/images/*.png`` whose truth, if any, is in ``<id>/masks`` or in
+Kaggle's solution csv beside the stage's folder. Where both are, ``masks`` wins: the csv comes with
+the download, while masks are there because somebody (the community's fixes) put them there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from nucdet.data.conversion.coco_json import Picture, write_coco
+from nucdet.data.conversion.dsb2018_pictures import PictureTask, convert_pictures
+from nucdet.data.conversion.kaggle_csv import read_groups, read_solution
+from nucdet.data.conversion.report import ConversionReport, Problem
+from nucdet.data.conversion.splits import assign_parts
+from nucdet.data.conversion.tiles import Borders, group_tiles
+from nucdet.errors import InputError
+
+TRAIN = "stage1_train"
+TESTS = {"stage1_test": "stage1_solution.csv", "stage2_test": "stage2_solution_final.csv"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of ``convert_dataset.py dsb2018``."""
+    parser.add_argument("--root", type=Path, default=Path("datasets/dsb2018"))
+    parser.add_argument("--val-fraction", type=float, default=0.1, help="of stage1_train")
+    parser.add_argument("--seed", type=int, default=0, help="of the split")
+    parser.add_argument("--folds", type=int, default=0, help="also write this many folds")
+    parser.add_argument(
+        "--groups",
+        type=Path,
+        help="csv with columns img_id and mosaic_idx: pictures that stay together, besides those "
+        "whose pixels say so",
+    )
+    parser.add_argument("--test", choices=TESTS, help="default: the first of these that is there")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    parser.add_argument(
+        "--skip-invalid", action="store_true", help="go on without bad files, and list them"
+    )
+
+
+def convert(args: argparse.Namespace) -> None:
+    """Run the subcommand and print what was written."""
+    splits = convert_dsb2018(
+        args.root,
+        val_fraction=args.val_fraction,
+        seed=args.seed,
+        folds=args.folds,
+        groups_file=args.groups,
+        test=args.test,
+        workers=args.workers,
+        skip_invalid=args.skip_invalid,
+    )
+    for split, pictures in splits.items():
+        nuclei = sum(len(p.annotations) for p in pictures)
+        kinds = sorted(Counter(p.kind for p in pictures).items())
+        listed = ", ".join(f"{count} {kind}" for kind, count in kinds)
+        print(f"{split}: {len(pictures)} pictures, {nuclei} nuclei ({listed})")
+    print(f"written to {args.root / 'annotations'}")
+
+
+def convert_dsb2018(
+    root: str | os.PathLike[str],
+    *,
+    val_fraction: float = 0.1,
+    seed: int = 0,
+    folds: int = 0,
+    groups_file: Path | None = None,
+    test: str | None = None,
+    workers: int = 1,
+    skip_invalid: bool = False,
+) -> dict[str, list[Picture]]:
+    """Write ``<root>/annotations/instances_<split>.json`` for every split.
+
+    Splits: trainval, train, val and ``fold<k>_{train,val}`` from stage1_train, test from a test
+    stage, each where its folder exists. Which picture goes where depends on the seed, the pictures
+    and the groups, not on ``workers``.
+
+    Args:
+        root: folder with Kaggle's folders.
+        val_fraction: part of stage1_train that becomes val, more than 0 and less than 1.
+        seed: of the split and the folds.
+        folds: number of folds, 0 or at least 2.
+        groups_file: csv that names pictures to be kept together.
+        test: which stage becomes the test split.
+        workers: number of processes.
+        skip_invalid: leave out what is bad instead of failing.
+
+    Returns:
+        The pictures of each split.
+
+    Raises:
+        FileNotFoundError: no such root or groups file.
+        InputError: no such folders in it, bad files, or a value out of range.
+    """
+    root = Path(root)
+    _check_root(root, test)
+    _check_numbers(val_fraction, seed, folds, workers)
+    report = ConversionReport(skip_invalid)
+    tasks = _train_tasks(root, report)
+    in_train = len(tasks)
+    tasks += _test_tasks(root, test, report)
+    group_of = read_groups(groups_file) if groups_file else {}
+
+    results = convert_pictures(tasks, workers)
+    for result in results:
+        report.add(result.problems)
+    _remark_on_overlaps(report, tasks, results)
+    report.finish()
+
+    train = [(t, r) for t, r in zip(tasks[:in_train], results[:in_train], strict=True) if r.picture]
+    pictures = [r.picture for _, r in train]
+    _set_groups(pictures, [r.borders for _, r in train], [group_of.get(t.id) for t, _ in train])
+    splits = _split(pictures, val_fraction, seed, folds) if pictures else {}
+    if len(tasks) > in_train:
+        splits["test"] = [r.picture for r in results[in_train:] if r.picture]
+    for split, members in splits.items():
+        path = root / "annotations" / f"instances_{split}.json"
+        write_coco(path, members, f"DSB2018 {split}")
+    return splits
+
+
+def _check_root(root: Path, test: str | None) -> None:
+    if not root.is_dir():
+        raise FileNotFoundError(f"{root}: no such folder; {_expected()}")
+    if test and not (root / test).is_dir():
+        raise FileNotFoundError(f"{root / test}: no such folder, but --test asks for it")
+    if not any((root / stage).is_dir() for stage in (TRAIN, *TESTS)):
+        raise InputError(f"{root}: none of {TRAIN}, {', '.join(TESTS)} in it; {_expected()}")
+
+
+def _check_numbers(val_fraction: float, seed: int, folds: int, workers: int) -> None:
+    if not 0 < val_fraction < 1:
+        raise InputError(f"--val-fraction {val_fraction}: expected more than 0 and less than 1")
+    if folds < 0 or folds == 1:
+        raise InputError(f"--folds {folds}: expected 2 or more, or 0 for none")
+    if seed < 0:
+        raise InputError(f"--seed {seed}: expected 0 or more")
+    if workers < 1:
+        raise InputError(f"--workers {workers}: expected 1 or more")
+
+
+def _expected() -> str:
+    return (
+        f"expected Kaggle's layout, {TRAIN}/<id>/images/<id>.png and {TRAIN}/<id>/masks/*.png; "
+        "unpack the download there (datasets/README.md)"
+    )
+
+
+def _picture_folders(stage: Path) -> list[Path]:
+    folders = sorted(f for f in stage.iterdir() if f.is_dir() and not f.name.startswith("."))
+    if not folders:
+        raise InputError(f"{stage}: no picture's folder in it; {_expected()}")
+    return folders
+
+
+def _train_tasks(root: Path, report: ConversionReport) -> list[PictureTask]:
+    if not (root / TRAIN).is_dir():
+        return []
+    return _mask_tasks(root, _picture_folders(root / TRAIN), report)
+
+
+def _test_tasks(root: Path, test: str | None, report: ConversionReport) -> list[PictureTask]:
+    stage = test or next((stage for stage in TESTS if (root / stage).is_dir()), None)
+    if stage is None:
+        return []
+    folders = _picture_folders(root / stage)
+    solution = root / TESTS[stage]
+    if any((folder / "masks").is_dir() for folder in folders):
+        return _mask_tasks(root, folders, report)
+    if solution.is_file():
+        return _csv_tasks(root, folders, solution, report)
+    report.remark(f"{root / stage}: neither masks nor {solution.name}, so test has no truth")
+    return [task for f in folders if (task := _task(root, f, report))]
+
+
+def _task(root: Path, folder: Path, report: ConversionReport) -> PictureTask | None:
+    """The task of one folder, its truth still missing."""
+    images = sorted((folder / "images").glob("*.png"))
+    if len(images) == 1:
+        return PictureTask(folder.name, root, images[0])
+    what = f"{len(images)} png files in its images folder, expected 1"
+    report.add([Problem(str(folder), what, "the picture")])
+    return None
+
+
+def _mask_tasks(root: Path, folders: list[Path], report: ConversionReport) -> list[PictureTask]:
+    tasks = []
+    for folder in folders:
+        task = _task(root, folder, report)
+        if not task:
+            continue
+        task.mask_files = sorted((folder / "masks").glob("*.png"))
+        if task.mask_files:
+            tasks.append(task)
+        else:
+            what = "no png file in its masks folder, expected one for each nucleus"
+            report.add([Problem(str(folder), what, "the picture")])
+    return tasks
+
+
+def _csv_tasks(
+    root: Path, folders: list[Path], solution: Path, report: ConversionReport
+) -> list[PictureTask]:
+    truth, ignored, problems = read_solution(solution, {folder.name for folder in folders})
+    report.add(problems)
+    tasks = []
+    for folder in folders:
+        if folder.name in ignored:
+            continue
+        if folder.name not in truth:
+            what = f"no row in {solution.name}, expected one for each nucleus"
+            report.add([Problem(str(folder), what, "the picture")])
+        elif task := _task(root, folder, report):
+            task.csv_truth = truth[folder.name]
+            tasks.append(task)
+    return tasks
+
+
+def _remark_on_overlaps(report: ConversionReport, tasks: list, results: list) -> None:
+    found = [(t, r) for t, r in zip(tasks, results, strict=True) if r.picture and r.shared_pixels]
+    if found:
+        report.remark(
+            f"overlapping masks, kept as they are: {sum(r.overlapping for _, r in found)} masks in "
+            f"{len(found)} pictures share {sum(r.shared_pixels for _, r in found)} pixels"
+        )
+    for task, result in found:
+        report.remark(
+            f"{task.image_file}: {result.overlapping} masks share {result.shared_pixels} pixels"
+        )
+
+
+def _set_groups(
+    pictures: list[Picture], borders: list[Borders], named: Sequence[str | None]
+) -> None:
+    first: dict[str, int] = {}
+    links = [(first.setdefault(g, i), i) for i, g in enumerate(named) if g is not None]
+    for picture, group in zip(pictures, group_tiles(borders, links), strict=True):
+        picture.group = group
+
+
+def _split(
+    pictures: list[Picture], val_fraction: float, seed: int, folds: int
+) -> dict[str, list[Picture]]:
+    kinds, groups = [p.kind for p in pictures], [p.group for p in pictures]
+
+    def pick(chosen: Sequence[bool]) -> list[Picture]:
+        return [p for p, c in zip(pictures, chosen, strict=True) if c]
+
+    part = assign_parts(kinds, groups, (1 - val_fraction, val_fraction), seed)
+    splits = {"trainval": pictures, "train": pick(part == 0), "val": pick(part == 1)}
+    if folds:
+        fold = assign_parts(kinds, groups, [1] * folds, seed)
+        for k in range(folds):
+            splits[f"fold{k}_train"] = pick(fold != k)
+            splits[f"fold{k}_val"] = pick(fold == k)
+    return splits

@@ -1,0 +1,151 @@
+"""One DSB2018 picture at a time: image and truth in, a COCO entry out; spread over processes."""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from nucdet.data.conversion.coco_json import Picture, annotations_of
+from nucdet.data.conversion.kaggle_csv import CsvTruth
+from nucdet.data.conversion.report import Problem
+from nucdet.data.conversion.tiles import Borders, borders_of
+from nucdet.data.image_io import read_image, read_mask_window
+from nucdet.data.picture_kinds import picture_kind
+from nucdet.errors import InputError
+from nucdet.structures import CroppedMasks
+
+
+@dataclass
+class PictureTask:
+    """What belongs to one picture; without mask files and csv rows it has no truth."""
+
+    id: str
+    root: Path
+    image_file: Path
+    mask_files: list[Path] = field(default_factory=list)
+    csv_truth: CsvTruth | None = None
+
+
+@dataclass
+class PictureResult:
+    """What became of it: no picture where it had to be left out."""
+
+    problems: list[Problem]
+    picture: Picture | None = None
+    borders: Borders | None = None
+    overlapping: int = 0  # masks that share a pixel with another
+    shared_pixels: int = 0
+
+
+def convert_pictures(tasks: list[PictureTask], workers: int) -> list[PictureResult]:
+    """Convert all pictures in ``workers`` processes, in order, with a progress bar."""
+    bar = {"total": len(tasks), "desc": "converting", "unit": "picture"}
+    if workers == 1:
+        return list(tqdm(map(convert_picture, tasks), **bar))
+    # a forked worker has torch and OpenCV loaded already; loading them takes a worker seconds
+    method = "fork" if "fork" in multiprocessing.get_all_start_methods() else "spawn"
+    context = multiprocessing.get_context(method)
+    with context.Pool(workers, initializer=_start_worker) as pool:
+        return list(tqdm(pool.imap(convert_picture, tasks, chunksize=4), **bar))
+
+
+def _start_worker() -> None:
+    cv2.setNumThreads(1)
+    # Ctrl-C is the parent's to answer, or every worker prints a traceback
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def convert_picture(task: PictureTask) -> PictureResult:
+    """Read, check and encode one picture; what is bad comes back as problems."""
+    try:
+        image = read_image(task.image_file)
+    except (InputError, OSError) as error:
+        return PictureResult([_unreadable(task.image_file, error)])
+    size = image.shape[:2]
+    if task.csv_truth:
+        masks, problems = _masks_of_csv(task.csv_truth, size)
+    else:
+        masks, problems = _masks_of_files(task.mask_files, size)
+    if any(problem.left_out == "the picture" for problem in problems):
+        return PictureResult(problems)
+    picture = Picture(
+        file_name=task.image_file.relative_to(task.root).as_posix(),
+        height=size[0],
+        width=size[1],
+        kind=picture_kind(image),
+        annotations=annotations_of(masks),
+    )
+    return PictureResult(problems, picture, borders_of(image), *count_overlaps(masks))
+
+
+def count_overlaps(masks: CroppedMasks) -> tuple[int, int]:
+    """How many masks share a pixel with another one, and how many pixels are shared."""
+    cover = np.zeros(masks.image_size, dtype=np.uint16)
+    windows = []
+    for (y, x), crop in zip(masks.offsets, masks.crops, strict=True):
+        windows.append(cover[y : y + crop.shape[0], x : x + crop.shape[1]])
+        windows[-1] += crop
+    shared = int(np.count_nonzero(cover > 1))
+    if not shared:
+        return 0, 0
+    touching = [(w[crop] > 1).any() for w, crop in zip(windows, masks.crops, strict=True)]
+    return sum(map(int, touching)), shared
+
+
+def _masks_of_files(files: list[Path], size: tuple[int, int]) -> tuple[CroppedMasks, list[Problem]]:
+    """The masks of an image; a mask that cannot be known costs the picture.
+
+    A nucleus without its mask would teach the network that it is background, so the whole picture
+    is left out; an all-zero mask says nothing about any pixel, so only it is left out.
+    """
+    offsets, crops, problems = [], [], []
+    for file in files:
+        try:
+            offset, crop, mask_size = read_mask_window(file)
+        except (InputError, OSError) as error:
+            problems.append(_unreadable(file, error))
+            continue
+        if mask_size != size:
+            what = f"the mask is {_text(mask_size)} (height x width), but its image {_text(size)}"
+            problems.append(Problem(str(file), what, "the picture"))
+            continue
+        if not crop.size:
+            what = "the mask is all zero, expected the pixels of a nucleus"
+            problems.append(Problem(str(file), what, "the mask"))
+            continue
+        offsets.append(offset)
+        crops.append(crop)
+    return CroppedMasks(np.array(offsets).reshape(-1, 2), crops, size), problems
+
+
+def _masks_of_csv(truth: CsvTruth, size: tuple[int, int]) -> tuple[CroppedMasks, list[Problem]]:
+    """Decode the rows of an image; an empty code is Kaggle's way to say: no nucleus here."""
+    problems = []
+    decoded = []
+    for code, stated, row in zip(truth.codes, truth.sizes, truth.rows, strict=True):
+        if stated != tuple(map(str, size)):
+            what = f"states {_text(stated)} (height x width), but the image is {_text(size)}"
+            problems.append(Problem(row, what, "the picture"))
+        elif code.strip():
+            try:
+                decoded.append(CroppedMasks.from_kaggle_rle([code], size))
+            except InputError as error:
+                # the mask's number in a list of one tells a user nothing
+                what = str(error).removeprefix("mask 0: ")
+                problems.append(Problem(row, f"EncodedPixels: {what}", "the picture"))
+    nothing = CroppedMasks(np.zeros((0, 2), int), [], size)
+    return CroppedMasks.cat([nothing, *decoded]), problems
+
+
+def _unreadable(file: Path, error: Exception) -> Problem:
+    return Problem(str(file), str(error).removeprefix(f"{file}: "), "the picture")
+
+
+def _text(size: tuple) -> str:
+    return f"{size[0]}x{size[1]}"

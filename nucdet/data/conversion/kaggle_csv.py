@@ -1,0 +1,88 @@
+"""The csv files around DSB2018: Kaggle's solutions (truth of the test stages) and groups."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from nucdet.data.conversion.report import Problem
+from nucdet.errors import InputError
+
+_SOLUTION_COLUMNS = ("ImageId", "EncodedPixels", "Height", "Width")
+_GROUP_COLUMNS = ("img_id", "mosaic_idx")
+
+
+@dataclass
+class CsvTruth:
+    """The rows of one picture: run-length codes, sizes as the csv states them, row names."""
+
+    codes: list[str] = field(default_factory=list)
+    sizes: list[tuple[str, str]] = field(default_factory=list)
+    rows: list[str] = field(default_factory=list)
+
+
+def read_solution(
+    path: Path, known_ids: set[str]
+) -> tuple[dict[str, CsvTruth], set[str], list[Problem]]:
+    """Read ``stage1_solution.csv`` or ``stage2_solution_final.csv``.
+
+    Args:
+        path: a csv with columns ImageId, EncodedPixels, Height, Width and perhaps Usage.
+        known_ids: the pictures that there are.
+
+    Returns:
+        The rows of each picture, the pictures that count for nothing (Usage ``Ignored``), and rows
+        that name a picture that is not there. Codes are not decoded here.
+
+    Raises:
+        InputError: not a csv, or columns are missing.
+    """
+    truth: dict[str, CsvTruth] = {}
+    ignored: set[str] = set()
+    problems = []
+    for line, row in _rows(path, _SOLUTION_COLUMNS):
+        image_id = row["ImageId"]
+        if row.get("Usage") == "Ignored":
+            ignored.add(image_id)
+        elif image_id not in known_ids:
+            what = f"names picture {image_id!r}, which has no folder"
+            problems.append(Problem(f"{path}, line {line}", what, "the row"))
+        else:
+            of_picture = truth.setdefault(image_id, CsvTruth())
+            of_picture.codes.append(row["EncodedPixels"] or "")
+            of_picture.sizes.append((row["Height"], row["Width"]))
+            of_picture.rows.append(f"{path}, line {line}")
+    return truth, ignored - set(truth), problems
+
+
+def read_groups(path: Path) -> dict[str, str]:
+    """Read a csv with columns img_id and mosaic_idx: the group of each picture.
+
+    Raises:
+        InputError: not a csv, columns are missing, a picture without a group.
+    """
+    groups = {}
+    for line, row in _rows(path, _GROUP_COLUMNS):
+        if not row["mosaic_idx"]:
+            raise InputError(f"{path}, line {line}: empty mosaic_idx; expected a group's number")
+        groups[row["img_id"]] = row["mosaic_idx"]
+    return groups
+
+
+def _rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
+    """Line number in the file and content of every row."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            missing = [name for name in columns if name not in (reader.fieldnames or ())]
+            if missing:
+                raise InputError(
+                    f"{path}: no column {', '.join(missing)}; found "
+                    f"{', '.join(reader.fieldnames or ['nothing'])}; expected {', '.join(columns)}"
+                )
+            for row in reader:
+                yield reader.line_num, row
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path}: not a csv text file ({error})") from None

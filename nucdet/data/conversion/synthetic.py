@@ -1,0 +1,81 @@
+"""A drawn data set: pictures and COCO JSON for the demo and the tests."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from nucdet.data.conversion.coco_json import Picture, annotations_of, write_coco
+from nucdet.data.conversion.splits import assign_parts
+from nucdet.data.conversion.synthetic_pictures import LOOKS, draw_picture
+from nucdet.errors import InputError
+from nucdet.files import write_atomically
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of ``convert_dataset.py synthetic``."""
+    parser.add_argument("--root", type=Path, default=Path("datasets/synthetic"))
+    parser.add_argument("--images", type=int, default=72)
+    parser.add_argument("--size", type=int, default=256, help="height and width in pixels")
+    parser.add_argument("--val-fraction", type=float, default=1 / 6)
+    parser.add_argument("--seed", type=int, default=0)
+
+
+def convert(args: argparse.Namespace) -> None:
+    """Run the subcommand and print what was written."""
+    splits = make_synthetic(args.root, args.images, args.size, args.val_fraction, args.seed)
+    for split, pictures in splits.items():
+        nuclei = sum(len(p.annotations) for p in pictures)
+        print(f"{split}: {len(pictures)} pictures, {nuclei} nuclei")
+    print(f"written to {args.root}")
+
+
+def make_synthetic(
+    root: str | os.PathLike[str],
+    images: int = 72,
+    size: int = 256,
+    val_fraction: float = 1 / 6,
+    seed: int = 0,
+) -> dict[str, list[Picture]]:
+    """Draw ``images`` pictures, all looks in turn, with COCO JSON for train and val.
+
+    Picture i depends on the seed, i and the size alone. Writes ``<root>/images/*.png`` and
+    ``<root>/annotations/instances_{train,val}.json``; the same arguments give the same bytes.
+
+    Raises:
+        InputError: a number out of range.
+    """
+    if images < 2 or size < 32 or not 0 < val_fraction < 1 or seed < 0:
+        raise InputError(
+            f"--images {images} --size {size} --val-fraction {val_fraction} --seed {seed}: "
+            "expected at least 2 images of at least 32 pixels, a fraction between 0 and 1, "
+            "a seed from 0"
+        )
+    root = Path(root)
+    pictures = [
+        _draw(root, index, size, seed) for index in tqdm(range(images), "drawing", unit="picture")
+    ]
+    kinds = [p.kind for p in pictures]
+    part = assign_parts(kinds, range(images), (1 - val_fraction, val_fraction), seed)
+    splits = {
+        split: [p for p, side in zip(pictures, part, strict=True) if side == number]
+        for number, split in enumerate(("train", "val"))
+    }
+    for split, members in splits.items():
+        write_coco(root / "annotations" / f"instances_{split}.json", members, f"synthetic {split}")
+    return splits
+
+
+def _draw(root: Path, index: int, size: int, seed: int) -> Picture:
+    look = list(LOOKS)[index % len(LOOKS)]
+    image, masks = draw_picture(np.random.default_rng([seed, index]), size, look)
+    file_name = f"images/{index:05d}.png"
+    encoded = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1]
+    with write_atomically(root / file_name) as temporary:
+        temporary.write_bytes(encoded.tobytes())
+    return Picture(file_name, size, size, look, annotations_of(masks))

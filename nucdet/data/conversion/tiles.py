@@ -1,0 +1,110 @@
+"""Which pictures are tiles of one larger picture: found where their borders continue each other.
+
+DSB2018 holds many microscope fields cut into quarters. Tiles share specimen, stain and light, so a
+split that parts them measures memory instead of skill. The last row of a tile and the first row
+of its neighbour were adjacent rows once: they correlate, and they differ no more than adjacent rows
+within the tiles do. Copies of one picture are found by a checksum.
+
+Measured on stage1_train against ``mosaic_idx`` of folds.csv (github selimsef/dsb2018_topcoders),
+which names 76 mosaics of 4: of its 456 pairs 95 % end up together. 464 seams are found, 187 of them
+between pictures that ``mosaic_idx`` keeps apart. With one side of every line reversed, so that no
+two tiles fit, 2 are found: those 187 are nearly all real, and ``mosaic_idx`` alone would leak.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+_MIN_CORRELATION = 0.9
+_MAX_STEP = 1.5  # squared step across the seam, in units of the squared step beside it
+_NOISE = 0.05  # squared grey levels; keeps empty borders from dividing by zero
+
+
+@dataclass(frozen=True)
+class Borders:
+    """What of a picture is compared with other pictures.
+
+    Attributes:
+        size: (height, width).
+        checksum: of all pixels.
+        lines: outermost row or column, flattened uint8: left, right, top, bottom.
+        steps: mean squared difference of each to the line next to it.
+    """
+
+    size: tuple[int, int]
+    checksum: int
+    lines: tuple[np.ndarray, ...]
+    steps: tuple[float, ...]
+
+
+def borders_of(image: np.ndarray) -> Borders:
+    """Take the borders of a uint8 (H, W, 3) picture."""
+    across = image.transpose(1, 0, 2)
+    views = (across, across[::-1], image, image[::-1])
+    outer = [view[0].ravel() for view in views]
+    inner = [view[:2][-1].ravel() for view in views]
+    steps = tuple(
+        float(np.mean((a.astype(float) - b) ** 2)) for a, b in zip(outer, inner, strict=True)
+    )
+    checksum = zlib.crc32(np.ascontiguousarray(image))
+    return Borders(image.shape[:2], checksum, tuple(a.copy() for a in outer), steps)
+
+
+def group_tiles(borders: Sequence[Borders], links: Iterable[tuple[int, int]] = ()) -> list[int]:
+    """Number the groups of pictures that belong together, from 1 in order of first appearance.
+
+    Args:
+        borders: of each picture.
+        links: pairs of indices known to belong together from elsewhere.
+    """
+    pairs = list(links)
+    by_size: dict[tuple[int, int], list[int]] = defaultdict(list)
+    by_pixels: dict[tuple[tuple[int, int], int], list[int]] = defaultdict(list)
+    for index, border in enumerate(borders):
+        by_size[border.size].append(index)
+        by_pixels[border.size, border.checksum].append(index)
+    for copies in by_pixels.values():
+        pairs += [(copies[0], other) for other in copies[1:]]
+    for indices in by_size.values():
+        same_size = [borders[i] for i in indices]
+        for before, after in ((1, 0), (3, 2)):  # right meets left, bottom meets top
+            for a, b in _neighbours(same_size, before, after):
+                pairs.append((indices[a], indices[b]))
+    return _number_components(len(borders), pairs)
+
+
+def _neighbours(borders: list[Borders], before: int, after: int) -> list[tuple[int, int]]:
+    """Pairs (a, b) where the line ``before`` of a goes on as the line ``after`` of b."""
+    one = np.stack([b.lines[before] for b in borders]).astype(np.float32)
+    two = np.stack([b.lines[after] for b in borders]).astype(np.float32)
+    beside = np.array([b.steps[before] for b in borders])[:, None]
+    beside = (beside + np.array([b.steps[after] for b in borders])) / 2
+    length = one.shape[1]
+    across = (one**2).sum(1)[:, None] + (two**2).sum(1) - 2 * (one @ two.T)
+    correlation = _normalised(one) @ _normalised(two).T
+    np.fill_diagonal(correlation, -1)  # a picture is not its own neighbour
+    best = (correlation == correlation.max(1, keepdims=True)) & (
+        correlation == correlation.max(0, keepdims=True)
+    )
+    fits = (correlation > _MIN_CORRELATION) & (across / length < _MAX_STEP * (beside + _NOISE))
+    return [(int(a), int(b)) for a, b in zip(*np.nonzero(best & fits), strict=True)]
+
+
+def _normalised(lines: np.ndarray) -> np.ndarray:
+    centred = lines - lines.mean(1, keepdims=True)
+    return centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-6)
+
+
+def _number_components(count: int, pairs: list[tuple[int, int]]) -> list[int]:
+    rows, columns = np.array(pairs, dtype=int).reshape(-1, 2).T
+    graph = coo_array((np.ones(len(rows)), (rows, columns)), shape=(count, count))
+    numbers: dict[int, int] = {}
+    labels = connected_components(graph, directed=False)[1]
+    return [numbers.setdefault(int(label), len(numbers) + 1) for label in labels]

@@ -1,0 +1,46 @@
+"""Which kind of microscopy a picture comes from, told from its pixels alone.
+
+Splits are stratified by it and :mod:`nucdet.data.statistics` counts it. The thresholds sit in wide
+gaps of the DSB2018 training set (664 images): median brightness is at most 44 in fluorescence and
+at least 131 elsewhere; mean saturation is 0 in grey pictures and at least 12 in stained ones.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+FLUORESCENCE = "fluorescence"
+BRIGHT_FIELD = "bright_field"
+STAINED_LIGHT = "stained_light"
+STAINED_TINTED = "stained_tinted"
+PICTURE_KINDS = (FLUORESCENCE, BRIGHT_FIELD, STAINED_LIGHT, STAINED_TINTED)
+
+_DARK_BELOW = 80  # median brightness
+_COLOUR_FROM = 5  # mean saturation
+_TINTED_FROM = 25  # median saturation of the ground
+
+
+def picture_kind(image: np.ndarray) -> str:
+    """Name the kind of picture.
+
+    Args:
+        image: uint8 (H, W, 3) RGB.
+
+    Returns:
+        ``"fluorescence"``: bright on a dark ground, grey or in one colour;
+        ``"bright_field"``: grey on a bright ground (also phase contrast);
+        ``"stained_light"``: coloured on a white or grey ground (H&E);
+        ``"stained_tinted"``: coloured on a coloured ground (purple on lilac).
+        Saturation here is max - min over the channels, brightness the mean; the ground is the
+        brightest quarter of the pixels.
+    """
+    # every third pixel both ways gives the same statistics at a ninth of the time
+    pixels = image[::3, ::3].reshape(-1, 3).astype(np.int16)
+    brightness = pixels.sum(axis=1) / 3
+    if np.median(brightness) < _DARK_BELOW:
+        return FLUORESCENCE
+    saturation = pixels.max(axis=1) - pixels.min(axis=1)
+    if saturation.mean() < _COLOUR_FROM:
+        return BRIGHT_FIELD
+    ground = saturation[brightness >= np.percentile(brightness, 75)]
+    return STAINED_LIGHT if np.median(ground) < _TINTED_FROM else STAINED_TINTED

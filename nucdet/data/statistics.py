@@ -1,0 +1,237 @@
+"""What a data set looks like in numbers, and the settings that follow from them."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from rich.console import Console
+from rich.table import Table
+
+from nucdet.errors import InputError
+from nucdet.files import write_atomically, write_json
+
+QUANTILES = (0, 0.01, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99, 1)
+_ANCHOR_BASES = (4, 8, 16, 32, 64)
+_LEVELS = 5  # of an FPN, p2 to p6, one size each
+_ASPECT_RATIOS = (0.5, 1.0, 2.0)
+
+
+@dataclass
+class DatasetStatistics:
+    """Counts and measures of one COCO JSON with M images and N instances.
+
+    Attributes:
+        image_sizes: number of images of each (height, width).
+        kinds: number of images of each kind of picture.
+        per_image: (M,) instances in each image.
+        areas: (N,) pixels of each instance, at the image's own resolution.
+        box_sizes: (up to N, 2) width and height of boxes as the network sees them (resized); those
+            of no width or height are left out.
+        input_size: shorter side that images are resized to, 0 for none.
+    """
+
+    image_sizes: Counter[tuple[int, int]]
+    kinds: Counter[str]
+    per_image: np.ndarray
+    areas: np.ndarray
+    box_sizes: np.ndarray
+    input_size: int = 0
+
+    @property
+    def diameters(self) -> np.ndarray:
+        """(N,) diameter of the disc that has the instance's area, in pixels."""
+        return 2 * np.sqrt(self.areas / math.pi)
+
+
+def read_statistics(path: Path, input_size: int = 0) -> DatasetStatistics:
+    """Collect the statistics of a COCO JSON; crowd regions do not count.
+
+    Raises:
+        FileNotFoundError: no such file.
+        InputError: no COCO JSON, or one without images.
+    """
+    if input_size < 0:
+        raise InputError(f"--input-size {input_size}: expected a number of pixels, or 0 for none")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        images = {image["id"]: image for image in content["images"]}
+        if images:
+            return _collect(images, content.get("annotations", []), input_size)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"{path}: not a COCO JSON of instances ({type(error).__name__}: {error}); "
+            "expected what tools/convert_dataset.py writes"
+        ) from None
+    raise InputError(f"{path}: lists no images; expected at least one")
+
+
+def _collect(
+    images: dict[int, dict[str, Any]], annotations: list[dict[str, Any]], input_size: int
+) -> DatasetStatistics:
+    instances = [a for a in annotations if not a.get("iscrowd")]
+    per_image = Counter(a["image_id"] for a in instances)
+    scale = {
+        i: input_size / min(image["height"], image["width"]) if input_size else 1.0
+        for i, image in images.items()
+    }
+    sizes = [np.array(a["bbox"][2:], float) * scale[a["image_id"]] for a in instances]
+    box_sizes = np.array(sizes).reshape(-1, 2)
+    return DatasetStatistics(
+        image_sizes=Counter((image["height"], image["width"]) for image in images.values()),
+        kinds=Counter(image.get("kind", "unknown") for image in images.values()),
+        per_image=np.array([per_image[i] for i in images]),
+        areas=np.array([a["area"] for a in instances], float),
+        box_sizes=box_sizes[(box_sizes > 0).all(1)],
+        input_size=input_size,
+    )
+
+
+def anchor_fit(box_sizes: np.ndarray, base: int) -> np.ndarray:
+    """How well an FPN's anchors fit boxes, wherever they lie.
+
+    Args:
+        box_sizes: (N, 2) width and height.
+        base: anchor size of the finest level; each level above has twice the size.
+
+    Returns:
+        (N,) IoU of each box with the best anchor laid on its centre, over sizes and aspect ratios
+        (height / width) 0.5, 1, 2.
+    """
+    best = np.zeros(len(box_sizes))
+    for size in base * 2.0 ** np.arange(_LEVELS):
+        for ratio in _ASPECT_RATIOS:
+            anchor = np.array([size / math.sqrt(ratio), size * math.sqrt(ratio)])
+            shared = np.minimum(box_sizes, anchor).prod(1)
+            best = np.maximum(best, shared / (box_sizes.prod(1) + anchor.prod() - shared))
+    return best
+
+
+def suggest_anchors(box_sizes: np.ndarray) -> tuple[list[int], dict[int, float]]:
+    """Five anchor sizes, powers of two, by mean :func:`anchor_fit`.
+
+    Of those within 0.01 of the best the coarsest wins: it also serves the few large nuclei, and on
+    p2 (stride 4) anchors of 4 pixels are mostly ballast.
+
+    Returns:
+        The sizes, one an FPN level, and the mean fit of every base that was compared.
+    """
+    fits = {base: float(anchor_fit(box_sizes, base).mean()) for base in _ANCHOR_BASES}
+    base = max(b for b, fit in fits.items() if fit >= max(fits.values()) - 0.01)
+    return [base * 2**level for level in range(_LEVELS)], fits
+
+
+def suggest_detections(per_image: np.ndarray) -> int:
+    """A cap for ``TEST.DETECTIONS_PER_IMAGE``: the fullest image and a fifth more, in hundreds.
+
+    Where nuclei were cut off by a cap they count as missed; a cap that is too high costs little.
+    """
+    return max(100, math.ceil(1.2 * int(per_image.max()) / 100) * 100)
+
+
+def analyze(annotations: Path, output: Path, input_size: int = 0) -> None:
+    """Print tables and suggestions; write ``statistics.png`` and ``statistics.json`` to ``output``.
+
+    Raises:
+        FileNotFoundError, InputError: see :func:`read_statistics`.
+    """
+    statistics = read_statistics(annotations, input_size)
+    suggestions = _suggest(statistics)
+    print_statistics(statistics, str(annotations))
+    for key, value in suggestions.items():
+        print(f"{key}: {value}")
+    write_json(output / "statistics.json", _as_json(statistics, suggestions))
+    with write_atomically(output / "statistics.png") as temporary:
+        plot_statistics(statistics).savefig(temporary, dpi=100)
+    print(f"written to {output}")
+
+
+def _suggest(statistics: DatasetStatistics) -> dict[str, Any]:
+    """Config keys and values; none about anchors where there is no instance."""
+    suggestions: dict[str, Any] = {}
+    if len(statistics.box_sizes):
+        sizes, _ = suggest_anchors(statistics.box_sizes)
+        suggestions["MODEL.ANCHOR_GENERATOR.SIZES"] = [[size] for size in sizes]
+    suggestions["TEST.DETECTIONS_PER_IMAGE"] = suggest_detections(statistics.per_image)
+    return suggestions
+
+
+def print_statistics(statistics: DatasetStatistics, title: str) -> None:
+    """Print the tables to the screen."""
+    console = Console()
+    nuclei = len(statistics.areas)
+    console.print(f"{title}: {len(statistics.per_image)} images, {nuclei} nuclei")
+    _print_counts(console, "kind of picture", statistics.kinds)
+    sizes = Counter({f"{h} x {w}": n for (h, w), n in statistics.image_sizes.items()})
+    _print_counts(console, "height x width", sizes)
+
+    measures = {name: values for name, values in _measures(statistics).items() if len(values)}
+    table = Table("quantile", *measures)
+    columns = [np.quantile(values, QUANTILES) for values in measures.values()]
+    for quantile, row in zip(QUANTILES, np.stack(columns, axis=1), strict=True):
+        table.add_row(f"{quantile:.0%}", *(f"{value:.3g}" for value in row))
+    console.print(table)
+    if len(statistics.box_sizes):
+        _, fits = suggest_anchors(statistics.box_sizes)
+        table = Table("anchor sizes", "mean best IoU", title="anchors, one size an FPN level")
+        for base, fit in fits.items():
+            table.add_row(f"{base} to {base * 2 ** (_LEVELS - 1)}", f"{fit:.3f}")
+        console.print(table)
+
+
+def _print_counts(console: Console, name: str, counts: Counter[str]) -> None:
+    table = Table(name, "images")
+    for value, number in counts.most_common():
+        table.add_row(value, str(number))
+    console.print(table)
+
+
+def _measures(statistics: DatasetStatistics) -> dict[str, np.ndarray]:
+    seen_at = f" at input size {statistics.input_size}" if statistics.input_size else ""
+    return {
+        "nuclei per image": statistics.per_image,
+        "diameter (pixels)": statistics.diameters,
+        f"box side (pixels{seen_at})": np.sqrt(statistics.box_sizes.prod(1)),
+        "box height / width": statistics.box_sizes[:, 1] / statistics.box_sizes[:, 0],
+    }
+
+
+def _as_json(statistics: DatasetStatistics, suggestions: dict[str, Any]) -> dict[str, Any]:
+    quantiles = {
+        name: dict(zip(map(str, QUANTILES), np.quantile(values, QUANTILES).tolist(), strict=True))
+        for name, values in _measures(statistics).items()
+        if len(values)
+    }
+    return {
+        "images": len(statistics.per_image),
+        "nuclei": len(statistics.areas),
+        "kinds": dict(statistics.kinds.most_common()),
+        "image_sizes": [[*size, n] for size, n in statistics.image_sizes.most_common()],
+        "quantiles": quantiles,
+        "suggestions": suggestions,
+    }
+
+
+def plot_statistics(statistics: DatasetStatistics) -> Figure:
+    """Four panels: image sizes, kinds of picture, nuclei per image, nucleus diameters."""
+    figure = Figure(figsize=(11, 8), layout="constrained")
+    (sizes, kinds), (per_image, diameters) = figure.subplots(2, 2)
+    height_width = np.array(list(statistics.image_sizes))
+    numbers = np.array(list(statistics.image_sizes.values()))
+    sizes.scatter(height_width[:, 1], height_width[:, 0], s=20 + 3 * numbers, alpha=0.5)
+    sizes.set(xlabel="width (pixels)", ylabel="height (pixels)", title="image sizes")
+    names, counts = zip(*statistics.kinds.most_common(), strict=True)
+    kinds.barh(names, counts)
+    kinds.invert_yaxis()
+    kinds.set(xlabel="images", title="kinds of picture")
+    per_image.hist(statistics.per_image, bins=40)
+    per_image.set(xlabel="nuclei in an image", ylabel="images", title="nuclei per image")
+    diameters.hist(statistics.diameters, bins=60)
+    diameters.set(xlabel="diameter (pixels)", ylabel="nuclei", title="nucleus sizes")
+    return figure

@@ -1,0 +1,5 @@
+"""From what a network gives to instances that share no pixel."""
+
+from nucdet.postprocessing.overlap import OverlapElimination, eliminate_overlaps
+
+__all__ = ["OverlapElimination", "eliminate_overlaps"]

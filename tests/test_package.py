@@ -1,0 +1,33 @@
+"""What a newcomer meets first: `import nucdet` with and without what it needs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+
+def _python(code: str, cwd) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-W", "ignore", "-c", code]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+
+
+def test_import_from_any_directory_registers_and_has_a_version(tmp_path):
+    code = (
+        "import nucdet; from detectron2.modeling import BACKBONE_REGISTRY as registry; "
+        "print(nucdet.__version__, 'build_timm_fpn_backbone' in registry)"
+    )
+    result = _python(code, tmp_path)
+    assert result.stdout.split() == ["0.1.0", "True"], result.stderr
+
+
+@pytest.mark.parametrize(
+    ("module", "remedy"),
+    [("detectron2", "make detectron2 VENV="), ("cv2", "pip install opencv-python-headless")],
+)
+def test_what_is_missing_is_named_with_a_remedy(module, remedy, tmp_path):
+    # None in sys.modules makes Python raise ModuleNotFoundError for that name
+    result = _python(f"import sys; sys.modules['{module}'] = None; import nucdet", tmp_path)
+    assert result.returncode == 1
+    assert remedy in result.stderr.splitlines()[-1]
