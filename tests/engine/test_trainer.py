@@ -10,11 +10,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from detectron2.data import MetadataCatalog
 from detectron2.engine import default_argument_parser, hooks
 
 from nucdet.engine import NucleusTrainer, run
 from nucdet.engine.run import prepare
 from nucdet.errors import InputError
+from nucdet.evaluation.offline import evaluate_predictions
 from nucdet.modeling.checkpointing import NucleusCheckpointer
 
 CONFIG = "configs/quick_schedules/mask_rcnn_lite0_FPN_synthetic.yaml"
@@ -172,7 +174,7 @@ def _trained(arguments) -> tuple[Path, Path]:
     return _output(args) / "model_final.pth", _output(args)
 
 
-def test_two_processes_find_the_same_as_one(arguments):
+def test_two_processes_find_the_same_as_one(arguments, tmp_path):
     weights, output = _trained(arguments)
     results = {}
     for processes in (1, 2):
@@ -190,6 +192,13 @@ def test_two_processes_find_the_same_as_one(arguments):
         results[processes] = (order, table.to_csv(index=False))
     assert results[1][0]
     assert results[1] == results[2]
+
+    # and the written file scores the same outside of training
+    scores = tmp_path / "scores.json"
+    truth = MetadataCatalog.get("synthetic_val").json_file
+    evaluate_predictions(truth, folder / "coco_instances_results.json", json_file=scores)
+    kaggle = json.loads(scores.read_text())["kaggle"]["mAP"]
+    assert kaggle == pytest.approx(100 * table["score"].mean())
 
 
 def test_two_processes_train_together(arguments):

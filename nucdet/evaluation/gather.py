@@ -1,0 +1,24 @@
+"""What the processes of a distributed evaluation computed, in one place."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from detectron2.utils import comm
+
+T = TypeVar("T")
+
+
+def gather_images(per_image: dict[int, T], distributed: bool) -> dict[int, T] | None:
+    """Results of all processes by image id, in order of the id; None outside the main process.
+
+    An image that two processes saw (a sampler that pads does that) counts once.
+    """
+    if not distributed:
+        return dict(sorted(per_image.items()))
+    comm.synchronize()
+    parts = comm.gather(per_image, dst=0)
+    if not comm.is_main_process():
+        return None
+    merged = {image_id: result for part in parts for image_id, result in part.items()}
+    return dict(sorted(merged.items()))

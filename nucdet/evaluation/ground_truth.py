@@ -1,0 +1,143 @@
+"""The true masks of a data set, from its COCO JSON, decoded image by image."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+
+from detectron2.data import MetadataCatalog
+
+from nucdet.errors import InputError
+from nucdet.structures import CroppedMasks
+
+
+@dataclass(frozen=True)
+class TrueImage:
+    """One image of the ground truth; ``kind`` of picture is "" where the JSON names none."""
+
+    image_id: int
+    file_name: str
+    height: int
+    width: int
+    kind: str = ""
+
+    @property
+    def stem(self) -> str:
+        """The file's name without folder and ending; Kaggle's ImageId."""
+        return Path(self.file_name).stem
+
+
+class GroundTruth:
+    """Images and annotations of a COCO JSON (polygons, compressed or plain RLE).
+
+    Annotations with ``iscrowd`` = 1 mark regions, not nuclei, and are left out.
+    """
+
+    def __init__(self, json_file: str | os.PathLike[str]) -> None:
+        """Read the JSON; masks are decoded when asked for.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            InputError: it is not a COCO JSON with annotations.
+        """
+        self.json_file = Path(json_file)
+        self.images: dict[int, TrueImage] = {}
+        self._segmentations: dict[int, list] = defaultdict(list)
+        content = read_json(self.json_file)
+        try:
+            for entry in content["images"]:
+                self.images[entry["id"]] = TrueImage(
+                    entry["id"],
+                    entry["file_name"],
+                    entry["height"],
+                    entry["width"],
+                    entry.get("kind") or "",
+                )
+            for entry in content["annotations"]:
+                if not entry.get("iscrowd"):
+                    self._segmentations[entry["image_id"]].append(entry["segmentation"])
+        except (KeyError, TypeError, AttributeError) as error:
+            raise InputError(
+                f"{json_file}: not a COCO JSON with annotations ({type(error).__name__}: {error}); "
+                "expected images with id, file_name, height, width and annotations with image_id, "
+                "segmentation"
+            ) from error
+
+    @classmethod
+    def of_dataset(cls, dataset_name: str) -> GroundTruth:
+        """The ground truth of a data set registered in Detectron2's catalog.
+
+        Raises:
+            InputError: the data set has no COCO JSON.
+        """
+        json_file = MetadataCatalog.get(dataset_name).get("json_file")
+        if json_file is None:
+            raise InputError(
+                f"data set {dataset_name!r} has no json_file in Detectron2's MetadataCatalog; "
+                "register it with nucdet.data.datasets.register_coco_json"
+            )
+        return cls(json_file)
+
+    def image(self, image_id: int) -> TrueImage:
+        """The image of that id.
+
+        Raises:
+            InputError: the ground truth has no such image.
+        """
+        if image_id not in self.images:
+            raise InputError(
+                f"{self.json_file}: there is no image with id {image_id!r}, but a prediction for "
+                "it; evaluate with the ground truth of the same images"
+            )
+        return self.images[image_id]
+
+    def masks(self, image_id: int) -> CroppedMasks:
+        """True masks of one image, in the order of the JSON; RLE before polygons if it has both."""
+        image = self.image(image_id)
+        size = (image.height, image.width)
+        segmentations = self._segmentations.get(image_id, [])
+        rles = [s for s in segmentations if isinstance(s, dict)]
+        polygons = [s for s in segmentations if not isinstance(s, dict)]
+        try:
+            parts = [
+                CroppedMasks.from_coco_rle(rles, size),
+                CroppedMasks.from_polygons(polygons, size),
+            ]
+        except InputError as error:
+            raise InputError(f"{self.json_file}: image {image.file_name}: {error}") from error
+        return CroppedMasks.cat(parts)
+
+    def ids_by_stem(self) -> dict[str, int]:
+        """Image ids by the stem of the file name.
+
+        Raises:
+            InputError: two images have the same stem, so that names cannot tell them apart.
+        """
+        ids: dict[str, int] = {}
+        for image in self.images.values():
+            other = ids.setdefault(image.stem, image.image_id)
+            if other != image.image_id:
+                raise InputError(
+                    f"{self.json_file}: {image.file_name} and {self.images[other].file_name} have "
+                    "the same stem, so predictions by name are ambiguous; "
+                    "give predictions as coco_instances_results.json"
+                )
+        return ids
+
+
+def read_json(path: Path) -> object:
+    """Content of a JSON file.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        InputError: it is not JSON.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file")
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not JSON ({error}); the file may be cut off") from error

@@ -1,0 +1,75 @@
+"""Detectron2 evaluator for the Kaggle score."""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+from detectron2.evaluation import DatasetEvaluator
+
+from nucdet.evaluation.gather import gather_images
+from nucdet.evaluation.ground_truth import GroundTruth
+from nucdet.evaluation.report import render, result_tables, write_per_image
+from nucdet.evaluation.scoring import ImageResult, score_image, summarize
+from nucdet.structures import CroppedMasks
+
+
+class KaggleEvaluator(DatasetEvaluator):
+    """The Kaggle score under the task key ``kaggle``; for its metrics see :func:`summarize`.
+
+    It scores each image as it comes and keeps a few numbers of it. Only images that were processed
+    count; when these are fewer than the ground truth has, the log says so. Overlapping predictions
+    are matched one to one as they are; :func:`nucdet.evaluation.build.build_evaluator` puts the
+    overlap elimination in front.
+    """
+
+    def __init__(
+        self, dataset_name: str, output_dir: str | None = None, distributed: bool = True
+    ) -> None:
+        """
+        Args:
+            dataset_name: a data set of Detectron2's catalog with a COCO JSON.
+            output_dir: where ``kaggle_per_image.csv`` goes; None: it is not written.
+            distributed: gather the results of all processes in the main one.
+
+        Raises:
+            InputError, FileNotFoundError: the data set's JSON is missing or cannot be read.
+        """
+        self._logger = logging.getLogger(__name__)
+        self._truth = GroundTruth.of_dataset(dataset_name)
+        self._output_dir = output_dir
+        self._distributed = distributed
+        self._results: dict[int, ImageResult] = {}
+
+    def reset(self) -> None:
+        """Forget the images of an earlier round."""
+        self._results = {}
+
+    def process(self, inputs: list[dict[str, Any]], outputs: list[dict[str, Any]]) -> None:
+        """Score a batch: inputs with ``image_id``, outputs with ``instances`` that hold masks."""
+        for entry, output in zip(inputs, outputs, strict=True):
+            image = self._truth.image(entry["image_id"])
+            predicted = CroppedMasks.from_any(output["instances"].pred_masks)
+            truth = self._truth.masks(image.image_id)
+            self._results[image.image_id] = score_image(image, truth, predicted)
+
+    def evaluate(self) -> OrderedDict[str, dict[str, float]] | None:
+        """``{"kaggle": metrics}`` in the main process, None in others, {} without any image."""
+        gathered = gather_images(self._results, self._distributed)
+        if gathered is None:
+            return None
+        if not gathered:
+            self._logger.warning("no image was processed, so there is no Kaggle score")
+            return OrderedDict()
+        results = list(gathered.values())
+        if len(results) < len(self._truth.images):
+            self._logger.warning(
+                f"{len(results)} of the {len(self._truth.images)} images of "
+                f"{self._truth.json_file} were processed; the Kaggle score is theirs"
+            )
+        if self._output_dir is not None:
+            write_per_image(results, Path(self._output_dir) / "kaggle_per_image.csv")
+        self._logger.info("Kaggle score:\n" + render(result_tables(results)))
+        return OrderedDict(kaggle=summarize(results))

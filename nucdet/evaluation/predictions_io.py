@@ -1,0 +1,225 @@
+"""Predictions from files, of nucdet or of any other tool, for images of a known ground truth."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pandas as pd
+import tifffile
+
+from nucdet.errors import InputError
+from nucdet.evaluation.ground_truth import GroundTruth, TrueImage, read_json
+from nucdet.evaluation.submission import SUBMISSION_FORMATS
+from nucdet.structures import CroppedMasks
+
+_TIFF = (".tif", ".tiff")
+_LABEL_IMAGES = (".png", *_TIFF)
+# what nucdet and cellpose put after the stem of the image when they save its labels
+_LABEL_ENDINGS = ("_label", "_cp_masks")
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The predicted masks of one image; ``scores`` (N,) float64, or None if the file has none."""
+
+    image: TrueImage
+    masks: CroppedMasks
+    scores: np.ndarray | None
+
+
+_Decoder = Callable[[TrueImage], Prediction]
+
+
+def read_predictions(path: str | os.PathLike[str], truth: GroundTruth) -> Iterator[Prediction]:
+    """Read predictions for every image of the ground truth.
+
+    Args:
+        path: one of
+
+            - COCO results (``.json``): a list of objects with image_id, segmentation (RLE), score;
+            - a submission (``.csv``), columns ImageId,EncodedPixels (column-major, 2018 Data
+              Science Bowl) or id,predicted (row-major, Sartorius);
+            - a folder of label images (PNG, TIFF; 8, 16 or 32 bit; 0 = background), named as the
+              images, or as them with ``_label`` or ``_cp_masks`` (then other files are left alone).
+        truth: the images; names in a csv or folder are the stems of their file names.
+
+    Returns:
+        An iterator over all images of the ground truth, decoded one at a time; those without a
+        prediction have no masks.
+
+    Raises:
+        FileNotFoundError: there is no such file or folder.
+        InputError: here or during iteration: an unknown image or format, broken or damaged
+            content, masks that do not fit their image.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such file or folder")
+    if path.is_dir():
+        decode = _open_label_folder(path, truth)
+    elif path.suffix.lower() == ".json":
+        decode = _open_coco_results(path, truth)
+    elif path.suffix.lower() == ".csv":
+        decode = _open_submission(path, truth)
+    else:
+        raise InputError(
+            f"{path}: found a file ending with {path.suffix!r}; expected COCO results (.json), "
+            "a submission (.csv) or a folder of label images"
+        )
+    return (decode(image) for image in truth.images.values())
+
+
+def _open_coco_results(path: Path, truth: GroundTruth) -> _Decoder:
+    entries = read_json(path)
+    by_image: dict[int, list[tuple[dict, float]]] = defaultdict(list)
+    if not isinstance(entries, list):
+        raise InputError(
+            f"{path}: found a JSON {type(entries).__name__}; expected a list of COCO results, "
+            "objects with image_id, segmentation, score"
+        )
+    for number, entry in enumerate(entries):
+        try:
+            result = (entry["segmentation"], float(entry["score"]))
+            by_image[entry["image_id"]].append(result)
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(
+                f"{path}: result {number} is no COCO result with a mask "
+                f"({type(error).__name__}: {error}); expected image_id, segmentation, score"
+            ) from error
+    for image_id in by_image:
+        if image_id not in truth.images:
+            raise _unknown_image(path, f"image_id {image_id!r}", truth)
+
+    def decode(image: TrueImage) -> Prediction:
+        results = by_image.get(image.image_id, [])
+        rles = [rle for rle, _ in results]
+        masks = _naming(path, image, CroppedMasks.from_coco_rle, rles, _size(image))
+        return Prediction(image, masks, np.array([score for _, score in results], float))
+
+    return decode
+
+
+def _open_submission(path: Path, truth: GroundTruth) -> _Decoder:
+    try:
+        frame = pd.read_csv(path, dtype=str, keep_default_na=False, index_col=False)
+    except (ValueError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not a csv file ({error})") from error
+    for layout in SUBMISSION_FORMATS.values():
+        if set(layout.columns) <= set(frame.columns):
+            break
+    else:
+        expected = " or ".join(",".join(f.columns) for f in SUBMISSION_FORMATS.values())
+        raise InputError(
+            f"{path}: found columns {','.join(map(str, frame.columns))}; expected {expected}"
+        )
+    name, code = layout.columns
+    codes_by_stem = frame.groupby(name)[code].apply(list).to_dict()
+    ids = truth.ids_by_stem()
+    for stem in codes_by_stem:
+        if stem not in ids:
+            raise _unknown_image(path, f"image {stem!r}", truth)
+
+    def decode(image: TrueImage) -> Prediction:
+        codes = [text for text in codes_by_stem.get(image.stem, []) if text.strip()]
+        masks = _naming(path, image, layout.decode, codes, _size(image))
+        return Prediction(image, masks, None)
+
+    return decode
+
+
+def _open_label_folder(path: Path, truth: GroundTruth) -> _Decoder:
+    files = _label_files(path, truth)
+
+    def decode(image: TrueImage) -> Prediction:
+        file = files.get(image.stem)
+        if file is None:
+            return Prediction(image, CroppedMasks.from_coco_rle([], _size(image)), None)
+        labels = _read_labels(file, image)
+        return Prediction(image, _naming(file, image, CroppedMasks.from_label_map, labels), None)
+
+    return decode
+
+
+def _label_files(folder: Path, truth: GroundTruth) -> dict[str, Path]:
+    """The label image of each stem; every file must belong to an image, and one image to one."""
+    candidates = sorted(f for f in folder.iterdir() if f.suffix.lower() in _LABEL_IMAGES)
+    if not candidates:
+        raise InputError(f"{folder}: found no label images; expected .png or .tif files")
+    ids = truth.ids_by_stem()
+    ending = _ending_of([file.stem for file in candidates], ids)
+    files: dict[str, Path] = {}
+    for file in candidates:
+        if not file.stem.endswith(ending):
+            continue
+        stem = file.stem.removesuffix(ending)
+        if stem not in ids:
+            raise _unknown_image(file, f"image {stem!r}", truth)
+        if stem in files:
+            raise InputError(
+                f"{file}: {files[stem].name} is there for the same image; keep one of the two"
+            )
+        files[stem] = file
+    return files
+
+
+def _ending_of(stems: Sequence[str], ids: Mapping[str, int]) -> str:
+    """Which of the known endings the label images carry; "" when they are named as the images."""
+    for ending in _LABEL_ENDINGS:
+        if any(
+            s.endswith(ending) and s not in ids and s.removesuffix(ending) in ids for s in stems
+        ):
+            return ending
+    return ""
+
+
+def _read_labels(file: Path, image: TrueImage) -> np.ndarray:
+    """The label map (height, width) of one image, integers of the file's own type."""
+    try:
+        if file.suffix.lower() in _TIFF:
+            labels = np.squeeze(tifffile.imread(file))
+        else:
+            labels = cv2.imdecode(np.fromfile(file, np.uint8), cv2.IMREAD_UNCHANGED)
+    except (ValueError, RuntimeError, IndexError, cv2.error) as error:
+        raise InputError(f"{file}: cannot be read as an image ({error})") from error
+    if labels is None:
+        raise InputError(f"{file}: cannot be read as an image; the file may be damaged")
+    if labels.ndim != 2 or labels.dtype.kind not in "iu":
+        raise InputError(
+            f"{file}: found values of type {labels.dtype} in an array of shape {labels.shape}; "
+            "expected a label image: one channel of 8, 16 or 32-bit integers, 0 for background "
+            "and another number for each nucleus"
+        )
+    if labels.shape != _size(image):
+        raise InputError(
+            f"{file}: found {labels.shape[0]}×{labels.shape[1]} pixels (height×width), but image "
+            f"{image.file_name} has {image.height}×{image.width}; save labels in the image's size"
+        )
+    return labels
+
+
+def _size(image: TrueImage) -> tuple[int, int]:
+    return image.height, image.width
+
+
+def _naming(
+    path: Path, image: TrueImage, decode: Callable[..., CroppedMasks], *args: Any
+) -> CroppedMasks:
+    """``decode(*args)``; what it complains about is said to be about this image of this file."""
+    try:
+        return decode(*args)
+    except InputError as error:
+        raise InputError(f"{path}: image {image.file_name}: {error}") from error
+
+
+def _unknown_image(path: Path, found: str, truth: GroundTruth) -> InputError:
+    return InputError(
+        f"{path}: found a prediction for {found}, but {truth.json_file} has no such image; "
+        "evaluate with the ground truth of the images that were predicted"
+    )

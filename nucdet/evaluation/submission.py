@@ -1,0 +1,102 @@
+"""Predictions as the csv files that the two Kaggle competitions take."""
+
+from __future__ import annotations
+
+import csv
+import logging
+from collections import OrderedDict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from detectron2.evaluation import DatasetEvaluator
+
+from nucdet.errors import InputError
+from nucdet.evaluation.gather import gather_images
+from nucdet.files import write_atomically
+from nucdet.structures import CroppedMasks
+
+
+@dataclass(frozen=True)
+class SubmissionFormat:
+    """A csv with one row a mask; an image without masks has one row with an empty code.
+
+    ``columns`` are image id (stem of the file name) and run-length code; ``row_major`` says that
+    pixels are counted along the rows, not down the columns. Both count from 1.
+    """
+
+    columns: tuple[str, str]
+    row_major: bool
+
+    def encode(self, masks: CroppedMasks) -> list[str]:
+        """The code of each mask."""
+        return masks.to_sartorius_rle() if self.row_major else masks.to_kaggle_rle()
+
+    def decode(self, codes: list[str], image_size: tuple[int, int]) -> CroppedMasks:
+        """Masks of an image of (height, width) pixels; InputError for broken codes."""
+        if self.row_major:
+            return CroppedMasks.from_sartorius_rle(codes, image_size)
+        return CroppedMasks.from_kaggle_rle(codes, image_size)
+
+
+SUBMISSION_FORMATS = {
+    # https://www.kaggle.com/c/data-science-bowl-2018 and
+    # https://www.kaggle.com/c/sartorius-cell-instance-segmentation, pages "Evaluation"
+    "dsb": SubmissionFormat(("ImageId", "EncodedPixels"), row_major=False),
+    "sartorius": SubmissionFormat(("id", "predicted"), row_major=True),
+}
+
+
+class SubmissionWriter(DatasetEvaluator):
+    """Detectron2 evaluator that computes nothing and writes ``submission.csv``.
+
+    Rows are sorted by image id. Masks may not overlap, as both competitions demand:
+    :func:`nucdet.evaluation.build.build_evaluator` puts the overlap elimination in front.
+    """
+
+    def __init__(self, output_dir: str, format_name: str = "dsb", distributed: bool = True) -> None:
+        """
+        Args:
+            output_dir: where ``submission.csv`` goes.
+            format_name: a key of :data:`SUBMISSION_FORMATS`.
+            distributed: gather the predictions of all processes in the main one.
+        """
+        self._logger = logging.getLogger(__name__)
+        self._path = Path(output_dir) / "submission.csv"
+        self._format = SUBMISSION_FORMATS[format_name]
+        self._distributed = distributed
+        self._rows: dict[int, tuple[str, list[str]]] = {}
+
+    def reset(self) -> None:
+        """Forget the predictions of an earlier round."""
+        self._rows = {}
+
+    def process(self, inputs: list[dict[str, Any]], outputs: list[dict[str, Any]]) -> None:
+        """Encode a batch: inputs with ``image_id`` and ``file_name``.
+
+        Raises:
+            InputError: masks of an image overlap.
+        """
+        for entry, output in zip(inputs, outputs, strict=True):
+            masks = CroppedMasks.from_any(output["instances"].pred_masks)
+            if np.count_nonzero(masks.to_label_map()) < masks.areas.sum():
+                raise InputError(
+                    f"{entry['file_name']}: predicted masks overlap, which a submission must not; "
+                    "set TEST.OVERLAP_ELIMINATION.ENABLED True"
+                )
+            codes = [code for code in self._format.encode(masks) if code]
+            self._rows[entry["image_id"]] = (Path(entry["file_name"]).stem, codes or [""])
+
+    def evaluate(self) -> OrderedDict[str, Any] | None:
+        """Write the file in the main process; there are no metrics."""
+        gathered = gather_images(self._rows, self._distributed)
+        if gathered is None:
+            return None
+        with write_atomically(self._path) as temporary, temporary.open("w", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(self._format.columns)
+            for name, codes in sorted(gathered.values()):
+                writer.writerows((name, code) for code in codes)
+        self._logger.info(f"wrote {self._path} ({len(gathered)} images)")
+        return OrderedDict()

@@ -1,0 +1,78 @@
+import json
+
+import pytest
+
+from nucdet.errors import InputError
+from nucdet.evaluation.ground_truth import GroundTruth
+
+
+def write(path, **changes):
+    image = {"id": 5, "file_name": "a/b.tif", "height": 4, "width": 6}
+    content = {"images": [image], "annotations": [], "categories": [{"id": 1, "name": "cell"}]}
+    path.write_text(json.dumps({**content, **changes}))
+    return path
+
+
+def test_polygons_rle_and_several_categories(tmp_path):
+    annotations = [
+        # as LIVECell writes them: polygons, two categories
+        {"image_id": 5, "category_id": 2, "segmentation": [[1, 1, 3, 1, 3, 3, 1, 3]], "iscrowd": 0},
+        {"image_id": 5, "category_id": 1, "segmentation": {"size": [4, 6], "counts": [20, 4]}},
+        {"image_id": 5, "category_id": 1, "segmentation": [[0, 0, 5, 0, 5, 3]], "iscrowd": 1},
+    ]
+    truth = GroundTruth(write(tmp_path / "t.json", annotations=annotations))
+    masks = truth.masks(5)
+    # the last column of the 4×6 image, and the square from (1, 1) to (3, 3); the crowd is left out
+    assert masks.boxes.tolist() == [[5, 0, 6, 4], [1, 1, 3, 3]]
+    assert masks.areas.tolist() == [4, 4]
+
+
+def test_image_without_annotations(tmp_path):
+    truth = GroundTruth(write(tmp_path / "t.json"))
+    assert len(truth.masks(5)) == 0
+    assert truth.masks(5).image_size == (4, 6)
+    assert (truth.image(5).stem, truth.image(5).kind) == ("b", "")
+
+
+def test_kind_of_picture(tmp_path):
+    image = {"id": 1, "file_name": "a.png", "height": 4, "width": 6, "kind": "grey"}
+    assert GroundTruth(write(tmp_path / "t.json", images=[image])).image(1).kind == "grey"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"images": [{"id": 1}]}, "KeyError: 'file_name'"),
+        ({"annotations": [{"image_id": 5}]}, "KeyError: 'segmentation'"),
+        ({"annotations": None}, "not a COCO JSON with annotations"),
+    ],
+)
+def test_not_a_coco_json(tmp_path, changes, message):
+    with pytest.raises(InputError, match=message) as caught:
+        GroundTruth(write(tmp_path / "t.json", **changes))
+    assert "t.json" in str(caught.value)
+
+
+def test_broken_and_missing_files(tmp_path):
+    (tmp_path / "t.json").write_text('{"images": [')
+    with pytest.raises(InputError, match=r"t\.json: not JSON"):
+        GroundTruth(tmp_path / "t.json")
+    with pytest.raises(FileNotFoundError, match=r"none\.json"):
+        GroundTruth(tmp_path / "none.json")
+
+
+def test_damaged_mask_names_file_and_image(tmp_path):
+    annotation = {"image_id": 5, "segmentation": {"size": [4, 6], "counts": [20, 5]}}
+    truth = GroundTruth(write(tmp_path / "t.json", annotations=[annotation]))
+    with pytest.raises(InputError, match=r"t\.json: image a/b\.tif: .*25 pixels"):
+        truth.masks(5)
+
+
+def test_equal_stems_are_ambiguous(tmp_path):
+    images = [
+        {"id": i, "file_name": name, "height": 4, "width": 6}
+        for i, name in enumerate(["x/1.png", "y/1.png"])
+    ]
+    truth = GroundTruth(write(tmp_path / "t.json", images=images))
+    with pytest.raises(InputError, match=r"y/1\.png and x/1\.png have the same stem"):
+        truth.ids_by_stem()

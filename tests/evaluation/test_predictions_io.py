@@ -1,0 +1,175 @@
+import json
+
+import cv2
+import numpy as np
+import pytest
+import tifffile
+
+from nucdet.errors import InputError
+from nucdet.evaluation.ground_truth import GroundTruth
+from nucdet.evaluation.predictions_io import read_predictions
+
+LABELS = np.zeros((4, 40), np.uint8)
+LABELS[0, :9], LABELS[2, 5:8] = 7, 3
+
+
+@pytest.fixture
+def truth(make_truth, spans):
+    return GroundTruth(make_truth(spans((0, 0, 9)), spans((1, 0, 3))))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "labels").mkdir()
+    return tmp_path / "labels"
+
+
+def read(path, truth):
+    return list(read_predictions(path, truth))
+
+
+def coco_results(path, *results):
+    path.write_text(json.dumps(list(results)))
+    return path
+
+
+def result(image_id=1, counts=(0, 4, 156), size=(4, 40), score=0.5):
+    segmentation = {"size": list(size), "counts": list(counts)}
+    return {"image_id": image_id, "category_id": 1, "segmentation": segmentation, "score": score}
+
+
+# --- what can be read
+
+
+def test_coco_results(truth, tmp_path):
+    path = coco_results(tmp_path / "r.json", result(score=0.25), result(counts=(8, 4, 148)))
+    first, second = read(path, truth)
+    assert first.masks.boxes.tolist() == [[0, 0, 1, 4], [2, 0, 3, 4]]
+    assert first.scores.tolist() == [0.25, 0.5]
+    assert (len(second.masks), second.image.file_name) == (0, "pictures/img2.png")
+
+
+@pytest.mark.parametrize("ending", ["", "_label", "_cp_masks"])
+@pytest.mark.parametrize(
+    ("suffix", "dtype"),
+    [(".png", np.uint8), (".png", np.uint16), (".tif", np.uint16), (".tiff", np.int32)],
+)
+def test_label_images(truth, folder, ending, suffix, dtype):
+    file = folder / f"img1{ending}{suffix}"
+    if suffix == ".png":
+        cv2.imwrite(str(file), LABELS.astype(dtype))
+    else:
+        tifffile.imwrite(file, LABELS.astype(dtype))
+    first, second = read(folder, truth)
+    # in ascending order of the label: 3, then 7
+    assert first.masks.boxes.tolist() == [[5, 2, 8, 3], [0, 0, 9, 1]]
+    assert first.scores is None
+    assert len(second.masks) == 0
+    assert second.masks.image_size == (4, 40)
+
+
+def test_labels_beyond_16_bit(truth, folder):
+    tifffile.imwrite(folder / "img1.tif", LABELS.astype(np.uint32) * 100_000_000)
+    assert len(read(folder, truth)[0].masks) == 2
+
+
+def test_pictures_beside_labels_with_an_ending_are_left_alone(truth, folder):
+    cv2.imwrite(str(folder / "img1.png"), np.full((4, 40, 3), 200, np.uint8))
+    cv2.imwrite(str(folder / "img1_overlay.png"), np.full((4, 40, 3), 200, np.uint8))
+    cv2.imwrite(str(folder / "img1_cp_masks.png"), LABELS)
+    assert len(read(folder, truth)[0].masks) == 2
+
+
+def test_csv_rows_of_images_without_masks(truth, tmp_path):
+    path = tmp_path / "s.csv"
+    path.write_text("ImageId,EncodedPixels\nimg2,\nimg1,1 2\nimg1,\n")
+    assert [len(p.masks) for p in read(path, truth)] == [1, 0]
+
+
+# --- what cannot: one line that names the file, what was found and what was expected
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("ImageId,EncodedPixels\nimg9,1 2\n", r"prediction for image 'img9', but .*val\.json"),
+        ("ImageId,EncodedPixels\nimg1,1 2 3\n", "image pictures/img1.png: .*3 numbers"),
+        ("ImageId,EncodedPixels\nimg1,159 3\n", "img1.png: .*159 3.*beyond the image"),
+        ("ImageId,EncodedPixels\nimg1,one two\n", "img1.png: .*'one two'.*whole numbers"),
+        ("ImageId,EncodedPixels\nimg1,0 2\n", "img1.png: .*starts count from 1"),
+        ("id,predicted\nimg1,150 20\n", "img1.png: .*beyond the image"),
+        ("image,rle\nimg1,1 2\n", "found columns image,rle; expected ImageId,EncodedPixels or id"),
+        ("", "not a csv file"),
+    ],
+)
+def test_bad_csv(truth, tmp_path, content, message):
+    path = tmp_path / "s.csv"
+    path.write_text(content)
+    with pytest.raises(InputError, match=message) as caught:
+        read(path, truth)
+    assert str(caught.value).startswith(str(path))
+
+
+def test_bad_coco_results(truth, tmp_path):
+    path = tmp_path / "r.json"
+    for content, message in [
+        ([result(image_id=9)], "prediction for image_id 9, but"),
+        ([result(size=(40, 4))], r"img1\.png: .*\[40, 4\].*\[4, 40\]"),
+        ([result(counts=(0, 4))], r"img1\.png: .*covers 4 pixels, but the image has 160"),
+        ([{"image_id": 1, "bbox": [0, 0, 1, 1], "score": 1}], "result 0 .*'segmentation'"),
+        ([1], "result 0 is no COCO result"),
+        ({"images": []}, "found a JSON dict; expected a list"),
+    ]:
+        path.write_text(json.dumps(content))
+        with pytest.raises(InputError, match=message) as caught:
+            read(path, truth)
+        assert str(caught.value).startswith(str(path))
+    path.write_text("[{")
+    with pytest.raises(InputError, match=r"r\.json: not JSON"):
+        read(path, truth)
+
+
+@pytest.mark.parametrize(
+    ("name", "labels", "message"),
+    [
+        ("img1.png", LABELS[:3], r"found 3×40 pixels .*img1\.png has 4×40"),
+        ("img1.tif", LABELS.astype(np.float32), "values of type float32"),
+        ("img1.png", np.stack([LABELS] * 3, axis=2), r"shape \(4, 40, 3\)"),
+        ("img1.tif", LABELS.astype(np.int16) - 1, "found label -1"),
+        ("img9.png", LABELS, "prediction for image 'img9'"),
+    ],
+)
+def test_bad_label_images(truth, folder, name, labels, message):
+    if name.endswith(".png"):
+        cv2.imwrite(str(folder / name), labels)
+    else:
+        tifffile.imwrite(folder / name, labels)
+    with pytest.raises(InputError, match=message) as caught:
+        read(folder, truth)
+    assert str(caught.value).startswith(str(folder / name))
+
+
+@pytest.mark.parametrize("name", ["img1.png", "img1.tif"])
+@pytest.mark.parametrize("content", [b"", b"not an image"])
+def test_damaged_label_images(truth, folder, name, content):
+    (folder / name).write_bytes(content)
+    with pytest.raises(InputError, match=f"{name}: cannot be read as an image"):
+        read(folder, truth)
+
+
+def test_two_label_images_for_one_image(truth, folder):
+    cv2.imwrite(str(folder / "img1.png"), LABELS)
+    tifffile.imwrite(folder / "img1.tif", LABELS)
+    with pytest.raises(InputError, match=r"img1\.tif: img1\.png is there for the same image"):
+        read(folder, truth)
+
+
+def test_nothing_to_read(truth, folder, tmp_path):
+    (folder / "notes.txt").write_text("")
+    with pytest.raises(InputError, match=r"no label images; expected \.png or \.tif"):
+        read(folder, truth)
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        read(tmp_path / "nowhere", truth)
+    (tmp_path / "p.pth").write_text("")
+    with pytest.raises(InputError, match=r"ending with '\.pth'; expected COCO results"):
+        read(tmp_path / "p.pth", truth)
