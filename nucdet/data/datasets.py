@@ -75,27 +75,34 @@ def register_coco_json(
     )
 
 
-def check_registered(names: Iterable[str]) -> None:
-    """Raise an InputError for data set names that the catalog does not know.
+def check_datasets(names: Iterable[str]) -> None:
+    """Complain about data sets that are not registered or not converted yet, before any work.
 
     Detectron2 would raise a KeyError that lists all of its own fifty data sets.
+
+    Raises:
+        InputError: the catalog does not know the name.
+        FileNotFoundError: its COCO JSON is not there.
     """
     for name in names:
         if name not in DatasetCatalog:
             ours = [f"{info.name}_{{{','.join(info.splits[:4])},…}}" for info in DATASETS]
             raise InputError(
-                f"data set {name!r} (DATASETS in the config) is not registered; "
-                f"nucdet knows {', '.join(ours)}; register others with register_coco_json"
+                f"data set {name!r} is not registered; nucdet knows {', '.join(ours)}; "
+                "register others with register_coco_json"
+            )
+        metadata = MetadataCatalog.get(name)
+        json_file = metadata.get("json_file")
+        if json_file and not Path(json_file).is_file():
+            raise FileNotFoundError(
+                f"{json_file}: not found, but data set {name!r} needs it; convert the data first "
+                f"(tools/convert_dataset.py {name.split('_')[0]} --root {metadata.image_root}) "
+                "or set DETECTRON2_DATASETS"
             )
 
 
 def _load(name: str, json_file: Path, image_root: Path) -> list[dict]:
-    if not json_file.is_file():
-        dataset = name.split("_")[0]
-        raise FileNotFoundError(
-            f"{json_file}: not found, but data set {name!r} needs it; convert the data first "
-            f"(tools/convert_dataset.py {dataset} --root {image_root}) or set DETECTRON2_DATASETS"
-        )
+    check_datasets([name])
     try:
         return load_coco_json(str(json_file), str(image_root), name)
     except (ValueError, KeyError, TypeError) as error:

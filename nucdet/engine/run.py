@@ -9,11 +9,10 @@ from typing import Any
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import MetadataCatalog
 from detectron2.engine import default_setup, launch
 
 from nucdet.config import load_config
-from nucdet.data.datasets import check_registered, register_datasets
+from nucdet.data.datasets import check_datasets, register_datasets
 from nucdet.engine.trainer import NucleusTrainer
 from nucdet.errors import InputError
 from nucdet.modeling.checkpointing import NucleusCheckpointer
@@ -46,14 +45,7 @@ def prepare(args: argparse.Namespace) -> CfgNode:
     if cfg.MODEL.DEVICE == "cuda" and not torch.cuda.is_available():
         cfg.MODEL.DEVICE = "cpu"
     used = [*cfg.DATASETS.TEST] if args.eval_only else [*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST]
-    check_registered(used)
-    for name in used:
-        json_file = MetadataCatalog.get(name).get("json_file")
-        if json_file and not Path(json_file).is_file():
-            raise FileNotFoundError(
-                f"{json_file}: not found, but data set {name!r} needs it; convert the data first "
-                "(see datasets/README.md) or set DETECTRON2_DATASETS"
-            )
+    check_datasets(used)
     if not args.eval_only and not cfg.DATASETS.TRAIN:
         raise InputError("DATASETS.TRAIN is empty; name a data set to train on")
     if cfg.SOLVER.AMP.ENABLED and cfg.MODEL.DEVICE == "cpu":

@@ -5,7 +5,7 @@ import json
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from nucdet.data.datasets import check_registered, register_coco_json, register_datasets
+from nucdet.data.datasets import check_datasets, register_coco_json, register_datasets
 from nucdet.errors import InputError
 
 
@@ -49,4 +49,4 @@ def test_a_json_cut_in_half_is_named(tmp_path):
 
 def test_unregistered_names_are_an_error_that_lists_ours():
     with pytest.raises(InputError, match=r"'dsb2018_trian'.*dsb2018_\{trainval"):
-        check_registered(["dsb2018_trian"])
+        check_datasets(["dsb2018_trian"])

@@ -1,0 +1,98 @@
+"""Colours: the meaning of three, and a palette from which neighbours get different ones."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import numpy as np
+
+from nucdet.structures import CroppedMasks
+
+# uint8 RGB. Told apart in any kind of colour blindness, and visible on black, white and purple
+MATCHED = (0, 225, 190)
+MISSED = (255, 205, 0)
+FALSE = (255, 60, 40)
+
+# Bright enough for a dark picture, saturated enough for a white one
+PALETTE = np.array(
+    [
+        (255, 75, 75),
+        (0, 205, 255),
+        (255, 215, 0),
+        (80, 130, 255),
+        (60, 215, 80),
+        (255, 110, 220),
+        (255, 150, 20),
+        (175, 95, 255),
+    ],
+    np.uint8,
+)
+
+# Nuclei with at most this many background pixels between them count as neighbours
+_GAP = 2
+# Distance in RGB from the image's median colour, below which a colour of the palette is hard to see
+_TOO_NEAR = 115
+
+
+def color_by_neighbors(masks: CroppedMasks, image: np.ndarray) -> np.ndarray:
+    """A colour of the palette for each mask, another one than those of its neighbours.
+
+    Neighbours are masks that overlap, touch or nearly do. Those with the most neighbours choose
+    first (Welsh and Powell, 1967), each the least used of the colours that are left, and one like
+    the image's own (violet on a purple stain) only where no other is left. Only a mask whose
+    neighbours hold all eight colours shares one.
+
+    Args:
+        masks: N masks of the image.
+        image: uint8 (H, W, 3) RGB.
+
+    Returns:
+        (N, 3) uint8 RGB.
+
+    Example:
+        >>> row = CroppedMasks.from_label_map(np.array([[1, 1, 2, 0, 3, 3]]))
+        >>> colors = color_by_neighbors(row, np.zeros((1, 6, 3), np.uint8))
+        >>> len(np.unique(colors, axis=0))
+        3
+    """
+    ground = np.median(image[::3, ::3].reshape(-1, 3), axis=0)
+    unclear = np.linalg.norm(PALETTE - ground, axis=1) < _TOO_NEAR
+    neighbors: dict[int, set[int]] = defaultdict(set)
+    for a, b in _neighboring_pairs(masks).tolist():
+        neighbors[a].add(b)
+        neighbors[b].add(a)
+    chosen = np.full(len(masks), -1)
+    used = np.zeros(len(PALETTE), np.int64)
+    for i in sorted(range(len(masks)), key=lambda i: -len(neighbors[i])):
+        taken = np.zeros(len(PALETTE), np.int64)
+        taken[[chosen[j] for j in neighbors[i] if chosen[j] >= 0]] = 1
+        chosen[i] = np.lexsort((used, unclear, taken))[0]
+        used[chosen[i]] += 1
+    return PALETTE[chosen]
+
+
+def _neighboring_pairs(masks: CroppedMasks) -> np.ndarray:
+    """(K, 2) int64, indices of neighbouring masks, each pair once."""
+    labels = masks.to_label_map()
+    height, width = labels.shape
+    found = [np.zeros(0, np.int64)]
+    base = len(masks) + 1
+
+    def add(a: np.ndarray, b: np.ndarray) -> None:
+        meet = (a != b) & (a > 0) & (b > 0)
+        a, b = a[meet].astype(np.int64), b[meet].astype(np.int64)
+        found.append(np.unique(np.minimum(a, b) * base + np.maximum(a, b)))
+
+    for dy in range(_GAP + 2):
+        for dx in range(-_GAP - 1, _GAP + 2):
+            if dy or dx > 0:  # the other half of the window meets the same pairs
+                left, right = max(0, -dx), max(0, dx)
+                a = labels[: height - dy, left : width - right]
+                b = labels[dy:, right : width - left]
+                add(a, b)
+    # where masks overlap the map shows one of them only
+    for i, (box, crop) in enumerate(zip(masks.slices(), masks.crops, strict=True)):
+        above = labels[box][crop]
+        add(above, np.full_like(above, i + 1))
+    pairs = np.unique(np.concatenate(found))
+    return np.stack([pairs // base, pairs % base], axis=1) - 1

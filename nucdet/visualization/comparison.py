@@ -1,0 +1,140 @@
+"""A prediction beside the truth: which nuclei were matched, missed, and found where none is."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from detectron2.utils.visualizer import VisImage
+
+from nucdet.evaluation.matching import Intersections, Matching, match
+from nucdet.structures import CroppedMasks
+from nucdet.visualization.colors import FALSE, MATCHED, MISSED
+from nucdet.visualization.drawing import draw_instances
+
+_PAPER = 24  # grey level of what is not picture
+_INK = (0.92, 0.92, 0.92)
+_GAP = 8  # pixels between the panels
+_MIN_PANEL_WIDTH = 420  # a legend has to fit above a narrow picture
+_CHARACTERS = 52  # of the legend's text that fit in the width of a panel
+
+
+class _Panel(NamedTuple):
+    title: str
+    entries: list[tuple[tuple[int, int, int], str]]  # colour and text of the legend
+    picture: np.ndarray
+
+
+def draw_comparison(
+    image: np.ndarray,
+    predicted: CroppedMasks,
+    truth: CroppedMasks,
+    name: str = "",
+) -> np.ndarray:
+    """Draw the prediction on the left and the truth on the right, under a legend.
+
+    Nuclei matched at an IoU above 0.5 have one colour in both panels; false ones (left) and missed
+    ones (right) have others. The legend counts them and gives the picture's Kaggle score (see
+    :mod:`nucdet.evaluation.matching`). A dark image is drawn brighter.
+
+    Args:
+        image: uint8 (H, W, 3) RGB.
+        predicted, truth: masks of that image; empty ones are left out, as in the score.
+        name: written into the legend.
+
+    Returns:
+        uint8 (height, width, 3) RGB; the panels are enlarged as in :func:`draw_instances`.
+
+    Raises:
+        ValueError: image and masks are not of the same size.
+    """
+    predicted, truth = predicted[predicted.areas > 0], truth[truth.areas > 0]
+    matching = match(Intersections.of_masks(truth, predicted))
+    image = brighten(image)
+    is_found, is_right = _matched(matching)
+    hits = int(matching.tp[0])
+    panels = (
+        _Panel(
+            f"prediction: {len(predicted)}",
+            [(MATCHED, f"matched {hits}"), (FALSE, f"false {len(predicted) - hits}")],
+            draw_instances(image, predicted, np.where(is_right, MATCHED, FALSE)),
+        ),
+        _Panel(
+            f"truth: {len(truth)}",
+            [(MATCHED, f"matched {hits}"), (MISSED, f"missed {len(truth) - hits}")],
+            draw_instances(image, truth, np.where(is_found, MATCHED, MISSED)),
+        ),
+    )
+    return _compose(panels, name, f"Kaggle score {matching.score:.3f}")
+
+
+def brighten(image: np.ndarray) -> np.ndarray:
+    """Scale a dark image so that its 99.9 percentile becomes 255; others stay as they are.
+
+    Fluorescence is often recorded so faintly that a screen shows black.
+    """
+    high = np.percentile(image, 99.9)
+    if not 0 < high < 128:
+        return image
+    return np.clip(image * (255 / high), 0, 255).astype(np.uint8)
+
+
+def _matched(matching: Matching) -> tuple[np.ndarray, np.ndarray]:
+    """Which true (T, 1) and predicted (P, 1) masks have a partner at an IoU above 0.5."""
+    partner = matching.partner[0]
+    is_found, is_right = partner >= 0, np.zeros(matching.n_pred, bool)
+    is_right[partner[is_found]] = True
+    return is_found[:, None], is_right[:, None]
+
+
+def _compose(panels: tuple[_Panel, ...], name: str, score: str) -> np.ndarray:
+    height, width = panels[0].picture.shape[:2]
+    column = max(width, _MIN_PANEL_WIDTH)
+    size = min(20.0, column / _CHARACTERS / 0.6)  # a letter is 0.6 of a text's size wide
+    top = round(size * 3.6)
+    starts = [i * (column + _GAP) for i in range(len(panels))]
+    sheet = np.full((top + height, starts[-1] + column, 3), _PAPER, np.uint8)
+    for x, panel in zip(starts, panels, strict=True):
+        sheet[top:, x : x + width] = panel.picture
+    header = VisImage(sheet[:top])
+    _write(header, size * 0.5, size * 1.1, score, size, weight="bold")
+    _write(header, size * 12.5, size * 1.1, "matched: IoU > 0.5", size * 0.8)
+    _write(header, starts[1] + size * 0.5, size * 1.1, _shorten(name), size * 0.8)
+    for x, panel in zip(starts, panels, strict=True):
+        _write_legend(header, x + size * 0.5, size * 2.6, panel, size)
+    sheet[:top] = header.get_image()
+    return sheet
+
+
+def _write_legend(header: VisImage, x: float, y: float, panel: _Panel, size: float) -> None:
+    _write(header, x, y, panel.title, size)
+    x += 12 * size
+    for color, text in panel.entries:
+        rgb = tuple(np.array(color) / 255)
+        square = {"marker": "s", "markersize": size * 0.6 * _points(header), "color": rgb}
+        header.ax.plot([x], [y], scalex=False, scaley=False, **square)
+        _write(header, x + 0.7 * size, y, text, size)
+        x += 8.5 * size
+
+
+def _write(header: VisImage, x: float, y: float, text: str, size: float, **style: str) -> None:
+    # file names may hold a $, which would start a formula
+    header.ax.text(
+        x,
+        y,
+        text,
+        size=size * _points(header),
+        color=_INK,
+        va="center_baseline",
+        parse_math=False,
+        **style,
+    )
+
+
+def _points(header: VisImage) -> float:
+    """Points to a pixel, since matplotlib counts sizes in 1/72 inch."""
+    return 72 / header.dpi
+
+
+def _shorten(name: str, length: int = 48) -> str:
+    return name if len(name) <= length else f"{name[: length - 9]}…{name[-8:]}"

@@ -1,0 +1,47 @@
+"""Names and writing of pictures."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from nucdet.errors import InputError
+from nucdet.files import write_atomically
+
+
+def picture_names(file_names: Sequence[str]) -> list[str]:
+    """Names for pictures drawn from these files: the stem and ``.png``.
+
+    Files that share a stem are told apart by their folders (below the one that all files share)
+    and endings.
+
+    Example:
+        >>> picture_names(["in/day1/a.tif", "in/day1/b.tif", "in/day2/b.tif"])
+        ['a.png', 'day1_b.tif.png', 'day2_b.tif.png']
+    """
+    paths = [Path(name) for name in file_names]
+    count = Counter(path.stem for path in paths)
+    if max(count.values(), default=1) == 1:
+        return [f"{path.stem}.png" for path in paths]
+    shared = os.path.commonpath([path.parent for path in paths])
+    flat = ["_".join(path.relative_to(shared).parts) for path in paths]
+    stems = [p.stem if count[p.stem] == 1 else name for p, name in zip(paths, flat, strict=True)]
+    return [f"{stem}.png" for stem in stems]
+
+
+def save_png(path: str | os.PathLike[str], picture: np.ndarray) -> None:
+    """Write uint8 (H, W, 3) RGB, atomically, replacing an earlier file."""
+    with write_atomically(path) as temporary:
+        # the level that writes twice as fast for a tenth more bytes
+        Image.fromarray(picture).save(temporary, compress_level=4)
+
+
+def check_number(num: int | None) -> None:
+    """Raise an InputError for a number of pictures below 1; None stands for all."""
+    if num is not None and num < 1:
+        raise InputError(f"{num} pictures asked for; expected 1 or more (leave it out: all)")

@@ -1,0 +1,283 @@
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from PIL import Image
+
+from nucdet.errors import InputError
+from nucdet.evaluation.ground_truth import GroundTruth
+from nucdet.structures import CroppedMasks
+from nucdet.visualization import (
+    draw_comparison,
+    draw_instances,
+    visualize_data,
+    visualize_results,
+)
+from nucdet.visualization.colors import FALSE, MATCHED, MISSED, color_by_neighbors
+
+CONFIG = "configs/DSB2018/mask_rcnn_lite0_FPN.yaml"
+GREY = 60
+
+
+def masks_of(*boxes: tuple[int, int, int, int], size=(40, 40)) -> CroppedMasks:
+    """Filled rectangles (y0, x0, y1, x1), each a mask."""
+    dense = np.zeros((len(boxes), *size), bool)
+    for mask, (y0, x0, y1, x1) in zip(dense, boxes, strict=True):
+        mask[y0:y1, x0:x1] = True
+    return CroppedMasks.from_dense(dense)
+
+
+def grey_image(size=(40, 40)) -> np.ndarray:
+    return np.full((*size, 3), GREY, np.uint8)
+
+
+def like(picture: np.ndarray, color: tuple[int, int, int]) -> np.ndarray:
+    """Which pixels have about this colour."""
+    return np.abs(picture.astype(int) - color).max(axis=-1) < 40
+
+
+# ------------------------------------------------------------------------------- colours
+
+
+@given(arrays(np.int32, (6, 6), elements=st.integers(0, 7)))
+@settings(deadline=None, max_examples=50)
+def test_touching_masks_have_different_colors(labels):
+    labels = labels.repeat(4, axis=0).repeat(4, axis=1)
+    masks = CroppedMasks.from_label_map(labels)
+    # at most seven masks, so that eight colours always suffice
+    colors = color_by_neighbors(masks, grey_image((24, 24)))
+    assert len(np.unique(colors, axis=0)) <= 8
+    label_map = masks.to_label_map()
+    for a, b in ((label_map[:, 1:], label_map[:, :-1]), (label_map[1:], label_map[:-1])):
+        meet = (a != b) & (a > 0) & (b > 0)
+        assert (colors[a[meet] - 1] != colors[b[meet] - 1]).any(axis=1).all()
+
+
+def test_mask_hidden_under_another_differs_from_it():
+    masks = masks_of((0, 0, 20, 20), (5, 5, 10, 10))
+    first, second = color_by_neighbors(masks, grey_image())
+    assert (first != second).any()
+
+
+def test_colors_like_the_image_are_avoided():
+    spots = masks_of(*((y, x, y + 2, x + 2) for y in range(0, 40, 10) for x in range(0, 40, 10)))
+    stain = np.full((40, 40, 3), (180, 100, 250), np.uint8)
+    colors = color_by_neighbors(spots, stain).astype(int)
+    assert np.linalg.norm(colors - (180, 100, 250), axis=1).min() > 100
+    # isolated masks use all the others alike
+    assert len(np.unique(colors, axis=0)) >= 4
+
+
+# ------------------------------------------------------------------------- draw_instances
+
+
+def test_fill_and_outline_stay_inside_the_mask():
+    picture = draw_instances(
+        grey_image(), masks_of((10, 10, 30, 30)), (255, 0, 0), alpha=0.5, line_width=1, zoom=4
+    )
+    assert picture.shape == (160, 160, 3) and picture.dtype == np.uint8
+    outside = np.ones((160, 160), bool)
+    outside[39:121, 39:121] = False  # half a line's width around 4·[10, 30)
+    assert (picture[outside] == GREY).all()
+    # the middle is half image and half red, the edge is all red
+    assert np.abs(picture[80, 80].astype(int) - ((GREY + 255) // 2, 30, 30)).max() <= 2
+    assert like(picture[40:42, 80], (255, 0, 0)).any()
+
+
+def test_zoom_makes_small_images_readable_and_leaves_large_ones():
+    assert draw_instances(grey_image((64, 128)), masks_of(size=(64, 128))).shape == (512, 1024, 3)
+    large = grey_image((20, 1300))
+    assert (draw_instances(large, masks_of(size=(20, 1300))) == large).all()
+
+
+def test_without_fill_and_outline_the_image_stays():
+    picture = draw_instances(
+        grey_image(), masks_of((10, 10, 30, 30)), alpha=0, line_width=0, zoom=1
+    )
+    assert (picture == GREY).all()
+
+
+def test_holes_stay_open():
+    ring = masks_of((5, 5, 35, 35)).to_dense()
+    ring[0, 12:28, 12:28] = False
+    picture = draw_instances(grey_image(), ring, (255, 0, 0), alpha=0.5, zoom=4)
+    assert (picture[80, 80] == GREY).all()
+    assert (picture[80, 34] != GREY).any()
+
+
+def test_each_mask_in_its_color_and_small_ones_above():
+    masks = masks_of((12, 12, 18, 18), (5, 5, 35, 35), (0, 39, 1, 40))
+    colors = np.array([(0, 255, 0), (255, 0, 0), (0, 0, 255)], np.uint8)
+    picture = draw_instances(grey_image(), masks, colors, alpha=1, zoom=1)
+    assert (picture[15, 15] == (0, 255, 0)).all()
+    assert (picture[30, 30] == (255, 0, 0)).all()
+    assert picture[0, 39, 2] > 150  # a single pixel can be seen
+
+
+def test_no_dense_masks_are_made(monkeypatch):
+    masks = masks_of((10, 10, 30, 30), (12, 28, 20, 35))
+
+    def fail(self):
+        raise AssertionError("N×H×W masks")
+
+    monkeypatch.setattr(CroppedMasks, "to_dense", fail)
+    monkeypatch.setattr(CroppedMasks, "__iter__", fail)
+    draw_comparison(grey_image(), masks, masks)
+    draw_instances(grey_image(), masks)
+
+
+@pytest.mark.parametrize("image", [grey_image((40, 41)), grey_image() / 2, grey_image()[..., 0]])
+def test_image_that_does_not_fit_is_refused(image):
+    with pytest.raises(ValueError, match=r"expected uint8 \(H, W, 3\)"):
+        draw_instances(image, masks_of((1, 1, 5, 5)))
+
+
+# ------------------------------------------------------------------------ draw_comparison
+
+
+def test_matched_false_and_missed_by_color_and_panel():
+    nucleus, half, other = (2, 2, 12, 12), (20, 2, 30, 12), (25, 25, 35, 35)
+    # the second prediction has an IoU of exactly 1/2, which is no match
+    predicted = masks_of(nucleus, (20, 2, 25, 12))
+    truth = masks_of(nucleus, half, other)
+    sheet = draw_comparison(grey_image(), predicted, truth, "name")
+    panel = 8 * 40
+    left, right = sheet[-panel:, :panel], sheet[-panel:, -panel - 100 :]
+    assert like(left[:104, :104], MATCHED).any() and like(right[:104], MATCHED).any()
+    assert like(left[152:, :104], FALSE).any() and not like(right, FALSE).any()
+    assert like(right[152:], MISSED).any() and not like(left, MISSED).any()
+    # the legend holds all three
+    header = sheet[: len(sheet) - panel]
+    assert all(like(header, color).any() for color in (MATCHED, FALSE, MISSED))
+
+
+def test_dark_images_are_brightened_others_not():
+    empty = masks_of()
+    dark, bright = grey_image() // 6, grey_image() * 3
+    assert draw_comparison(dark, empty, empty)[-1, 0, 0] == 255
+    assert draw_comparison(bright, empty, empty)[-1, 0, 0] == 3 * GREY
+
+
+# -------------------------------------------------------------------------------- folders
+
+
+@pytest.fixture
+def draw_data(registered, repository, tmp_path):
+    """Draw some pictures of the drawn data set; arrays by file name."""
+
+    def draw(*overrides, **options):
+        pairs = ["DATASETS.TRAIN", "('synthetic_train',)", *overrides]
+        files = visualize_data(
+            repository / CONFIG, pairs, output_dir=tmp_path / "out", **{"num": 2} | options
+        )
+        return {file.name: np.array(Image.open(file)) for file in files}
+
+    return draw
+
+
+def equal(some: dict, others: dict) -> bool:
+    return some.keys() == others.keys() and all((others[k] == v).all() for k, v in some.items())
+
+
+def test_annotations_lie_on_the_image_as_it_is(draw_data, registered, tmp_path):
+    pictures = draw_data(source="annotation", num=None)
+    truth = GroundTruth(registered / "synthetic/annotations/instances_train.json")
+    assert sorted(pictures) == sorted(f"{image.stem}.png" for image in truth.images.values())
+    image = truth.images[1]
+    with Image.open(registered / "synthetic" / image.file_name) as file:
+        pixels = np.array(file.convert("RGB"))
+    assert (pictures[f"{image.stem}.png"] == draw_instances(pixels, truth.masks(1))).all()
+
+
+def test_training_pictures_depend_on_the_seed_alone(draw_data):
+    first = draw_data(num=2, seed=1)
+    assert equal(first, draw_data(num=2, seed=1))
+    assert not equal(first, draw_data(num=2, seed=2))
+    both = draw_data(num=4, seed=1)  # files of the first run are overwritten
+    assert len(both) == 4
+    assert all((both[name] == picture).all() for name, picture in first.items())
+
+
+def test_input_format_is_what_the_network_sees(draw_data):
+    rgb = draw_data("INPUT.FORMAT", "RGB", num=4)
+    assert equal(rgb, draw_data("INPUT.FORMAT", "BGR", num=4))
+    grey = draw_data("INPUT.FORMAT", "L", num=4)
+    corners = np.stack([picture[:8, :8].reshape(-1, 3) for picture in grey.values()])
+    assert (np.ptp(corners, axis=2) == 0).mean() > 0.5  # but for the outlines
+    assert not equal(rgb, grey)
+
+
+def test_bad_wishes_for_data_are_named(draw_data, registered):
+    with pytest.raises(InputError, match="'no_such'"):
+        draw_data("DATASETS.TRAIN", "('no_such',)")
+    with pytest.raises(InputError, match="holds no pictures"):
+        draw_data("DATASETS.TRAIN", "()")
+    with pytest.raises(InputError, match="0 pictures"):
+        draw_data(num=0)
+    with pytest.raises(InputError, match="seed"):
+        draw_data(seed=-1)
+
+
+@pytest.fixture
+def results(registered, tmp_path):
+    """Truth as prediction, but one mask is missing where most are; the file and its truth."""
+    json_file = registered / "synthetic/annotations/instances_val.json"
+    truth = GroundTruth(json_file)
+    fullest = max(truth.images, key=lambda image_id: len(truth.masks(image_id)))
+    entries = []
+    for image_id in truth.images:
+        masks = truth.masks(image_id)
+        masks = masks[1:] if image_id == fullest else masks
+        for rle in masks.to_coco_rle():
+            score = 0.5 if image_id == fullest else 0.9
+            entry = {"image_id": image_id, "category_id": 1, "segmentation": rle, "score": score}
+            entries.append(entry)
+    path = tmp_path / "coco_instances_results.json"
+    path.write_text(json.dumps(entries))
+    return path, truth, truth.images[fullest].stem
+
+
+def test_results_are_drawn_worst_first(results, tmp_path):
+    path, truth, fullest = results
+    files = visualize_results(path, tmp_path / "out", dataset="synthetic_val", sort="worst")
+    assert files[0].stem == fullest and len(files) == len(truth.images) == 4
+    best = visualize_results(path, tmp_path / "out", dataset="synthetic_val", sort="best", num=3)
+    assert fullest not in [file.stem for file in best]
+    with Image.open(files[0]) as file:
+        sheet = np.array(file)
+    right = sheet[100:, sheet.shape[1] // 2 :]
+    assert like(right, MISSED).any()
+
+
+def test_score_threshold_and_ground_truth_by_file(results, tmp_path, capsys):
+    path, truth, _ = results
+    options = {"ground_truth": truth.json_file, "sort": "worst", "num": 1}
+    visualize_results(path, tmp_path / "out", score_threshold=0.6, **options)
+    assert capsys.readouterr().out.startswith("0.000  ")
+    visualize_results(path, tmp_path / "out", score_threshold=0.5, **options)
+    assert not capsys.readouterr().out.startswith("0.000  ")
+
+
+def test_bad_wishes_for_results_are_named(results, tmp_path):
+    path, truth, _ = results
+    out = tmp_path / "out"
+    with pytest.raises(InputError, match="'no_such'"):
+        visualize_results(path, out, dataset="no_such")
+    with pytest.raises(FileNotFoundError, match="--image-root"):
+        visualize_results(path, out, ground_truth=truth.json_file, image_root=tmp_path)
+    with pytest.raises(InputError, match="0 pictures"):
+        visualize_results(path, out, dataset="synthetic_val", num=0)
+    with pytest.raises(InputError, match="either a data set or"):
+        visualize_results(path, out)
+    csv = tmp_path / "submission.csv"
+    csv.write_text("ImageId,EncodedPixels\n")
+    with pytest.raises(InputError, match="no scores"):
+        visualize_results(csv, out, dataset="synthetic_val", score_threshold=0.5)
+    empty = tmp_path / "empty.json"
+    empty.write_text('{"images": [], "annotations": []}')
+    with pytest.raises(InputError, match="nothing to draw"):
+        visualize_results(path, out, ground_truth=empty)
+    assert not out.exists()
