@@ -26,9 +26,9 @@ def run_tool(main: Callable[[], int | None]) -> None:
     except InputError as error:
         code = _complain(_own_words(error))
     except OSError as error:
-        # str(OSError) starts with "[Errno 13]", which tells a user nothing
-        known = error.strerror and error.filename
-        code = _complain(f"{error.filename}: {error.strerror}" if known else str(error))
+        # str(OSError) may start with "[Errno 13]", which tells a user nothing
+        named = f"{error.filename}: " if error.filename else ""
+        code = _complain(named + (error.strerror or str(error)))
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         code = 130

@@ -17,6 +17,7 @@ from torch import nn
 
 from nucdet.errors import InputError
 from nucdet.files import write_atomically
+from nucdet.modeling.checkpointing import save_checkpoint
 
 logger = logging.getLogger(__name__)
 
@@ -146,8 +147,7 @@ class BestModel(HookBase):
             "value": float(self.best),
             "iteration": int(self.best_iteration),
         }
-        with write_atomically(self.path) as temporary:
-            torch.save(content, temporary)
+        save_checkpoint(self.path, content)
         logger.info("Best %s so far: %.4f, saved to %s", self.metric, self.best, self.path)
 
 

@@ -30,6 +30,9 @@ from nucdet.modeling.checkpointing import NucleusCheckpointer
 
 logger = logging.getLogger(__name__)
 
+# with the optimizer's state a checkpoint is three times the size of the model
+_KEPT_CHECKPOINTS = 3
+
 
 class NucleusTrainer(DefaultTrainer):
     """Trains what a config describes; see :class:`DefaultTrainer` for the interface.
@@ -103,7 +106,9 @@ class NucleusTrainer(DefaultTrainer):
         result.append(hooks.LRScheduler())
         if comm.is_main_process():
             result.append(
-                hooks.PeriodicCheckpointer(self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD)
+                hooks.PeriodicCheckpointer(
+                    self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD, max_to_keep=_KEPT_CHECKPOINTS
+                )
             )
         if cfg.DATASETS.TEST:
             result.append(hooks.EvalHook(cfg.TEST.EVAL_PERIOD, self._evaluate))

@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Any
 from urllib.error import URLError
 
+import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.utils.file_io import PathManager
 from iopath.common.file_io import PathHandler
 
 from nucdet.errors import InputError
+from nucdet.files import write_atomically
 
 _NO_WEIGHTS = 'go on with MODEL.WEIGHTS "" (random weights) or configs/DSB2018/mask_rcnn_lite0_FPN'
 
@@ -64,6 +66,20 @@ PathManager.register_handler(ImageNetPackageHandler(), allow_override=True)
 class NucleusCheckpointer(DetectionCheckpointer):
     """Detectron2's checkpointer that also reads ``imagenet://`` and explains what went wrong."""
 
+    def save(self, name: str, **kwargs: Any) -> None:
+        """Save model, checkpointables and ``kwargs`` as ``<name>.pth``, whole or not at all.
+
+        Raises:
+            OSError: the disk is full or does not let itself be written to.
+        """
+        if not self.save_dir or not self.save_to_disk:
+            return
+        states = {key: part.state_dict() for key, part in self.checkpointables.items()}
+        path = Path(self.save_dir, f"{name}.pth")
+        save_checkpoint(path, {"model": self.model.state_dict(), **states, **kwargs})
+        self.logger.info("Saved checkpoint %s", path)
+        self.tag_last_checkpoint(path.name)
+
     def load(self, path: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Load a checkpoint; see :class:`DetectionCheckpointer`.
 
@@ -93,6 +109,23 @@ class NucleusCheckpointer(DetectionCheckpointer):
                 weights = _as_timm_weights(self._torch_load(filename), network)
                 return {"model": weights}
         return super()._load_file(filename)
+
+
+def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
+    """``torch.save`` that leaves the file whole or as it was.
+
+    Raises:
+        OSError: the disk is full or does not let itself be written to.
+    """
+    try:
+        with write_atomically(path) as temporary:
+            torch.save(content, temporary)
+    except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
+        reason = str(error).splitlines()[0]
+        raise OSError(
+            f"{path}: cannot be saved ({reason}); free some space or change OUTPUT_DIR, and go on "
+            "with --resume"
+        ) from error
 
 
 def _as_timm_weights(loaded: dict[str, Any], network: str) -> dict[str, Any]:

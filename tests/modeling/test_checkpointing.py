@@ -77,3 +77,19 @@ def test_missing_broken_and_unreachable_weights_are_one_line_each(tmp_path, monk
     monkeypatch.setenv("FVCORE_CACHE", str(tmp_path))
     with pytest.raises(InputError, match=r"cannot be downloaded.*mask_rcnn_lite0_FPN"):
         load("detectron2://ImageNetPretrained/MSRA/R-50.pkl")
+
+
+def test_a_checkpoint_is_whole_or_not_there(tmp_path, monkeypatch):
+    checkpointer = NucleusCheckpointer(nn.Linear(1, 1), save_dir=str(tmp_path))
+    checkpointer.save("model_0", iteration=0)
+
+    def fill_the_disk(content, path):
+        path.write_bytes(b"half")
+        raise RuntimeError("PytorchStreamWriter failed writing file\nat some line")
+
+    monkeypatch.setattr(torch, "save", fill_the_disk)
+    with pytest.raises(OSError, match=r"model_1\.pth: cannot be saved .*--resume") as caught:
+        checkpointer.save("model_1", iteration=1)
+    assert "\n" not in str(caught.value)
+    assert {p.name for p in tmp_path.iterdir()} == {"model_0.pth", "last_checkpoint"}
+    assert checkpointer.get_checkpoint_file() == str(tmp_path / "model_0.pth")
