@@ -4,20 +4,22 @@ Importing it registers nucdet's architectures with Detectron2. Data sets are reg
 :func:`nucdet.data.datasets.register_datasets`.
 """
 
+import importlib
+import importlib.util
+import warnings
+
+from wrapt import register_post_import_hook
+
 from nucdet.version import __version__
 
-try:
-    import detectron2  # noqa: F401
-except ModuleNotFoundError as error:
-    if error.name != "detectron2":
-        raise
+if importlib.util.find_spec("detectron2") is None:
     raise ModuleNotFoundError(
         "nucdet needs Detectron2, which is not installed in this Python. In nucdet's folder, "
         "`make .venv` builds an environment that has it; to add it to an environment of your own, "
         "`make detectron2 VENV=<its folder>`, or build it from source as Detectron2's INSTALL.md "
         "tells.",
         name="detectron2",
-    ) from None
+    )
 
 try:
     import cv2  # noqa: F401
@@ -27,6 +29,21 @@ except ImportError as error:
         "pip uninstall opencv-python; pip install opencv-python-headless"
     ) from error
 
-from nucdet import modeling  # noqa: F401  (fills Detectron2's registries)
+# Detectron2's to mend, not the user's, who would see it at every start
+warnings.filterwarnings("ignore", r"`torch\.jit\.script", FutureWarning)
 
-__all__ = ["__version__"]
+# Architectures enter Detectron2's registries as soon as those exist: at once if detectron2.modeling
+# is loaded, else when it is. It takes five seconds, and converting data needs no network.
+register_post_import_hook(
+    lambda _: importlib.import_module("nucdet.modeling"), "detectron2.modeling"
+)
+
+__all__ = ["Segmenter", "__version__"]
+
+
+def __getattr__(name: str) -> object:
+    if name == "Segmenter":  # when it is asked for: what only trains needs no predictor
+        from nucdet.inference import Segmenter
+
+        return Segmenter
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
