@@ -3,7 +3,7 @@
 
 from detectron2.engine import default_argument_parser
 
-from nucdet.engine import run
+from nucdet.engine.run import run
 from nucdet.errors import run_tool
 
 if __name__ == "__main__":

@@ -1,6 +1,1 @@
-"""Training and evaluation runs."""
-
-from nucdet.engine.run import run
-from nucdet.engine.trainer import NucleusTrainer
-
-__all__ = ["NucleusTrainer", "run"]
+"""Runs: training, evaluation, prediction of files."""

@@ -13,8 +13,8 @@ import torch
 from detectron2.data import MetadataCatalog
 from detectron2.engine import default_argument_parser, hooks
 
-from nucdet.engine import NucleusTrainer, run
-from nucdet.engine.run import prepare
+from nucdet.engine.run import prepare, run
+from nucdet.engine.trainer import NucleusTrainer
 from nucdet.errors import InputError
 from nucdet.evaluation.offline import evaluate_predictions
 from nucdet.modeling.checkpointing import NucleusCheckpointer
