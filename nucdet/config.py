@@ -64,6 +64,8 @@ def _add_model(cfg: CfgNode) -> None:
     # "FrozenBN": statistics and affine as pretrained (the choice for batches of a few images);
     # "BN": trained batch norm.
     timm.NORM = "FrozenBN"
+    # NucleusRCNN: a pixel belongs to a mask from this probability on.
+    cfg.MODEL.ROI_MASK_HEAD.MASK_THRESH = 0.5
 
 
 def _add_solver(cfg: CfgNode) -> None:
@@ -85,6 +87,10 @@ def _add_test(cfg: CfgNode) -> None:
     cfg.TEST.BEST_METRIC = "kaggle/mAP"
     # Also compute the training losses on DATASETS.TEST at each evaluation (without augmentation).
     cfg.TEST.VALIDATION_LOSS = False
+
+    # Diameter, in pixels as the network sees them, that prediction brings nuclei to when it is told
+    # theirs: the median of the training pictures' medians (DSB2018: 31).
+    cfg.TEST.NUCLEUS_DIAMETER = 31.0
 
     overlap = cfg.TEST.OVERLAP_ELIMINATION = CfgNode()
     overlap.ENABLED = True

@@ -50,13 +50,81 @@ def read_image(path: str | os.PathLike[str], page: int | None = None) -> np.ndar
         InputError: not an image, damaged, cut short, several pages with none chosen, or a layout
             that has no meaning as RGB (e.g. 5 channels).
     """
-    pixels = _decode(Path(path), page)
+    pixels = decode_image(path, page)
+    return to_rgb8(pixels, intensity_limits(pixels))
+
+
+def is_tiff(path: str | os.PathLike[str]) -> bool:
+    """Whether the file's first bytes are those of a TIFF.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+    """
+    with Path(path).open("rb") as file:
+        return file.read(4) in _TIFF
+
+
+def decode_image(path: str | os.PathLike[str], page: int | None = None) -> np.ndarray:
+    """The stored values without alpha: (H, W) or (H, W, 3) RGB, of whatever dtype is stored.
+
+    Raises:
+        FileNotFoundError, InputError: as :func:`read_image`.
+    """
+    return _decode(Path(path), page)
+
+
+def check_pixels(image: np.ndarray, name: str = "the image") -> np.ndarray:
+    """An array from anywhere as :func:`decode_image` gives it: alpha and a lone channel go.
+
+    Args:
+        image: (H, W), (H, W, 1), (H, W, 3) RGB or (H, W, 4) RGBA; bool, integers or floats.
+        name: what errors call it.
+
+    Raises:
+        InputError: another shape or dtype, or no pixels.
+    """
+    image = np.asarray(image)
+    if image.dtype.kind not in "buif" or not image.size:
+        raise InputError(
+            f"{name}: found {image.shape} of {image.dtype}; expected at least one pixel of bool, "
+            "integers or floats"
+        )
+    if image.ndim == 2:
+        return image
+    if image.ndim != 3 or image.shape[2] not in (1, 3, 4):
+        raise InputError(
+            f"{name}: found shape {image.shape}; expected (H, W) or (H, W, channels) with 1, 3 "
+            "(RGB) or 4 (RGBA) channels; choose a channel or move the channels to the end"
+        )
+    return image[..., 0] if image.shape[2] == 1 else image[..., :3]
+
+
+def intensity_limits(pixels: np.ndarray) -> tuple[float, float] | None:
+    """The values that become 0 and 255, by the module's rules; None: 8 bits, left as they are."""
+    if pixels.dtype in (bool, np.uint8):
+        return None
+    finite = pixels[np.isfinite(pixels)].astype(_scaling_dtype(pixels.dtype))
+    if not finite.size:
+        return 0.0, 0.0
+    low, high = np.percentile(finite, (0.1, 99.9))
+    if low == high:  # nearly constant: let the few other pixels show
+        low, high = finite.min(), finite.max()
+    return float(low), float(high)
+
+
+def to_rgb8(pixels: np.ndarray, limits: tuple[float, float] | None) -> np.ndarray:
+    """Stored values to uint8 (H, W, 3).
+
+    Args:
+        pixels: (H, W) or (H, W, 3) RGB, any dtype.
+        limits: of the whole picture that the pixels are part of, see :func:`intensity_limits`.
+    """
     if pixels.dtype == bool:
         pixels = pixels.astype(np.uint8) * 255
-    if pixels.dtype != np.uint8:
-        pixels = _scale_to_8_bit(pixels)
+    if limits is not None:
+        pixels = _scale_to_8_bit(pixels, *limits)
     if pixels.ndim == 2:
-        pixels = cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB)
+        pixels = cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_GRAY2RGB)
     return np.ascontiguousarray(pixels)
 
 
@@ -124,7 +192,7 @@ def _decode_png(data: bytes) -> np.ndarray:
 
 def _decode_other(path: Path, data: bytes, page: int | None) -> np.ndarray:
     with Image.open(io.BytesIO(data)) as image:
-        image.seek(_choose_page(path, getattr(image, "n_frames", 1), page))
+        image.seek(choose_page(path, getattr(image, "n_frames", 1), page))
         wide = image.mode.startswith(("I", "F"))
         # convert("RGB") drops alpha without blending and looks up palettes
         return np.array(image if wide else image.convert("RGB"))
@@ -134,7 +202,7 @@ def _decode_tiff(path: Path, data: bytes, page: int | None) -> np.ndarray:
     with tifffile.TiffFile(io.BytesIO(data)) as tiff:
         # pyramids keep smaller copies of the picture beside it
         pages = [p for p in tiff.pages if not p.keyframe.is_reduced]
-        chosen = pages[_choose_page(path, len(pages), page)]
+        chosen = pages[choose_page(path, len(pages), page)]
         pixels, layout = chosen.asarray(), chosen.keyframe
         if layout.axes == "SYX":  # one plane a channel
             pixels = np.moveaxis(pixels, 0, -1)
@@ -143,10 +211,10 @@ def _decode_tiff(path: Path, data: bytes, page: int | None) -> np.ndarray:
                 f"{path}: a TIFF page with axes {layout.axes} {pixels.shape}; expected one plane "
                 "of grey or RGB; write the planes as pages of their own"
             )
-        return _tiff_colours(path, pixels, layout)
+        return tiff_colours(path, pixels, layout)
 
 
-def _tiff_colours(path: Path, pixels: np.ndarray, layout: Any) -> np.ndarray:
+def tiff_colours(path: Path, pixels: np.ndarray, layout: Any) -> np.ndarray:
     """Bring a TIFF page of any photometric interpretation to grey or RGB."""
     photometric = tifffile.PHOTOMETRIC
     if layout.photometric == photometric.PALETTE:
@@ -169,7 +237,7 @@ def _tiff_colours(path: Path, pixels: np.ndarray, layout: Any) -> np.ndarray:
     return pixels[..., 0] if channels == 1 else pixels[..., :3]
 
 
-def _choose_page(path: Path, count: int, page: int | None) -> int:
+def choose_page(path: Path, count: int, page: int | None) -> int:
     if page is None and count > 1:
         raise InputError(
             f"{path}: holds {count} pages, expected one image; choose a page (0 to {count - 1}) "
@@ -181,15 +249,13 @@ def _choose_page(path: Path, count: int, page: int | None) -> int:
     return page
 
 
-def _scale_to_8_bit(pixels: np.ndarray) -> np.ndarray:
-    values = pixels.astype(np.float64 if pixels.dtype.itemsize > 2 else np.float32)
-    finite = values[np.isfinite(values)]
-    if not finite.size:
-        return np.zeros(pixels.shape, np.uint8)
-    low, high = np.percentile(finite, (0.1, 99.9))
-    if low == high:  # nearly constant: let the few other pixels show
-        low, high = finite.min(), finite.max()
+def _scaling_dtype(dtype: np.dtype) -> type:
+    return np.float64 if dtype.itemsize > 2 else np.float32
+
+
+def _scale_to_8_bit(pixels: np.ndarray, low: float, high: float) -> np.ndarray:
     if low == high:
         return np.zeros(pixels.shape, np.uint8)
+    values = pixels.astype(_scaling_dtype(pixels.dtype))
     values = np.where(np.isfinite(values), values, low)
     return np.rint(np.clip((values - low) * (255 / (high - low)), 0, 255)).astype(np.uint8)

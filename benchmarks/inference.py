@@ -1,0 +1,186 @@
+#!/usr/bin/env python
+"""Time and memory of prediction: nucdet's CPU network, and stock Detectron2 Mask R-CNN R50-FPN.
+
+    python benchmarks/inference.py --weights model_best.pth
+
+Both see the same drawn pictures and may find as many nuclei. Each case runs in a process of its
+own, from the array in memory to the masks, as often as asked; the best time counts. Memory is the
+largest resident size of the process, Python and PyTorch included.
+
+Stock Detectron2 starts from random weights, which find next to nothing as they are: the last norm
+of every residual block is scaled by 0.2, so that the features stay within bounds, and what scores
+best is taken as found (score threshold 0), up to the number of drawn nuclei. Without ``--weights``
+nucdet's network is treated likewise.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import platform
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+REPOSITORY = Path(__file__).parent.parent
+CONFIGS = REPOSITORY / "configs/DSB2018"
+# name: height, width, nuclei
+CASES = {
+    "256×256, 30 nuclei": (256, 256, 30),
+    "520×696, 300 nuclei": (520, 696, 300),
+    "2048×2048, 2,000 nuclei": (2048, 2048, 2000),
+}
+RESIDUAL_SCALE = 0.2
+
+
+def draw(height: int, width: int, nuclei: int) -> np.ndarray:
+    """uint8 (height, width, 3): drawn pictures side by side, with as many nuclei in all."""
+    from nucdet.data.conversion.synthetic_pictures import draw_picture
+    from nucdet.data.picture_kinds import FLUORESCENCE
+
+    rng = np.random.default_rng(0)
+    side = 256 if max(height, width) <= 256 else 512
+    rows, columns = -(-height // side), -(-width // side)
+    each = round(nuclei * side**2 / (height * width))
+    diameter = 0.6 * side / each**0.5
+    pieces = [
+        [draw_picture(rng, side, FLUORESCENCE, each, diameter)[0] for _ in range(columns)]
+        for _ in range(rows)
+    ]
+    return np.concatenate([np.concatenate(row, axis=1) for row in pieces])[:height, :width]
+
+
+# --- tools: each returns a function from picture to number of nuclei
+
+
+def nucdet_lite0(weights: str | None, nuclei: int) -> Callable[[np.ndarray], int]:
+    from nucdet.inference import Segmenter
+
+    config = CONFIGS / "mask_rcnn_lite0_FPN.yaml"
+    if weights is not None:
+        segmenter = Segmenter(config, weights, device="cpu")
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "random.pth"
+            save_random(config, path)
+            segmenter = Segmenter(config, path, found_anyway(nuclei), device="cpu")
+    return lambda picture: len(segmenter.predict(picture))
+
+
+def stock_r50(weights: str | None, nuclei: int) -> Callable[[np.ndarray], int]:
+    from detectron2.engine import DefaultPredictor
+
+    from nucdet.config import load_config
+
+    overrides = ["MODEL.META_ARCHITECTURE", "GeneralizedRCNN", "MODEL.DEVICE", "cpu"]
+    cfg = load_config(CONFIGS / "mask_rcnn_R_50_FPN.yaml", overrides + found_anyway(nuclei))
+    with tempfile.TemporaryDirectory() as folder:
+        cfg.MODEL.WEIGHTS = str(Path(folder) / "random.pth")
+        save_random(CONFIGS / "mask_rcnn_R_50_FPN.yaml", Path(cfg.MODEL.WEIGHTS))
+        predictor = DefaultPredictor(cfg)
+
+    def predict(picture: np.ndarray) -> int:
+        # its resize would shrink a large picture: both networks get the same pixels
+        predictor.aug.short_edge_length = (max(512, min(picture.shape[:2])),) * 2
+        predictor.aug.max_size = 4096
+        return len(predictor(picture[:, :, ::-1])["instances"])
+
+    return predict
+
+
+TOOLS = {"nucdet lite0": nucdet_lite0, "Detectron2 R50-FPN": stock_r50}
+
+
+def found_anyway(nuclei: int) -> list[str]:
+    """Overrides that let random weights find as many nuclei as there are."""
+    limits = {
+        "MODEL.ROI_HEADS.SCORE_THRESH_TEST": 0.0,
+        "MODEL.ROI_HEADS.NMS_THRESH_TEST": 0.9,
+        "TEST.DETECTIONS_PER_IMAGE": nuclei,
+        "MODEL.RPN.POST_NMS_TOPK_TEST": max(1000, 2 * nuclei),
+        "MODEL.RPN.PRE_NMS_TOPK_TEST": max(2000, 4 * nuclei),
+    }
+    return [text for pair in limits.items() for text in (pair[0], str(pair[1]))]
+
+
+def save_random(config: Path, path: Path) -> None:
+    import torch
+    from detectron2.modeling import build_model
+    from detectron2.modeling.backbone.resnet import BottleneckBlock
+
+    from nucdet.config import load_config
+
+    torch.manual_seed(0)
+    model = build_model(load_config(config, ["MODEL.DEVICE", "cpu"]))
+    for block in model.modules():
+        if isinstance(block, BottleneckBlock):
+            block.conv3.norm.weight *= RESIDUAL_SCALE
+    torch.save({"model": model.state_dict()}, path)
+
+
+# --- measuring
+
+
+def measure(tool: str, case: str, weights: str | None, repeats: int) -> dict[str, float]:
+    """Run in a process of its own: seconds, peak memory in GB, nuclei found."""
+    height, width, nuclei = CASES[case]
+    picture = draw(height, width, nuclei)
+    predict = TOOLS[tool](weights, nuclei)
+    predict(picture[:256, :256])
+    times = []
+    while len(times) < repeats:
+        start = time.perf_counter()
+        found = predict(picture)
+        times.append(time.perf_counter() - start)
+    # kilobytes on Linux, bytes on macOS
+    unit = 1 if sys.platform == "darwin" else 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
+    return {"seconds": min(times), "gigabytes": peak, "found": found}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--weights", help="a checkpoint of mask_rcnn_lite0_FPN")
+    parser.add_argument("--repeats", type=int, default=2, help="the best time counts")
+    parser.add_argument("--case", choices=CASES, action="append", help="only this one")
+    parser.add_argument("--measure", choices=TOOLS, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.measure:
+        logging.disable()
+        warnings.simplefilter("ignore")
+        result = measure(args.measure, args.case[0], args.weights, args.repeats)
+        print(json.dumps(result))
+        return
+
+    import torch
+
+    print(f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads")
+    print(f"{'':26}{'':20}{'seconds':>9}{'GB':>7}{'found':>7}{'time':>7}{'memory':>8}")
+    for case in args.case or CASES:
+        ours = None
+        for tool in TOOLS:
+            command = [sys.executable, __file__, "--measure", tool, "--case", case]
+            command += ["--repeats", str(args.repeats)]
+            command += ["--weights", args.weights] if args.weights else []
+            done = subprocess.run(command, capture_output=True, text=True)
+            if done.returncode:
+                raise SystemExit(f"{tool}, {case}:\n{done.stderr}")
+            r = json.loads(done.stdout.splitlines()[-1])
+            ours = ours or r
+            print(
+                f"{case:26}{tool:20}{r['seconds']:9.2f}{r['gigabytes']:7.2f}{r['found']:7}"
+                f"{r['seconds'] / ours['seconds']:6.1f}×{r['gigabytes'] / ours['gigabytes']:7.1f}×",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()

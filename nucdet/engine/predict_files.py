@@ -1,0 +1,178 @@
+"""Which pictures a prediction run takes, what their outputs are called, which are done."""
+
+from __future__ import annotations
+
+import glob
+import json
+import os
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from nucdet.errors import InputError
+from nucdet.export import ImageRecord
+from nucdet.files import write_json
+
+# what a folder is searched for; single files and patterns may have any ending
+PICTURE_ENDINGS = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
+
+# <name>.csv of a picture must not take the place of these
+_RESERVED = ("summary", "kaggle")
+
+
+@dataclass(frozen=True)
+class InputFile:
+    """A picture to predict.
+
+    Attributes:
+        path: where it is.
+        file_name: relative to the folder that all inputs share, with "/".
+        name: of its outputs, relative to the output folder: ``file_name`` without its ending, or
+            with it where the names of two would be the same.
+    """
+
+    path: Path
+    file_name: str
+    name: str
+
+
+def find_inputs(inputs: Sequence[str], output: Path) -> list[InputFile]:
+    """Find the pictures that ``--input`` names, sorted by file name.
+
+    Args:
+        inputs: files; folders, searched with all below them for :data:`PICTURE_ENDINGS`; patterns
+            with ``*``, ``?``, ``**``. Hidden files are left out, and in folders and patterns what
+            lies in the output folder, so that an earlier run's pictures are not predicted.
+        output: the output folder.
+
+    Raises:
+        FileNotFoundError: there is no such file or folder.
+        InputError: no pictures found, or two whose outputs would have the same name.
+    """
+    roots, paths = [], []
+    for text in inputs:
+        root, found = _expand(text, output.absolute())
+        roots.append(root)
+        paths += found
+    shared = Path(os.path.commonpath(roots))
+    names = sorted({path.relative_to(shared).as_posix() for path in paths})
+    outputs = _output_names(names)
+    return [
+        InputFile(shared / file_name, file_name, name)
+        for file_name, name in zip(names, outputs, strict=True)
+    ]
+
+
+def _expand(text: str, output: Path) -> tuple[Path, list[Path]]:
+    """The folder that names start from, and the pictures of one input."""
+    path = Path(text).absolute()
+    if path.is_file():
+        return path.parent, [path]
+    if path.is_dir():
+        root, found = path, [f for f in path.rglob("*") if f.suffix.lower() in PICTURE_ENDINGS]
+        expected = f"pictures ({' '.join(PICTURE_ENDINGS)})"
+    elif glob.has_magic(text):
+        root = _fixed_part(path)
+        # Path.glob takes no absolute pattern
+        found = [Path(f) for f in glob.glob(str(path), recursive=True)]  # noqa: PTH207
+        expected = "files that the pattern fits"
+    else:
+        raise FileNotFoundError(
+            f"{text}: no such file or folder; --input takes files, folders and patterns "
+            "(KEY VALUE pairs go after another option)"
+        )
+    found = [f for f in found if f.is_file() and not f.name.startswith(".")]
+    left = [f for f in found if not f.is_relative_to(output)]
+    if not left:
+        where = f"; all {len(found)} lie in the output folder {output}" if found else ""
+        raise InputError(f"{text}: found no {expected}{where}")
+    return root, left
+
+
+def _fixed_part(pattern: Path) -> Path:
+    """The folders before the first wildcard."""
+    parts = []
+    for part in pattern.parent.parts:
+        if glob.has_magic(part):
+            break
+        parts.append(part)
+    return Path(*parts)
+
+
+def _output_names(file_names: Sequence[str]) -> list[str]:
+    """A name for each; compared without case, as some file systems do."""
+    stems = [name[: -len(Path(name).suffix)] if Path(name).suffix else name for name in file_names]
+    count = Counter(stem.casefold() for stem in stems)
+    count.update(dict.fromkeys(_RESERVED, 1))
+    pairs = zip(file_names, stems, strict=True)
+    names = [stem if count[stem.casefold()] == 1 else name for name, stem in pairs]
+    seen: dict[str, str] = {}
+    for name, file_name in zip(names, file_names, strict=True):
+        other = seen.setdefault(name.casefold(), file_name)
+        if other != file_name:
+            raise InputError(
+                f"{other} and {file_name}: their outputs would have the same name; rename one or "
+                "predict them into different folders"
+            )
+    return names
+
+
+class RecordStore:
+    """A small JSON for each picture that was predicted or failed, in ``<output>/.records``.
+
+    It is written last of a picture's files, tells a resumed run what is done, and holds what the
+    files over all pictures need.
+    """
+
+    def __init__(self, output: Path, settings: str):
+        """
+        Args:
+            output: the output folder.
+            settings: what the results depend on beside the picture; a record made with another
+                text counts as not there.
+        """
+        self._folder = output / ".records"
+        self._settings = settings
+
+    def save(self, file: InputFile, record: ImageRecord | None, error: str | None = None) -> None:
+        """Keep a picture's record, or why it has none."""
+        content = self._key(file) | {"record": record and asdict(record), "error": error}
+        write_json(self._path(file), content)
+
+    def forget(self, file: InputFile) -> None:
+        """Remove the record, before the picture's files are written anew."""
+        self._path(file).unlink(missing_ok=True)
+
+    def record(self, file: InputFile) -> ImageRecord | None:
+        """The record of a picture that was predicted with these settings, else None."""
+        content = self._load(file)
+        return ImageRecord(**content["record"]) if content.get("record") else None
+
+    def error(self, file: InputFile) -> str | None:
+        """Why the picture failed with these settings, else None."""
+        return self._load(file).get("error")
+
+    def is_done(self, file: InputFile, outputs: Iterable[Path]) -> bool:
+        """Whether the picture is predicted with these settings and has all these files."""
+        return all(path.is_file() for path in outputs) and self.record(file) is not None
+
+    def _path(self, file: InputFile) -> Path:
+        return self._folder / f"{file.name}.json"
+
+    def _key(self, file: InputFile) -> dict[str, Any]:
+        try:
+            status = file.path.stat()
+            version = [status.st_size, status.st_mtime_ns]
+        except OSError:
+            version = None
+        return {"settings": self._settings, "file": file.file_name, "version": version}
+
+    def _load(self, file: InputFile) -> dict[str, Any]:
+        try:
+            content = json.loads(self._path(file).read_bytes())
+            current = all(content[k] == v for k, v in self._key(file).items())
+        except (OSError, ValueError, KeyError, TypeError):
+            return {}
+        return content if current else {}

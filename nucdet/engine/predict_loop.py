@@ -1,0 +1,131 @@
+"""The work of one process of a prediction run: its share of the pictures, one after the other."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from detectron2.utils import comm
+from tqdm import tqdm
+
+from nucdet.engine.predict_drawing import read_picture
+from nucdet.engine.predict_files import InputFile, RecordStore
+from nucdet.engine.predict_outputs import (
+    make_record,
+    output_paths,
+    write_image_outputs,
+    write_shared_outputs,
+)
+from nucdet.errors import InputError
+from nucdet.export import ReportFacts
+from nucdet.inference import Segmenter
+
+
+@dataclass(frozen=True)
+class Job:
+    """A checked prediction run, the same in every process.
+
+    Attributes:
+        files: all pictures, sorted.
+        output: an existing folder; several machines must share it.
+        formats: some of :data:`FORMATS`.
+        config_file, opts: of the network; None: the default model.
+        diameter: see :meth:`nucdet.inference.Segmenter.predict`.
+        pixel_size: µm, or None.
+        page: of files with several pages, or None.
+        resume: leave out what is done.
+        settings: a text that differs where results would.
+        facts: what the report says about the settings.
+    """
+
+    files: tuple[InputFile, ...]
+    output: Path
+    formats: tuple[str, ...]
+    config_file: str | None = None
+    opts: tuple[str, ...] = ()
+    diameter: float | str | None = None
+    pixel_size: float | None = None
+    page: int | None = None
+    resume: bool = False
+    settings: str = ""
+    facts: tuple[tuple[str, str], ...] = ()
+
+    def records(self) -> RecordStore:
+        """What is done."""
+        return RecordStore(self.output, self.settings)
+
+    def paths(self, file: InputFile) -> dict[str, Path]:
+        """Where the files of a picture go, by format."""
+        return output_paths(self.output, file.name, self.formats)
+
+
+def predict_pictures(job: Job, open_segmenter: Callable[[], Segmenter]) -> None:
+    """Predict this process's share of the pictures; the main process writes the shared files.
+
+    A picture that cannot be read or predicted is named on the screen, in the summary and in the
+    report, and the rest goes on.
+
+    Args:
+        job: what to do.
+        open_segmenter: called once there is something to predict.
+
+    Raises:
+        OSError: an output cannot be written.
+    """
+    store = job.records()
+    share = job.files[comm.get_rank() :: comm.get_world_size()]
+    if job.resume:
+        share = [file for file in share if not store.is_done(file, job.paths(file).values())]
+    if share:
+        segmenter = open_segmenter()
+        with tqdm(share, "predicting", unit="picture", disable=_no_bar()) as bar:
+            for file in bar:
+                _predict_one(file, job, segmenter, bar)
+    comm.synchronize()
+    if comm.is_main_process():
+        records = [store.record(file) for file in job.files]
+        errors = [(file.file_name, store.error(file)) for file in job.files]
+        failures = {name: error for name, error in errors if error}
+        facts = ReportFacts(job.pixel_size, dict(job.facts), failures)
+        write_shared_outputs(job.output, job.formats, [r for r in records if r], facts)
+
+
+def _predict_one(file: InputFile, job: Job, segmenter: Segmenter, bar: tqdm) -> None:
+    store = job.records()
+    # from here to the end the picture counts as not done
+    store.forget(file)
+
+    def show(done: int, tiles: int) -> None:
+        if tiles > 1:
+            bar.set_postfix_str(f"{file.file_name}: tile {done} of {tiles}")
+
+    try:
+        prediction = segmenter.predict_file(file.path, job.page, job.diameter, show)
+        # a damaged part of a large picture may show only now
+        picture = read_picture(prediction.source)
+        table = prediction.table(job.pixel_size)
+    except (InputError, OSError, MemoryError, torch.OutOfMemoryError) as error:
+        reason = _reason(error, file)
+        tqdm.write(f"failed: {file.path}: {reason}", file=sys.stderr)
+        store.save(file, None, reason)
+        return
+    record = make_record(file.name, file.file_name, prediction, picture, segmenter.class_names)
+    masks = prediction.pred_masks
+    write_image_outputs(job.paths(file), record, masks, picture, table, job.pixel_size)
+    store.save(file, record)
+
+
+def _reason(error: Exception, file: InputFile) -> str:
+    """One line without the path of the picture, which is said beside it."""
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return "not enough memory for this picture"
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return " ".join(text.removeprefix(f"{file.path}: ").split())
+
+
+def _no_bar() -> bool | None:
+    """tqdm's ``disable``: None leaves the bar out where the screen is no terminal."""
+    return None if comm.is_main_process() else True

@@ -1,0 +1,49 @@
+"""Predictions of many images as one COCO JSON."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from typing import Any
+
+from nucdet.export.record import ImageRecord
+from nucdet.files import write_json
+
+
+def write_coco(path: str | os.PathLike[str], records: Iterable[ImageRecord]) -> None:
+    """Write what ``pycocotools.coco.COCO`` loads: images, categories, annotations.
+
+    Ids count from 1 in the order of the records; annotations of an image follow its label image.
+    Segmentations are compressed RLE, boxes (x, y, width, height) in pixels. Each annotation also
+    has a ``score``, so that the list of annotations is a list of COCO results.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    names: list[str] = []
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    for record in records:
+        names = record.class_names
+        image_id = len(images) + 1
+        size = {"width": record.width, "height": record.height}
+        images.append({"id": image_id, "file_name": record.file_name, **size})
+        boxes = record.masks().boxes
+        boxes[:, 2:] -= boxes[:, :2]
+        for rle, area, box, score, label in zip(
+            record.rles(), record.areas, boxes.tolist(), record.scores, record.classes, strict=True
+        ):
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": image_id,
+                    "category_id": label + 1,
+                    "segmentation": rle,
+                    "area": area,
+                    "bbox": box,
+                    "iscrowd": 0,
+                    "score": score,
+                }
+            )
+    categories = [{"id": i, "name": name} for i, name in enumerate(names, 1)]
+    write_json(path, {"images": images, "annotations": annotations, "categories": categories})

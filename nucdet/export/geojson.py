@@ -1,0 +1,80 @@
+"""Nuclei as GeoJSON detections, the form that QuPath imports."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from nucdet.export.outlines import mask_polygons
+from nucdet.files import write_atomically
+from nucdet.structures import CroppedMasks
+
+# QuPath draws a class in this colour unless its user has given it another
+_COLOR = (0, 205, 255)
+
+
+def write_geojson(
+    path: str | os.PathLike[str],
+    masks: CroppedMasks,
+    classes: Sequence[str],
+    table: pd.DataFrame,
+) -> None:
+    """Write a FeatureCollection with one detection a nucleus, in pixels of the image.
+
+    Outlines follow the pixel edges and keep holes; a nucleus in several pieces is a MultiPolygon.
+    QuPath 0.4 and newer read name, class and measurements (File > Import objects from file; older
+    ones import the objects, but not the measurements).
+
+    Args:
+        path: replaced as a whole.
+        masks: N masks; empty ones are left out.
+        classes: N names of classes.
+        table: N rows; its columns of numbers become measurements, except ``id``, which becomes the
+            object's name.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    measured = table.drop(columns="id").select_dtypes("number")
+    rows = measured.to_dict("records")
+    separator = "\n"
+    # a feature at a time: a whole slide has a million of them
+    with write_atomically(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        file.write('{"type":"FeatureCollection","features":[')
+        for i, (crop, offset) in enumerate(zip(masks.crops, masks.offsets, strict=True)):
+            polygons = mask_polygons(crop, offset)
+            if polygons:
+                feature = {
+                    "type": "Feature",
+                    "geometry": _geometry([[_close(ring) for ring in p] for p in polygons]),
+                    "properties": _properties(i + 1, classes[i], rows[i]),
+                }
+                file.write(separator + json.dumps(feature, separators=(",", ":")))
+                separator = ",\n"
+        file.write("\n]}\n")
+
+
+def _properties(number: int, class_name: str, row: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "objectType": "detection",
+        "name": str(number),
+        "classification": {"name": class_name, "color": _COLOR},
+        # JSON has no NaN
+        "measurements": {k: float(v) for k, v in row.items() if math.isfinite(v)},
+    }
+
+
+def _close(ring: np.ndarray) -> list[list[int]]:
+    return [*ring.tolist(), ring[0].tolist()]
+
+
+def _geometry(polygons: list) -> dict[str, Any]:
+    if len(polygons) == 1:
+        return {"type": "Polygon", "coordinates": polygons[0]}
+    return {"type": "MultiPolygon", "coordinates": polygons}

@@ -1,0 +1,65 @@
+"""Nuclei as a zip of ImageJ regions of interest, as its ROI Manager opens and saves them."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+
+import numpy as np
+from roifile import ROI_TYPE, ImagejRoi
+
+from nucdet.export.outlines import Polygon, mask_polygons
+from nucdet.files import write_atomically
+from nucdet.structures import CroppedMasks
+
+# zip's earliest date, for all members: the same masks give the same bytes
+_DATE = (1980, 1, 1, 0, 0, 0)
+# ImageJ's segments of a shape, java.awt.geom.PathIterator
+_MOVE, _LINE, _CLOSE = 0.0, 1.0, 4.0
+
+
+def write_rois(path: str | os.PathLike[str], masks: CroppedMasks) -> None:
+    """Write one ROI a nucleus, named by its number in the label image.
+
+    A nucleus in one piece is a traced polygon along its pixel edges, as ImageJ's wand makes it. One
+    with holes or in several pieces is a composite ROI of all its outlines, so that there are as
+    many ROIs as nuclei. Empty masks are left out. ImageJ's ROI Manager opens no empty zip.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    digits = max(4, len(str(len(masks))))
+    with write_atomically(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+        for i, (crop, offset) in enumerate(zip(masks.crops, masks.offsets, strict=True)):
+            polygons = mask_polygons(crop, offset)
+            if not polygons:
+                continue
+            name = f"{i + 1:0{digits}}"
+            member = zipfile.ZipInfo(f"{name}.roi", _DATE)
+            member.external_attr = 0o644 << 16
+            content = _roi(polygons, name).tobytes()
+            archive.writestr(member, content, zipfile.ZIP_DEFLATED)
+
+
+def _roi(polygons: list[Polygon], name: str) -> ImagejRoi:
+    rings = [ring for polygon in polygons for ring in polygon]
+    roi = ImagejRoi.frompoints(rings[0], name=name)
+    roi.roitype = ROI_TYPE.TRACED
+    # ImagejRoi.frompoints adds the pixel that its points would cover; these lie on pixel edges
+    corners = np.concatenate(rings)
+    roi.left, roi.top = (int(v) for v in corners.min(axis=0))
+    roi.right, roi.bottom = (int(v) for v in corners.max(axis=0))
+    if len(rings) > 1:
+        roi.roitype = ROI_TYPE.RECT
+        roi.n_coordinates = 0
+        roi.integer_coordinates = roi.subpixel_coordinates = None
+        roi.multi_coordinates = np.concatenate([_segments(ring) for ring in rings])
+        roi.shape_roi_size = len(roi.multi_coordinates)
+    return roi
+
+
+def _segments(ring: np.ndarray) -> np.ndarray:
+    steps = np.full((len(ring), 3), _LINE, np.float32)
+    steps[0, 0] = _MOVE
+    steps[:, 1:] = ring
+    return np.append(steps.ravel(), np.float32(_CLOSE))

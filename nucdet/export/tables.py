@@ -1,0 +1,106 @@
+"""Tables: measurements of an image's nuclei, a line an image, Kaggle's csv."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import PurePath
+
+import numpy as np
+import pandas as pd
+
+from nucdet.evaluation.submission import SUBMISSION_FORMATS
+from nucdet.export.record import ImageRecord
+from nucdet.files import write_atomically
+
+_Path = str | os.PathLike[str]
+
+
+def write_table(path: _Path, table: pd.DataFrame) -> None:
+    """Write a csv with a header, six significant digits, a dot as decimal sign, empty for NaN.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    with write_atomically(path) as temporary:
+        table.to_csv(temporary, index=False, float_format="%.6g", lineterminator="\n")
+
+
+def summary_table(
+    records: Iterable[ImageRecord],
+    failures: Mapping[str, str] | None = None,
+    pixel_size: float | None = None,
+) -> pd.DataFrame:
+    """One row an image, sorted by file name, also for those that failed.
+
+    Args:
+        records: what was predicted.
+        failures: why not, by file name.
+        pixel_size: µm; areas are in square pixels without it.
+
+    Returns:
+        Columns ``image``, ``width``, ``height`` (pixels), ``nuclei``, ``median_area_*``,
+        ``mean_area_*``, ``std_area_*`` (population), ``coverage`` (share of the pixels that belong
+        to a nucleus), ``mean_score``, ``error`` (empty for a success). Statistics of no nuclei are
+        NaN.
+    """
+    unit, factor = ("px", 1.0) if pixel_size is None else ("um2", pixel_size**2)
+    rows = []
+    for record in records:
+        areas = np.array(record.areas) * factor
+        some = len(areas) > 0
+        rows.append(
+            {
+                "image": record.file_name,
+                "width": record.width,
+                "height": record.height,
+                "nuclei": len(areas),
+                f"median_area_{unit}": np.median(areas) if some else np.nan,
+                f"mean_area_{unit}": areas.mean() if some else np.nan,
+                f"std_area_{unit}": areas.std() if some else np.nan,
+                "coverage": sum(record.areas) / (record.width * record.height),
+                "mean_score": np.mean(record.scores) if some else np.nan,
+                "error": "",
+            }
+        )
+    columns = ["image", "width", "height", "nuclei"]
+    columns += [f"{name}_area_{unit}" for name in ("median", "mean", "std")]
+    columns += ["coverage", "mean_score", "error"]
+    rows += [{"image": name, "error": error} for name, error in (failures or {}).items()]
+    table = pd.DataFrame(rows, columns=columns).sort_values("image", ignore_index=True)
+    # whole numbers stay whole beside the gaps of failed images
+    return table.astype(dict.fromkeys(("width", "height", "nuclei"), "Int64"))
+
+
+def write_summary(
+    path: _Path,
+    records: Iterable[ImageRecord],
+    failures: Mapping[str, str] | None = None,
+    pixel_size: float | None = None,
+) -> None:
+    """Write :func:`summary_table` as a csv."""
+    write_table(path, summary_table(records, failures, pixel_size))
+
+
+def write_kaggle(path: _Path, records: Iterable[ImageRecord]) -> None:
+    """Write the csv of the 2018 Data Science Bowl: one row a nucleus.
+
+    ``ImageId`` is the picture's name without folders, or with them where two would be the same. An
+    image without nuclei has one row with an empty code. Masks must not overlap.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    layout = SUBMISSION_FORMATS["dsb"]
+    records = list(records)
+    shared = Counter(PurePath(record.name).name for record in records)
+    with write_atomically(path) as temporary, temporary.open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(layout.columns)
+        for record in records:
+            codes = layout.encode(record.masks()) or [""]
+            image_id = PurePath(record.name).name
+            image_id = image_id if shared[image_id] == 1 else record.name
+            writer.writerows((image_id, code) for code in codes)

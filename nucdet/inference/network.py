@@ -1,0 +1,145 @@
+"""A trained network, set up to be asked quickly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+import torch
+from detectron2.config import CfgNode
+from detectron2.modeling import build_model
+from detectron2.structures import Instances
+from torch import nn
+
+from nucdet.data.augmentation import Resize, build_test_augmentation
+from nucdet.data.dataset_mapper import convert_format
+from nucdet.errors import InputError
+from nucdet.modeling.checkpointing import NucleusCheckpointer
+from nucdet.structures import CroppedMasks
+
+PRECISIONS = ("auto", "float32", "bfloat16")
+
+# pixels of a batch; more bring no speed on a CPU and cost memory
+_BATCH_PIXELS = {"cpu": 1 << 20, "cuda": 1 << 23}
+
+
+class Network:
+    """Pictures in, raw Instances out: resized as in evaluation, or by a given zoom.
+
+    Convolutions run channels-last. With ``"bfloat16"`` the box and mask heads compute in 16 bits,
+    for half to a third of their time; backbone and proposals stay in 32, where 16 cost 0.005 of the
+    DSB2018 score while the heads cost nothing (18 pictures, lite0).
+    """
+
+    def __init__(self, cfg: CfgNode, precision: str = "auto"):
+        """
+        Args:
+            cfg: with MODEL.WEIGHTS and MODEL.DEVICE.
+            precision: ``"float32"``, ``"bfloat16"``, or ``"auto"``: bfloat16 on a CPU that computes
+                with it.
+
+        Raises:
+            FileNotFoundError, InputError: the weights cannot be read; an unknown precision.
+        """
+        if precision not in PRECISIONS:
+            raise InputError(f"precision is {precision!r}; expected one of {', '.join(PRECISIONS)}")
+        model = build_model(cfg)
+        NucleusCheckpointer(model).load(cfg.MODEL.WEIGHTS)
+        self.model = model.eval().to(memory_format=torch.channels_last)
+        self.device = torch.device(cfg.MODEL.DEVICE)
+        if precision == "bfloat16" or (precision == "auto" and _computes_bfloat16(self.device)):
+            _lower_precision(self.model)
+        self.image_format = cfg.INPUT.FORMAT
+        self._rule = build_test_augmentation(cfg)[0].rule
+
+    def zoom(self, height: int, width: int) -> float:
+        """The factor by which evaluation resizes a picture of this size."""
+        return self._rule(height, width)
+
+    def __call__(
+        self, pictures: Iterable[tuple[np.ndarray, float]], capacity: float = 1.0
+    ) -> Iterator[Instances]:
+        """Predict pictures one after the other; neighbours of equal size in one batch.
+
+        Args:
+            pictures: (uint8 (H, W, 3) RGB, zoom) each; read lazily, a batch at a time.
+            capacity: by how much the limits on proposals and detections grow.
+
+        Yields:
+            For each picture, in its own pixels, on the CPU, masks as CroppedMasks, none empty.
+        """
+        inputs = (self._input(image, zoom) for image, zoom in pictures)
+        for batch in _batches(inputs, _BATCH_PIXELS.get(self.device.type, 1 << 20)):
+            with torch.inference_mode(), _capacity(self.model, capacity):
+                outputs = self.model(batch)
+            for output in outputs:
+                instances = output["instances"].to("cpu")
+                instances.pred_masks = CroppedMasks.from_any(instances.pred_masks)
+                yield instances[instances.pred_masks.nonempty()]
+
+    def _input(self, image: np.ndarray, zoom: float) -> dict[str, Any]:
+        resize = Resize(lambda height, width: zoom).get_transform(image)
+        resized = convert_format(resize.apply_image(image), self.image_format)
+        tensor = torch.from_numpy(np.ascontiguousarray(resized.transpose(2, 0, 1)))
+        return {"image": tensor, "height": image.shape[0], "width": image.shape[1]}
+
+
+def _batches(inputs: Iterable[dict[str, Any]], pixels: int) -> Iterator[list[dict[str, Any]]]:
+    for (_, height, width), same in groupby(inputs, lambda item: tuple(item["image"].shape)):
+        batch: list[dict[str, Any]] = []
+        for item in same:
+            batch.append(item)
+            if (len(batch) + 1) * height * width > pixels:
+                yield batch
+                batch = []
+        if batch:
+            yield batch
+
+
+def _computes_bfloat16(device: torch.device) -> bool:
+    if device.type != "cpu" or not hasattr(torch.cpu, "get_capabilities"):
+        return False
+    features = torch.cpu.get_capabilities()
+    return bool(features.get("avx512_bf16") or features.get("amx_bf16"))
+
+
+def _lower_precision(model: nn.Module) -> None:
+    """Let the heads of an R-CNN compute in bfloat16; other networks stay as they are."""
+    heads = getattr(model, "roi_heads", None)
+    for name, method in (("box_head", "forward"), ("mask_head", "layers")):
+        head = getattr(heads, name, None)
+        if hasattr(head, method):
+            setattr(head, method, _in_bfloat16(getattr(head, method)))
+
+
+def _in_bfloat16(function: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+    def lowered(features: torch.Tensor) -> torch.Tensor:
+        if features.dim() == 4:
+            features = features.contiguous(memory_format=torch.channels_last)
+        with torch.autocast(features.device.type, torch.bfloat16):
+            return function(features).float()
+
+    return lowered
+
+
+@contextmanager
+def _capacity(model: nn.Module, factor: float) -> Iterator[None]:
+    """Raise an R-CNN's limits on proposals and detections, set for pictures of usual size."""
+    rpn = getattr(model, "proposal_generator", None)
+    predictor = getattr(getattr(model, "roi_heads", None), "box_predictor", None)
+    if factor == 1 or rpn is None or predictor is None:
+        yield
+        return
+    before = rpn.pre_nms_topk, rpn.post_nms_topk, predictor.test_topk_per_image
+    rpn.pre_nms_topk, rpn.post_nms_topk = (
+        {training: int(limit * factor) for training, limit in limits.items()}
+        for limits in before[:2]
+    )
+    predictor.test_topk_per_image = int(before[2] * factor)
+    try:
+        yield
+    finally:
+        rpn.pre_nms_topk, rpn.post_nms_topk, predictor.test_topk_per_image = before

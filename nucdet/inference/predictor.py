@@ -1,0 +1,256 @@
+"""Nuclei of a picture in two lines of Python, whatever its size, depth or magnification."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from detectron2.config import CfgNode
+from detectron2.data import MetadataCatalog
+from detectron2.structures import Instances
+
+from nucdet.config import load_config
+from nucdet.data.datasets import DATASETS
+from nucdet.data.image_windows import ImageWindows, open_windows
+from nucdet.errors import InputError
+from nucdet.inference.blocks import eliminate_by_blocks
+from nucdet.inference.diameter import check_diameter, estimate_diameter
+from nucdet.inference.network import Network
+from nucdet.inference.prediction import Prediction
+from nucdet.inference.tiling import Tile, stitch, tile_grid
+from nucdet.postprocessing.overlap import OverlapElimination
+
+MODEL_ZOO = Path(__file__).parent.parent / "model_zoo"
+
+# in pixels as the network sees them
+WHOLE_SIDE = 1536  # pictures up to this side go as they are
+TILE_SIDE = 1152
+TILE_OVERLAP = 128  # four nuclei of common size
+# nuclei of a few pixels gain nothing from more, and the time grows with its square
+MOST_ZOOM = 4.0
+_STRIDE = 64  # of the coarsest feature map
+# what the limits on proposals and detections of a config are meant for, as pixels of a picture
+_USUAL_PIXELS = 1 << 19
+
+
+def default_model() -> tuple[Path, Path]:
+    """Config and weights of the model that ships with nucdet: ``nucdet/model_zoo/default.*``.
+
+    Raises:
+        InputError: this copy of nucdet ships none.
+    """
+    config, weights = MODEL_ZOO / "default.yaml", MODEL_ZOO / "default.pth"
+    if not (config.is_file() and weights.is_file()):
+        raise InputError(
+            "no default model ships with this copy of nucdet; give a config file and weights "
+            "(--config-file configs/… MODEL.WEIGHTS output/…/model_best.pth)"
+        )
+    return config, weights
+
+
+class Segmenter:
+    """A trained network that finds the nuclei of pictures.
+
+    Example::
+
+        from nucdet import Segmenter
+
+        segmenter = Segmenter("configs/DSB2018/mask_rcnn_lite0_FPN.yaml", "model_best.pth")
+        prediction = segmenter.predict(image)
+        labels, table = prediction.label_map(), prediction.table()
+
+    Attributes:
+        cfg: the frozen config.
+        class_names: what the numbers of ``pred_classes`` mean.
+    """
+
+    def __init__(
+        self,
+        config_file: str | os.PathLike[str] | None = None,
+        weights: str | os.PathLike[str] | None = None,
+        overrides: Sequence[str] = (),
+        device: str = "auto",
+        precision: str = "auto",
+    ):
+        """
+        Args:
+            config_file: a yaml; None: the model that ships with nucdet.
+            weights: a checkpoint; None: MODEL.WEIGHTS of the config and overrides.
+            overrides: ``KEY VALUE`` pairs for the config.
+            device: "cpu", "cuda", "cuda:1", …; "auto": MODEL.DEVICE, or the CPU without a GPU.
+            precision: see :class:`nucdet.inference.network.Network`.
+
+        Raises:
+            FileNotFoundError, InputError: see :func:`configure`.
+        """
+        self.cfg = configure(config_file, weights, overrides, device)
+        self.class_names = _class_names(self.cfg)
+        self._network = Network(self.cfg, precision)
+        self._elimination = OverlapElimination(self.cfg)
+
+    def predict(self, image: np.ndarray, diameter: float | str | None = None) -> Prediction:
+        """Find the nuclei of one picture.
+
+        Args:
+            image: (H, W), (H, W, 1), (H, W, 3) RGB or (H, W, 4) RGBA; bool, integers or floats.
+                More than 8 bits are scaled as :func:`nucdet.data.image_io.read_image` does.
+            diameter: of the nuclei, in pixels of the image: it is rescaled so that they are as
+                large as in training. "auto": estimated from a first look. None: resized as in
+                evaluation.
+
+        Raises:
+            InputError: another shape or dtype, or a diameter that is none.
+        """
+        return self.predict_batch([image], diameter)[0]
+
+    def predict_batch(
+        self, images: Sequence[np.ndarray], diameter: float | str | None = None
+    ) -> list[Prediction]:
+        """:meth:`predict` for several images; those of equal size go through the network together.
+
+        Returns:
+            One prediction an image, in their order.
+        """
+        check_diameter(diameter)
+        sources = [ImageWindows(image, f"image {i}") for i, image in enumerate(images)]
+        plans = [self._plan(source, diameter) for source in sources]
+        results: list[Prediction | None] = [None] * len(sources)
+        whole = [i for i, (_, _, tiles) in enumerate(plans) if len(tiles) == 1]
+        whole.sort(key=lambda i: (sources[i].size, plans[i][0]))
+        found = self._network((sources[i].read(sources[i].whole()), plans[i][0]) for i in whole)
+        for i, instances in zip(whole, found, strict=True):
+            results[i] = Prediction(self._elimination(instances), sources[i], plans[i][1])
+        return [
+            self._predict_tiles(sources[i], *plans[i]) if result is None else result
+            for i, result in enumerate(results)
+        ]
+
+    def predict_file(
+        self,
+        path: str | os.PathLike[str],
+        page: int | None = None,
+        diameter: float | str | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Prediction:
+        """Find the nuclei of an image file; of a large TIFF only windows are in memory.
+
+        Args:
+            path, page: see :func:`nucdet.data.image_io.read_image`.
+            diameter: see :meth:`predict`.
+            progress: called as ``progress(tiles done, tiles)``.
+
+        Raises:
+            FileNotFoundError, InputError: the file cannot be read; a diameter that is none.
+        """
+        check_diameter(diameter)
+        source = open_windows(path, page)
+        zoom, known, tiles = self._plan(source, diameter)
+        return self._predict_tiles(source, zoom, known, tiles, progress)
+
+    def _plan(
+        self, source: ImageWindows, diameter: float | str | None
+    ) -> tuple[float, float | None, list[Tile]]:
+        """Zoom, diameter that it is for, and tiles."""
+        height, width = source.size
+        usual = self._network.zoom(min(height, WHOLE_SIDE), min(width, WHOLE_SIDE))
+        wanted = self.cfg.TEST.NUCLEUS_DIAMETER
+        if diameter == "auto":
+            diameter = estimate_diameter(self._network, source, usual, wanted)
+        zoom = usual
+        if diameter is not None:
+            zoom = min(wanted / float(diameter), max(usual, MOST_ZOOM))
+        # tiles are cut in the picture's pixels
+        side, tile, overlap = (
+            max(1, math.floor(length / zoom)) for length in (WHOLE_SIDE, TILE_SIDE, TILE_OVERLAP)
+        )
+        if max(height, width) <= side:
+            tile = side
+        grid = _STRIDE if zoom == 1 else 1
+        return zoom, diameter, tile_grid(source.size, tile, overlap, grid)
+
+    def _predict_tiles(
+        self,
+        source: ImageWindows,
+        zoom: float,
+        diameter: float | None,
+        tiles: list[Tile],
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Prediction:
+        pictures = ((source.read(tile.box), zoom) for tile in tiles)
+        found: list[Instances] = []
+        for instances in self._network(pictures, self._capacity(tiles, zoom)):
+            found.append(instances)
+            if progress is not None:
+                progress(len(found), len(tiles))
+        if len(tiles) == 1:
+            return Prediction(self._elimination(found[0]), source, diameter)
+        border = max(1, math.ceil(1 / zoom))
+        joined = stitch(tiles, found, source.size, border)
+        return Prediction(eliminate_by_blocks(joined, self._elimination), source, diameter)
+
+    @staticmethod
+    def _capacity(tiles: list[Tile], zoom: float) -> float:
+        """Tiles may hold more nuclei than the pictures that a config's limits are meant for."""
+        if len(tiles) == 1:
+            return 1.0
+        largest = max(tile.size[0] * tile.size[1] for tile in tiles) * zoom**2
+        return max(1.0, largest / _USUAL_PIXELS)
+
+
+def configure(
+    config_file: str | os.PathLike[str] | None = None,
+    weights: str | os.PathLike[str] | None = None,
+    overrides: Sequence[str] = (),
+    device: str = "auto",
+) -> CfgNode:
+    """The config of a :class:`Segmenter`, checked without building the network.
+
+    Raises:
+        FileNotFoundError: there is no such config or weights file.
+        InputError: a mistake in the config, no weights named, no such device, no default model.
+    """
+    if config_file is None:
+        config_file, shipped = default_model()
+        if weights is None and "MODEL.WEIGHTS" not in overrides:
+            weights = shipped
+    cfg = load_config(config_file, overrides)
+    if weights is not None:
+        cfg.MODEL.WEIGHTS = str(weights)
+    if not cfg.MODEL.WEIGHTS or cfg.MODEL.WEIGHTS.startswith("imagenet://"):
+        raise InputError(
+            f"{config_file}: names no trained weights (MODEL.WEIGHTS is {cfg.MODEL.WEIGHTS!r}); "
+            "give those of a training, output/…/model_best.pth"
+        )
+    if "://" not in cfg.MODEL.WEIGHTS and not Path(cfg.MODEL.WEIGHTS).is_file():
+        raise FileNotFoundError(f"MODEL.WEIGHTS {cfg.MODEL.WEIGHTS}: no such file")
+    cfg.MODEL.DEVICE = _device(cfg.MODEL.DEVICE if device == "auto" else device, device == "auto")
+    cfg.freeze()
+    return cfg
+
+
+def _device(name: str, automatic: bool) -> str:
+    try:
+        kind = torch.device(name).type
+    except RuntimeError:
+        raise InputError(f"device is {name!r}; expected 'auto', 'cpu' or 'cuda'") from None
+    if kind == "cuda" and not torch.cuda.is_available():
+        if automatic:
+            return "cpu"
+        raise InputError(f"device is {name!r}, but PyTorch finds no GPU; use 'cpu'")
+    return name
+
+
+def _class_names(cfg: CfgNode) -> list[str]:
+    """From the data set that the network was trained on."""
+    for name in cfg.DATASETS.TRAIN:
+        if name in MetadataCatalog.list():
+            return list(MetadataCatalog.get(name).thing_classes)
+        for info in DATASETS:
+            if name.startswith(f"{info.name}_"):
+                return list(info.classes)
+    count = cfg.MODEL.ROI_HEADS.NUM_CLASSES
+    return ["nucleus"] if count == 1 else [f"class {i}" for i in range(count)]

@@ -1,0 +1,255 @@
+"""Large pictures as overlapping tiles: where they lie, and how their nuclei become one list.
+
+Neighbouring tiles see the strip that they share both. A nucleus there is found by both, whole in at
+least one of them as long as it is smaller than the strip. Masks of two tiles are the same nucleus
+when they agree on what both tiles saw of it, so pieces cut at a border of a tile find their whole,
+and pieces of a nucleus larger than the strip find each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from detectron2.structures import Boxes, Instances
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from nucdet.structures import CroppedMasks
+
+# share of the union (same nucleus) or of the smaller mask (a fragment) that two tiles must share
+_AGREEMENT = 0.5
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A window of a picture: rows y0 to y1, columns x0 to x1, half-open, in its pixels."""
+
+    y0: int
+    x0: int
+    y1: int
+    x1: int
+
+    @property
+    def box(self) -> tuple[slice, slice]:
+        """The window as an index (rows, columns)."""
+        return slice(self.y0, self.y1), slice(self.x0, self.x1)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width)."""
+        return self.y1 - self.y0, self.x1 - self.x0
+
+    def shared_with(self, other: Tile) -> Tile | None:
+        """What both see."""
+        y0, x0 = max(self.y0, other.y0), max(self.x0, other.x0)
+        y1, x1 = min(self.y1, other.y1), min(self.x1, other.x1)
+        return Tile(y0, x0, y1, x1) if y0 < y1 and x0 < x1 else None
+
+
+def tile_grid(size: tuple[int, int], tile: int, overlap: int, grid: int = 1) -> list[Tile]:
+    """Tiles that cover a picture, row by row, all of about the same size.
+
+    Args:
+        size: (height, width) of the picture.
+        tile: largest side of a tile, more than ``overlap``; a picture that fits is one tile.
+        overlap: pixels that neighbours share, at least.
+        grid: tiles start at multiples of it (the network's stride, so that it sees a pixel at the
+            same place of its grid in every tile).
+    """
+    rows, columns = (_spans(length, tile, overlap, grid) for length in size)
+    return [Tile(y0, x0, y1, x1) for y0, y1 in rows for x0, x1 in columns]
+
+
+def _spans(length: int, tile: int, overlap: int, grid: int) -> list[tuple[int, int]]:
+    if length <= tile:
+        return [(0, length)]
+    largest_step = max(grid, (tile - overlap) // grid * grid)
+    count = -(-(length - overlap) // largest_step)
+    step = -(-(length - overlap) // (count * grid)) * grid  # no stub of a tile at the end
+    starts = range(0, length - overlap, step)
+    return [(start, min(start + step + overlap, length)) for start in starts]
+
+
+def stitch(
+    tiles: Sequence[Tile], found: Sequence[Instances], size: tuple[int, int], border: int = 1
+) -> Instances:
+    """Put the nuclei of overlapping tiles together, each once and whole.
+
+    Of the masks that are the same nucleus the one stays that lies deepest in its tile and is not
+    cut by the tile's border; if all are cut, their union. A cut piece that its neighbour tile saw
+    all of without finding a nucleus is dropped, as is a fragment of a nucleus that only the other
+    tile found. Overlaps of different nuclei are left to overlap elimination.
+
+    Args:
+        tiles: T windows.
+        found: of each tile, in its own pixels: ``pred_masks`` (CroppedMasks), ``pred_boxes``,
+            ``scores``, ``pred_classes``; the masks must not be empty.
+        size: (height, width) of the picture.
+        border: masks that end within so many pixels of a tile's inner border count as cut.
+
+    Returns:
+        Instances of the picture with the same fields, highest score first.
+    """
+    pool = _Pool(tiles, found, size, border)
+    pairs = list(pool.pairs())
+    same = [(i, j) for i, j, agree, _ in pairs if agree > _AGREEMENT]
+    rows, columns = np.array(same, dtype=int).reshape(-1, 2).T
+    graph = coo_array((np.ones(len(rows)), (rows, columns)), shape=(len(pool), len(pool)))
+    group = connected_components(graph, directed=False)[1]
+
+    members = np.argsort(group, kind="stable")
+    groups = np.split(members, np.flatnonzero(np.diff(group[members])) + 1) if len(pool) else []
+    chosen = [int(ids[np.argmax(pool.depth[ids])]) for ids in groups]
+    dropped = _fragments(pool, pairs, group, chosen)
+    kept, united = [], {}
+    for number, (ids, best) in enumerate(zip(groups, chosen, strict=True)):
+        cut = pool.depth[best] <= border
+        if number in dropped or (cut and pool.seen_elsewhere(ids)):
+            continue
+        kept.append(best)
+        if cut and len(ids) > 1:
+            united[best] = pool.union(ids)
+    return pool.instances(np.array(kept, dtype=int), united)
+
+
+class _Pool:
+    """All masks of all tiles in the picture's pixels, with the tile that each comes from."""
+
+    def __init__(
+        self, tiles: Sequence[Tile], found: Sequence[Instances], size: tuple[int, int], border: int
+    ):
+        self.tiles, self.size, self.border = tiles, size, border
+        self.tile = np.repeat(np.arange(len(tiles)), [len(instances) for instances in found])
+        corners = np.array([(t.y0, t.x0) for t in tiles])
+        shifted = [
+            CroppedMasks(instances.pred_masks.offsets + corner, instances.pred_masks.crops, size)
+            for corner, instances in zip(corners, found, strict=True)
+        ]
+        self.masks = CroppedMasks.cat(shifted)
+        self.fields = {
+            name: torch.cat([instances.get(name) for instances in found])
+            for name in ("scores", "pred_classes")
+        }
+        shifts = [torch.tensor([t.x0, t.y0, t.x0, t.y0]) for t in tiles]
+        self.net_boxes = torch.cat(
+            [i.pred_boxes.tensor + s for i, s in zip(found, shifts, strict=True)]
+        )
+        self.boxes = self.masks.boxes[:, [1, 0, 3, 2]].astype(np.int64)  # y0, x0, y1, x1
+        self.depth = self._depths()
+
+    def __len__(self) -> int:
+        return len(self.tile)
+
+    def _depths(self) -> np.ndarray:
+        """(N,) pixels between each mask and the nearest border of its tile inside the picture."""
+        windows = np.array([(t.y0, t.x0, t.y1, t.x1) for t in self.tiles])
+        edge = windows == (0, 0, *self.size)
+        free = np.abs(self.boxes - windows[self.tile])
+        return np.where(edge[self.tile], np.iinfo(np.int64).max, free).min(axis=1, initial=1 << 62)
+
+    def pairs(self) -> Iterator[tuple[int, int, float, float]]:
+        """Masks i, j of different tiles that meet.
+
+        With each: intersection over union within what both tiles see, and the share of the smaller
+        mask's pixels that is common.
+        """
+        for a, one in enumerate(self.tiles):
+            for b in range(a + 1, len(self.tiles)):
+                zone = one.shared_with(self.tiles[b])
+                if zone is None:
+                    continue
+                first, second = (self._inside(t, zone) for t in (a, b))
+                for i, j in self._meeting(first, second):
+                    yield i, j, *self._compare(i, j, zone)
+
+    def _inside(self, tile: int, zone: Tile) -> np.ndarray:
+        first, last = np.searchsorted(self.tile, (tile, tile + 1))
+        y0, x0, y1, x1 = self.boxes[first:last].T
+        return first + np.flatnonzero(
+            (y0 < zone.y1) & (y1 > zone.y0) & (x0 < zone.x1) & (x1 > zone.x0)
+        )
+
+    def _meeting(self, first: np.ndarray, second: np.ndarray) -> Iterator[tuple[int, int]]:
+        one, two = self.boxes[first][:, None], self.boxes[second][None]
+        meet = (one[..., :2] < two[..., 2:]).all(-1) & (two[..., :2] < one[..., 2:]).all(-1)
+        for i, j in zip(*np.nonzero(meet), strict=True):
+            yield int(first[i]), int(second[j])
+
+    def _compare(self, i: int, j: int, zone: Tile) -> tuple[float, float]:
+        one, two = self._within(i, zone), self._within(j, zone)
+        y0, x0 = np.maximum(self.boxes[i, :2], self.boxes[j, :2])
+        y1, x1 = np.minimum(self.boxes[i, 2:], self.boxes[j, 2:])
+        both = Tile(int(y0), int(x0), int(y1), int(x1))
+        common = np.count_nonzero(self._within(i, both) & self._within(j, both))
+        union = np.count_nonzero(one) + np.count_nonzero(two) - common
+        smaller = min(np.count_nonzero(self.masks.crops[k]) for k in (i, j))
+        return common / max(union, 1), common / smaller
+
+    def _within(self, i: int, window: Tile) -> np.ndarray:
+        """The part of mask i's crop that lies in a window which meets its box."""
+        y, x = self.boxes[i, :2]
+        rows = slice(max(0, window.y0 - y), max(0, window.y1 - y))
+        return self.masks.crops[i][rows, max(0, window.x0 - x) : max(0, window.x1 - x)]
+
+    def seen_elsewhere(self, ids: np.ndarray) -> bool:
+        """Whether masks lie in the view of another tile than theirs, all of them."""
+        (y0, x0), (y1, x1) = self.boxes[ids, :2].min(axis=0), self.boxes[ids, 2:].max(axis=0)
+        theirs = set(self.tile[ids].tolist())
+        return any(
+            t.y0 <= y0 and t.x0 <= x0 and y1 <= t.y1 and x1 <= t.x1
+            for number, t in enumerate(self.tiles)
+            if number not in theirs
+        )
+
+    def union(self, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(y0, x0) and crop of several masks as one."""
+        low, high = self.boxes[ids, :2].min(axis=0), self.boxes[ids, 2:].max(axis=0)
+        window = np.zeros(high - low, bool)
+        for i in ids.tolist():
+            y0, x0, y1, x1 = self.boxes[i] - np.tile(low, 2)
+            window[y0:y1, x0:x1] |= self.masks.crops[i]
+        return low, window
+
+    def instances(
+        self, kept: np.ndarray, united: dict[int, tuple[np.ndarray, np.ndarray]]
+    ) -> Instances:
+        """The masks of the given numbers, some in a new shape, in order of their scores."""
+        kept = kept[np.lexsort((kept, -self.fields["scores"].numpy()[kept]))]
+        masks, boxes = self.masks[kept], self.net_boxes[kept].clone()
+        for k, i in enumerate(kept.tolist()):
+            if i in united:
+                masks.offsets[k], masks.crops[k] = united[i]
+                boxes[k] = torch.from_numpy(masks[k].boxes[0])
+        result = Instances(self.size, pred_masks=masks, pred_boxes=Boxes(boxes))
+        for name, values in self.fields.items():
+            result.set(name, values[torch.from_numpy(kept)])
+        return result
+
+
+def _fragments(
+    pool: _Pool,
+    pairs: list[tuple[int, int, float, float]],
+    group: np.ndarray,
+    chosen: list[int],
+) -> set[int]:
+    """Groups to drop: of two that lie on each other the one that lies less deep in its tile.
+
+    Only where one is cut by its tile's border and the other is whole, or where no tile found both.
+    """
+    tiles_of: dict[int, set[int]] = {}
+    for i, g in enumerate(group.tolist()):
+        tiles_of.setdefault(g, set()).add(int(pool.tile[i]))
+    dropped: set[int] = set()
+    for i, j, _, share in pairs:
+        a, b = int(group[i]), int(group[j])
+        if a == b or share <= _AGREEMENT or chosen[a] != i or chosen[b] != j:
+            continue
+        one_is_cut = (pool.depth[i] <= pool.border) != (pool.depth[j] <= pool.border)
+        # a tile that saw both whole, or both cut, kept both: they are two nuclei
+        if not one_is_cut and tiles_of[a] & tiles_of[b]:
+            continue
+        dropped.add(a if pool.depth[i] < pool.depth[j] else b)
+    return dropped

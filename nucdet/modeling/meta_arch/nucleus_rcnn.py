@@ -1,0 +1,68 @@
+"""Mask R-CNN whose masks never become an N×H×W array."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from detectron2.config import CfgNode, configurable
+from detectron2.modeling import META_ARCH_REGISTRY, GeneralizedRCNN
+from detectron2.structures import Boxes, Instances
+from torch import Tensor
+
+from nucdet.structures.paste import paste_masks
+
+
+@META_ARCH_REGISTRY.register()
+class NucleusRCNN(GeneralizedRCNN):
+    """Detectron2's GeneralizedRCNN that gives ``pred_masks`` as :class:`CroppedMasks`.
+
+    Same parameters, same training, same boxes and scores; checkpoints fit both. The masks are those
+    of ``detector_postprocess``, in the pixels of the original image.
+    """
+
+    @configurable
+    def __init__(self, *, mask_threshold: float = 0.5, **kwargs: Any):
+        """
+        Args:
+            mask_threshold: a pixel belongs to a mask from this probability on.
+            **kwargs: see :class:`GeneralizedRCNN`.
+        """
+        super().__init__(**kwargs)
+        self.mask_threshold = mask_threshold
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
+        return {
+            **super().from_config(cfg),
+            "mask_threshold": cfg.MODEL.ROI_MASK_HEAD.MASK_THRESH,
+        }
+
+    def inference(
+        self,
+        batched_inputs: list[dict[str, Tensor]],
+        detected_instances: list[Instances] | None = None,
+        do_postprocess: bool = True,
+    ) -> list[dict[str, Instances]] | list[Instances]:
+        """See :meth:`GeneralizedRCNN.inference`."""
+        results = super().inference(batched_inputs, detected_instances, do_postprocess=False)
+        if not do_postprocess:
+            return results
+        return [
+            {"instances": self._to_original(result, inputs)}
+            for result, inputs in zip(results, batched_inputs, strict=True)
+        ]
+
+    def _to_original(self, result: Instances, inputs: dict[str, Any]) -> Instances:
+        """From the pixels that the network saw to those of the picture in the file."""
+        height, width = result.image_size
+        size = inputs.get("height", height), inputs.get("width", width)
+        result = Instances(size, **result.get_fields())
+        result.pred_boxes = Boxes(result.pred_boxes.tensor.clone())
+        result.pred_boxes.scale(size[1] / width, size[0] / height)
+        result.pred_boxes.clip(size)
+        result = result[result.pred_boxes.nonempty()]
+        if result.has("pred_masks"):  # (N, 1, M, M)
+            result.pred_masks = paste_masks(
+                result.pred_masks[:, 0], result.pred_boxes.tensor, size, self.mask_threshold
+            )
+        return result

@@ -1,0 +1,62 @@
+"""Masks whose files are read back: every difficult shape in one small image."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from nucdet.structures import CroppedMasks
+
+# 1 plain; 2 with a hole that touches its border at a corner; 3 in two pieces that meet at a corner;
+# 4 one pixel at the image's corner; 5 and 6 touch; 6 lies in the hole of 7
+PICTURE = """
+1 1 0 2 2 2 2 0 0 0 0 4
+1 1 0 2 2 0 2 0 0 0 0 0
+1 1 0 2 2 2 0 0 3 0 0 0
+0 0 0 2 2 2 2 3 0 0 0 0
+7 7 7 0 0 0 0 0 0 0 0 0
+7 6 7 5 5 0 0 0 0 0 0 0
+7 7 7 5 5 0 0 0 0 0 0 0
+"""
+
+
+@pytest.fixture(scope="session")
+def labels() -> np.ndarray:
+    """(7, 12) int label map of PICTURE."""
+    return np.array([row.split() for row in PICTURE.strip().splitlines()], dtype=np.int64)
+
+
+@pytest.fixture(scope="session")
+def masks(labels) -> CroppedMasks:
+    """Its seven masks."""
+    return CroppedMasks.from_label_map(labels)
+
+
+@pytest.fixture(scope="session")
+def no_masks() -> CroppedMasks:
+    """An image of (5, 4) without nuclei."""
+    return CroppedMasks.from_label_map(np.zeros((5, 4), np.uint8))
+
+
+@pytest.fixture(scope="session")
+def make_record():
+    """A record of masks, as prediction makes them."""
+    from nucdet.export import ImageRecord
+
+    def make(name: str, masks: CroppedMasks, file_name: str | None = None) -> ImageRecord:
+        count = len(masks)
+        return ImageRecord(
+            name=name,
+            file_name=file_name or f"{name}.png",
+            height=masks.image_size[0],
+            width=masks.image_size[1],
+            counts=[rle["counts"] for rle in masks.to_coco_rle()],
+            areas=masks.areas.tolist(),
+            scores=[0.5 + i / 16 for i in range(count)],
+            classes=[0] * count,
+            class_names=["nucleus"],
+            thumbnail="data:image/jpeg;base64,AA==",
+            thumbnail_size=(12, 7),
+        )
+
+    return make

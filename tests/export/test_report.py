@@ -1,0 +1,118 @@
+import re
+from html.parser import HTMLParser
+from xml.etree import ElementTree
+
+import pytest
+
+from nucdet.export import ReportFacts, report, write_report
+from nucdet.export.histogram import histogram_svg, round_step
+
+
+class Page(HTMLParser):
+    """Text, tags and attributes of a page; complains about tags that are not closed in order."""
+
+    VOID = ("meta", "img", "line", "rect")
+
+    def __init__(self, path):
+        super().__init__()
+        self.open, self.tags, self.attributes, self.text = [], [], [], ""
+        self.source = path.read_text(encoding="utf-8")
+        self.feed(self.source)
+        assert not self.open
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += attrs
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += attrs
+
+    def handle_endtag(self, tag):
+        if tag not in self.VOID:
+            assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text += data
+
+
+@pytest.fixture
+def records(make_record, masks, no_masks):
+    return [make_record("a", masks), make_record("b", no_masks)]
+
+
+def test_page_needs_no_other_file(tmp_path, records):
+    write_report(tmp_path / "r.html", records, ReportFacts())
+    page = Page(tmp_path / "r.html")
+    links = [value for name, value in page.attributes if name in ("src", "href")]
+    assert links
+    assert all(value.startswith(("data:image/jpeg;base64,", "#")) for value in links)
+    assert "script" not in page.tags
+    assert "url(" not in page.source and "@import" not in page.source
+
+
+def test_counts_and_sizes(tmp_path, records):
+    write_report(tmp_path / "r.html", records, ReportFacts(pixel_size=0.5))
+    page = Page(tmp_path / "r.html")
+    assert "7 nuclei in 2 pictures" in page.text
+    # areas of the fixture: 6 14 2 1 4 1 8 pixels of a quarter µm² each
+    assert "7 nuclei · median 1 µm²" in page.text
+    assert "0 nuclei" in page.text
+    assert page.tags.count("img") == 2
+    assert page.tags.count("svg") == 1
+
+
+def test_names_and_reasons_are_escaped_and_failures_listed(tmp_path, make_record, masks):
+    nasty = make_record("x", masks, file_name='<b>"&.png')
+    facts = ReportFacts(failures={"<i>.png": "not <an> image"}, settings={"Network": "<net>"})
+    write_report(tmp_path / "r.html", [nasty], facts)
+    page = Page(tmp_path / "r.html")
+    assert '<b>"&.png' in page.text
+    assert "<i>.png not <an> image" in page.text
+    assert "<net>" in page.text
+
+
+@pytest.mark.parametrize("some", [True, False])
+def test_a_run_without_nuclei_or_pictures_has_a_page(tmp_path, make_record, no_masks, some):
+    records = [make_record("a", no_masks)] if some else []
+    write_report(tmp_path / "r.html", records, ReportFacts(failures={"b.png": "damaged"}))
+    page = Page(tmp_path / "r.html")
+    assert "0 nuclei" in page.text
+    assert "svg" not in page.tags
+
+
+def test_a_long_page_shows_some_pictures_and_lists_all(tmp_path, monkeypatch, make_record, masks):
+    monkeypatch.setattr(report, "MAX_THUMBNAILS", 3)
+    records = [make_record(f"p{i}", masks) for i in range(5)]
+    write_report(tmp_path / "r.html", records, ReportFacts())
+    page = Page(tmp_path / "r.html")
+    assert page.tags.count("img") == 3
+    assert "The first 3 of 5 pictures are shown" in page.text
+    assert "p4.png" in page.text
+
+
+def _bars(svg):
+    root = ElementTree.fromstring(svg)
+    titles = [bar.find("title").text for bar in root.iter("rect")]
+    return [re.fullmatch(r"(.*): ([\d,]+)", title).groups() for title in titles]
+
+
+def test_histogram_counts_every_value_once():
+    values = [*range(1, 1001), 50_000]
+    bars = _bars(histogram_svg(values, "area"))
+    assert sum(int(count.replace(",", "")) for _, count in bars) == 1001
+    assert bars[-1][0].endswith("and more")
+    # whole numbers: every full bar holds as many of them
+    assert len({count for _, count in bars[1:-2]}) == 1
+
+
+@pytest.mark.parametrize("values", [[0.0], [3], [1e-6, 2e-6], [7] * 10, [1e9, 2e9], [2.5]])
+def test_histogram_of_any_values_is_whole(values):
+    bars = _bars(histogram_svg(values, "area"))
+    assert sum(int(count) for _, count in bars) == len(values)
+
+
+def test_round_steps():
+    assert [round_step(x, 1) for x in (1, 1.4, 1.6, 4, 8, 70)] == [1, 1, 2, 5, 10, 50]

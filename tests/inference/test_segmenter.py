@@ -1,0 +1,256 @@
+"""Segmenter: the same road as evaluation, odd pictures, tiles, diameters, mistakes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tifffile
+import torch
+from detectron2.structures import Boxes, Instances
+from scipy import ndimage
+
+import nucdet
+from nucdet.data.dataset_mapper import NucleusDatasetMapper
+from nucdet.data.image_io import read_image
+from nucdet.errors import InputError
+from nucdet.inference import Segmenter, configure, predictor
+from nucdet.postprocessing.overlap import OverlapElimination
+from nucdet.structures import CroppedMasks
+
+CONFIG = "configs/DSB2018/mask_rcnn_lite0_FPN.yaml"
+
+
+class Threshold:
+    """Stands for a network: bright connected pieces of what it is shown, which it records."""
+
+    def __init__(self, usual_zoom: float = 1.0):
+        self.usual_zoom = usual_zoom
+        self.shown: list[tuple[tuple[int, int], float]] = []
+
+    def zoom(self, height: int, width: int) -> float:
+        return self.usual_zoom
+
+    def __call__(self, pictures, capacity=1.0):
+        for image, zoom in pictures:
+            self.shown.append((image.shape[:2], zoom))
+            masks = CroppedMasks.from_label_map(ndimage.label(image[..., 0] > 127)[0])
+            yield Instances(
+                image.shape[:2],
+                pred_masks=masks,
+                pred_boxes=Boxes(torch.from_numpy(masks.boxes)),
+                scores=torch.as_tensor(1 / (1 + masks.areas), dtype=torch.float32),
+                pred_classes=torch.zeros(len(masks), dtype=torch.int64),
+            )
+
+
+@pytest.fixture(scope="module")
+def weights(repository, tmp_path_factory):
+    """Random weights that find something: the score threshold is 0."""
+    from detectron2.modeling import build_model
+
+    from nucdet.config import load_config
+
+    cfg = load_config(repository / CONFIG, ["MODEL.DEVICE", "cpu"])
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "model.pth"
+    torch.save({"model": build_model(cfg).state_dict()}, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def segmenter(repository, weights):
+    overrides = ["MODEL.ROI_HEADS.SCORE_THRESH_TEST", "0.0", "INPUT.MIN_SIZE_TEST", "96"]
+    overrides += ["TEST.DETECTIONS_PER_IMAGE", "40", "MODEL.RPN.POST_NMS_TOPK_TEST", "60"]
+    return Segmenter(repository / CONFIG, weights, overrides, "cpu", precision="float32")
+
+
+@pytest.fixture
+def thresholding(segmenter, monkeypatch):
+    """The segmenter with :class:`Threshold` for a network, and small tiles."""
+    network = Threshold()
+    monkeypatch.setattr(segmenter, "_network", network)
+    for name, value in (("WHOLE_SIDE", 150), ("TILE_SIDE", 120), ("TILE_OVERLAP", 40)):
+        monkeypatch.setattr(predictor, name, value)
+    return segmenter
+
+
+def dots(size: tuple[int, int], spacing: int, radius: float, dtype=np.uint8, value=255):
+    y, x = np.mgrid[: size[0], : size[1]]
+    inside = (y % spacing - spacing / 2) ** 2 + (x % spacing - spacing / 2) ** 2 <= radius**2
+    return np.where(inside, value, 0).astype(dtype)
+
+
+def test_package_offers_it():
+    assert nucdet.Segmenter is Segmenter
+    with pytest.raises(AttributeError, match="Segmentor"):
+        nucdet.Segmentor  # noqa: B018
+
+
+def test_predicts_what_evaluation_sees(segmenter, drawn_root):
+    path = next((drawn_root / "synthetic").rglob("*.png"))
+    image = read_image(path)
+    record = {"file_name": str(path), "height": image.shape[0], "width": image.shape[1]}
+    inputs = NucleusDatasetMapper(segmenter.cfg, augment=False)({**record, "annotations": []})
+    with torch.no_grad():
+        output = segmenter._network.model([inputs])[0]["instances"]
+    expected = OverlapElimination(segmenter.cfg)(output)
+    predicted = segmenter.predict(image)
+    assert len(expected) > 5
+    np.testing.assert_array_equal(predicted.label_map(), expected.pred_masks.to_label_map())
+    torch.testing.assert_close(predicted.scores, expected.scores)
+    from_file = segmenter.predict_file(path)
+    np.testing.assert_array_equal(from_file.label_map(), predicted.label_map())
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        np.zeros((8, 8), np.uint8),
+        np.zeros((40, 30, 3), np.uint16),
+        np.linspace(0, 1, 5000, dtype=np.float32)[None],
+        np.ones((30, 40, 4), np.uint8) * 200,
+        np.eye(30, dtype=bool)[..., None],
+        np.full((9, 12), np.nan),
+    ],
+    ids=["8x8", "zero", "1x5000", "rgba", "bool", "nan"],
+)
+def test_odd_pictures(segmenter, image):
+    predicted = segmenter.predict(image)
+    assert predicted.label_map().shape == image.shape[:2]
+    assert len(predicted.table()) == len(predicted)
+
+
+def test_batch_is_one_by_one(segmenter):
+    rng = np.random.default_rng(0)
+    shapes = [(30, 40), (24, 24), (30, 40), (30, 40, 3)]
+    images = [rng.integers(0, 256, shape, dtype=np.uint8) for shape in shapes]
+    for image, predicted in zip(images, segmenter.predict_batch(images), strict=True):
+        alone = segmenter.predict(image)
+        assert predicted.image_size == image.shape[:2]
+        assert len(alone) == len(predicted)
+        # a batch adds up in another order
+        assert (alone.label_map() > 0).sum() == pytest.approx(
+            (predicted.label_map() > 0).sum(), rel=0.02, abs=3
+        )
+
+
+def test_bfloat16_heads_are_nearly_those_of_float32(repository, weights, segmenter):
+    lowered = Segmenter(repository / CONFIG, weights, (), "cpu", precision="bfloat16")
+    heads = [s._network.model.roi_heads for s in (segmenter, lowered)]
+    regions = torch.randn(4, 128, 14, 14, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        for head, method, side in (("box_head", "forward", 7), ("mask_head", "layers", 14)):
+            exact, near = (
+                getattr(getattr(h, head), method)(regions[..., :side, :side]) for h in heads
+            )
+            assert near.dtype is torch.float32
+            assert not torch.equal(near, exact)
+            torch.testing.assert_close(near, exact, rtol=0.05, atol=0.02 * float(exact.abs().max()))
+
+
+def test_tiled_is_whole(thresholding, monkeypatch):
+    image = dots((400, 333), 26, 9)
+    tiled = thresholding.predict(image)
+    assert len(thresholding._network.shown) >= 9
+    assert max(max(size) for size, _ in thresholding._network.shown) <= 120 + 64
+    monkeypatch.setattr(predictor, "WHOLE_SIDE", 1000)
+    whole = thresholding.predict(image)
+    np.testing.assert_array_equal(tiled.label_map() > 0, whole.label_map() > 0)
+    assert len(tiled) == len(whole) == ndimage.label(image)[1]
+    assert sorted(tiled.pred_masks.areas) == sorted(whole.pred_masks.areas)
+
+
+def test_tiles_share_one_scale(thresholding):
+    # dim nuclei on the left, bright ones on the right: each tile for itself would show both
+    image = dots((200, 400), 25, 8, np.uint16, 60_000)
+    image[:, :200] //= 5
+    bright = thresholding.predict(image)
+    assert (bright.label_map()[:, :190] == 0).all()
+    assert bright.label_map()[:, 210:].any()
+
+
+def test_a_large_tiff_is_read_by_windows(thresholding, tmp_path, monkeypatch):
+    monkeypatch.setattr("nucdet.data.image_windows._WHOLE_PIXELS", 1000)
+    image = dots((400, 333), 26, 9)
+    tifffile.imwrite(tmp_path / "large.tif", image, tile=(64, 64), compression="zlib")
+    steps = []
+    predicted = thresholding.predict_file(
+        tmp_path / "large.tif", progress=lambda done, total: steps.append((done, total))
+    )
+    np.testing.assert_array_equal(predicted.label_map(), thresholding.predict(image).label_map())
+    assert steps == [(i + 1, len(steps)) for i in range(len(steps))] and len(steps) >= 9
+
+
+def test_a_diameter_sets_the_zoom(thresholding):
+    wanted = thresholding.cfg.TEST.NUCLEUS_DIAMETER
+    predicted = thresholding.predict(dots((60, 60), 20, 5), diameter=wanted / 2)
+    assert predicted.diameter == wanted / 2
+    assert thresholding._network.shown == [((60, 60), 2.0)]
+    assert thresholding.predict(dots((60, 60), 20, 5)).diameter is None
+
+
+@pytest.mark.parametrize("radius, spacing", [(3, 12), (60, 150)])
+def test_auto_finds_the_diameter(thresholding, radius, spacing):
+    predicted = thresholding.predict(dots((300, 300), spacing, radius), diameter="auto")
+    assert predicted.diameter == pytest.approx(2 * radius, rel=0.1)
+    zooms = {zoom for _, zoom in thresholding._network.shown}
+    assert thresholding.cfg.TEST.NUCLEUS_DIAMETER / predicted.diameter in zooms
+
+
+def test_auto_leaves_a_common_size_and_an_empty_picture_alone(thresholding):
+    assert thresholding.predict(dots((120, 120), 40, 14), diameter="auto").diameter is None
+    assert thresholding.predict(np.zeros((100, 100), np.uint8), diameter="auto").diameter is None
+
+
+def test_fields_and_helpers(thresholding):
+    image = np.stack([dots((60, 60), 30, 8)] * 3, axis=-1) // np.uint8([1, 2, 4])
+    predicted = thresholding.predict(image)
+    table = predicted.table()
+    assert table["id"].tolist() == [1, 2, 3, 4]
+    assert table["mean_intensity_g"].tolist() == [127] * 4
+    assert predicted[[0]].table()["area"].tolist() == [predicted.pred_masks.areas[0]]
+    assert predicted.to("cpu").label_map().max() == 4
+    assert thresholding.class_names == ["nucleus"]
+
+
+@pytest.mark.parametrize(
+    "image, message",
+    [
+        (np.zeros((5, 5, 2)), r"\(5, 5, 2\).*choose a channel"),
+        (np.zeros((3, 50, 50)), "move the channels"),
+        (np.zeros((0, 5)), "at least one pixel"),
+        (np.zeros((5, 5), complex), "complex"),
+    ],
+)
+def test_arrays_that_are_no_pictures(thresholding, image, message):
+    with pytest.raises(InputError, match=message):
+        thresholding.predict(image)
+
+
+@pytest.mark.parametrize("diameter", [0, -3, "large", np.nan])
+def test_diameters_that_are_none(thresholding, diameter):
+    with pytest.raises(InputError, match="diameter"):
+        thresholding.predict(np.zeros((5, 5)), diameter=diameter)
+
+
+def test_mistakes_are_found_before_the_network_is_built(repository, weights, monkeypatch, tmp_path):
+    config = repository / CONFIG
+    with pytest.raises(InputError, match="no trained weights"):
+        configure(config)
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        configure(config, tmp_path / "nowhere.pth")
+    with pytest.raises(InputError, match="gpu"):
+        configure(config, weights, device="gpu")
+    monkeypatch.setattr(predictor, "MODEL_ZOO", tmp_path)
+    with pytest.raises(InputError, match="config file and weights"):
+        configure()
+    with pytest.raises(InputError, match="precision"):
+        Segmenter(config, weights, device="cpu", precision="half")
+
+
+def test_the_default_model_is_taken_when_it_ships(repository, weights, monkeypatch, tmp_path):
+    (tmp_path / "default.yaml").write_text(f'_BASE_: "{repository / CONFIG}"\n')
+    (tmp_path / "default.pth").write_bytes(weights.read_bytes())
+    monkeypatch.setattr(predictor, "MODEL_ZOO", tmp_path)
+    assert str(tmp_path / "default.pth") == configure().MODEL.WEIGHTS
+    assert str(weights) == configure(overrides=["MODEL.WEIGHTS", str(weights)]).MODEL.WEIGHTS

@@ -1,0 +1,157 @@
+"""The whole road of tools/predict.py, with a small network of random weights."""
+
+from __future__ import annotations
+
+import json
+import runpy
+import signal
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import tifffile
+import torch
+from PIL import Image
+from pycocotools.coco import COCO
+
+from nucdet.engine.predict_files import RecordStore
+
+
+@pytest.fixture(scope="module")
+def network(repository, tmp_path_factory) -> list[str]:
+    """Arguments that choose the network."""
+    from detectron2.modeling import build_model
+
+    from nucdet.config import load_config
+
+    config = repository / "configs/quick_schedules/mask_rcnn_lite0_FPN_synthetic.yaml"
+    pairs = ["MODEL.DEVICE", "cpu", "INPUT.MIN_SIZE_TEST", "64", "TEST.DETECTIONS_PER_IMAGE", "20"]
+    torch.manual_seed(0)
+    model = build_model(load_config(config, [*pairs, "MODEL.WEIGHTS", ""]))
+    weights = tmp_path_factory.mktemp("weights") / "random.pth"
+    torch.save({"model": model.state_dict()}, weights)
+    return ["--config-file", str(config), *pairs, "MODEL.WEIGHTS", str(weights)]
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory) -> Path:
+    """Three pictures of 64 × 64 and a broken one."""
+    folder = tmp_path_factory.mktemp("pictures")
+    rng = np.random.default_rng(0)
+    for name in "abc":
+        Image.fromarray(rng.integers(0, 255, (64, 64), np.uint8)).save(folder / f"{name}.png")
+    (folder / "broken.png").write_bytes((folder / "a.png").read_bytes()[:100])
+    return folder
+
+
+@pytest.fixture
+def run(monkeypatch, repository, capsys):
+    """Run the tool in this process: its exit code, stdout and stderr."""
+
+    def run_with(*arguments):
+        tool = str(repository / "tools/predict.py")
+        monkeypatch.setattr(sys, "argv", [tool, *map(str, arguments)])
+        with pytest.raises(SystemExit) as end:
+            runpy.run_path(tool, run_name="__main__")
+        return end.value.code, *capsys.readouterr()
+
+    return run_with
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    files = (f for f in folder.rglob("*") if f.is_file())
+    return {f.relative_to(folder).as_posix(): f.read_bytes() for f in files}
+
+
+FORMATS = "label,overlay,csv,coco,kaggle,geojson,roi"
+
+
+def test_pictures_and_a_broken_one(run, network, pictures, tmp_path):
+    arguments = ["--input", pictures, "--save", FORMATS, "--pixel-size", 0.5]
+    code, out, err = run(*arguments, "--output", tmp_path / "one", *network)
+    assert code == 3
+    assert "3 pictures predicted, 1 failed" in out
+    assert "broken.png: damaged" in err
+    assert "Traceback" not in err
+    coco = COCO(tmp_path / "one" / "predictions_coco.json")
+    assert len(coco.anns) > 0
+    for image_id, name in enumerate("abc", 1):
+        labels = tifffile.imread(tmp_path / "one" / f"{name}_label.tif")
+        table = pd.read_csv(tmp_path / "one" / f"{name}.csv")
+        assert labels.shape == (64, 64)
+        assert len(table) == labels.max() == len(coco.getAnnIds(image_id))
+        areas = np.bincount(labels.ravel())[1:]
+        assert table["area"].tolist() == (areas / 4).tolist()
+        assert [a["area"] for a in coco.loadAnns(coco.getAnnIds(image_id))] == areas.tolist()
+
+
+@pytest.mark.slow  # each process imports everything anew
+def test_two_processes_give_the_files_of_one(run, network, pictures, tmp_path):
+    for name, count in (("one", 1), ("two", 2)):
+        output = tmp_path / name
+        options = ["--output", output, "--save", FORMATS, "--num-gpus", count]
+        code, out, _ = run("--input", pictures, *options, *network)
+        assert code == 3
+        assert "3 pictures predicted, 1 failed" in out
+    assert contents(tmp_path / "two") == contents(tmp_path / "one")
+
+
+def test_ctrl_c_then_resume(run, network, pictures, tmp_path, monkeypatch):
+    arguments = ["--input", pictures, "--output", tmp_path / "out", "--save", "label", *network]
+    save = RecordStore.save
+
+    def save_and_interrupt(self, *args):
+        save(self, *args)
+        signal.raise_signal(signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RecordStore, "save", save_and_interrupt)
+        code, _, err = run(*arguments)
+    assert code == 130
+    assert "1 of 4 pictures are done; --resume goes on with the rest" in err
+    assert set(contents(tmp_path / "out")) == {"a_label.tif", ".records/a.json"}
+    code, out, _ = run("--resume", *arguments)
+    assert code == 3
+    assert "3 pictures predicted, 1 failed" in out
+    assert len(pd.read_csv(tmp_path / "out" / "summary.csv")) == 4
+
+
+def test_mistakes_are_one_line_and_code_2(run, network, pictures, tmp_path):
+    (tmp_path / "file").touch()
+    good = {"--input": pictures, "--output": tmp_path / "out"}
+    for changes, complaint in (
+        ({"--input": tmp_path / "no"}, "no: no such file or folder"),
+        ({"--input": f"{pictures}/*.tif"}, "found no files"),
+        ({"--save": "label,mask"}, "no format 'mask'"),
+        ({"--pixel-size": "-1"}, "--pixel-size -1"),
+        ({"--diameter": "0"}, "diameter"),
+        ({"--output": tmp_path / "file"}, "file: File exists"),
+        ({"--output": tmp_path / "file" / "out"}, "Not a directory"),
+        ({"--num-machines": 2}, "--dist-url"),
+    ):
+        options = [str(text) for pair in (good | changes).items() for text in pair]
+        code, _, err = run(*options, *network)
+        assert code == 2, changes
+        assert err.startswith("error: ") and err.count("\n") == 1
+        assert complaint in err
+    code, _, err = run("--input", pictures, "--output", tmp_path / "out", *network, "NO.KEY", "1")
+    assert code == 2
+    assert "NO.KEY" in err
+    assert not (tmp_path / "out").exists()
+
+
+def test_help_names_the_formats_and_exit_codes(run):
+    code, out, _ = run("--help")
+    assert code == 0
+    for text in ("_label.tif", "_rois.zip", "report.html", "Exit codes", "--resume", "nucdet"):
+        assert text in out
+
+
+def test_records_hold_no_path_of_this_machine(run, network, pictures, tmp_path):
+    run("--input", pictures / "a.png", "--output", tmp_path / "out", *network)
+    record = json.loads((tmp_path / "out" / ".records" / "a.json").read_text())
+    assert record["file"] == "a.png"
+    texts = [c for n, c in contents(tmp_path / "out").items() if n.endswith(("json", "html"))]
+    assert not any(str(pictures).encode() in text for text in texts)
