@@ -79,9 +79,10 @@ def stitch(
     """Put the nuclei of overlapping tiles together, each once and whole.
 
     Of the masks that are the same nucleus the one stays that lies deepest in its tile and is not
-    cut by the tile's border; if all are cut, their union. A cut piece that its neighbour tile saw
-    all of without finding a nucleus is dropped, as is a fragment of a nucleus that only the other
-    tile found. Overlaps of different nuclei are left to overlap elimination.
+    cut by the tile's border; if all are cut, their union. What another tile saw deeper inside, with
+    more around it, and did not find, is dropped, as is a cut piece that another tile saw whole, and
+    a fragment of a nucleus that only the other tile found. Overlaps of different nuclei are left to
+    overlap elimination.
 
     Args:
         tiles: T windows.
@@ -107,7 +108,7 @@ def stitch(
     kept, united = [], {}
     for number, (ids, best) in enumerate(zip(groups, chosen, strict=True)):
         cut = pool.depth[best] <= border
-        if number in dropped or (cut and pool.seen_elsewhere(ids)):
+        if number in dropped or pool.seen_better(ids, 0 if cut else int(pool.depth[best]) + 1):
             continue
         kept.append(best)
         if cut and len(ids) > 1:
@@ -138,17 +139,12 @@ class _Pool:
             [i.pred_boxes.tensor + s for i, s in zip(found, shifts, strict=True)]
         )
         self.boxes = self.masks.boxes[:, [1, 0, 3, 2]].astype(np.int64)  # y0, x0, y1, x1
-        self.depth = self._depths()
+        self.windows = np.array([(t.y0, t.x0, t.y1, t.x1) for t in tiles])
+        # pixels between each mask and the nearest border of its tile inside the picture
+        self.depth = _depths(self.boxes, self.windows[self.tile], size)
 
     def __len__(self) -> int:
         return len(self.tile)
-
-    def _depths(self) -> np.ndarray:
-        """(N,) pixels between each mask and the nearest border of its tile inside the picture."""
-        windows = np.array([(t.y0, t.x0, t.y1, t.x1) for t in self.tiles])
-        edge = windows == (0, 0, *self.size)
-        free = np.abs(self.boxes - windows[self.tile])
-        return np.where(edge[self.tile], np.iinfo(np.int64).max, free).min(axis=1, initial=1 << 62)
 
     def pairs(self) -> Iterator[tuple[int, int, float, float]]:
         """Masks i, j of different tiles that meet.
@@ -194,15 +190,12 @@ class _Pool:
         rows = slice(max(0, window.y0 - y), max(0, window.y1 - y))
         return self.masks.crops[i][rows, max(0, window.x0 - x) : max(0, window.x1 - x)]
 
-    def seen_elsewhere(self, ids: np.ndarray) -> bool:
-        """Whether masks lie in the view of another tile than theirs, all of them."""
+    def seen_better(self, ids: np.ndarray, depth: int) -> bool:
+        """Whether another tile than theirs sees these masks, all of them, at least so deep."""
         (y0, x0), (y1, x1) = self.boxes[ids, :2].min(axis=0), self.boxes[ids, 2:].max(axis=0)
-        theirs = set(self.tile[ids].tolist())
-        return any(
-            t.y0 <= y0 and t.x0 <= x0 and y1 <= t.y1 and x1 <= t.x1
-            for number, t in enumerate(self.tiles)
-            if number not in theirs
-        )
+        depths = _depths(np.array([[y0, x0, y1, x1]]), self.windows, self.size)
+        depths[self.tile[ids]] = -1
+        return bool(depths.max() >= depth)
 
     def union(self, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(y0, x0) and crop of several masks as one."""
@@ -227,6 +220,16 @@ class _Pool:
         for name, values in self.fields.items():
             result.set(name, values[torch.from_numpy(kept)])
         return result
+
+
+def _depths(boxes: np.ndarray, windows: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """How deep boxes (N, 4) lie in windows (N, 4), both y0, x0, y1, x1; < 0: not inside.
+
+    Counted to the borders that are not the picture's; a billion where there is none.
+    """
+    free = (boxes - windows) * (1, 1, -1, -1)
+    edge = windows == (0, 0, *size)
+    return np.where(edge & (free >= 0), 10**9, free).min(axis=1, initial=10**9)
 
 
 def _fragments(

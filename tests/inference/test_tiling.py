@@ -113,12 +113,20 @@ def test_a_nucleus_larger_than_the_overlap_is_united():
     np.testing.assert_array_equal(stitched.pred_boxes.tensor, [[30, 30, 171, 171]])
 
 
-def test_a_piece_that_only_one_tile_found_is_dropped_where_the_other_saw_it_all():
+def test_what_only_one_tile_found_is_dropped_where_the_other_saw_it_better():
     tiles = [Tile(0, 0, 50, 60), Tile(0, 40, 50, 100)]
     picture = discs((50, 100), [(25, 55)], 8)  # cut by the first tile's border at 60
     left, right = (components(picture[t.box]) for t in tiles)
     assert len(stitch(tiles, [left, right[:0]], (50, 100))) == 0
+    # not cut, but one tile sees it a pixel deeper inside than the other
+    for x, found_by_left, found_by_right in ((49, 1, 0), (50, 0, 1)):
+        picture = discs((50, 100), [(25, x)], 7)
+        left, right = (components(picture[t.box]) for t in tiles)
+        assert len(stitch(tiles, [left, right], (50, 100))) == 1
+        assert len(stitch(tiles, [left, right[:0]], (50, 100))) == found_by_left
+        assert len(stitch(tiles, [left[:0], right], (50, 100))) == found_by_right
     # larger than what both see: nobody saw it all, so it stays
+    picture = discs((50, 100), [(25, 55)], 8)
     picture[20:30, 10:60] = True
     left = components(picture[tiles[0].box])
     assert len(stitch(tiles, [left, right[:0]], (50, 100))) == 1
