@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import builtins
 import hashlib
 import json
 import logging
@@ -16,12 +15,11 @@ from pathlib import Path
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.engine import launch
-from torch.multiprocessing import ProcessRaisedException
 
 from nucdet.engine.predict_files import find_inputs
 from nucdet.engine.predict_loop import Job, predict_pictures
 from nucdet.engine.predict_outputs import FORMATS
+from nucdet.engine.processes import run_processes
 from nucdet.errors import InputError, run_tool
 from nucdet.inference import Segmenter, configure
 from nucdet.inference.diameter import check_diameter
@@ -67,18 +65,8 @@ def predict(args: argparse.Namespace) -> int:
     """
     job = prepare(args)
     try:
-        launch(
-            _run_process,
-            args.num_gpus,
-            num_machines=args.num_machines,
-            machine_rank=args.machine_rank,
-            dist_url=args.dist_url,
-            args=(job,),
-            # a process may wait as long as another works
-            timeout=timedelta(days=30),
-        )
-    except ProcessRaisedException as error:
-        raise _own_error(error) from error
+        # a process may wait as long as another works
+        run_processes(_run_process, args, job, timeout=timedelta(days=30))
     except KeyboardInterrupt:
         done = sum(job.records().record(file) is not None for file in job.files)
         print(
@@ -134,16 +122,6 @@ def _run_process(job: Job) -> None:
     warnings.filterwarnings("ignore", message=r"torch\.meshgrid")
     logging.getLogger("torch.fx._symbolic_trace").setLevel(logging.ERROR)
     predict_pictures(job, lambda: Segmenter(job.config_file, overrides=job.opts))
-
-
-def _own_error(error: ProcessRaisedException) -> Exception:
-    """A user's mistake that another process met, or the error itself."""
-    kind, _, message = str(error).strip().splitlines()[-1].partition(": ")
-    if kind.rpartition(".")[2] == InputError.__name__:
-        return InputError(message)
-    known = getattr(builtins, kind, None)
-    is_os_error = isinstance(known, type) and issubclass(known, OSError)
-    return OSError(message) if is_os_error else error
 
 
 def _settings(cfg: CfgNode, args: argparse.Namespace) -> str:

@@ -9,10 +9,11 @@ from typing import Any
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.engine import default_setup, launch
+from detectron2.engine import default_setup
 
 from nucdet.config import load_config
 from nucdet.data.datasets import check_datasets, register_datasets
+from nucdet.engine.processes import run_processes
 from nucdet.engine.trainer import NucleusTrainer
 from nucdet.errors import InputError
 from nucdet.modeling.checkpointing import NucleusCheckpointer
@@ -28,14 +29,7 @@ def run(args: argparse.Namespace) -> None:
         InputError, OSError: found before any process starts, as far as that is possible.
     """
     prepare(args)
-    launch(
-        _run_process,
-        args.num_gpus,
-        num_machines=args.num_machines,
-        machine_rank=args.machine_rank,
-        dist_url=args.dist_url,
-        args=(args,),
-    )
+    run_processes(_run_process, args, args)
 
 
 def prepare(args: argparse.Namespace) -> CfgNode:

@@ -80,7 +80,7 @@ class NucleusTrainer(DefaultTrainer):
         self._trainer.model = _data_parallel(model)
 
     def stop(self) -> None:
-        """End the training after this iteration, with the final evaluation and checkpoint."""
+        """End the training after this iteration and save it as model_final.pth."""
         self._stopping = True
 
     def after_step(self) -> None:

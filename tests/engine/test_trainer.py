@@ -234,3 +234,10 @@ def test_each_optimizer_trains(arguments, name):
     trainer = NucleusTrainer(prepare(arguments("SOLVER.OPTIMIZER", name, "DATASETS.TEST", "()")))
     assert name.lower() in type(trainer.optimizer).__name__.lower()
     trainer.train()
+
+
+def test_a_mistake_that_another_process_meets_is_its_own_line(arguments, registered, tmp_path):
+    args = arguments("--eval-only", "MODEL.WEIGHTS", str(tmp_path / "none.pth"))
+    args.num_gpus = 2
+    with pytest.raises(OSError, match=r"none\.pth.*no such file"):
+        run(args)

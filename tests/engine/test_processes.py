@@ -1,7 +1,7 @@
 import pytest
 from torch.multiprocessing import ProcessRaisedException
 
-from nucdet.engine.predict import _own_error
+from nucdet.engine.processes import _own_error
 from nucdet.errors import InputError
 
 TRACEBACK = (
