@@ -14,9 +14,16 @@ from nucdet.errors import InputError
 def add_nucdet_config(cfg: CfgNode) -> None:
     """Add nucdet's keys to a Detectron2 config, in place."""
     _add_input(cfg)
+    _add_sampling(cfg)
     _add_model(cfg)
+    _add_segmentation(cfg)
+    _add_separation(cfg)
     _add_solver(cfg)
     _add_test(cfg)
+    _add_perturbation(cfg)
+    _add_semantic_targets(cfg)
+    _add_semantic_inference(cfg)
+    _add_crop_rcnn(cfg)
 
 
 def _add_input(cfg: CfgNode) -> None:
@@ -48,13 +55,48 @@ def _add_input(cfg: CfgNode) -> None:
     # Share of the pictures that become grey, and that are inverted (255 - value).
     aug.GREY_PROB = 0.0
     aug.INVERT_PROB = 0.0
+    # Share of the pictures whose grey values are dyed from a random colour of the ground to one of
+    # the nuclei, light on dark or dark on light: a cheap shift of domain.
+    aug.COLOURISE_PROB = 0.0
+    # More or less haematoxylin, eosin, DAB: factor from 1 ± STRENGTH and constant ± STRENGTH.
+    aug.STAIN = CfgNode({"PROB": 0.0, "STRENGTH": 0.1})
+    # Hue turned by up to HUE degrees, saturation × u, u in [1 - SATURATION, 1 + SATURATION].
+    aug.HUE_SATURATION = CfgNode({"PROB": 0.0, "HUE": 20.0, "SATURATION": 0.3})
+    # Each channel × u + v, u in [1 - GAIN, 1 + GAIN], v up to ±OFFSET grey levels.
+    aug.CHANNELS = CfgNode({"PROB": 0.0, "GAIN": 0.2, "OFFSET": 15.0})
+    # Share of the pictures with red, green and blue in random order.
+    aug.CHANNEL_SHUFFLE_PROB = 0.0
+    # The range 0–255 pressed into a part of it anywhere within; CONTRAST: its least share (faint
+    # pictures lose less).
+    aug.FADE = CfgNode({"PROB": 0.0, "CONTRAST": 0.2})
+    # Uneven light or ground, smooth over the picture: a factor from 2^-STRENGTH to 2^STRENGTH, or
+    # a glow (on a bright ground a shade) of up to STRENGTH × 128 grey levels.
+    aug.ILLUMINATION = CfgNode({"PROB": 0.0, "STRENGTH": 0.5})
+    # JPEG artefacts; QUALITY: the lowest, 1 to 95.
+    aug.JPEG = CfgNode({"PROB": 0.0, "QUALITY": 30})
     # Gaussian blur and additive Gaussian noise: share of the pictures, and the largest standard
     # deviation (pixels for the blur, grey levels of 0–255 for the noise).
     aug.BLUR = CfgNode({"PROB": 0.0, "SIGMA": 1.5})
     aug.NOISE = CfgNode({"PROB": 0.0, "SIGMA": 12.0})
+    # Copies of nuclei, turned and mirrored: share of the pictures that get some; how many, at most,
+    # as a share of the nuclei in the crop that they come from; share of the pictures in which they
+    # come from another picture of the same kind; share of the copies that touch another nucleus.
+    aug.COPY_PASTE = CfgNode(
+        {"PROB": 0.0, "MAX_FRACTION": 0.5, "OTHER_PICTURE": 0.5, "TOUCHING": 0.5}
+    )
+    # Share of the pictures that become one of four in a mosaic of the same size.
+    aug.MOSAIC = CfgNode({"PROB": 0.0})
     # Instances with fewer pixels than this after augmentation are dropped (those that vanish,
     # slivers at the edge of a crop).
     aug.MIN_INSTANCE_AREA = 1
+
+
+def _add_sampling(cfg: CfgNode) -> None:
+    # A picture is drawn in proportion to 1 / (pictures of its kind of microscopy) ** BALANCE_KINDS
+    # × (crops that it fills) ** BALANCE_CROPS. 0: as often as any other; 1: each kind, each pixel
+    # as often as any other.
+    cfg.DATALOADER.BALANCE_KINDS = 0.0
+    cfg.DATALOADER.BALANCE_CROPS = 0.0
 
 
 def _add_model(cfg: CfgNode) -> None:
@@ -68,6 +110,57 @@ def _add_model(cfg: CfgNode) -> None:
     cfg.MODEL.ROI_MASK_HEAD.MASK_THRESH = 0.5
 
 
+def _add_segmentation(cfg: CfgNode) -> None:
+    segmentation = cfg.MODEL.SEGMENTATION = CfgNode()
+    # Class of the network, see nucdet/modeling/segmentation; "none": the picture's own grey levels.
+    segmentation.NETWORK = "TimmUNet"
+    # 1: foreground; 3: background, body, border.
+    segmentation.NUM_CHANNELS = 3
+    # Channels of the network's levels; how many and which is the network's to say.
+    segmentation.CHANNELS = (128, 64, 48, 32, 16)
+    # Share of the values that training sets to 0; where is the network's to say.
+    segmentation.DROPOUT = 0.0
+    # FCN8s: "BN" after each convolution, or "" as VGG16's published weights need it.
+    segmentation.NORM = "BN"
+    # UNetCS230: convolutions before the predictor; the report's "+1" has 3, its "-1" none.
+    segmentation.LAST_CONVS = 2
+    # MeanEnsemble: keys of MODEL.SEGMENTATION for each member, such as
+    # [{"NETWORK": "SmallUNet", "CHANNELS": [16, 32, 64, 128]}, {"NETWORK": "LinkNet", …}].
+    # MODEL.WEIGHTS "ensemble://a.pth,b.pth" takes each from its checkpoint.
+    segmentation.MEMBERS = []
+    # "bce", "bce_log_dice" (K = 1), "cross_entropy" (K = 3), "weighted_border" (U-Net's weights of
+    # pixels, INPUT.SEMANTIC_TARGETS.WEIGHT_*), "focal".
+    segmentation.LOSS = "cross_entropy"
+    # "cross_entropy" and "weighted_border": weights of background, body and border.
+    segmentation.CLASS_WEIGHTS = (1.0, 1.0, 1.0)
+    # "focal": how much sure pixels are played down.
+    segmentation.FOCAL_GAMMA = 2.0
+
+
+def _add_separation(cfg: CfgNode) -> None:
+    separation = cfg.MODEL.SEPARATION = CfgNode()
+    # How foreground is chosen from its probability. "fixed": THRESHOLD_VALUE and above; "otsu": the
+    # value that splits the picture's histogram best; "hysteresis": connected above the lower of
+    # HYSTERESIS and somewhere above the higher.
+    separation.THRESHOLD = "fixed"
+    separation.THRESHOLD_VALUE = 0.5
+    separation.HYSTERESIS = (0.3, 0.7)
+    # How foreground is cut into nuclei. "components": connected pieces; "opening": eroded by a disc
+    # of OPENING_RADIUS pixels, labelled, dilated back; "watershed": from the distance to the
+    # background, or from the body and border maps where the network gives them.
+    separation.METHOD = "watershed"
+    separation.OPENING_RADIUS = 2.0
+    # Watershed: sigma in pixels of the blur before it, and how deep the valley between two hills
+    # must be to cut there, as a share of the lower hill. On maps drawn from DSB2018's masks 0.15 is
+    # best for the distance, 0.3 for body and border.
+    separation.SMOOTHING = 1.0
+    separation.DEPTH = 0.15
+    # Instances with fewer pixels are dropped.
+    separation.MIN_SIZE = 10
+    # Background that one instance encloses becomes part of it.
+    separation.FILL_HOLES = True
+
+
 def _add_solver(cfg: CfgNode) -> None:
     # "SGD" (with SOLVER.MOMENTUM), "ADAM" or "ADAMW".
     cfg.SOLVER.OPTIMIZER = "SGD"
@@ -75,6 +168,9 @@ def _add_solver(cfg: CfgNode) -> None:
     # that match no prefix are frozen until that iteration. Empty: everything trains all the time.
     # What MODEL.BACKBONE.FREEZE_AT freezes stays frozen in every stage.
     cfg.SOLVER.STAGES = []
+    # Exponential moving average of the weights, which then are what is evaluated and saved; the
+    # decay an iteration, 0.999 say, less in the first iterations. 0: none.
+    cfg.SOLVER.EMA_DECAY = 0.0
     # Early stop: training ends when TEST.BEST_METRIC has not improved for this many evaluations.
     # 0: never.
     cfg.SOLVER.EARLY_STOP_PATIENCE = 0
@@ -92,6 +188,13 @@ def _add_test(cfg: CfgNode) -> None:
     # theirs: the median of the training pictures' medians (DSB2018: 31).
     cfg.TEST.NUCLEUS_DIAMETER = 31.0
 
+    # TEST.AUG.ENABLED, for NucleusRCNN in --eval-only: several views of each picture, their boxes
+    # joined and their soft masks averaged. Zoom factors on top of the resize (MIN_SIZES and
+    # MAX_SIZE do not count here), each view as it is and mirrored (TEST.AUG.FLIP), and turned by 0
+    # to 270 degrees (TURNS).
+    cfg.TEST.AUG.ZOOMS = (0.8, 1.0, 1.25)
+    cfg.TEST.AUG.TURNS = False
+
     overlap = cfg.TEST.OVERLAP_ELIMINATION = CfgNode()
     overlap.ENABLED = True
     # Who gets the pixels that several masks claim: "area": the largest mask, "score": the surest.
@@ -100,10 +203,89 @@ def _add_test(cfg: CfgNode) -> None:
     overlap.MIN_AREA = 0
     # Masks smaller than this share of the image's mean mask area are dropped. 0: none.
     overlap.MIN_RELATIVE_AREA = 0.0
+    # Before the cut, a score that the masks of each class must exceed and an area that they must
+    # reach: one number for each class, tools/tune_thresholds.py finds them. Empty: none.
+    overlap.CLASS_SCORE_THRESHOLDS = ()
+    overlap.CLASS_MIN_AREAS = ()
     # Of a mask that was cut apart, only the largest connected piece stays.
     overlap.KEEP_LARGEST_PIECE = False
     # Holes in a mask are filled where no other mask lies in them.
     overlap.FILL_HOLES = False
+
+
+def _add_perturbation(cfg: CfgNode) -> None:
+    # What is done to the pictures of an evaluation, by name: "blur:2", "seed:0.05,0.1", …; all of
+    # them in nucdet/data/perturbations.py. "": nothing.
+    cfg.TEST.PERTURBATION = ""
+
+
+def _add_semantic_targets(cfg: CfgNode) -> None:
+    targets = cfg.INPUT.SEMANTIC_TARGETS = CfgNode()
+    # The third class of networks with MODEL.SEGMENTATION.NUM_CHANNELS 3. "touching": the strip
+    # where two nuclei meet, "rim": all around each nucleus.
+    targets.BORDER = "touching"
+    # In pixels as the network sees them. BORDER_WIDTH: depth of the border into a nucleus, but at
+    # most BORDER_SHARE (below 1) of the radius of the largest circle in it. BORDER_GAP
+    # ("touching"): background is border where the distances to two nuclei add up to this at most.
+    targets.BORDER_WIDTH = 3.0
+    targets.BORDER_SHARE = 0.5
+    targets.BORDER_GAP = 5.0
+    # U-Net's weights of pixels for MODEL.SEGMENTATION.LOSS "weighted_border":
+    # 1 + W0 · exp(-(d1 + d2)² / 2 SIGMA²), d1 and d2 being the distances to the two nearest nuclei.
+    targets.WEIGHT_W0 = 10.0
+    targets.WEIGHT_SIGMA = 5.0
+
+
+def _add_semantic_inference(cfg: CfgNode) -> None:
+    semantic = cfg.MODEL.SEMANTIC = CfgNode()
+    # 0: the network sees pictures as INPUT gives them. Else: resized to a square of this side and
+    # the probabilities back.
+    semantic.RESIZE = 0
+    # Mean of the probabilities over "flips" (4 ways) or "flips_turns" (8 ways); "none".
+    semantic.TTA = "none"
+    # Pictures with a mean above one half are inverted, in training too: nuclei become bright.
+    semantic.INVERT_BRIGHT = False
+
+
+def _add_crop_rcnn(cfg: CfgNode) -> None:
+    crop = cfg.MODEL.CROP_RCNN = CfgNode()
+    # CropRCNN: which of "rpn", "filter" and "mask" are trained; the others stay as they are.
+    crop.TRAIN_PARTS = ("rpn", "filter", "mask")
+    # Side of the crops that filter and mask network see, a multiple of 8.
+    crop.CROP_SIZE = 32
+    # Channels of CropResNet (the RPN's backbone, the filter): first convolution, first residual
+    # block, the other three. MODEL.BACKBONE.FREEZE_AT: 1 freezes the first convolution of the
+    # backbone, 5 all of it.
+    crop.BACKBONE_CHANNELS = (32, 64, 128)
+    # CropUNetMaskHead: channels at the crop's size, at a half, a quarter, an eighth.
+    crop.UNET_CHANNELS = (16, 32, 32, 32)
+    # Boxes around nuclei that training cuts are moved by up to this share of their sides, and grow
+    # or shrink by up to it.
+    crop.JITTER = 0.2
+    # Nuclei of an image that CropRCNN's mask network is trained on, at most.
+    crop.MASKS_PER_IMAGE = 32
+
+    nucleus_filter = cfg.MODEL.NUCLEUS_FILTER = CfgNode()
+    # What NucleusFilter does with detections. "drop": those below THRESHOLD go; "rescore": scores
+    # are multiplied by its probability; "off": there is no filter.
+    nucleus_filter.MODE = "off"
+    nucleus_filter.THRESHOLD = 0.5
+    # Crops of each image in its training, at most: nuclei, background, the surest false proposals.
+    nucleus_filter.NUCLEI_PER_IMAGE = 32
+    nucleus_filter.BACKGROUND_PER_IMAGE = 16
+    nucleus_filter.FALSE_PER_IMAGE = 16
+    # CropRCNN: folder of pictures without nuclei, or of CIFAR-10 (its python or binary version), of
+    # which each image brings OTHERS_PER_IMAGE crops as further negatives; evaluation has crops of
+    # its own for the filter's loss. "": none.
+    nucleus_filter.OTHERS_FOLDER = ""
+    nucleus_filter.OTHERS_PER_IMAGE = 16
+
+    # PictureROIHeads: feature maps of the mask head, ("image",) for those that take crops of the
+    # picture. Empty: those of MODEL.ROI_HEADS.
+    cfg.MODEL.ROI_MASK_HEAD.IN_FEATURES = ()
+    # [[start of parameter names, factor], …]: their rate is SOLVER.BASE_LR × factor; the first
+    # start that fits counts.
+    cfg.SOLVER.LR_FACTORS = []
 
 
 def load_config(config_file: str | Path | None = None, overrides: Sequence[str] = ()) -> CfgNode:

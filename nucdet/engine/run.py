@@ -9,21 +9,43 @@ from typing import Any
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.engine import default_setup
+from detectron2.engine import default_argument_parser, default_setup
+from detectron2.utils import comm
+from detectron2.utils.logger import setup_logger
 
 from nucdet.config import load_config
 from nucdet.data.datasets import check_datasets, register_datasets
+from nucdet.engine.perturbed import compare_perturbed, seed_perturbation
 from nucdet.engine.processes import run_processes
 from nucdet.engine.trainer import NucleusTrainer
-from nucdet.errors import InputError
+from nucdet.errors import InputError, run_tool
+from nucdet.modeling.augmented_inference import AugmentedRCNN
 from nucdet.modeling.checkpointing import NucleusCheckpointer
+
+
+def argument_parser() -> argparse.ArgumentParser:
+    """Detectron2's arguments for training and evaluation, and nucdet's."""
+    parser = default_argument_parser(epilog="KEY VALUE pairs override the config file.")
+    parser.add_argument(
+        "--perturb",
+        metavar="MEAN,POWER",
+        help="with --eval-only: evaluate once more with additive noise of this mean (share of the "
+        "picture's largest value) and power (share of its variance), e.g. 0.05,0.1, and print the "
+        "scores side by side",
+    )
+    return parser
+
+
+def command_line() -> None:
+    """What tools/train_net.py runs, and ``python -m nucdet.engine.run``."""
+    run_tool(lambda: run(argument_parser().parse_args()))
 
 
 def run(args: argparse.Namespace) -> None:
     """Train, or with ``args.eval_only`` evaluate, on as many processes as the arguments say.
 
     Args:
-        args: as from :func:`detectron2.engine.default_argument_parser`.
+        args: as from :func:`argument_parser`.
 
     Raises:
         InputError, OSError: found before any process starts, as far as that is possible.
@@ -38,12 +60,14 @@ def prepare(args: argparse.Namespace) -> CfgNode:
     register_datasets()
     if cfg.MODEL.DEVICE == "cuda" and not torch.cuda.is_available():
         cfg.MODEL.DEVICE = "cpu"
+    if args.perturb is not None:
+        seed_perturbation(args.perturb)
+        if not args.eval_only:
+            raise InputError("--perturb belongs to evaluation; add --eval-only")
     used = [*cfg.DATASETS.TEST] if args.eval_only else [*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST]
     check_datasets(used)
     if not args.eval_only and not cfg.DATASETS.TRAIN:
         raise InputError("DATASETS.TRAIN is empty; name a data set to train on")
-    if cfg.SOLVER.AMP.ENABLED and cfg.MODEL.DEVICE == "cpu":
-        raise InputError("SOLVER.AMP.ENABLED needs a GPU; set it to False on a CPU")
     _check_writable(Path(cfg.OUTPUT_DIR))
     cfg.freeze()
     return cfg
@@ -58,11 +82,22 @@ def _check_writable(folder: Path) -> None:
 def _run_process(args: argparse.Namespace) -> dict[str, Any] | None:
     cfg = prepare(args)
     default_setup(cfg, args)
+    # Detectron2 shows its own messages only
+    setup_logger(cfg.OUTPUT_DIR, comm.get_rank(), name="nucdet", enable_propagation=True)
     if args.eval_only:
         model = NucleusTrainer.build_model(cfg)
-        checkpointer = NucleusCheckpointer(model, save_dir=cfg.OUTPUT_DIR)
+        checkpointer = NucleusCheckpointer(model, save_dir=cfg.OUTPUT_DIR, complete=True)
         checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=args.resume)
-        return NucleusTrainer.test(cfg, model)
+        if cfg.TEST.AUG.ENABLED:
+            model = AugmentedRCNN.from_config(cfg, model)
+        results = NucleusTrainer.test(cfg, model)
+        if args.perturb is not None:
+            compare_perturbed(cfg, model, results, seed_perturbation(args.perturb))
+        return results
     trainer = NucleusTrainer(cfg)
     trainer.resume_or_load(resume=args.resume)
     return trainer.train()
+
+
+if __name__ == "__main__":
+    command_line()

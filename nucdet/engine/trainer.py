@@ -5,11 +5,16 @@ from __future__ import annotations
 import logging
 import weakref
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import build_detection_test_loader, build_detection_train_loader
+from detectron2.data import (
+    DatasetFromList,
+    build_detection_test_loader,
+    build_detection_train_loader,
+)
 from detectron2.data.build import get_detection_dataset_dicts
 from detectron2.engine import AMPTrainer, DefaultTrainer, SimpleTrainer, TrainerBase, hooks
 from detectron2.engine.defaults import create_ddp_model
@@ -22,10 +27,13 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from nucdet.data.dataset_mapper import NucleusDatasetMapper
+from nucdet.data.sampling import build_sampler
+from nucdet.engine.averaging import WeightAveraging
 from nucdet.engine.hooks import BestModel, CsvLog, StagedFreezing
 from nucdet.engine.validation_loss import validation_losses
 from nucdet.errors import InputError
 from nucdet.evaluation.build import build_evaluator
+from nucdet.layers.precision import computes_bfloat16
 from nucdet.modeling.checkpointing import NucleusCheckpointer
 
 logger = logging.getLogger(__name__)
@@ -37,8 +45,8 @@ _KEPT_CHECKPOINTS = 3
 class NucleusTrainer(DefaultTrainer):
     """Trains what a config describes; see :class:`DefaultTrainer` for the interface.
 
-    Beyond it: data-parallel training on CPUs too, staged freezing, best model and early stop,
-    validation loss, csv logs.
+    Beyond it: data-parallel training on CPUs too, balanced sampling, staged freezing, averaged
+    weights, best model and early stop, validation loss, csv logs.
     """
 
     def __init__(self, cfg: CfgNode):
@@ -48,7 +56,7 @@ class NucleusTrainer(DefaultTrainer):
         model = self.build_model(cfg)
         optimizer = self.build_optimizer(cfg, model)
         loader = self.build_train_loader(cfg)
-        make = AMPTrainer if cfg.SOLVER.AMP.ENABLED else SimpleTrainer
+        make = _mixed_precision_trainer(cfg) if cfg.SOLVER.AMP.ENABLED else SimpleTrainer
         self._trainer = make(_data_parallel(model), loader, optimizer)
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
         self.checkpointer = NucleusCheckpointer(model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self))
@@ -98,9 +106,11 @@ class NucleusTrainer(DefaultTrainer):
         return getattr(self, "_last_eval_results", None)
 
     def build_hooks(self) -> list[Any]:
-        """Order matters: freeze, step the rate, log the losses, save, evaluate, keep the best."""
+        """Order matters: average, freeze, step the rate, save, evaluate, keep the best, log."""
         cfg = self.cfg
         result = [hooks.IterationTimer()]
+        if cfg.SOLVER.EMA_DECAY:
+            result.append(WeightAveraging(self.bare_model, cfg.SOLVER.EMA_DECAY))
         if cfg.SOLVER.STAGES:
             result.append(StagedFreezing(cfg.SOLVER.STAGES, self.bare_model))
         result.append(hooks.LRScheduler())
@@ -134,31 +144,64 @@ class NucleusTrainer(DefaultTrainer):
     @classmethod
     def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
         """SOLVER.OPTIMIZER with Detectron2's rules for weight decay and gradient clipping."""
-        name = cfg.SOLVER.OPTIMIZER
-        if name == "SGD":
-            return super().build_optimizer(cfg, model)
-        optimizers = {"ADAM": torch.optim.Adam, "ADAMW": torch.optim.AdamW}
-        if name not in optimizers:
+        if not any(parameter.requires_grad for parameter in model.parameters()):
             raise InputError(
-                f"SOLVER.OPTIMIZER is {name!r}, expected one of {['SGD', *optimizers]}"
+                f"{cfg.MODEL.META_ARCHITECTURE}: there is nothing to train "
+                f"(MODEL.SEGMENTATION.NETWORK is {cfg.MODEL.SEGMENTATION.NETWORK!r}); --eval-only "
+                "evaluates it as it is"
             )
+        name = cfg.SOLVER.OPTIMIZER
+        optimizers = {"SGD": torch.optim.SGD, "ADAM": torch.optim.Adam, "ADAMW": torch.optim.AdamW}
+        if name not in optimizers:
+            raise InputError(f"SOLVER.OPTIMIZER is {name!r}, expected one of {[*optimizers]}")
         parameters = get_default_optimizer_params(
             model,
             base_lr=cfg.SOLVER.BASE_LR,
             weight_decay_norm=cfg.SOLVER.WEIGHT_DECAY_NORM,
             bias_lr_factor=cfg.SOLVER.BIAS_LR_FACTOR,
             weight_decay_bias=cfg.SOLVER.WEIGHT_DECAY_BIAS,
+            lr_factor_func=_rate_factors(cfg),
         )
         optimizer = maybe_add_gradient_clipping(cfg, optimizers[name])
-        return optimizer(parameters, lr=cfg.SOLVER.BASE_LR, weight_decay=cfg.SOLVER.WEIGHT_DECAY)
+        momentum = {"momentum": cfg.SOLVER.MOMENTUM, "nesterov": cfg.SOLVER.NESTEROV}
+        return optimizer(
+            parameters,
+            lr=cfg.SOLVER.BASE_LR,
+            weight_decay=cfg.SOLVER.WEIGHT_DECAY,
+            **(momentum if name == "SGD" else {}),
+        )
+
+    @classmethod
+    def build_lr_scheduler(
+        cls, cfg: CfgNode, optimizer: torch.optim.Optimizer
+    ) -> torch.optim.lr_scheduler.LRScheduler:
+        """SOLVER.LR_SCHEDULER_NAME; the one with a fixed gamma as one with equal steps.
+
+        Detectron2's own fails in the step after the last iteration.
+        """
+        if cfg.SOLVER.LR_SCHEDULER_NAME == "WarmupStepWithFixedGammaLR":
+            cfg = cfg.clone()
+            cfg.defrost()
+            rates = cfg.SOLVER.NUM_DECAYS + 1
+            cfg.SOLVER.LR_SCHEDULER_NAME = "WarmupMultiStepLR"
+            cfg.SOLVER.STEPS = [cfg.SOLVER.MAX_ITER * i // rates for i in range(1, rates)]
+        return super().build_lr_scheduler(cfg, optimizer)
 
     @classmethod
     def build_train_loader(cls, cfg: CfgNode) -> Any:
-        return build_detection_train_loader(cfg, mapper=NucleusDatasetMapper(cfg, augment=True))
+        records = get_detection_dataset_dicts(
+            list(cfg.DATASETS.TRAIN), filter_empty=cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS
+        )
+        sampler = build_sampler(cfg, records)
+        # packed once for the loader and for augmentations that take several pictures
+        dataset = DatasetFromList(records, copy=False)
+        mapper = NucleusDatasetMapper(cfg, augment=True, records=dataset)
+        return build_detection_train_loader(cfg, mapper=mapper, dataset=dataset, sampler=sampler)
 
     @classmethod
     def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> Any:
-        mapper = NucleusDatasetMapper(cfg, augment=False)
+        with_truth = "subsystems" in cfg.TEST.EVALUATORS  # the model itself measures its parts
+        mapper = NucleusDatasetMapper(cfg, augment=False, with_truth=with_truth)
         return build_detection_test_loader(cfg, dataset_name, mapper=mapper)
 
     def build_validation_loader(self) -> Any:
@@ -180,6 +223,33 @@ class NucleusTrainer(DefaultTrainer):
     def test(cls, cfg: CfgNode, model: nn.Module, evaluators: Any = None) -> OrderedDict[str, Any]:
         """Evaluate on DATASETS.TEST; see :meth:`DefaultTrainer.test`. {} on other processes."""
         return super().test(cfg, model, evaluators) or OrderedDict()
+
+
+def _rate_factors(cfg: CfgNode) -> Callable[[str], float]:
+    """SOLVER.LR_FACTORS as a function of a parameter's name."""
+    factors = [(str(start), float(factor)) for start, factor in cfg.SOLVER.LR_FACTORS]
+    return lambda name: next((f for start, f in factors if name.startswith(start)), 1.0)
+
+
+class Bfloat16Trainer(SimpleTrainer):
+    """SimpleTrainer that computes in bfloat16 where that is safe; weights stay in 32 bits.
+
+    For CPUs, which Detectron2's AMPTrainer refuses. bfloat16 has the range of float32, so the loss
+    needs no scaling.
+    """
+
+    def run_step(self) -> None:
+        with torch.autocast("cpu", torch.bfloat16):
+            super().run_step()
+
+
+def _mixed_precision_trainer(cfg: CfgNode) -> type[SimpleTrainer]:
+    if torch.device(cfg.MODEL.DEVICE).type != "cpu":
+        return AMPTrainer
+    if computes_bfloat16():
+        return Bfloat16Trainer
+    logger.warning("SOLVER.AMP: this CPU does not compute in bfloat16, training in 32 bits")
+    return SimpleTrainer
 
 
 class _StopTraining(BaseException):

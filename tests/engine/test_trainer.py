@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 import torch
 from detectron2.data import MetadataCatalog
-from detectron2.engine import default_argument_parser, hooks
+from detectron2.engine import hooks
 
-from nucdet.engine.run import prepare, run
+from nucdet.engine.run import argument_parser, prepare, run
 from nucdet.engine.trainer import NucleusTrainer
 from nucdet.errors import InputError
 from nucdet.evaluation.offline import evaluate_predictions
@@ -29,7 +29,7 @@ def arguments(repository, registered, tiny_overrides):
     def parse(*extra: str) -> argparse.Namespace:
         flags = [text for text in extra if text.startswith("--")]
         pairs = [text for text in extra if not text.startswith("--")]
-        return default_argument_parser().parse_args(
+        return argument_parser().parse_args(
             ["--config-file", str(repository / CONFIG), *flags, *tiny_overrides, *pairs]
         )
 
@@ -167,11 +167,42 @@ def test_validation_loss_changes_nothing(arguments):
     assert all(torch.equal(outputs[0][k], outputs[1][k]) for k in outputs[0])
 
 
+def test_averaged_weights_are_what_is_evaluated_and_saved(arguments):
+    args = arguments("TEST.EVAL_PERIOD", "2", "SOLVER.MAX_ITER", "2", "SOLVER.EMA_DECAY", "0.9")
+    run(args)
+    output = _output(args)
+    final = torch.load(output / "model_final.pth", weights_only=False)
+    training = final["trainer"]["hooks"]["WeightAveraging"]
+    assert training["updates"] == 2
+    best = _weights(output / "model_best.pth")
+    name = "roi_heads.box_predictor.cls_score.weight"
+    assert torch.equal(best[name], final["model"][name])
+    assert not torch.equal(best[name], training["weights"][name])
+
+
 def _trained(arguments) -> tuple[Path, Path]:
     """Weights that find something after a second of training, and their output folder."""
     args = arguments("SOLVER.MAX_ITER", "2", "DATASETS.TEST", "()")
     run(args)
     return _output(args) / "model_final.pth", _output(args)
+
+
+def test_evaluation_with_several_views_of_each_picture(arguments):
+    weights, output = _trained(arguments)
+    tables = []
+    for enabled in ("False", "True"):
+        run(
+            arguments(
+                "--eval-only",
+                "MODEL.WEIGHTS", str(weights),
+                "MODEL.ROI_HEADS.SCORE_THRESH_TEST", "0.05",
+                "TEST.AUG.ENABLED", enabled,
+                "TEST.AUG.ZOOMS", "(1.0, 1.5)",
+            )
+        )  # fmt: skip
+        folder = output / "inference" / "synthetic_val"
+        tables.append(json.loads((folder / "coco_instances_results.json").read_text()))
+    assert tables[0] and tables[1] and tables[0] != tables[1]
 
 
 def test_two_processes_find_the_same_as_one(arguments, tmp_path):
@@ -204,7 +235,7 @@ def test_two_processes_find_the_same_as_one(arguments, tmp_path):
 def test_two_processes_train_together(arguments):
     heads = "{'until': 1, 'train': ['roi_heads']}"
     stages = f"[{heads}, {{'until': 2, 'train': ['backbone', 'roi_heads']}}]"
-    args = arguments("SOLVER.MAX_ITER", "2", "SOLVER.STAGES", stages)
+    args = arguments("SOLVER.MAX_ITER", "2", "SOLVER.STAGES", stages, "SOLVER.EMA_DECAY", "0.9")
     args.num_gpus = 2
     run(args)
     output = _output(args)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from detectron2.config import CfgNode
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY, Backbone
 from detectron2.modeling.backbone.fpn import FPN, LastLevelMaxPool
 from torch import Tensor
+
+from nucdet.layers.precision import keep_depthwise_in_float32
 
 # C2…C5 in the words of the feature pyramid paper: strides 4, 8, 16, 32
 _STRIDES = {"res2": 4, "res3": 8, "res4": 16, "res5": 32}
@@ -53,6 +57,7 @@ class TimmBackbone(Backbone):
         self.body = body
         if norm == "FrozenBN":
             self.body = freeze_batch_norm_2d(self.body)
+        keep_depthwise_in_float32(self.body)
         self._freeze(freeze_at)
 
     def _freeze(self, freeze_at: int) -> None:
@@ -86,17 +91,22 @@ def build_timm_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> FPN:
 
     Reads MODEL.TIMM, MODEL.FPN and MODEL.BACKBONE.FREEZE_AT; gives p2 … p6.
     """
+    return FPN(**fpn_arguments(cfg, input_shape))
+
+
+def fpn_arguments(cfg: CfgNode, input_shape: ShapeSpec) -> dict[str, Any]:
+    """What :func:`build_timm_fpn_backbone` makes its FPN of."""
     bottom_up = TimmBackbone(
         cfg.MODEL.TIMM.NAME,
         in_channels=input_shape.channels,
         norm=cfg.MODEL.TIMM.NORM,
         freeze_at=cfg.MODEL.BACKBONE.FREEZE_AT,
     )
-    return FPN(
-        bottom_up=bottom_up,
-        in_features=cfg.MODEL.FPN.IN_FEATURES,
-        out_channels=cfg.MODEL.FPN.OUT_CHANNELS,
-        norm=cfg.MODEL.FPN.NORM,
-        top_block=LastLevelMaxPool(),
-        fuse_type=cfg.MODEL.FPN.FUSE_TYPE,
-    )
+    return {
+        "bottom_up": bottom_up,
+        "in_features": cfg.MODEL.FPN.IN_FEATURES,
+        "out_channels": cfg.MODEL.FPN.OUT_CHANNELS,
+        "norm": cfg.MODEL.FPN.NORM,
+        "top_block": LastLevelMaxPool(),
+        "fuse_type": cfg.MODEL.FPN.FUSE_TYPE,
+    }

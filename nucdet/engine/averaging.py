@@ -1,0 +1,80 @@
+"""Averages the weights over the training (SOLVER.EMA_DECAY)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from detectron2.engine import HookBase
+from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+from nucdet.errors import InputError
+
+
+class WeightAveraging(HookBase):
+    """Exponential moving average of all parameters and buffers (Polyak averaging).
+
+    After step i, from 0 on: average ← d · average + (1 - d) · weights, with
+    d = min(decay, (1 + i) / (10 + i)), so that the random weights of the start are soon forgotten.
+
+    The model has the averages at all times but within a step, for which it gets the weights that
+    train. Whoever evaluates or saves the model therefore does so with the averages; the training
+    weights are saved as this hook's state. The two change places by pointer, which costs nothing.
+
+    It has to come before all hooks that evaluate or save.
+    """
+
+    def __init__(self, model: nn.Module, decay: float):
+        """
+        Args:
+            model: the bare model, not wrapped for data parallel training.
+            decay: of the average after the start, 0.999 say.
+
+        Raises:
+            InputError: a decay outside [0, 1).
+        """
+        if not 0 <= decay < 1:
+            raise InputError(f"SOLVER.EMA_DECAY is {decay}, expected 0 (off) or below 1")
+        self.model, self.decay = model, decay
+        self._updates = 0
+        # what the model does not have now: within a step the averages, else the training weights
+        self._others: dict[str, Tensor] = {}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"updates": self._updates, "weights": dict(self._others)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._updates = state["updates"]
+        self._others = {name: state["weights"][name].to(t) for name, t in self._named_tensors()}
+
+    def before_train(self) -> None:
+        if not self._others:  # no checkpoint brought them
+            self._others = {name: t.detach().clone() for name, t in self._named_tensors()}
+
+    def before_step(self) -> None:
+        self._swap()
+
+    @torch.no_grad()
+    def after_step(self) -> None:
+        decay = min(self.decay, (1 + self._updates) / (10 + self._updates))
+        update = get_ema_multi_avg_fn(decay)
+        averages, weights = [], []
+        for name, tensor in self._named_tensors():
+            if tensor.is_floating_point():
+                averages.append(self._others[name])
+                weights.append(tensor.detach())
+            else:  # batch norm's counter
+                self._others[name].copy_(tensor)
+        update(averages, weights, self._updates)
+        self._updates += 1
+        self._swap()
+
+    def _swap(self) -> None:
+        for name, tensor in self._named_tensors():
+            tensor.data, self._others[name] = self._others[name], tensor.data
+
+    def _named_tensors(self) -> Iterator[tuple[str, Tensor]]:
+        yield from self.model.named_parameters()
+        yield from self.model.named_buffers()
