@@ -2,18 +2,24 @@
 
 from nucdet.evaluation.build import EVALUATORS, build_evaluator
 from nucdet.evaluation.coco import DenseCOCOEvaluator
+from nucdet.evaluation.foreground import ForegroundEvaluator
 from nucdet.evaluation.kaggle import KaggleEvaluator
+from nucdet.evaluation.livecell import LIVECellEvaluator
 from nucdet.evaluation.matching import Intersections, Matching, match
 from nucdet.evaluation.offline import evaluate_predictions, score_files
 from nucdet.evaluation.submission import SubmissionWriter
+from nucdet.evaluation.subsystem_losses import SubsystemLossEvaluator
 
 __all__ = [
     "EVALUATORS",
     "DenseCOCOEvaluator",
+    "ForegroundEvaluator",
     "Intersections",
     "KaggleEvaluator",
+    "LIVECellEvaluator",
     "Matching",
     "SubmissionWriter",
+    "SubsystemLossEvaluator",
     "build_evaluator",
     "evaluate_predictions",
     "match",

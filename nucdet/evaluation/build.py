@@ -11,8 +11,11 @@ from detectron2.evaluation import DatasetEvaluator, DatasetEvaluators
 
 from nucdet.errors import InputError
 from nucdet.evaluation.coco import DenseCOCOEvaluator
+from nucdet.evaluation.foreground import ForegroundEvaluator
 from nucdet.evaluation.kaggle import KaggleEvaluator
+from nucdet.evaluation.livecell import PUBLISHED_MAX_DETECTIONS, LIVECellEvaluator
 from nucdet.evaluation.submission import SubmissionWriter
+from nucdet.evaluation.subsystem_losses import SubsystemLossEvaluator
 from nucdet.postprocessing.overlap import OverlapElimination
 
 
@@ -25,16 +28,32 @@ def _build_kaggle(cfg: CfgNode, dataset_name: str, output_folder: str) -> Datase
     return KaggleEvaluator(dataset_name, output_folder)
 
 
+def _build_foreground(cfg: CfgNode, dataset_name: str, output_folder: str) -> DatasetEvaluator:
+    return ForegroundEvaluator(dataset_name)
+
+
+def _build_livecell(cfg: CfgNode, dataset_name: str, output_folder: str) -> DatasetEvaluator:
+    limit = max(cfg.TEST.DETECTIONS_PER_IMAGE, PUBLISHED_MAX_DETECTIONS)
+    return LIVECellEvaluator(dataset_name, output_folder, max_dets_per_image=limit)
+
+
 def _build_submission(cfg: CfgNode, dataset_name: str, output_folder: str) -> DatasetEvaluator:
     format_name = "sartorius" if dataset_name.startswith("sartorius") else "dsb"
     return SubmissionWriter(output_folder, format_name)
 
 
+def _build_subsystems(cfg: CfgNode, dataset_name: str, output_folder: str) -> DatasetEvaluator:
+    return SubsystemLossEvaluator()
+
+
 # names for cfg.TEST.EVALUATORS; a builder gets (cfg, dataset name, output folder)
 EVALUATORS: dict[str, Callable[[CfgNode, str, str], DatasetEvaluator]] = {
     "coco": _build_coco,
+    "foreground": _build_foreground,
     "kaggle": _build_kaggle,
+    "livecell": _build_livecell,
     "submission": _build_submission,
+    "subsystems": _build_subsystems,
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import cv2
@@ -152,7 +153,8 @@ def _fill_holes(masks: CroppedMasks) -> CroppedMasks:
 class OverlapElimination:
     """:func:`eliminate_overlaps` on Detectron2's predictions, set by ``TEST.OVERLAP_ELIMINATION``.
 
-    Evaluators, the submission writer and the predictor all take their masks from here.
+    Evaluators, the submission writer and the predictor all take their masks from here. Before the
+    elimination, each class may have a score and an area of its own that its masks must reach.
     """
 
     @configurable
@@ -165,18 +167,23 @@ class OverlapElimination:
         keep_largest_piece: bool,
         fill_holes: bool,
         min_relative_area: float,
+        class_score_thresholds: Sequence[float] = (),
+        class_min_areas: Sequence[int] = (),
     ):
         """
         Args:
             enabled: if False, masks only become :class:`CroppedMasks`.
             priority, min_area, keep_largest_piece, fill_holes, min_relative_area: see
                 :func:`eliminate_overlaps`.
+            class_score_thresholds, class_min_areas: see :meth:`select`.
 
         Raises:
             InputError: an unknown priority.
         """
         _check_priority(priority)
         self.enabled = enabled
+        self.class_score_thresholds = np.array(class_score_thresholds, np.float64)
+        self.class_min_areas = np.array(class_min_areas, np.int64)
         self.settings = {
             "priority": priority,
             "min_area": min_area,
@@ -195,7 +202,38 @@ class OverlapElimination:
             "keep_largest_piece": node.KEEP_LARGEST_PIECE,
             "fill_holes": node.FILL_HOLES,
             "min_relative_area": node.MIN_RELATIVE_AREA,
+            "class_score_thresholds": node.CLASS_SCORE_THRESHOLDS,
+            "class_min_areas": node.CLASS_MIN_AREAS,
         }
+
+    def select(self, instances: Instances) -> Instances:
+        """Those whose score is above, and whose area not below, the number for their class.
+
+        Args:
+            instances: on the CPU, ``pred_masks`` as CroppedMasks; with ``pred_classes``, and
+                ``scores`` where there are thresholds.
+
+        Raises:
+            InputError: a class has no number.
+        """
+        wanted = np.ones(len(instances), dtype=bool)
+        if len(self.class_score_thresholds):
+            least = self._by_class("SCORE_THRESHOLDS", self.class_score_thresholds, instances)
+            wanted &= instances.scores.numpy() > least
+        if len(self.class_min_areas):
+            least = self._by_class("MIN_AREAS", self.class_min_areas, instances)
+            wanted &= instances.pred_masks.areas >= least
+        return instances if wanted.all() else instances[torch.from_numpy(wanted)]
+
+    @staticmethod
+    def _by_class(key: str, numbers: np.ndarray, instances: Instances) -> np.ndarray:
+        classes = instances.pred_classes.numpy()
+        if classes.max(initial=-1) >= len(numbers):
+            raise InputError(
+                f"TEST.OVERLAP_ELIMINATION.CLASS_{key} has {len(numbers)} numbers, but there are "
+                f"masks of class {classes.max()} (from 0); give one number for each class"
+            )
+        return numbers[classes]
 
     def __call__(self, instances: Instances) -> Instances:
         """Resolve the overlaps of one image's predictions.
@@ -213,15 +251,17 @@ class OverlapElimination:
         """
         if not instances.has("pred_masks"):
             raise InputError("the predictions have no pred_masks; set MODEL.MASK_ON to True")
-        masks = CroppedMasks.from_any(instances.pred_masks)
         result = Instances(instances.image_size)
         for name, value in instances.get_fields().items():
-            if name != "pred_masks":
-                result.set(name, value.to("cpu") if hasattr(value, "to") else value)
-        if self.enabled:
-            scores = result.scores.numpy() if result.has("scores") else None
-            masks, kept = eliminate_overlaps(masks, scores, **self.settings)
-            result = result[torch.from_numpy(kept)]
-            result.pred_boxes = Boxes(torch.from_numpy(masks.boxes))
+            if name == "pred_masks":
+                value = CroppedMasks.from_any(value)
+            result.set(name, value.to("cpu") if hasattr(value, "to") else value)
+        if not self.enabled:
+            return result
+        result = self.select(result)
+        scores = result.scores.numpy() if result.has("scores") else None
+        masks, kept = eliminate_overlaps(result.pred_masks, scores, **self.settings)
+        result = result[torch.from_numpy(kept)]
         result.pred_masks = masks
+        result.pred_boxes = Boxes(torch.from_numpy(masks.boxes))
         return result

@@ -5,11 +5,11 @@ import tracemalloc
 import numpy as np
 import pytest
 import torch
-from detectron2.config import get_cfg
 from detectron2.structures import Boxes, Instances
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nucdet.config import load_config
 from nucdet.errors import InputError
 from nucdet.postprocessing import OverlapElimination, eliminate_overlaps
 from nucdet.structures import CroppedMasks
@@ -258,22 +258,40 @@ def test_no_predictions(priority):
 
 
 def test_built_from_the_config():
-    cfg = get_cfg()
-    cfg.TEST.OVERLAP_ELIMINATION = type(cfg)(
-        {
-            "ENABLED": True,
-            "PRIORITY": "score",
-            "MIN_AREA": 3,
-            "KEEP_LARGEST_PIECE": True,
-            "FILL_HOLES": True,
-            "MIN_RELATIVE_AREA": 0.15,
-        }
+    cfg = load_config()
+    cfg.TEST.OVERLAP_ELIMINATION.update(
+        ENABLED=True,
+        PRIORITY="score",
+        MIN_AREA=3,
+        KEEP_LARGEST_PIECE=True,
+        FILL_HOLES=True,
+        MIN_RELATIVE_AREA=0.15,
     )
     step = OverlapElimination(cfg)
     assert spans_of(step(predictions(as_dense=False)).pred_masks) == [(0, 4), (4, 8)]
     cfg.TEST.OVERLAP_ELIMINATION.PRIORITY = "size"
     with pytest.raises(InputError, match=r"TEST\.OVERLAP_ELIMINATION\.PRIORITY is 'size'"):
         OverlapElimination(cfg)
+
+
+def test_classes_have_scores_and_areas_of_their_own():
+    # classes 0, 1, 2 with scores 0.9, 0.8, 0.7 and areas 4, 6, 1
+    def left(**changes):
+        return spans_of(settings_of(**changes)(predictions(as_dense=True)).pred_masks)
+
+    # what is not wanted takes no pixel from another
+    assert left(class_score_thresholds=(0.5, 0.85, 0.5)) == [(0, 4)]
+    assert left(class_score_thresholds=(0.95, 0.5, 0.5)) == [(2, 8)]
+    assert left(class_min_areas=(4, 7, 2)) == [(0, 4)]
+    with pytest.raises(InputError, match=r"CLASS_MIN_AREAS has 2 numbers.*of class 2"):
+        left(class_min_areas=(4, 7))
+
+
+def test_class_thresholds_from_the_config():
+    cfg = load_config(
+        overrides=["TEST.OVERLAP_ELIMINATION.CLASS_SCORE_THRESHOLDS", "(0.95, 0.5, 0.5)"]
+    )
+    assert spans_of(OverlapElimination(cfg)(predictions(as_dense=False)).pred_masks) == [(2, 8)]
 
 
 def test_what_is_missing_is_named():

@@ -1,0 +1,190 @@
+"""From a map of what is nucleus to single nuclei: threshold, then components or a way to cut them.
+
+The second stage of the semantic road. Thresholds: fixed, Otsu (IEEE Trans. SMC 9, 1979), or two
+with hysteresis. Cuts: none (connected components), morphological opening, or a watershed that
+starts from the distance to the background or from a network's map of borders.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+from detectron2.config import CfgNode, configurable
+from skimage.filters import apply_hysteresis_threshold, threshold_otsu
+from skimage.segmentation import watershed
+
+from nucdet.errors import InputError
+from nucdet.postprocessing.overlap import eliminate_overlaps
+from nucdet.postprocessing.relief import split_at_saddles
+from nucdet.structures import CroppedMasks
+
+THRESHOLDS = ("fixed", "otsu", "hysteresis")
+METHODS = ("components", "opening", "watershed")
+
+
+class Separation:
+    """Foreground (and border) probabilities of one image to instances; ``MODEL.SEPARATION``.
+
+    Instances are 4-connected and share no pixel; those at the edge of the image are cut by it, not
+    by the distance to it.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        threshold: str = "fixed",
+        threshold_value: float = 0.5,
+        hysteresis: tuple[float, float] = (0.3, 0.7),
+        method: str = "watershed",
+        opening_radius: float = 2.0,
+        smoothing: float = 1.0,
+        depth: float = 0.15,
+        min_size: int = 10,
+        fill_holes: bool = True,
+    ):
+        """
+        Args:
+            threshold: ``"fixed"``: foreground from ``threshold_value`` on. ``"otsu"``: above the
+                value that splits the map's histogram best; a map of one value has none and gets the
+                fixed one. ``"hysteresis"``: what is connected above the lower of ``hysteresis`` and
+                somewhere above the higher.
+            threshold_value: 0–1.
+            hysteresis: lower and higher threshold, 0–1.
+            method: ``"components"``: connected pieces. ``"opening"``: pieces of what a disc of
+                ``opening_radius`` erodes to, dilated back by it; what vanishes is dropped.
+                ``"watershed"``: hills of the distance to the background, or of body - border where
+                a border map is given, see :func:`nucdet.postprocessing.relief.split_at_saddles`.
+            opening_radius: pixels.
+            smoothing: sigma of the Gaussian that smooths the hills, pixels.
+            depth: how deep a valley between two hills must be, as a share of the lower hill.
+            min_size: instances with fewer pixels are dropped; the watershed cuts none off.
+            fill_holes: background that one instance encloses becomes part of it.
+
+        Raises:
+            InputError: an unknown name, or a number outside its range.
+        """
+        _check_name("THRESHOLD", threshold, THRESHOLDS)
+        _check_name("METHOD", method, METHODS)
+        low, high = hysteresis
+        _check("THRESHOLD_VALUE", threshold_value, 0 <= threshold_value <= 1, "0 … 1")
+        _check(
+            "HYSTERESIS", hysteresis, 0 <= low <= high <= 1, "(low, high) with 0 ≤ low ≤ high ≤ 1"
+        )
+        _check("OPENING_RADIUS", opening_radius, opening_radius > 0, "pixels, more than 0")
+        _check("SMOOTHING", smoothing, smoothing >= 0, "pixels, 0 or more")
+        _check("DEPTH", depth, 0 <= depth <= 1, "0 … 1")
+        _check("MIN_SIZE", min_size, min_size >= 0, "pixels, 0 or more")
+        self.threshold = threshold
+        self.threshold_value = threshold_value
+        self.hysteresis = (low, high)
+        self.method = method
+        self.opening_radius = opening_radius
+        self.smoothing = smoothing
+        self.depth = depth
+        self.min_size = min_size
+        self.fill_holes = fill_holes
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
+        node = cfg.MODEL.SEPARATION
+        low, high = _two_numbers("HYSTERESIS", node.HYSTERESIS)
+        return {
+            "threshold": node.THRESHOLD,
+            "threshold_value": node.THRESHOLD_VALUE,
+            "hysteresis": (low, high),
+            "method": node.METHOD,
+            "opening_radius": node.OPENING_RADIUS,
+            "smoothing": node.SMOOTHING,
+            "depth": node.DEPTH,
+            "min_size": node.MIN_SIZE,
+            "fill_holes": node.FILL_HOLES,
+        }
+
+    def __call__(
+        self, foreground: np.ndarray, border: np.ndarray | None = None
+    ) -> tuple[CroppedMasks, np.ndarray]:
+        """Take the nuclei of one image apart.
+
+        Args:
+            foreground: (H, W) float32, finite, probability 0–1 that a pixel belongs to a nucleus,
+                its edge included.
+            border: (H, W) float32, probability that it belongs to the edge of a nucleus or to the
+                gap between two; used by ``"watershed"``.
+
+        Returns:
+            N masks that share no pixel, and (N,) float32 scores: the mean foreground probability
+            inside each mask.
+        """
+        mask = self.foreground_mask(foreground)
+        if self.method == "components":
+            labels = cv2.connectedComponents(mask.view(np.uint8), connectivity=4)[1]
+        elif self.method == "opening":
+            labels = _open(mask, self.opening_radius)
+        else:
+            relief = _distance(mask) if border is None else foreground - 2 * border
+            relief = _smooth(relief, self.smoothing)
+            labels = split_at_saddles(relief, mask, self.depth, self.min_size)
+        return self._instances(labels, foreground)
+
+    def foreground_mask(self, foreground: np.ndarray) -> np.ndarray:
+        """Which pixels are foreground, (H, W) bool."""
+        if self.threshold == "hysteresis":
+            return apply_hysteresis_threshold(foreground, *self.hysteresis)
+        if self.threshold == "otsu" and np.ptp(foreground) > 0:
+            return foreground > threshold_otsu(foreground)
+        return foreground >= self.threshold_value
+
+    def _instances(
+        self, labels: np.ndarray, foreground: np.ndarray
+    ) -> tuple[CroppedMasks, np.ndarray]:
+        """Masks and scores of the labels that are large enough."""
+        sizes = np.bincount(labels.ravel())
+        kept = sizes >= max(self.min_size, 1)
+        kept[0] = False
+        labels = (np.cumsum(kept) * kept).astype(np.int32)[labels]
+        masks = CroppedMasks.from_label_map(labels)
+        if self.fill_holes and len(masks):
+            masks, _ = eliminate_overlaps(masks, fill_holes=True)
+            labels = masks.to_label_map()
+        inside = np.flatnonzero(labels)  # the background is most of the picture
+        sums = np.bincount(labels.ravel()[inside] - 1, foreground.ravel()[inside], len(masks))
+        return masks, (sums / masks.areas).astype(np.float32)
+
+
+def _open(mask: np.ndarray, radius: float) -> np.ndarray:
+    """Labels of the pieces of an opening by a disc, (H, W) int32."""
+    core = _distance(mask) > radius
+    away = _distance(~core)
+    _, seeds = cv2.connectedComponents(core.view(np.uint8), connectivity=4)
+    # flooding in the order of the distance: a pixel goes to the nearest core that reaches it
+    return watershed(away, seeds, mask=(away <= radius) & core.any())
+
+
+def _distance(mask: np.ndarray) -> np.ndarray:
+    """Euclidean distance of each pixel to the nearest one outside the mask, (H, W) float32.
+
+    What lies outside the image is not outside the mask; where nothing is, all distances are 1e6.
+    """
+    distance = cv2.distanceTransform(mask.view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    return np.minimum(distance, np.float32(1e6))
+
+
+def _smooth(relief: np.ndarray, sigma: float) -> np.ndarray:
+    return cv2.GaussianBlur(relief, (0, 0), sigma) if sigma > 0 else relief
+
+
+def _check(key: str, found: Any, holds: bool, expected: str) -> None:
+    if not holds:
+        raise InputError(f"MODEL.SEPARATION.{key} is {found!r}; expected {expected}")
+
+
+def _check_name(key: str, found: str, known: tuple[str, ...]) -> None:
+    _check(key, found, found in known, " or ".join(map(repr, known)))
+
+
+def _two_numbers(key: str, found: Any) -> tuple[float, float]:
+    _check(key, found, len(found) == 2, "two numbers")
+    return found[0], found[1]
