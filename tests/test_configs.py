@@ -22,20 +22,17 @@ def test_config_builds_trains_and_predicts(path, registered, tiny_overrides):
     from detectron2.data import DatasetCatalog
 
     cfg = load_config(path, tiny_overrides)
+    if cfg.MODEL.SEMANTIC.RESIZE:
+        cfg.MODEL.SEMANTIC.RESIZE = 64
+    if cfg.MODEL.SEGMENTATION.NETWORK == "FCN8s":
+        cfg.MODEL.SEGMENTATION.CHANNELS = (8, 8)  # not 120 million parameters
     torch.manual_seed(0)
     model = build_model(cfg)
     records = DatasetCatalog.get("synthetic_train")[:2]
 
-    mapper = NucleusDatasetMapper(cfg, augment=True)
-    with EventStorage():
-        losses = model([mapper(record) for record in records])
-    total = sum(losses.values())
-    assert torch.isfinite(total)
-    total.backward()
-    parameters = dict(model.named_parameters())
-    trained = {name for name, p in parameters.items() if p.requires_grad}
-    reached = {name for name, p in parameters.items() if p.grad is not None}
-    assert reached == trained
+    if any(True for _ in model.parameters()):  # the classical baseline has nothing to train
+        mapper = NucleusDatasetMapper(cfg, augment=True)
+        _check_gradients(model, [mapper(record) for record in records])
 
     model.eval()
     mapper = NucleusDatasetMapper(cfg, augment=False)
@@ -45,6 +42,18 @@ def test_config_builds_trains_and_predicts(path, registered, tiny_overrides):
         instances = output["instances"]
         assert instances.image_size == (record["height"], record["width"])
         assert {"pred_boxes", "pred_masks", "pred_classes", "scores"} <= set(instances.get_fields())
+
+
+def _check_gradients(model, inputs):
+    with EventStorage():
+        losses = model(inputs)
+    total = sum(losses.values())
+    assert torch.isfinite(total)
+    total.backward()
+    parameters = dict(model.named_parameters())
+    trained = {name for name, p in parameters.items() if p.requires_grad}
+    reached = {name for name, p in parameters.items() if p.grad is not None}
+    assert reached == trained
 
 
 def test_dense_images_fit_under_the_cap_of_detections():

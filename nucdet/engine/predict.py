@@ -23,6 +23,7 @@ from nucdet.engine.processes import run_processes
 from nucdet.errors import InputError, run_tool
 from nucdet.inference import Segmenter, configure
 from nucdet.inference.diameter import check_diameter
+from nucdet.modeling.model_zoo import PREFIX, find_model
 from nucdet.version import __version__
 
 # exit code of a run that left out pictures because they could not be read
@@ -126,7 +127,8 @@ def _run_process(job: Job) -> None:
 
 def _settings(cfg: CfgNode, args: argparse.Namespace) -> str:
     """A text that differs wherever a picture's outputs would."""
-    weights = Path(cfg.MODEL.WEIGHTS)
+    name = cfg.MODEL.WEIGHTS
+    weights = find_model(name).weights if name.startswith(PREFIX) else Path(name)
     state = [weights.stat().st_size, weights.stat().st_mtime_ns] if weights.is_file() else None
     parts = [__version__, cfg.dump(), state, args.diameter, args.pixel_size, args.page]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()

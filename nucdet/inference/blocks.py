@@ -27,6 +27,7 @@ def eliminate_by_blocks(
     """
     if not elimination.enabled or not len(instances):
         return instances
+    instances = elimination.select(instances)
     settings = dict(elimination.settings)
     least_share, fill_holes = settings.pop("min_relative_area"), settings.pop("fill_holes")
     scores = instances.scores.numpy()

@@ -17,6 +17,7 @@ from torch import nn
 from nucdet.data.augmentation import Resize, build_test_augmentation
 from nucdet.data.dataset_mapper import convert_format
 from nucdet.errors import InputError
+from nucdet.layers.precision import computes_bfloat16
 from nucdet.modeling.checkpointing import NucleusCheckpointer
 from nucdet.structures import CroppedMasks
 
@@ -29,9 +30,10 @@ _BATCH_PIXELS = {"cpu": 1 << 20, "cuda": 1 << 23}
 class Network:
     """Pictures in, raw Instances out: resized as in evaluation, or by a given zoom.
 
-    Convolutions run channels-last. With ``"bfloat16"`` the box and mask heads compute in 16 bits,
-    for half to a third of their time; backbone and proposals stay in 32, where 16 cost 0.005 of the
-    DSB2018 score while the heads cost nothing (18 pictures, lite0).
+    Convolutions run channels-last. With ``"bfloat16"`` an R-CNN's box and mask heads compute in 16
+    bits, for half to a third of their time; backbone and proposals stay in 32, where 16 cost 0.005
+    of the DSB2018 score while the heads cost nothing (18 pictures, lite0). Semantic networks
+    compute in 16 bits as a whole.
     """
 
     def __init__(self, cfg: CfgNode, precision: str = "auto"):
@@ -47,10 +49,11 @@ class Network:
         if precision not in PRECISIONS:
             raise InputError(f"precision is {precision!r}; expected one of {', '.join(PRECISIONS)}")
         model = build_model(cfg)
-        NucleusCheckpointer(model).load(cfg.MODEL.WEIGHTS)
+        NucleusCheckpointer(model, complete=True).load(cfg.MODEL.WEIGHTS)
         self.model = model.eval().to(memory_format=torch.channels_last)
         self.device = torch.device(cfg.MODEL.DEVICE)
-        if precision == "bfloat16" or (precision == "auto" and _computes_bfloat16(self.device)):
+        on_cpu = self.device.type == "cpu"
+        if precision == "bfloat16" or (precision == "auto" and on_cpu and computes_bfloat16()):
             _lower_precision(self.model)
         self.image_format = cfg.INPUT.FORMAT
         self._rule = build_test_augmentation(cfg)[0].rule
@@ -99,20 +102,17 @@ def _batches(inputs: Iterable[dict[str, Any]], pixels: int) -> Iterator[list[dic
             yield batch
 
 
-def _computes_bfloat16(device: torch.device) -> bool:
-    if device.type != "cpu" or not hasattr(torch.cpu, "get_capabilities"):
-        return False
-    features = torch.cpu.get_capabilities()
-    return bool(features.get("avx512_bf16") or features.get("amx_bf16"))
-
-
 def _lower_precision(model: nn.Module) -> None:
-    """Let the heads of an R-CNN compute in bfloat16; other networks stay as they are."""
+    """Let an R-CNN's heads or a semantic network compute in bfloat16; others stay as they are."""
     heads = getattr(model, "roi_heads", None)
-    for name, method in (("box_head", "forward"), ("mask_head", "layers")):
-        head = getattr(heads, name, None)
-        if hasattr(head, method):
-            setattr(head, method, _in_bfloat16(getattr(head, method)))
+    candidates = (
+        (getattr(heads, "box_head", None), "forward"),
+        (getattr(heads, "mask_head", None), "layers"),
+        (getattr(model, "network", None), "forward"),
+    )
+    for part, method in candidates:
+        if hasattr(part, method):
+            setattr(part, method, _in_bfloat16(getattr(part, method)))
 
 
 def _in_bfloat16(function: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
@@ -129,7 +129,8 @@ def _in_bfloat16(function: Callable[..., torch.Tensor]) -> Callable[..., torch.T
 def _capacity(model: nn.Module, factor: float) -> Iterator[None]:
     """Raise an R-CNN's limits on proposals and detections, set for pictures of usual size."""
     rpn = getattr(model, "proposal_generator", None)
-    predictor = getattr(getattr(model, "roi_heads", None), "box_predictor", None)
+    heads = getattr(model, "roi_heads", None)
+    predictor = getattr(heads, "box_predictor", heads)
     if factor == 1 or rpn is None or predictor is None:
         yield
         return

@@ -22,9 +22,8 @@ from nucdet.inference.diameter import check_diameter, estimate_diameter
 from nucdet.inference.network import Network
 from nucdet.inference.prediction import Prediction
 from nucdet.inference.tiling import Tile, stitch, tile_grid
+from nucdet.modeling.model_zoo import DEFAULT_MODEL, PREFIX, find_model, model_names
 from nucdet.postprocessing.overlap import OverlapElimination
-
-MODEL_ZOO = Path(__file__).parent.parent / "model_zoo"
 
 # in pixels as the network sees them
 WHOLE_SIDE = 1536  # pictures up to this side go as they are
@@ -37,19 +36,18 @@ _STRIDE = 64  # of the coarsest feature map
 _USUAL_PIXELS = 1 << 19
 
 
-def default_model() -> tuple[Path, Path]:
-    """Config and weights of the model that ships with nucdet: ``nucdet/model_zoo/default.*``.
+def default_model() -> Path:
+    """The config of the model that ships with nucdet; it names its weights, ``nucdet://…``.
 
     Raises:
-        InputError: this copy of nucdet ships none.
+        InputError: this copy of nucdet ships none, or its files are damaged.
     """
-    config, weights = MODEL_ZOO / "default.yaml", MODEL_ZOO / "default.pth"
-    if not (config.is_file() and weights.is_file()):
+    if DEFAULT_MODEL not in model_names():
         raise InputError(
             "no default model ships with this copy of nucdet; give a config file and weights "
             "(--config-file configs/… MODEL.WEIGHTS output/…/model_best.pth)"
         )
-    return config, weights
+    return find_model(DEFAULT_MODEL).config
 
 
 class Segmenter:
@@ -115,19 +113,8 @@ class Segmenter:
         Returns:
             One prediction an image, in their order.
         """
-        check_diameter(diameter)
         sources = [ImageWindows(image, f"image {i}") for i, image in enumerate(images)]
-        plans = [self._plan(source, diameter) for source in sources]
-        results: list[Prediction | None] = [None] * len(sources)
-        whole = [i for i, (_, _, tiles) in enumerate(plans) if len(tiles) == 1]
-        whole.sort(key=lambda i: (sources[i].size, plans[i][0]))
-        found = self._network((sources[i].read(sources[i].whole()), plans[i][0]) for i in whole)
-        for i, instances in zip(whole, found, strict=True):
-            results[i] = Prediction(self._elimination(instances), sources[i], plans[i][1])
-        return [
-            self._predict_tiles(sources[i], *plans[i]) if result is None else result
-            for i, result in enumerate(results)
-        ]
+        return self.predict_windows(sources, diameter)
 
     def predict_file(
         self,
@@ -141,15 +128,36 @@ class Segmenter:
         Args:
             path, page: see :func:`nucdet.data.image_io.read_image`.
             diameter: see :meth:`predict`.
-            progress: called as ``progress(tiles done, tiles)``.
+            progress: called as ``progress(tiles done, tiles)`` where there are several.
 
         Raises:
             FileNotFoundError, InputError: the file cannot be read; a diameter that is none.
         """
+        return self.predict_windows([open_windows(path, page)], diameter, progress)[0]
+
+    def predict_windows(
+        self,
+        sources: Sequence[ImageWindows],
+        diameter: float | str | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> list[Prediction]:
+        """:meth:`predict_batch` for opened pictures; arguments as for :meth:`predict_file`.
+
+        Raises:
+            InputError: a file is damaged; a diameter that is none.
+        """
         check_diameter(diameter)
-        source = open_windows(path, page)
-        zoom, known, tiles = self._plan(source, diameter)
-        return self._predict_tiles(source, zoom, known, tiles, progress)
+        plans = [self._plan(source, diameter) for source in sources]
+        results: list[Prediction | None] = [None] * len(sources)
+        whole = [i for i, (_, _, tiles) in enumerate(plans) if len(tiles) == 1]
+        whole.sort(key=lambda i: (sources[i].size, plans[i][0]))
+        found = self._network((sources[i].read(sources[i].whole()), plans[i][0]) for i in whole)
+        for i, instances in zip(whole, found, strict=True):
+            results[i] = Prediction(self._elimination(instances), sources[i], plans[i][1])
+        return [
+            self._predict_tiles(sources[i], *plans[i], progress) if result is None else result
+            for i, result in enumerate(results)
+        ]
 
     def _plan(
         self, source: ImageWindows, diameter: float | str | None
@@ -178,7 +186,7 @@ class Segmenter:
         zoom: float,
         diameter: float | None,
         tiles: list[Tile],
-        progress: Callable[[int, int], None] | None = None,
+        progress: Callable[[int, int], None] | None,
     ) -> Prediction:
         pictures = ((source.read(tile.box), zoom) for tile in tiles)
         found: list[Instances] = []
@@ -186,8 +194,6 @@ class Segmenter:
             found.append(instances)
             if progress is not None:
                 progress(len(found), len(tiles))
-        if len(tiles) == 1:
-            return Prediction(self._elimination(found[0]), source, diameter)
         border = max(1, math.ceil(1 / zoom))
         joined = stitch(tiles, found, source.size, border)
         return Prediction(eliminate_by_blocks(joined, self._elimination), source, diameter)
@@ -195,8 +201,6 @@ class Segmenter:
     @staticmethod
     def _capacity(tiles: list[Tile], zoom: float) -> float:
         """Tiles may hold more nuclei than the pictures that a config's limits are meant for."""
-        if len(tiles) == 1:
-            return 1.0
         largest = max(tile.size[0] * tile.size[1] for tile in tiles) * zoom**2
         return max(1.0, largest / _USUAL_PIXELS)
 
@@ -214,22 +218,29 @@ def configure(
         InputError: a mistake in the config, no weights named, no such device, no default model.
     """
     if config_file is None:
-        config_file, shipped = default_model()
-        if weights is None and "MODEL.WEIGHTS" not in overrides:
-            weights = shipped
+        config_file = default_model()
     cfg = load_config(config_file, overrides)
     if weights is not None:
         cfg.MODEL.WEIGHTS = str(weights)
-    if not cfg.MODEL.WEIGHTS or cfg.MODEL.WEIGHTS.startswith("imagenet://"):
-        raise InputError(
-            f"{config_file}: names no trained weights (MODEL.WEIGHTS is {cfg.MODEL.WEIGHTS!r}); "
-            "give those of a training, output/…/model_best.pth"
-        )
-    if "://" not in cfg.MODEL.WEIGHTS and not Path(cfg.MODEL.WEIGHTS).is_file():
-        raise FileNotFoundError(f"MODEL.WEIGHTS {cfg.MODEL.WEIGHTS}: no such file")
+    if cfg.MODEL.SEGMENTATION.NETWORK == "none":
+        cfg.MODEL.WEIGHTS = ""  # there is nothing to load them into
+    else:
+        _check_weights(cfg.MODEL.WEIGHTS, config_file)
     cfg.MODEL.DEVICE = _device(cfg.MODEL.DEVICE if device == "auto" else device, device == "auto")
     cfg.freeze()
     return cfg
+
+
+def _check_weights(weights: str, config_file: str | os.PathLike[str]) -> None:
+    if not weights or weights.startswith("imagenet://"):
+        raise InputError(
+            f"{config_file}: names no trained weights (MODEL.WEIGHTS is {weights!r}); "
+            "give those of a training, output/…/model_best.pth"
+        )
+    if weights.startswith(PREFIX):
+        find_model(weights)
+    elif "://" not in weights and not Path(weights).is_file():
+        raise FileNotFoundError(f"MODEL.WEIGHTS {weights}: no such file")
 
 
 def _device(name: str, automatic: bool) -> str:

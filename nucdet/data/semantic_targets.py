@@ -1,0 +1,168 @@
+"""What a semantic network is trained towards: the class of each pixel, made from instance masks."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from detectron2.config import CfgNode, configurable
+
+from nucdet.errors import InputError
+from nucdet.structures import CroppedMasks
+
+BACKGROUND, BODY, BORDER = 0, 1, 2
+
+# in units of the weights' sigma; beyond it they add less than 0.012 of their height
+_REACH_OF_WEIGHTS = 3.0
+
+
+class SemanticTargets:
+    """From instance masks to labels 0 background, 1 body, 2 border, and to weights of pixels.
+
+    Distances are Euclidean, between centres of pixels: neighbours have 1.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        border: str | None,
+        border_width: float = 3.0,
+        border_gap: float = 5.0,
+        border_share: float = 0.5,
+        weight_height: float = 0.0,
+        weight_sigma: float = 5.0,
+    ):
+        """
+        Args:
+            border: "touching": where two nuclei meet, "rim": all around each nucleus, None: no
+                third class.
+            border_width: pixels of a nucleus are border up to this distance from another nucleus
+                ("touching") or from what is not this nucleus ("rim").
+            border_gap: "touching": background is border where the distances to its two nearest
+                nuclei add up to this at most.
+            border_share: of the radius of a nucleus's largest inscribed circle, the most that
+                ``border_width`` takes from it; < 1, so that the smallest keeps a pixel of body.
+            weight_height: w0 of the weights; 0: none.
+            weight_sigma: their σ, pixels.
+        """
+        if border not in (None, "touching", "rim"):
+            raise InputError(
+                f"INPUT.SEMANTIC_TARGETS.BORDER is {border!r}, expected 'touching' or 'rim'"
+            )
+        if not 0 <= border_share < 1:
+            raise InputError(
+                f"INPUT.SEMANTIC_TARGETS.BORDER_SHARE is {border_share}, expected 0 to below 1"
+            )
+        self.border, self.border_share = border, border_share
+        self.border_width, self.border_gap = border_width, border_gap
+        self.weight_height, self.weight_sigma = weight_height, weight_sigma
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> dict[str, object]:
+        keys = cfg.INPUT.SEMANTIC_TARGETS
+        weighted = cfg.MODEL.SEGMENTATION.LOSS == "weighted_border"
+        return {
+            "border": keys.BORDER if cfg.MODEL.SEGMENTATION.NUM_CHANNELS > 1 else None,
+            "border_width": keys.BORDER_WIDTH,
+            "border_gap": keys.BORDER_GAP,
+            "border_share": keys.BORDER_SHARE,
+            "weight_height": keys.WEIGHT_W0 if weighted else 0.0,
+            "weight_sigma": keys.WEIGHT_SIGMA,
+        }
+
+    def __call__(self, masks: CroppedMasks) -> tuple[np.ndarray, np.ndarray | None]:
+        """Labels (H, W) int64, and weights (H, W) float32 or None."""
+        reach = 0.0
+        if self.border == "touching":
+            reach = max(self.border_width, self.border_gap)
+        if self.weight_height > 0:
+            reach = max(reach, _REACH_OF_WEIGHTS * self.weight_sigma)
+        nearest, second = two_nearest(masks, reach) if reach else (None, None)
+        labels = self._labels(masks, nearest, second)
+        if not self.weight_height > 0:
+            return labels, None
+        return labels, border_weights(nearest, second, self.weight_height, self.weight_sigma)
+
+    def _labels(
+        self, masks: CroppedMasks, nearest: np.ndarray | None, second: np.ndarray | None
+    ) -> np.ndarray:
+        labels = np.zeros(masks.image_size, np.int64)
+        if self.border == "touching":
+            # in a nucleus the nearest one is 0 away: another nucleus is the second nearest
+            labels[(nearest > 0) & (nearest + second <= self.border_gap)] = BORDER
+        for box, crop in zip(masks.slices(), masks.crops, strict=True):
+            if self.border is None:
+                labels[box][crop] = BODY
+                continue
+            padded, inner = _padded(crop, box, _grown(box, 1, masks.image_size))
+            depth = _distance(padded)[inner]
+            width = min(self.border_width, self.border_share * float(depth[crop].max(initial=0)))
+            far = depth if self.border == "rim" else second[box]
+            labels[box][crop] = np.where(far[crop] <= width, BORDER, BODY)
+        return labels
+
+
+def two_nearest(masks: CroppedMasks, reach: float) -> tuple[np.ndarray, np.ndarray]:
+    """Distance of each pixel to its nearest and its second nearest mask.
+
+    Args:
+        masks: N masks; where they overlap both distances are 0.
+        reach: distances are found up to here, pixels.
+
+    Returns:
+        Two (H, W) float32, exact up to ``reach``, else exact or infinite; 0 inside a mask.
+    """
+    nearest = np.full(masks.image_size, np.inf, np.float32)
+    second = nearest.copy()
+    for box, crop in zip(masks.slices(), masks.crops, strict=True):
+        if not crop.size:
+            continue
+        window = _grown(box, int(np.ceil(reach)), masks.image_size)
+        distance = _distance(~_padded(crop, box, window)[0])
+        one, two = nearest[window], second[window]
+        np.minimum(two, np.maximum(one, distance), out=two)
+        np.minimum(one, distance, out=one)
+    return nearest, second
+
+
+def border_weights(
+    nearest: np.ndarray, second: np.ndarray, height: float, sigma: float
+) -> np.ndarray:
+    """U-Net's pixel weights (Ronneberger et al., MICCAI 2015, equation 2), with w_c = 1.
+
+    w = 1 + w0 · exp(−(d1 + d2)² / 2σ²) with d1, d2 from :func:`two_nearest`. Inside a nucleus d1 is
+    0, so that both sides of a border without background between weigh more too; the paper's data
+    keep a background pixel there.
+
+    Example:
+        >>> border_weights(np.float32([[0, 1]]), np.float32([[np.inf, 1]]), 10, 2).round(2).tolist()
+        [[1.0, 7.070000171661377]]
+    """
+    total = nearest + second
+    return (1 + height * np.exp(-(total**2) / (2 * sigma**2))).astype(np.float32)
+
+
+Box = tuple[slice, slice]
+
+
+def _grown(box: Box, by: int, size: tuple[int, int]) -> Box:
+    """Larger by some pixels on all sides, as far as the picture goes."""
+    rows, columns = (
+        slice(max(0, side.start - by), min(length, side.stop + by))
+        for side, length in zip(box, size, strict=True)
+    )
+    return rows, columns
+
+
+def _padded(crop: np.ndarray, box: Box, window: Box) -> tuple[np.ndarray, Box]:
+    """The crop of a box in a window around it, False elsewhere; and the box within the window."""
+    (y0, x0), (rows, columns) = [side.start for side in window], box
+    inner = slice(rows.start - y0, rows.stop - y0), slice(columns.start - x0, columns.stop - x0)
+    padded = np.zeros([side.stop - side.start for side in window], bool)
+    padded[inner] = crop
+    return padded, inner
+
+
+def _distance(inside: np.ndarray) -> np.ndarray:
+    """Distance of each True pixel to the nearest False one, float32; huge where there is none."""
+    return cv2.distanceTransform(inside.view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)

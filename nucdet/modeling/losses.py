@@ -1,0 +1,133 @@
+"""Losses of networks that label pixels.
+
+All take logits (N, K, H, W), labels (N, H, W) int64 of 0 background, 1 body, 2 border, and weights
+(N, H, W) float32 or None. With K = 1 every label above 0 is foreground. They compute in float32 and
+from logits: no probability is rounded to 0 or 1 before its logarithm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from detectron2.config import CfgNode
+from torch import Tensor
+
+from nucdet.errors import InputError
+
+SegmentationLoss = Callable[[Tensor, Tensor, Tensor | None], dict[str, Tensor]]
+
+
+def build_segmentation_loss(cfg: CfgNode) -> SegmentationLoss:
+    """The loss that MODEL.SEGMENTATION.LOSS names.
+
+    Raises:
+        InputError: there is no such loss, or it does not fit NUM_CHANNELS or CLASS_WEIGHTS.
+    """
+    node = cfg.MODEL.SEGMENTATION
+    channels, class_weights = node.NUM_CHANNELS, tuple(node.CLASS_WEIGHTS)
+    cross_entropy = partial(cross_entropy_loss, class_weights=class_weights)
+    # name -> (loss, numbers of channels that it is made for)
+    losses: dict[str, tuple[SegmentationLoss, tuple[int, ...]]] = {
+        "bce": (bce_loss, (1,)),
+        "bce_log_dice": (bce_log_dice_loss, (1,)),
+        "cross_entropy": (cross_entropy, (3,)),
+        "weighted_border": (
+            partial(weighted_border_loss, class_weights=class_weights),
+            (1, 3),
+        ),
+        "focal": (partial(focal_loss, gamma=node.FOCAL_GAMMA), (1, 3)),
+    }
+    if node.LOSS not in losses:
+        raise InputError(f"MODEL.SEGMENTATION.LOSS is {node.LOSS!r}, expected one of {[*losses]}")
+    loss, fitting = losses[node.LOSS]
+    if channels not in fitting:
+        expected = " or ".join(map(str, fitting))
+        raise InputError(
+            f"MODEL.SEGMENTATION.NUM_CHANNELS is {channels}, expected {expected} for LOSS "
+            f"{node.LOSS!r}"
+        )
+    if len(class_weights) != 3:
+        raise InputError(
+            f"MODEL.SEGMENTATION.CLASS_WEIGHTS is {class_weights}, expected three numbers"
+        )
+    return loss
+
+
+def bce_loss(logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> dict[str, Tensor]:
+    """Binary cross-entropy of the foreground, mean over the pixels; ``weights`` are not used."""
+    return {"loss_bce": _pixel_losses(logits, labels).mean()}
+
+
+def bce_log_dice_loss(
+    logits: Tensor, labels: Tensor, weights: Tensor | None = None
+) -> dict[str, Tensor]:
+    """BCE − log dice, as Arra et al. train U-Net and LinkNet; ``weights`` are not used.
+
+    dice = (2 Σ p·g + 1) / (Σ p + Σ g + 1) over all pixels of the batch, p being the probability of
+    the foreground and g the truth. The report does not say over what; over the batch a picture
+    without nuclei does no harm, and neither does a batch without (the ones).
+    """
+    truth = (labels > 0).float()
+    p = logits[:, 0].float().sigmoid()
+    dice = (2 * (p * truth).sum() + 1) / (p.sum() + truth.sum() + 1)
+    return {**bce_loss(logits, labels), "loss_log_dice": -dice.log()}
+
+
+def cross_entropy_loss(
+    logits: Tensor,
+    labels: Tensor,
+    weights: Tensor | None = None,
+    *,
+    class_weights: tuple[float, float, float] = (1.0, 1.0, 1.0),
+) -> dict[str, Tensor]:
+    """Σ c·(−log p) / Σ c over the pixels, c the class's weight; ``weights`` are not used."""
+    by_class = logits.new_tensor(class_weights, dtype=torch.float32)
+    return {"loss_ce": F.cross_entropy(logits.float(), labels, by_class)}
+
+
+def weighted_border_loss(
+    logits: Tensor,
+    labels: Tensor,
+    weights: Tensor | None,
+    *,
+    class_weights: tuple[float, float, float] = (1.0, 1.0, 1.0),
+) -> dict[str, Tensor]:
+    """Cross-entropy weighted by pixel: U-Net, eq. 1 (Ronneberger et al., 2015, arXiv:1505.04597).
+
+    ``weights`` are 1 + w0·exp(−(d1 + d2)² / 2σ²) of the mapper, multiplied by the weight of the
+    pixel's class (K = 1: of background and body), together the paper's w(x). Divided by their
+    sum, so that w0 changes where the network looks and not how fast it learns.
+
+    Raises:
+        ValueError: there are no weights.
+    """
+    if weights is None:
+        raise ValueError("the loss weighted_border needs the mapper's sem_seg_weights")
+    if logits.shape[1] == 1:
+        labels = labels.clamp(max=1)
+    weights = weights * weights.new_tensor(class_weights)[labels]
+    return {"loss_border": (weights * _pixel_losses(logits, labels)).sum() / weights.sum()}
+
+
+def focal_loss(
+    logits: Tensor, labels: Tensor, weights: Tensor | None = None, *, gamma: float = 2.0
+) -> dict[str, Tensor]:
+    """(1 − p)^γ · (−log p), p the true class's probability, mean over the pixels.
+
+    Lin et al., 2017, arXiv:1708.02002, eq. 4. ``weights`` are not used.
+    """
+    losses = _pixel_losses(logits, labels)
+    # 1 − p without the cancellation near p = 1
+    missing = -torch.expm1(-losses)
+    return {"loss_focal": (missing**gamma * losses).mean()}
+
+
+def _pixel_losses(logits: Tensor, labels: Tensor) -> Tensor:
+    """−log p of each pixel's true class, (N, H, W) float32; K = 1: sigmoid, else softmax."""
+    if logits.shape[1] == 1:
+        truth = (labels > 0).float()
+        return F.binary_cross_entropy_with_logits(logits[:, 0].float(), truth, reduction="none")
+    return F.cross_entropy(logits.float(), labels, reduction="none")

@@ -1,0 +1,32 @@
+"""The table of segmentation networks."""
+
+from __future__ import annotations
+
+from detectron2.config import CfgNode
+from detectron2.utils.registry import Registry
+from torch import nn
+
+from nucdet.errors import InputError
+
+SEGMENTATION_REGISTRY = Registry("SEGMENTATION")
+SEGMENTATION_REGISTRY.__doc__ = """
+Networks that label pixels, chosen by the name of their class in MODEL.SEGMENTATION.NETWORK.
+
+Each takes normalised pictures (N, C, H, W), float32, C = len(MODEL.PIXEL_MEAN), whose H and W are
+multiples of its ``size_divisibility``, and gives logits (N, K, H / s, W / s), float32, with
+K = MODEL.SEGMENTATION.NUM_CHANNELS and s its ``output_stride``. K = 1: of the foreground; K = 3: of
+background, body and border.
+"""
+
+
+def build_segmentation_network(cfg: CfgNode) -> nn.Module:
+    """The network that MODEL.SEGMENTATION describes, with random weights.
+
+    Raises:
+        InputError: no network has this name.
+    """
+    name = cfg.MODEL.SEGMENTATION.NETWORK
+    if name not in SEGMENTATION_REGISTRY:
+        known = sorted(network for network, _ in SEGMENTATION_REGISTRY)
+        raise InputError(f"MODEL.SEGMENTATION.NETWORK is {name!r}, expected one of {known}")
+    return SEGMENTATION_REGISTRY.get(name)(cfg)
