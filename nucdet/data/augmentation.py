@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import partial
 
 import cv2
 import numpy as np
@@ -12,6 +11,7 @@ from detectron2.config import CfgNode
 from detectron2.data import transforms as T
 from fvcore.transforms.transform import NoOpTransform, Transform
 
+from nucdet.data.photometric import build_photometric
 from nucdet.data.transforms import AffineTransform, DisplacementTransform, TurnTransform
 from nucdet.errors import InputError
 
@@ -25,6 +25,11 @@ def build_train_augmentation(cfg: CfgNode) -> list[T.Augmentation | Transform]:
     Raises:
         InputError: a key has a value that none of the augmentations understands.
     """
+    return build_geometric(cfg) + build_photometric(cfg.INPUT.AUGMENTATION)
+
+
+def build_geometric(cfg: CfgNode) -> list[T.Augmentation | Transform]:
+    """Those of :func:`build_train_augmentation` that move pixels and masks."""
     aug = cfg.INPUT.AUGMENTATION
     geometric = [
         RandomWindow(
@@ -41,29 +46,13 @@ def build_train_augmentation(cfg: CfgNode) -> list[T.Augmentation | Transform]:
     if aug.ELASTIC.PROB > 0:
         warp = RandomElastic(aug.ELASTIC.ALPHA, aug.ELASTIC.SIGMA)
         geometric.append(T.RandomApply(warp, aug.ELASTIC.PROB))
-    return geometric + _build_photometric(aug)
+    return geometric
 
 
 def build_test_augmentation(cfg: CfgNode) -> list[T.Augmentation | Transform]:
     """The resize of evaluation and prediction: INPUT.MIN_SIZE_TEST by INPUT.RESIZE_RULE."""
     rule = _resize_rule(cfg, (cfg.INPUT.MIN_SIZE_TEST,), cfg.INPUT.MAX_SIZE_TEST)
     return [Resize(rule)]
-
-
-def _build_photometric(aug: CfgNode) -> list[T.Augmentation | Transform]:
-    candidates = [
-        (aug.GREY_PROB, _Photometric(lambda: _grey)),
-        (aug.INVERT_PROB, _Photometric(lambda: _invert)),
-        (float(aug.BRIGHTNESS > 0), T.RandomBrightness(1 - aug.BRIGHTNESS, 1 + aug.BRIGHTNESS)),
-        (float(aug.CONTRAST > 0), T.RandomContrast(1 - aug.CONTRAST, 1 + aug.CONTRAST)),
-        (float(aug.GAMMA != 1), _Photometric(partial(_draw_gamma, aug.GAMMA))),
-        (aug.BLUR.PROB, _Photometric(partial(_draw_blur, aug.BLUR.SIGMA))),
-        (aug.NOISE.PROB, _Photometric(partial(_draw_noise, aug.NOISE.SIGMA))),
-    ]
-    return [T.RandomApply(a, p) if p < 1 else a for p, a in candidates if p > 0]
-
-
-# ---------------------------------------------------------------------------------- geometry
 
 
 class RandomWindow(T.Augmentation):
@@ -219,54 +208,3 @@ def _flips(cfg: CfgNode) -> list[T.Augmentation]:
         )
     chosen = directions[cfg.INPUT.RANDOM_FLIP]
     return [T.RandomFlip(horizontal=d == "horizontal", vertical=d == "vertical") for d in chosen]
-
-
-# ------------------------------------------------------------------------------ grey values
-
-_ImageOperation = Callable[[np.ndarray], np.ndarray]
-
-
-class _Photometric(T.Augmentation):
-    """Draws an operation on uint8 images and applies it to the image alone."""
-
-    def __init__(self, draw: Callable[[], _ImageOperation]):
-        super().__init__()
-        self.draw = draw
-
-    def get_transform(self, image: np.ndarray) -> Transform:
-        return T.ColorTransform(self.draw())
-
-    def __repr__(self) -> str:
-        return f"Photometric({self.draw})"
-
-
-def _grey(image: np.ndarray) -> np.ndarray:
-    return np.repeat(image.mean(axis=2, keepdims=True), image.shape[2], axis=2).astype(image.dtype)
-
-
-def _invert(image: np.ndarray) -> np.ndarray:
-    return 255 - image
-
-
-def _draw_gamma(strength: float) -> _ImageOperation:
-    exponent = math.exp(np.random.uniform(-1, 1) * math.log(strength))
-    table = (255 * (np.arange(256) / 255) ** exponent).round().astype(np.uint8)
-    return lambda image: table[image]
-
-
-def _draw_blur(largest_sigma: float) -> _ImageOperation:
-    sigma = np.random.uniform(0.1, 1) * largest_sigma
-    return lambda image: cv2.GaussianBlur(image, (0, 0), sigma)
-
-
-def _draw_noise(largest_sigma: float) -> _ImageOperation:
-    sigma, seed = np.random.uniform(0, largest_sigma), np.random.randint(2**31)
-
-    def add(image: np.ndarray) -> np.ndarray:
-        # the same noise in all channels when the picture is grey, else it would turn coloured
-        grey = image.ndim == 3 and (image == image[..., :1]).all()
-        shape = (*image.shape[:2], 1) if grey else image.shape
-        noise = np.random.default_rng(seed).normal(0, sigma, shape)
-        return np.clip(image + noise, 0, 255).astype(np.uint8)
-
-    return add

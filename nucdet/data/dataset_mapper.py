@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,17 @@ from detectron2.config import CfgNode, configurable
 from detectron2.data import transforms as T
 from detectron2.structures import Boxes, Instances
 
-from nucdet.data.augmentation import build_test_augmentation, build_train_augmentation
+from nucdet.data.augmentation import (
+    build_geometric,
+    build_test_augmentation,
+    build_train_augmentation,
+)
+from nucdet.data.composition import Composition
 from nucdet.data.image_io import read_image
+from nucdet.data.negative_crops import NegativeCrops
+from nucdet.data.perturbations import parse_perturbation
+from nucdet.data.sample import Sample
+from nucdet.data.semantic_targets import SemanticTargets
 from nucdet.errors import InputError
 from nucdet.structures import CroppedMasks
 
@@ -21,8 +31,14 @@ class NucleusDatasetMapper:
 
     Adds ``"image"``, a uint8 tensor (C, H, W), and, with ``with_truth``, ``"instances"`` with
     gt_boxes (XYXY, around the masks), gt_classes and gt_masks (:class:`CroppedMasks`), all after
-    augmentation. Masks travel through it as label maps: the cost of a warp does not depend on the
-    number of nuclei.
+    augmentation, which may bring in other pictures of the data set (:class:`Composition`). For
+    semantic networks there is also ``"sem_seg"``, an int64 tensor (H, W) with the class of each
+    pixel, and, where the loss asks for them, ``"sem_seg_weights"``, float32 (H, W); see
+    :class:`SemanticTargets`. With MODEL.NUCLEUS_FILTER.OTHERS_FOLDER there is ``"negative_crops"``,
+    see :class:`NegativeCrops`.
+
+    Masks travel through it as label maps: the cost of a warp does not depend on the number of
+    nuclei.
     """
 
     @configurable
@@ -33,6 +49,9 @@ class NucleusDatasetMapper:
         with_truth: bool,
         image_format: str,
         min_instance_area: int = 1,
+        semantic_targets: SemanticTargets | None = None,
+        composition: Composition | None = None,
+        negative_crops: NegativeCrops | None = None,
     ):
         """
         Args:
@@ -40,6 +59,9 @@ class NucleusDatasetMapper:
             with_truth: whether to add "instances"; training and validation losses need them.
             image_format: "RGB", "BGR", or "L" for one grey channel.
             min_instance_area: instances with fewer pixels than this after augmentation are dropped.
+            semantic_targets: what makes "sem_seg" of the instances; None: no network asks for it.
+            composition: joins pictures after ``augmentations``; None: each stays by itself.
+            negative_crops: where "negative_crops" come from; None: there are none.
         """
         if image_format not in ("RGB", "BGR", "L"):
             raise InputError(f"INPUT.FORMAT is {image_format!r}, expected 'RGB', 'BGR' or 'L'")
@@ -47,21 +69,44 @@ class NucleusDatasetMapper:
         self.with_truth = with_truth
         self.image_format = image_format
         self.min_instance_area = max(1, min_instance_area)
+        self.semantic_targets = semantic_targets
+        self.composition = composition
+        self.negative_crops = negative_crops
 
     @classmethod
     def from_config(
-        cls, cfg: CfgNode, *, augment: bool, with_truth: bool | None = None
+        cls,
+        cfg: CfgNode,
+        *,
+        augment: bool,
+        with_truth: bool | None = None,
+        records: Sequence[dict[str, Any]] = (),
     ) -> dict[str, Any]:
-        """``augment``: training augmentations, else the resize of evaluation.
+        """``augment``: training augmentations, else TEST.PERTURBATION and evaluation's resize.
 
-        ``with_truth`` is as ``augment`` if not given.
+        ``with_truth`` is as ``augment`` if not given. ``records``: the data set, from which copy-
+        paste and mosaics take other pictures; without it they take the same one again.
         """
-        build = build_train_augmentation if augment else build_test_augmentation
+        composition = Composition.from_config(cfg, records) if augment else None
+        if not augment:
+            augmentations = build_test_augmentation(cfg)
+        elif composition is None:
+            augmentations = build_train_augmentation(cfg)
+        else:  # which changes light and colour itself, after it has pasted
+            augmentations = build_geometric(cfg)
+        if cfg.TEST.PERTURBATION and not augment:
+            augmentations.insert(0, parse_perturbation(cfg.TEST.PERTURBATION))
+        with_truth = augment if with_truth is None else with_truth
+        negatives = NegativeCrops.from_config(cfg, training=augment) if with_truth else None
+        is_semantic = cfg.MODEL.META_ARCHITECTURE == "SemanticInstanceSegmentor"
         return {
-            "augmentations": build(cfg),
-            "with_truth": augment if with_truth is None else with_truth,
+            "augmentations": augmentations,
+            "with_truth": with_truth,
             "image_format": cfg.INPUT.FORMAT,
             "min_instance_area": cfg.INPUT.AUGMENTATION.MIN_INSTANCE_AREA,
+            "semantic_targets": SemanticTargets(cfg) if is_semantic else None,
+            "composition": composition,
+            "negative_crops": negatives,
         }
 
     def __call__(self, dataset_dict: dict[str, Any]) -> dict[str, Any]:
@@ -71,6 +116,26 @@ class NucleusDatasetMapper:
             FileNotFoundError, InputError: the image is missing, unreadable or of another size.
         """
         result = {key: value for key, value in dataset_dict.items() if key != "annotations"}
+        if self.composition is None:
+            sample = self._read(dataset_dict)
+        else:
+            sample = self.composition(dataset_dict, self._read)
+        image = convert_format(sample.image, self.image_format)
+        result["image"] = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+        if self.with_truth:
+            result["instances"] = self._instances(sample)
+            if self.negative_crops is not None:
+                image_id = dataset_dict.get("image_id", 0)
+                result["negative_crops"] = self.negative_crops(image_id)
+            if self.semantic_targets is not None:
+                labels, weights = self.semantic_targets(result["instances"].gt_masks)
+                result["sem_seg"] = torch.from_numpy(labels)
+                if weights is not None:
+                    result["sem_seg_weights"] = torch.from_numpy(weights)
+        return result
+
+    def _read(self, dataset_dict: dict[str, Any]) -> Sample:
+        """One picture after ``augmentations``, without nuclei where no truth is asked for."""
         image = read_image(dataset_dict["file_name"])
         size = (dataset_dict["height"], dataset_dict["width"])
         if image.shape[:2] != size:
@@ -79,37 +144,28 @@ class NucleusDatasetMapper:
                 f"annotations say {size[0]}×{size[1]} (height×width); convert the data again"
             )
         augmented = T.AugInput(image)
+        augmented.image_id = dataset_dict.get("image_id", 0)  # perturbations draw from it
         transforms = self.augmentations(augmented)
-        image = convert_format(augmented.image, self.image_format)
-        result["image"] = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
-        if self.with_truth:
-            annotations = [a for a in dataset_dict["annotations"] if not a.get("iscrowd", 0)]
-            result["instances"] = self._truth(annotations, size, transforms, image.shape[:2])
-        return result
-
-    def _truth(
-        self,
-        annotations: list[dict[str, Any]],
-        size: tuple[int, int],
-        transforms: T.TransformList,
-        new_size: tuple[int, int],
-    ) -> Instances:
+        annotations = dataset_dict["annotations"] if self.with_truth else []
+        annotations = [a for a in annotations if not a.get("iscrowd", 0)]
         masks = masks_of_annotations(annotations, size)
         classes = np.array([a["category_id"] for a in annotations], np.int64)
-        kept_masks, kept_classes = [CroppedMasks.from_dense(np.zeros((0, *new_size), bool))], []
+        warped = [CroppedMasks.from_dense(np.zeros((0, *augmented.image.shape[:2]), bool))]
+        kept = [classes[:0]]
         for layer in label_layers(masks):
             # float32: exact up to 16 million instances, and every warp takes it
             labels = transforms.apply_segmentation(layer.astype(np.float32)).astype(np.int32)
-            present = np.unique(labels)
-            present = present[present > 0]
-            warped = CroppedMasks.from_label_map(labels)
-            keep = warped.areas >= self.min_instance_area
-            kept_masks.append(warped[keep])
-            kept_classes.append(classes[present[keep] - 1])
-        instances = Instances(new_size)
-        instances.gt_masks = CroppedMasks.cat(kept_masks)
+            present = np.flatnonzero(np.bincount(labels.ravel())[1:])  # np.unique is much slower
+            warped.append(CroppedMasks.from_label_map(labels))
+            kept.append(classes[present])
+        return Sample(augmented.image, CroppedMasks.cat(warped), np.concatenate(kept))
+
+    def _instances(self, sample: Sample) -> Instances:
+        keep = sample.masks.areas >= self.min_instance_area
+        instances = Instances(sample.image.shape[:2])
+        instances.gt_masks = sample.masks[keep]
         instances.gt_boxes = Boxes(torch.from_numpy(instances.gt_masks.boxes))
-        instances.gt_classes = torch.from_numpy(np.concatenate([*kept_classes, classes[:0]]))
+        instances.gt_classes = torch.from_numpy(sample.classes[keep])
         return instances
 
 

@@ -54,7 +54,7 @@ def visualize_data(
         raise InputError(f"found {seed} as the seed; expected 0 or more")
     cfg = load_config(config_file, overrides)
     entries = _entries(cfg.DATASETS.TRAIN)
-    mapper = _mapper(cfg, source)
+    mapper = _mapper(cfg, source, entries)
     names = picture_names([entry["file_name"] for entry in entries])
     chosen = np.random.default_rng(seed).permutation(len(entries))[:num]
     files = []
@@ -79,9 +79,9 @@ def _entries(names: Sequence[str]) -> list[dict[str, Any]]:
     return entries
 
 
-def _mapper(cfg: CfgNode, source: str) -> NucleusDatasetMapper:
+def _mapper(cfg: CfgNode, source: str, entries: Sequence[dict[str, Any]]) -> NucleusDatasetMapper:
     if source == "training":
-        return NucleusDatasetMapper(cfg, augment=True)
+        return NucleusDatasetMapper(cfg, augment=True, records=entries)
     if source == "annotation":
         return NucleusDatasetMapper(augmentations=[], with_truth=True, image_format="RGB")
     raise InputError(f"found source {source!r}; expected one of {SOURCES}")

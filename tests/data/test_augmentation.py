@@ -143,45 +143,6 @@ def test_test_augmentation_is_the_resize_rule():
         assert small.image.shape[:2] == (512, 640)
 
 
-def _photometric(image, **keys):
-    names = {f"INPUT__AUGMENTATION__{key}": value for key, value in keys.items()}
-    cfg = _cfg(INPUT__MIN_SIZE_TRAIN="(0,)", INPUT__RANDOM_FLIP="none", **names)
-    given = T.AugInput(image.copy())
-    transforms = T.AugmentationList(build_train_augmentation(cfg))(given)
-    labels = np.arange(image.shape[0] * image.shape[1], dtype=np.float32).reshape(image.shape[:2])
-    assert np.array_equal(transforms.apply_segmentation(labels), labels)
-    return given.image
-
-
-def test_photometric_keys_do_what_they_say():
-    image = np.random.randint(20, 200, (32, 32, 3)).astype(np.uint8)
-    assert np.array_equal(_photometric(image), image)
-    assert np.array_equal(_photometric(image, INVERT_PROB=1.0), 255 - image)
-    grey = _photometric(image, GREY_PROB=1.0)
-    assert np.array_equal(grey[..., 0], image.mean(axis=2).astype(np.uint8))
-    assert np.array_equal(grey[..., 0], grey[..., 2])
-    assert _photometric(image, BLUR__PROB=1.0, BLUR__SIGMA=3.0).std() < image.std()
-    assert _photometric(image, BRIGHTNESS=0.5).mean() != image.mean()
-    assert _photometric(image, CONTRAST=0.5).std() != image.std()
-    noisy = _photometric(image, NOISE__PROB=1.0, NOISE__SIGMA=10.0).astype(int)
-    assert 0 < np.abs(noisy - image).mean() < 20
-
-
-def test_gamma_keeps_black_white_and_order():
-    ramp = np.repeat(np.arange(256, dtype=np.uint8)[None, :, None], 3, axis=2)
-    bent = _photometric(ramp, GAMMA=2.0)[0, :, 0].astype(int)
-    assert (bent[0], bent[-1]) == (0, 255)
-    assert (np.diff(bent) >= 0).all()
-    assert (bent != np.arange(256)).any()
-
-
-def test_noise_leaves_a_grey_picture_grey():
-    image = np.full((16, 16, 3), 100, np.uint8)
-    noisy = _photometric(image, NOISE__PROB=1.0, NOISE__SIGMA=20.0)
-    assert noisy.std() > 0
-    assert np.array_equal(noisy[..., 0], noisy[..., 1])
-
-
 @pytest.mark.parametrize(
     ("key", "value"),
     [

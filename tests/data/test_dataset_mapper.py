@@ -106,3 +106,17 @@ def test_layers_hold_every_mask_whole():
     assert len(layers) == 2
     for index, mask in enumerate(_masks()):
         assert any(np.array_equal(layer == index + 1, mask) for layer in layers)
+
+
+@pytest.mark.parametrize(
+    ("channels", "loss", "classes"), [(1, "bce", [0, 1]), (3, "weighted_border", [0, 1, 2])]
+)
+def test_semantic_networks_get_classes_of_pixels(record, channels, loss, classes):
+    overrides = ["MODEL.META_ARCHITECTURE", "SemanticInstanceSegmentor"]
+    overrides += ["MODEL.SEGMENTATION.NUM_CHANNELS", str(channels), "MODEL.SEGMENTATION.LOSS", loss]
+    result = _mapper(*overrides, "INPUT.MIN_SIZE_TRAIN", "(80,)", augment=True)(record)
+    assert result["sem_seg"].unique().tolist() == classes
+    inside = np.asarray(result["instances"].gt_masks).any(axis=0)
+    assert (result["sem_seg"].numpy() > 0)[inside].all()
+    assert ("sem_seg_weights" in result) == (loss == "weighted_border")
+    assert "sem_seg" not in _mapper(*overrides, augment=False)(record)

@@ -1,0 +1,57 @@
+"""How often a picture is drawn in training."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.data.samplers import RepeatFactorTrainingSampler
+
+from nucdet.data.augmentation import build_test_augmentation
+from nucdet.errors import InputError
+
+
+def build_sampler(
+    cfg: CfgNode, records: Sequence[dict[str, Any]]
+) -> RepeatFactorTrainingSampler | None:
+    """The sampler of DATALOADER.BALANCE_KINDS and BALANCE_CROPS; None where both are 0.
+
+    Raises:
+        InputError: DATALOADER.SAMPLER_TRAIN asks for another sampler at the same time.
+    """
+    kinds, crops = cfg.DATALOADER.BALANCE_KINDS, cfg.DATALOADER.BALANCE_CROPS
+    if not kinds and not crops:
+        return None
+    if cfg.DATALOADER.SAMPLER_TRAIN != "TrainingSampler":
+        raise InputError(
+            f"DATALOADER.SAMPLER_TRAIN is {cfg.DATALOADER.SAMPLER_TRAIN!r}, but BALANCE_KINDS and "
+            "BALANCE_CROPS have their own; set it to 'TrainingSampler' or them to 0"
+        )
+    weights = kind_weights(records, kinds) * crop_weights(cfg, records, crops)
+    return RepeatFactorTrainingSampler(weights / weights.mean())
+
+
+def kind_weights(records: Sequence[dict[str, Any]], power: float) -> torch.Tensor:
+    """(N,) 1 / (pictures of the same kind) ** power: at 1 each kind is drawn equally often."""
+    kinds = [record.get("kind", "") for record in records]
+    counts = Counter(kinds)
+    return torch.tensor([float(counts[kind]) for kind in kinds]) ** -power
+
+
+def crop_weights(cfg: CfgNode, records: Sequence[dict[str, Any]], power: float) -> torch.Tensor:
+    """(N,) (crops that the picture fills) ** power: at 1 each pixel is drawn equally often.
+
+    Pictures are measured as the network sees them in evaluation.
+    """
+    zoom = build_test_augmentation(cfg)[0].rule
+    crop = 1.0
+    if cfg.INPUT.CROP.ENABLED and cfg.INPUT.CROP.TYPE == "absolute":
+        crop = float(cfg.INPUT.CROP.SIZE[0] * cfg.INPUT.CROP.SIZE[1])
+    sizes = [(record["height"], record["width"]) for record in records]
+    crops = torch.tensor(
+        [height * width * zoom(height, width) ** 2 / crop for height, width in sizes]
+    )
+    return crops.clamp(min=1.0) ** power
