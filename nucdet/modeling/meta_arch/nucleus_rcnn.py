@@ -48,12 +48,17 @@ class NucleusRCNN(GeneralizedRCNN):
         if not do_postprocess:
             return results
         return [
-            {"instances": self._to_original(result, inputs)}
+            {"instances": self.to_original(result, inputs)}
             for result, inputs in zip(results, batched_inputs, strict=True)
         ]
 
-    def _to_original(self, result: Instances, inputs: dict[str, Any]) -> Instances:
-        """From the pixels that the network saw to those of the picture in the file."""
+    def to_original(self, result: Instances, inputs: dict[str, Any]) -> Instances:
+        """From the pixels that the network saw to those of the picture in the file.
+
+        Args:
+            result: boxes, scores, classes and soft masks (N, 1, M, M), as without postprocessing.
+            inputs: may hold "height" and "width" of the picture.
+        """
         height, width = result.image_size
         size = inputs.get("height", height), inputs.get("width", width)
         result = Instances(size, **result.get_fields())
