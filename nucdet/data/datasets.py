@@ -11,6 +11,9 @@ from pathlib import Path
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets import load_coco_json
 
+from nucdet.data.cell_types import LIVECELL_TYPES, SARTORIUS_TYPES
+from nucdet.data.conversion.json_stream import stream_entries
+from nucdet.data.picture_kinds import PICTURE_KINDS
 from nucdet.errors import InputError
 
 NUM_FOLDS = 10
@@ -30,9 +33,15 @@ class DatasetInfo:
 
 
 _FOLDS = tuple(f"fold{k}_{part}" for k in range(NUM_FOLDS) for part in ("train", "val"))
+_KINDS = tuple(f"{side}_{kind}" for kind in PICTURE_KINDS for side in ("without", "only"))
+_SPLITS = ("train", "val", "test")
+_LIVECELL = tuple(f"{part}_{split}" for part in LIVECELL_TYPES for split in _SPLITS)
 
 DATASETS = (
-    DatasetInfo("dsb2018", ("trainval", "train", "val", "test", *_FOLDS)),
+    DatasetInfo("dsb2018", ("trainval", "train", "val", "test", *_FOLDS, *_KINDS)),
+    DatasetInfo("livecell", (*_SPLITS, *_LIVECELL), ("cell",)),
+    DatasetInfo("livecell", tuple(f"types_{split}" for split in _SPLITS), LIVECELL_TYPES),
+    DatasetInfo("sartorius", ("train", "val"), SARTORIUS_TYPES),
     DatasetInfo("synthetic", ("train", "val")),
 )
 
@@ -96,17 +105,38 @@ def check_datasets(names: Iterable[str]) -> None:
         if json_file and not Path(json_file).is_file():
             raise FileNotFoundError(
                 f"{json_file}: not found, but data set {name!r} needs it; convert the data first "
-                f"(tools/convert_dataset.py {name.split('_')[0]} --root {metadata.image_root}) "
+                f"(tools/convert_dataset.py {name.split('_')[0]} --root {metadata.image_root}"
+                f"{_converter_options(name)}) "
                 "or set DETECTRON2_DATASETS"
             )
+
+
+def _converter_options(name: str) -> str:
+    """What else the converter must be told to write this data set."""
+    if "_fold" in name:
+        return f" --folds {NUM_FOLDS}"
+    return " --kinds" if "_only_" in name or "_without_" in name else ""
 
 
 def _load(name: str, json_file: Path, image_root: Path) -> list[dict]:
     check_datasets([name])
     try:
-        return load_coco_json(str(json_file), str(image_root), name)
+        records = load_coco_json(str(json_file), str(image_root), name)
+        kinds = _kinds(json_file)  # Detectron2 leaves out what it does not know
+        return [{**record, "kind": kinds[record["image_id"]]} for record in records]
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"{json_file}: not a COCO JSON as nucdet writes it ({type(error).__name__}: {error}); "
             "convert the data again"
         ) from error
+
+
+def _kinds(json_file: Path) -> dict[int, str]:
+    """Kind of microscopy by id of the image, "" where the JSON names none."""
+    kinds: dict[int, str] = {}
+    for member, entry in stream_entries(json_file):
+        if member == "images":
+            kinds[entry["id"]] = entry.get("kind") or ""
+        elif kinds:  # the annotations behind them may be a thousand times as many
+            break
+    return kinds

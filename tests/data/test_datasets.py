@@ -12,7 +12,7 @@ from nucdet.errors import InputError
 def test_registering_reads_no_file_and_may_be_repeated(tmp_path):
     register_datasets(tmp_path / "nowhere")
     register_datasets(tmp_path)
-    for name in ("dsb2018_trainval", "dsb2018_fold9_val", "synthetic_train"):
+    for name in ("dsb2018_fold9_val", "dsb2018_without_bright_field", "synthetic_train"):
         assert name in DatasetCatalog
     metadata = MetadataCatalog.get("dsb2018_train")
     assert metadata.thing_classes == ["nucleus"]
@@ -37,6 +37,8 @@ def test_a_missing_json_says_how_to_make_it(tmp_path):
     register_datasets(tmp_path)
     with pytest.raises(FileNotFoundError, match=r"instances_train\.json.*convert_dataset\.py dsb"):
         DatasetCatalog.get("dsb2018_train")
+    with pytest.raises(FileNotFoundError, match="--kinds"):
+        DatasetCatalog.get("dsb2018_only_bright_field")
 
 
 def test_a_json_cut_in_half_is_named(tmp_path):

@@ -30,6 +30,6 @@ def test_a_mistake_is_one_line_and_code_2(monkeypatch, tmp_path, capsys):
 
 def test_help_names_the_data_sets(monkeypatch, capsys):
     assert run(monkeypatch, "--help") == 0
-    assert "{dsb2018,synthetic}" in capsys.readouterr().out
+    assert "{dsb2018,livecell,sartorius,synthetic}" in capsys.readouterr().out
     assert run(monkeypatch, "dsb2018", "--help") == 0
     assert "--skip-invalid" in capsys.readouterr().out

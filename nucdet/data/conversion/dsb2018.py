@@ -33,6 +33,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the split")
     parser.add_argument("--folds", type=int, default=0, help="also write this many folds")
     parser.add_argument(
+        "--kinds",
+        action="store_true",
+        help="also write only_<kind> and without_<kind> of stage1_train for each kind of picture, "
+        "for tools/cross_validate.py --leave-out-kind",
+    )
+    parser.add_argument(
         "--groups",
         type=Path,
         help="csv with columns img_id and mosaic_idx: pictures that stay together, besides those "
@@ -52,6 +58,7 @@ def convert(args: argparse.Namespace) -> None:
         val_fraction=args.val_fraction,
         seed=args.seed,
         folds=args.folds,
+        kinds=args.kinds,
         groups_file=args.groups,
         test=args.test,
         workers=args.workers,
@@ -71,6 +78,7 @@ def convert_dsb2018(
     val_fraction: float = 0.1,
     seed: int = 0,
     folds: int = 0,
+    kinds: bool = False,
     groups_file: Path | None = None,
     test: str | None = None,
     workers: int = 1,
@@ -78,15 +86,16 @@ def convert_dsb2018(
 ) -> dict[str, list[Picture]]:
     """Write ``<root>/annotations/instances_<split>.json`` for every split.
 
-    Splits: trainval, train, val and ``fold<k>_{train,val}`` from stage1_train, test from a test
-    stage, each where its folder exists. Which picture goes where depends on the seed, the pictures
-    and the groups, not on ``workers``.
+    Splits: trainval, train, val, ``fold<k>_{train,val}`` and ``{only,without}_<kind>`` from
+    stage1_train, test from a test stage, each where its folder exists. Which picture goes where
+    depends on the seed, the pictures and the groups, not on ``workers``.
 
     Args:
         root: folder with Kaggle's folders.
         val_fraction: part of stage1_train that becomes val, more than 0 and less than 1.
         seed: of the split and the folds.
         folds: number of folds, 0 or at least 2.
+        kinds: whether to part stage1_train by kind of picture too, each kind from all others.
         groups_file: csv that names pictures to be kept together.
         test: which stage becomes the test split.
         workers: number of processes.
@@ -118,6 +127,8 @@ def convert_dsb2018(
     pictures = [r.picture for _, r in train]
     _set_groups(pictures, [r.borders for _, r in train], [group_of.get(t.id) for t, _ in train])
     splits = _split(pictures, val_fraction, seed, folds) if pictures else {}
+    if kinds:
+        splits |= _split_by_kind(pictures)
     if len(tasks) > in_train:
         splits["test"] = [r.picture for r in results[in_train:] if r.picture]
     for split, members in splits.items():
@@ -260,4 +271,15 @@ def _split(
         for k in range(folds):
             splits[f"fold{k}_train"] = pick(fold != k)
             splits[f"fold{k}_val"] = pick(fold == k)
+    return splits
+
+
+def _split_by_kind(pictures: list[Picture]) -> dict[str, list[Picture]]:
+    splits = {}
+    for kind in sorted({p.kind for p in pictures}):
+        only = [p for p in pictures if p.kind == kind]
+        # a tile of the same specimen that looks like another kind would give it away
+        groups = {p.group for p in only}
+        splits[f"only_{kind}"] = only
+        splits[f"without_{kind}"] = [p for p in pictures if p.group not in groups]
     return splits

@@ -79,6 +79,18 @@ def test_splits_are_stratified_and_complete(raw_tree):
         assert names(load(raw_tree, f"fold{k}_train")) == everything - held_out[k]
 
 
+def test_each_kind_and_all_but_it(raw_tree, tmp_path):
+    groups = tmp_path / "groups.csv"
+    groups.write_text("img_id,mosaic_idx\np00,7\np01,7\n")  # a dark and a bright one
+    convert_dsb2018(raw_tree.root, kinds=True, groups_file=groups)
+    dark, bright = ({f"p{i:02d}" for i in range(first, 20, 2)} for first in (0, 1))
+    assert names(load(raw_tree, "only_fluorescence")) == dark
+    assert names(load(raw_tree, "only_bright_field")) == bright
+    # nor does what goes together with a picture of the kind teach about it
+    assert names(load(raw_tree, "without_fluorescence")) == bright - {"p01"}
+    assert names(load(raw_tree, "without_bright_field")) == dark - {"p00"}
+
+
 def test_the_seed_changes_the_split(raw_tree):
     splits = []
     for seed in (0, 1):

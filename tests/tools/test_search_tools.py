@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import runpy
+import sys
+
+import pytest
+
+CONFIG = "configs/quick_schedules/mask_rcnn_lite0_FPN_synthetic.yaml"
+
+
+@pytest.fixture
+def run_script(repository, registered, monkeypatch, capsys):
+    """Run a tool as a script; gives its exit code, stdout and stderr."""
+
+    def call(name: str, *arguments: str) -> tuple[int, str, str]:
+        script = str(repository / "tools" / name)
+        monkeypatch.setattr(sys, "argv", [script, *arguments])
+        with pytest.raises(SystemExit) as exit_info:
+            runpy.run_path(script, run_name="__main__")
+        return exit_info.value.code, *capsys.readouterr()
+
+    return call
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments", "message"),
+    [
+        ("search.py", ["--grid", "SOLVER.BASE_LT=1"], "Non-existent key: SOLVER.BASE_LT"),
+        ("search.py", ["--random", "SOLVER.BASE_LR=uniform(1,2)"], "--trials N belongs to"),
+        ("cross_validate.py", ["--folds", "4"], "instances_fold0_train.json: not found"),
+        ("cross_validate.py", ["--leave-out-kind"], "--kinds"),
+    ],
+)
+def test_a_mistake_is_one_line_and_code_2(
+    run_script, repository, tmp_path, tool, arguments, message
+):
+    output = tmp_path / "output"
+    config = ["--config-file", str(repository / CONFIG), "--output-dir", str(output)]
+    code, _, error = run_script(tool, *config, *arguments)
+    assert code == 2
+    assert error.startswith("error: ") and error.count("\n") == 1 and message in error
+    assert not output.exists()
+
+
+@pytest.mark.parametrize("tool", ["search.py", "cross_validate.py"])
+def test_help_shows_examples(run_script, tool):
+    code, out, _ = run_script(tool, "--help")
+    assert code == 0 and f"python tools/{tool} --config-file" in out
