@@ -251,6 +251,9 @@ def _add_crop_rcnn(cfg: CfgNode) -> None:
     crop = cfg.MODEL.CROP_RCNN = CfgNode()
     # CropRCNN: which of "rpn", "filter" and "mask" are trained; the others stay as they are.
     crop.TRAIN_PARTS = ("rpn", "filter", "mask")
+    # The grey picture that CropRCNN and heads with crops see: each picture's own range brought to
+    # 0–1, dark ground for all. False: grey levels / 255.
+    crop.STRETCH = True
     # Side of the crops that filter and mask network see, a multiple of 8.
     crop.CROP_SIZE = 32
     # Channels of CropResNet (the RPN's backbone, the filter): first convolution, first residual

@@ -79,5 +79,5 @@ def test_sartorius_data_gets_its_own_submission(tmp_path):
 
 
 def test_unknown_evaluator(case, tmp_path):
-    with pytest.raises(InputError, match="found 'kagle', expected names among coco, .*kaggle"):
+    with pytest.raises(InputError, match=r"found 'kagle', expected names among coco, .*kaggle"):
         run(case, tmp_path, "TEST.EVALUATORS", "('coco', 'kagle')")
