@@ -1,4 +1,4 @@
-# make demo | test | test-slow | lint | clean: each builds .venv first when it is missing.
+# make demo | train-demo | test | test-slow | lint | clean: each builds .venv first when it is missing.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -11,7 +11,7 @@ D2 := sal-detectron2==0.7.2
 D2_FILE := sal_detectron2-0.7.2
 D2_SHA256 := 491af0c7f79bdb2d178e46f6cb16a97c4ac968d45c41ea3f6b6435d59bbee561
 
-.PHONY: demo test test-slow lint clean detectron2
+.PHONY: demo train-demo test test-slow lint clean detectron2
 .DELETE_ON_ERROR:
 
 .venv: $(VENV)/.complete
@@ -34,9 +34,11 @@ detectron2:
 	  $(PIP) install --quiet --no-compile --no-deps "$$folder/$(D2_FILE)-py3-none-any.whl"; \
 	  $(PIP) install --quiet --no-compile cloudpickle fvcore hydra-core iopath omegaconf tabulate termcolor yacs )
 
+demo: train-demo
+
 # From nothing to pictures: draw nuclei, convert, train some minutes, evaluate, look.
-demo: export DETECTRON2_DATASETS := output/demo/datasets
-demo: .venv
+train-demo: export DETECTRON2_DATASETS := output/demo/datasets
+train-demo: .venv
 	$(BIN)/python tools/convert_dataset.py synthetic --root output/demo/datasets/synthetic
 	$(BIN)/python tools/train_net.py --config-file configs/quick_schedules/mask_rcnn_lite0_FPN_synthetic.yaml
 	$(BIN)/python tools/visualize_results.py --dataset synthetic_val --output-dir output/demo/pictures \

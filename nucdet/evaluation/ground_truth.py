@@ -8,6 +8,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from detectron2.data import MetadataCatalog
 
 from nucdet.errors import InputError
@@ -31,7 +32,7 @@ class TrueImage:
 
 
 class GroundTruth:
-    """Images and annotations of a COCO JSON (polygons, compressed or plain RLE).
+    """Images, categories and annotations of a COCO JSON (polygons, compressed or plain RLE).
 
     Annotations with ``iscrowd`` = 1 mark regions, not nuclei, and are left out.
     """
@@ -45,6 +46,7 @@ class GroundTruth:
         """
         self.json_file = Path(json_file)
         self.images: dict[int, TrueImage] = {}
+        self.categories: dict[int, str] = {}
         self._segmentations: dict[int, list] = defaultdict(list)
         content = read_json(self.json_file)
         try:
@@ -56,6 +58,8 @@ class GroundTruth:
                     entry["width"],
                     entry.get("kind") or "",
                 )
+            for entry in content.get("categories", ()):
+                self.categories[entry["id"]] = entry["name"]
             for entry in content["annotations"]:
                 if not entry.get("iscrowd"):
                     self._segmentations[entry["image_id"]].append(entry["segmentation"])
@@ -109,6 +113,21 @@ class GroundTruth:
         except InputError as error:
             raise InputError(f"{self.json_file}: image {image.file_name}: {error}") from error
         return CroppedMasks.cat(parts)
+
+    def evenly_over_kinds(self, limit: int) -> list[int]:
+        """Ids of ``limit`` images: as many of each kind of picture as there are, spread evenly."""
+        kinds: dict[str, list[int]] = defaultdict(list)
+        for image in self.images.values():
+            kinds[image.kind].append(image.image_id)
+        chosen: list[int] = []
+        # the smallest kinds first: what they cannot give falls to the others
+        for left, ids in zip(
+            range(len(kinds), 0, -1), sorted(kinds.values(), key=len), strict=True
+        ):
+            number = min(len(ids), (limit - len(chosen)) // left)
+            at = np.linspace(0, len(ids) - 1, number).round().astype(int)
+            chosen += [ids[i] for i in at]
+        return sorted(chosen)
 
     def ids_by_stem(self) -> dict[str, int]:
         """Image ids by the stem of the file name.

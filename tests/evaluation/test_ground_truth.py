@@ -76,3 +76,14 @@ def test_equal_stems_are_ambiguous(tmp_path):
     truth = GroundTruth(write(tmp_path / "t.json", images=images))
     with pytest.raises(InputError, match=r"y/1\.png and x/1\.png have the same stem"):
         truth.ids_by_stem()
+
+
+def test_a_choice_even_over_kinds(tmp_path):
+    images = [
+        {"id": i, "file_name": f"{i}.png", "height": 8, "width": 8, "kind": kind}
+        for i, kind in enumerate("aaaaaaaaabbbbbbc", 1)
+    ]
+    truth = GroundTruth(write(tmp_path / "t.json", images=images))
+    assert truth.evenly_over_kinds(5) == [1, 9, 10, 15, 16]
+    assert truth.evenly_over_kinds(99) == list(range(1, 17))
+    assert truth.evenly_over_kinds(1) == [1]

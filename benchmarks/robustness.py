@@ -1,0 +1,123 @@
+#!/usr/bin/env python
+"""The score of a model on perturbed pictures: noise, blur, gamma, inversion, JPEG, scale.
+
+    python benchmarks/robustness.py [--config-file FILE] [--dataset dsb2018_val] [KEY VALUE …]
+
+The row "clean" is what ``tools/train_net.py --eval-only`` gives; each other row is the same
+evaluation of pictures changed by one entry of nucdet/data/perturbations.py. The count error is the
+mean over the pictures of |masks - nuclei| / nuclei, the count bias that of (masks - nuclei) /
+nuclei. Everything goes to a folder: robustness.csv, robustness.md, and each row's own files.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+from pathlib import Path
+
+import pandas as pd
+import torch
+from detectron2.config import CfgNode
+from detectron2.data import MetadataCatalog
+from tqdm import tqdm
+
+from nucdet.config import load_config
+from nucdet.data.datasets import check_datasets, register_coco_json, register_datasets
+from nucdet.data.perturbations import PERTURBATIONS, parse_perturbation
+from nucdet.engine.perturbed import evaluate_perturbed, file_stem
+from nucdet.engine.trainer import NucleusTrainer
+from nucdet.errors import InputError, run_tool
+from nucdet.evaluation.ground_truth import GroundTruth
+from nucdet.files import write_atomically, write_json
+from nucdet.inference import default_model
+from nucdet.modeling.checkpointing import NucleusCheckpointer
+
+
+def register_subset(name: str, limit: int, folder: Path) -> str:
+    """A part of a data set under a name of its own."""
+    metadata = MetadataCatalog.get(name)
+    ids = set(GroundTruth.of_dataset(name).evenly_over_kinds(limit))
+    content = json.loads(Path(metadata.json_file).read_text(encoding="utf-8"))
+    content["images"] = [image for image in content["images"] if image["id"] in ids]
+    content["annotations"] = [a for a in content["annotations"] if a["image_id"] in ids]
+    path = folder / f"{name}_{limit}.json"
+    write_json(path, content)
+    register_coco_json(path.stem, path, metadata.image_root, metadata.thing_classes)
+    return path.stem
+
+
+def configure(args: argparse.Namespace) -> CfgNode:
+    cfg = load_config(args.config_file or default_model(), args.opts)
+    if not cfg.MODEL.WEIGHTS:
+        raise InputError("MODEL.WEIGHTS is empty; name those of a training")
+    if cfg.MODEL.DEVICE == "cuda" and not torch.cuda.is_available():
+        cfg.MODEL.DEVICE = "cpu"
+    register_datasets()
+    check_datasets([args.dataset])
+    name = args.dataset
+    if args.limit is not None:
+        name = register_subset(name, args.limit, args.output)
+    cfg.DATASETS.TEST = (name,)
+    cfg.TEST.EVALUATORS = ("kaggle",)
+    cfg.OUTPUT_DIR = str(args.output)
+    cfg.freeze()
+    return cfg
+
+
+def row(cfg: CfgNode, model: torch.nn.Module, perturbation: str) -> dict[str, float | str]:
+    results = evaluate_perturbed(cfg, model, perturbation)
+    stem = file_stem(perturbation)
+    folder = Path(cfg.OUTPUT_DIR) / stem / "inference" / cfg.DATASETS.TEST[0]
+    table = pd.read_csv(folder / "kaggle_per_image.csv")
+    surplus = (table["n_pred"] - table["n_true"]) / table["n_true"].clip(lower=1)
+    return {
+        "perturbation": perturbation or stem,
+        "mAP": results["kaggle"]["mAP"],
+        "AP50": results["kaggle"]["AP50"],
+        "count error %": 100 * surplus.abs().mean(),
+        "count bias %": 100 * surplus.mean(),
+    }
+
+
+def markdown(table: pd.DataFrame) -> str:
+    lines = ["| " + " | ".join(table.columns) + " |", "|---" * len(table.columns) + "|"]
+    for values in table.itertuples(index=False):
+        cells = [values[0], *(f"{value:.1f}" for value in values[1:])]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--config-file", help="default: the model that ships with nucdet")
+    parser.add_argument("--dataset", default="dsb2018_val")
+    parser.add_argument("--limit", type=int, help="so many pictures, evenly over their kinds")
+    parser.add_argument(
+        "--perturbation", action="append", metavar="NAME", help="only this one; may be repeated"
+    )
+    parser.add_argument("--output", type=Path, default=Path("output/robustness"), metavar="DIR")
+    parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="override the config file")
+    args = parser.parse_args()
+
+    names = ["", *(args.perturbation or PERTURBATIONS)]
+    for name in names[1:]:
+        parse_perturbation(name)
+    logging.getLogger("nucdet").setLevel(logging.ERROR)
+    cfg = configure(args)
+    model = NucleusTrainer.build_model(cfg)
+    NucleusCheckpointer(model, complete=True).load(cfg.MODEL.WEIGHTS)
+    table = pd.DataFrame([row(cfg, model, name) for name in tqdm(names, unit="row")])
+    table.insert(2, "lost", table["mAP"].iloc[0] - table["mAP"])
+    with write_atomically(args.output / "robustness.csv") as temporary:
+        table.to_csv(temporary, index=False, float_format="%.3f")
+    with write_atomically(args.output / "robustness.md") as temporary:
+        temporary.write_text(markdown(table), encoding="utf-8")
+    print(table.to_string(index=False, float_format="{:.1f}".format))
+    print(f"in {args.output}: robustness.csv, robustness.md")
+
+
+if __name__ == "__main__":
+    run_tool(main)

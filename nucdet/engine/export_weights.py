@@ -1,0 +1,242 @@
+"""From a training's checkpoint to a model of the zoo; what tools/export_weights.py runs."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import io
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from detectron2.config import CfgNode, get_cfg
+from detectron2.data import MetadataCatalog
+from detectron2.modeling import build_model
+
+from nucdet.config import load_config
+from nucdet.data.datasets import check_datasets, register_datasets
+from nucdet.errors import InputError
+from nucdet.files import write_atomically
+from nucdet.modeling.checkpointing import NucleusCheckpointer
+from nucdet.modeling.model_zoo import PREFIX, ZooModel
+from nucdet.version import __version__
+
+MAX_BYTES = 32 * 10**6
+
+# of evaluation.csv, what the manifest tells
+_SCORES = ("kaggle/mAP", "kaggle/AP50", "kaggle/AP75", "segm/AP", "segm/AP50")
+
+
+@dataclass(frozen=True)
+class Told:
+    """Facts for the manifest that the training's folder does not hold, or holds wrong."""
+
+    command: str | None = None
+    hours: float | None = None
+    hardware: str | None = None
+    seed: int | None = None
+    note: str | None = None
+    scores: Mapping[str, float] = field(default_factory=dict)
+
+
+def export_weights(
+    checkpoint: Path,
+    name: str,
+    folder: Path,
+    config_file: Path | None = None,
+    overrides: Sequence[str] = (),
+    told: Told | None = None,
+) -> ZooModel:
+    """Write weights, config and manifest of a trained model.
+
+    Args:
+        checkpoint: model_final.pth, model_best.pth or another one of its kind.
+        name: what comes behind ``nucdet://``.
+        folder: of the zoo.
+        config_file: None: config.yaml beside the checkpoint.
+        overrides: ``KEY VALUE`` pairs, e.g. thresholds that were chosen after the training.
+        told: facts that win over those that are read.
+
+    Raises:
+        FileNotFoundError: there is no checkpoint, config or data set of that training.
+        InputError: the checkpoint does not fit the config, is broken, or too large.
+    """
+    if not re.fullmatch(r"[a-z0-9_]+", name):
+        raise InputError(f"name {name!r}: expected small letters, digits and underscores")
+    if not checkpoint.is_file():
+        raise FileNotFoundError(f"{checkpoint}: no such checkpoint")
+    cfg = load_config(config_file or checkpoint.parent / "config.yaml", overrides)
+    register_datasets()
+    check_datasets(cfg.DATASETS.TRAIN)
+    state, iteration = _trained_state(cfg, checkpoint)
+    content = _as_bytes(compress(state))
+    if len(content) > MAX_BYTES:
+        raise InputError(
+            f"{checkpoint}: {len(content) / 1e6:.1f} MB in 16 bits, at most {MAX_BYTES / 1e6:.0f} "
+            "MB may ship; take a smaller network"
+        )
+    model = ZooModel(name, folder)
+    manifest = {
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "bytes": len(content),
+        "parameters": sum(tensor.numel() for tensor in state.values()),
+        "config": model.config.name,
+        **_facts(cfg, checkpoint.parent, iteration, told or Told()),
+    }
+    with write_atomically(model.weights) as temporary:
+        temporary.write_bytes(content)
+    with write_atomically(model.config) as temporary:
+        temporary.write_text(_config_text(cfg, name), encoding="utf-8")
+    with write_atomically(model.manifest) as temporary:
+        temporary.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+    return model
+
+
+def compress(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The tensors as they are stored: matrices and kernels in 16 bits, if their range allows.
+
+    Biases and what normalisation keeps are a hundredth of a network and stay as they are.
+
+    Raises:
+        InputError: a value is not finite.
+    """
+    result = {}
+    for key, tensor in state.items():
+        if not torch.isfinite(tensor).all():
+            raise InputError(f"{key} in the checkpoint is not finite: the training diverged")
+        small = tensor.is_floating_point() and tensor.dim() > 1
+        if small and tensor.abs().max() <= torch.finfo(torch.float16).max:
+            tensor = tensor.half()
+        # a view would be stored with all that it is a view of
+        result[key] = tensor.detach().clone()
+    return result
+
+
+def _trained_state(cfg: CfgNode, checkpoint: Path) -> tuple[dict[str, torch.Tensor], int | None]:
+    """The weights by way of the network, so that they are known to fit it, and their iteration."""
+    cfg = cfg.clone()
+    cfg.MODEL.DEVICE = "cpu"
+    network = build_model(cfg)
+    rest = NucleusCheckpointer(network, complete=True).load(str(checkpoint))
+    return network.state_dict(), rest.get("iteration")
+
+
+def _as_bytes(state: dict[str, torch.Tensor]) -> bytes:
+    # to memory: torch puts the name of a file into its content, and equal weights shall be equal
+    buffer = io.BytesIO()
+    torch.save({"model": state}, buffer)
+    return buffer.getvalue()
+
+
+def _config_text(cfg: CfgNode, name: str) -> str:
+    """What differs from Detectron2's defaults, as yaml that needs no other file.
+
+    nucdet's own keys are all in it: their defaults may change, and this model shall not with them.
+    """
+    default = get_cfg()
+    cfg = cfg.clone()
+    cfg.MODEL.WEIGHTS = PREFIX + name
+    cfg.OUTPUT_DIR = f"output/{name}"
+    # the training machine's; evaluation takes the GPU where there is one
+    cfg.MODEL.DEVICE = default.MODEL.DEVICE
+    lean = _difference(cfg, default)
+    lean.VERSION = cfg.VERSION
+    header = f"# Written by tools/export_weights.py; how it was trained: {name}.json\n"
+    return header + lean.dump()
+
+
+def _difference(cfg: CfgNode, default: CfgNode) -> CfgNode:
+    result = CfgNode()
+    for key, value in cfg.items():
+        if key not in default:
+            result[key] = value
+        elif isinstance(value, CfgNode):
+            part = _difference(value, default[key])
+            if part:
+                result[key] = part
+        elif json.dumps(value) != json.dumps(default[key]):  # a tuple equals a list
+            result[key] = value
+    return result
+
+
+# --- what the training's folder tells
+
+
+def _facts(cfg: CfgNode, folder: Path, iteration: int | None, told: Told) -> dict[str, Any]:
+    log = folder / "log.txt"
+    text = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
+    iterations = cfg.SOLVER.MAX_ITER
+    if iteration is not None:
+        iterations = min(iteration + 1, iterations)
+    return {
+        "trained_on": [_data_set(name) for name in cfg.DATASETS.TRAIN],
+        "initial_weights": cfg.MODEL.WEIGHTS,
+        "command": told.command or _command(text),
+        "seed": told.seed if told.seed is not None or cfg.SEED < 0 else cfg.SEED,
+        "iterations": iterations,
+        "hours": _hours(folder, iterations) if told.hours is None else told.hours,
+        "hardware": told.hardware or _hardware(text),
+        "scores": {**_scores(cfg, folder, iteration), **told.scores},
+        "note": told.note or "",
+        "nucdet": __version__,
+    }
+
+
+def _data_set(name: str) -> dict[str, Any]:
+    content = Path(MetadataCatalog.get(name).json_file).read_bytes()
+    return {"name": name, "json_sha256": hashlib.sha256(content).hexdigest()}
+
+
+def _command(log: str) -> str | None:
+    """The command of the first training in a log, without where it wrote to."""
+    for line in re.findall(r"Command line arguments: (Namespace\(.*\))$", log, re.MULTILINE):
+        call = ast.parse(line, mode="eval").body
+        given = {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords}
+        if given["eval_only"]:
+            continue
+        pairs = zip(given["opts"][::2], given["opts"][1::2], strict=True)
+        options = [text for pair in pairs if pair[0] != "OUTPUT_DIR" for text in pair]
+        return " ".join(["tools/train_net.py --config-file", given["config_file"], *options])
+    return None
+
+
+def _hours(folder: Path, iterations: int) -> float | None:
+    """Of the iterations themselves, without evaluations."""
+    path = folder / "losses.csv"
+    if not path.is_file():
+        return None
+    table = pd.read_csv(path)
+    if "time" not in table:
+        return None
+    seconds = table.loc[table["iteration"] < iterations, "time"]
+    # the first iterations are not timed
+    return round(float(seconds.mean() * len(seconds) / 3600), 2)
+
+
+def _hardware(log: str) -> str | None:
+    if not log:
+        return None
+    gpu = re.search(r"^GPU [\d,]+ +(.*)$", log, re.MULTILINE)
+    return gpu.group(1).strip() if gpu else "CPU"
+
+
+def _scores(cfg: CfgNode, folder: Path, iteration: int | None) -> dict[str, float]:
+    """Of the evaluation at the checkpoint, by data set and metric."""
+    path = folder / "evaluation.csv"
+    if not path.is_file():
+        return {}
+    table = pd.read_csv(path)
+    same = table[table["iteration"] == iteration]
+    row = (same if len(same) else table).iloc[-1]
+    result = {}
+    for column in table.columns:
+        if column.endswith(_SCORES):
+            # with several data sets the columns name theirs
+            prefix = f"{cfg.DATASETS.TEST[0]}/" if len(cfg.DATASETS.TEST) == 1 else ""
+            result[prefix + column] = round(float(row[column]), 3)
+    return result

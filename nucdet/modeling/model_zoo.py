@@ -1,0 +1,101 @@
+"""The trained models inside the package: ``nucdet://<name>`` and what its manifest says.
+
+A model is three files of ``nucdet/model_zoo/``: ``<name>.pth`` (weights alone, in 16 bits),
+``<name>.yaml`` (a config that needs no other) and ``<name>.json``, the manifest, with the sha256 of
+the weights and how they were trained. ``tools/export_weights.py`` writes them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nucdet.errors import InputError
+
+MODEL_ZOO = Path(__file__).parent.parent / "model_zoo"
+PREFIX = "nucdet://"
+# what predicts where no config is given
+DEFAULT_MODEL = "dsb2018"
+
+_REMEDY = "restore it with `git checkout -- nucdet/model_zoo`, or install nucdet again"
+
+
+@dataclass(frozen=True)
+class ZooModel:
+    """One model of the zoo; ``folder`` holds its three files."""
+
+    name: str
+    folder: Path
+
+    @property
+    def weights(self) -> Path:
+        return self.folder / f"{self.name}.pth"
+
+    @property
+    def config(self) -> Path:
+        return self.folder / f"{self.name}.yaml"
+
+    @property
+    def manifest(self) -> Path:
+        return self.folder / f"{self.name}.json"
+
+    def read_manifest(self) -> dict[str, Any]:
+        """The manifest's content, with a sha256.
+
+        Raises:
+            InputError: it is damaged.
+        """
+        try:
+            content = json.loads(self.manifest.read_text(encoding="utf-8"))
+            content["sha256"].lower()
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise InputError(
+                f"{self.manifest}: not a manifest with a sha256 ({type(error).__name__}: {error}); "
+                + _REMEDY
+            ) from error
+        return content
+
+    def check(self) -> None:
+        """Compare the weights with the manifest.
+
+        Raises:
+            InputError: a file is missing, or the weights are not those of the manifest.
+        """
+        for path in (self.config, self.weights):
+            if not path.is_file():
+                raise InputError(f"{path}: missing, but {self.manifest} names it; {_REMEDY}")
+        expected = self.read_manifest()["sha256"]
+        with self.weights.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if found != expected:
+            raise InputError(
+                f"{self.weights}: sha256 is {found}, expected {expected} ({self.manifest.name}); "
+                f"the file is damaged or not the one that belongs there: {_REMEDY}"
+            )
+
+
+def model_names() -> list[str]:
+    """The names of the models that ship with this copy of nucdet."""
+    return sorted(path.stem for path in MODEL_ZOO.glob("*.json"))
+
+
+def find_model(name: str) -> ZooModel:
+    """The model of that name, its weights checked against its manifest.
+
+    Args:
+        name: with or without ``nucdet://``.
+
+    Raises:
+        InputError: there is no such model, a file of it is missing, or it has the wrong content.
+    """
+    name = name.removeprefix(PREFIX)
+    names = model_names()
+    if name not in names:
+        ships = f"what ships is {', '.join(names)}" if names else "no model ships with this copy"
+        raise InputError(f"{PREFIX}{name}: unknown model; {ships}")
+    model = ZooModel(name, MODEL_ZOO)
+    model.check()
+    return model
