@@ -1,16 +1,16 @@
 #!/usr/bin/env python
-"""Time and memory of prediction: nucdet's CPU network, and stock Detectron2 Mask R-CNN R50-FPN.
+"""Time and memory of prediction: nucdet's networks for CPUs, stock Detectron2 Mask R-CNN R50-FPN.
 
     python benchmarks/inference.py --weights model_best.pth
 
-Both see the same drawn pictures and may find as many nuclei. Each case runs in a process of its
+All see the same drawn pictures and may find as many nuclei. Each case runs in a process of its
 own, from the array in memory to the masks, as often as asked; the best time counts. Memory is the
 largest resident size of the process, Python and PyTorch included.
 
 Stock Detectron2 starts from random weights, which find next to nothing as they are: the last norm
 of every residual block is scaled by 0.2, so that the features stay within bounds, and what scores
-best is taken as found (score threshold 0), up to the number of drawn nuclei. Without ``--weights``
-nucdet's network is treated likewise.
+best is taken as found (score threshold 0), up to the number of drawn nuclei. nucdet's networks are
+treated likewise where no weights are given.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -61,10 +62,10 @@ def draw(height: int, width: int, nuclei: int) -> np.ndarray:
 # --- tools: each returns a function from picture to number of nuclei
 
 
-def nucdet_lite0(weights: str | None, nuclei: int) -> Callable[[np.ndarray], int]:
+def nucdet_network(name: str, weights: str | None, nuclei: int) -> Callable[[np.ndarray], int]:
     from nucdet.inference import Segmenter
 
-    config = CONFIGS / "mask_rcnn_lite0_FPN.yaml"
+    config = CONFIGS / f"{name}.yaml"
     if weights is not None:
         segmenter = Segmenter(config, weights, device="cpu")
     else:
@@ -96,7 +97,11 @@ def stock_r50(weights: str | None, nuclei: int) -> Callable[[np.ndarray], int]:
     return predict
 
 
-TOOLS = {"nucdet lite0": nucdet_lite0, "Detectron2 R50-FPN": stock_r50}
+TOOLS = {
+    "nucdet lite0": partial(nucdet_network, "mask_rcnn_lite0_FPN"),
+    "nucdet CropRCNN": partial(nucdet_network, "crop_rcnn"),
+    "Detectron2 R50-FPN": stock_r50,
+}
 
 
 def found_anyway(nuclei: int) -> list[str]:
@@ -107,6 +112,8 @@ def found_anyway(nuclei: int) -> list[str]:
         "TEST.DETECTIONS_PER_IMAGE": nuclei,
         "MODEL.RPN.POST_NMS_TOPK_TEST": max(1000, 2 * nuclei),
         "MODEL.RPN.PRE_NMS_TOPK_TEST": max(2000, 4 * nuclei),
+        "MODEL.RPN.NMS_THRESH": 0.7,  # CropRCNN's would leave too few
+        "MODEL.NUCLEUS_FILTER.THRESHOLD": 0.0,
     }
     return [text for pair in limits.items() for text in (pair[0], str(pair[1]))]
 
@@ -149,6 +156,7 @@ def measure(tool: str, case: str, weights: str | None, repeats: int) -> dict[str
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--weights", help="a checkpoint of mask_rcnn_lite0_FPN")
+    parser.add_argument("--crop-weights", metavar="WEIGHTS", help="a checkpoint of crop_rcnn")
     parser.add_argument("--repeats", type=int, default=2, help="the best time counts")
     parser.add_argument("--case", choices=CASES, action="append", help="only this one")
     parser.add_argument("--measure", choices=TOOLS, help=argparse.SUPPRESS)
@@ -169,7 +177,8 @@ def main() -> None:
         for tool in TOOLS:
             command = [sys.executable, __file__, "--measure", tool, "--case", case]
             command += ["--repeats", str(args.repeats)]
-            command += ["--weights", args.weights] if args.weights else []
+            weights = args.crop_weights if tool == "nucdet CropRCNN" else args.weights
+            command += ["--weights", weights] if weights else []
             done = subprocess.run(command, capture_output=True, text=True)
             if done.returncode:
                 raise SystemExit(f"{tool}, {case}:\n{done.stderr}")

@@ -1,16 +1,20 @@
-"""The work of one process of a prediction run: its share of the pictures, one after the other."""
+"""The work of one process of a prediction run: its share of the pictures, a few at a time."""
 
 from __future__ import annotations
 
+import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import torch
 from detectron2.utils import comm
 from tqdm import tqdm
 
+from nucdet.data.image_windows import ImageWindows, open_windows
 from nucdet.engine.predict_drawing import read_picture
 from nucdet.engine.predict_files import InputFile, RecordStore
 from nucdet.engine.predict_outputs import (
@@ -21,7 +25,13 @@ from nucdet.engine.predict_outputs import (
 )
 from nucdet.errors import InputError
 from nucdet.export import ReportFacts
-from nucdet.inference import Segmenter
+from nucdet.inference import Prediction, Segmenter
+
+# what is predicted together at most
+_TOGETHER = 8
+_PIXELS_TOGETHER = 1 << 22
+
+_Opened = tuple[InputFile, ImageWindows]
 
 
 @dataclass(frozen=True)
@@ -81,9 +91,11 @@ def predict_pictures(job: Job, open_segmenter: Callable[[], Segmenter]) -> None:
         share = [file for file in share if not store.is_done(file, job.paths(file).values())]
     if share:
         segmenter = open_segmenter()
-        with tqdm(share, "predicting", unit="picture", disable=_no_bar()) as bar:
-            for file in bar:
-                _predict_one(file, job, segmenter, bar)
+        with tqdm(total=len(share), desc="predicting", unit="picture", disable=_no_bar()) as bar:
+            for pictures in _groups(_opened(share, job, bar)):
+                for picture in _predicted(pictures, job, segmenter, bar):
+                    _write(*picture, job, segmenter.class_names)
+                    bar.update()
     comm.synchronize()
     if comm.is_main_process():
         records = [store.record(file) for file in job.files]
@@ -93,29 +105,79 @@ def predict_pictures(job: Job, open_segmenter: Callable[[], Segmenter]) -> None:
         write_shared_outputs(job.output, job.formats, [r for r in records if r], facts)
 
 
-def _predict_one(file: InputFile, job: Job, segmenter: Segmenter, bar: tqdm) -> None:
+def _opened(files: Iterable[InputFile], job: Job, bar: tqdm) -> Iterator[_Opened]:
+    for file in files:
+        try:
+            source = open_windows(file.path, job.page)
+        except (InputError, OSError, MemoryError) as error:
+            _failed(file, error, job, bar)
+        else:
+            yield file, source
+
+
+def _groups(pictures: Iterable[_Opened]) -> Iterator[list[_Opened]]:
+    """Pictures that are predicted together: a few, so that little is lost or held in memory."""
+    group: list[_Opened] = []
+    pixels = 0
+    for file, source in pictures:
+        more = math.prod(source.size)
+        if group and (len(group) == _TOGETHER or pixels + more > _PIXELS_TOGETHER):
+            yield group
+            group, pixels = [], 0
+        group.append((file, source))
+        pixels += more
+    if group:
+        yield group
+
+
+def _predicted(
+    pictures: list[_Opened], job: Job, segmenter: Segmenter, bar: tqdm
+) -> Iterator[tuple[InputFile, Prediction, np.ndarray, pd.DataFrame]]:
+    """The pictures with prediction, picture to draw on and table; without those that fail."""
+
+    def show(done: int, tiles: int) -> None:
+        bar.set_postfix_str(f"{pictures[0][0].file_name}: tile {done} of {tiles}")
+
+    files, sources = zip(*pictures, strict=True)
+    try:
+        predictions = segmenter.predict_windows(sources, job.diameter, show)
+        # a damaged part of a large picture may show only now
+        drawn = [read_picture(prediction.source) for prediction in predictions]
+        tables = [prediction.table(job.pixel_size) for prediction in predictions]
+    except (InputError, OSError, MemoryError, torch.OutOfMemoryError) as error:
+        if len(pictures) == 1:
+            _failed(files[0], error, job, bar)
+            return
+    else:
+        yield from zip(files, predictions, drawn, tables, strict=True)
+        return
+    # here the error and what it holds in memory are gone
+    for picture in pictures:
+        yield from _predicted([picture], job, segmenter, bar)
+
+
+def _write(
+    file: InputFile,
+    prediction: Prediction,
+    picture: np.ndarray,
+    table: pd.DataFrame,
+    job: Job,
+    class_names: Sequence[str],
+) -> None:
     store = job.records()
     # from here to the end the picture counts as not done
     store.forget(file)
-
-    def show(done: int, tiles: int) -> None:
-        if tiles > 1:
-            bar.set_postfix_str(f"{file.file_name}: tile {done} of {tiles}")
-
-    try:
-        prediction = segmenter.predict_file(file.path, job.page, job.diameter, show)
-        # a damaged part of a large picture may show only now
-        picture = read_picture(prediction.source)
-        table = prediction.table(job.pixel_size)
-    except (InputError, OSError, MemoryError, torch.OutOfMemoryError) as error:
-        reason = _reason(error, file)
-        tqdm.write(f"failed: {file.path}: {reason}", file=sys.stderr)
-        store.save(file, None, reason)
-        return
-    record = make_record(file.name, file.file_name, prediction, picture, segmenter.class_names)
+    record = make_record(file.name, file.file_name, prediction, picture, class_names)
     masks = prediction.pred_masks
     write_image_outputs(job.paths(file), record, masks, picture, table, job.pixel_size)
     store.save(file, record)
+
+
+def _failed(file: InputFile, error: Exception, job: Job, bar: tqdm) -> None:
+    reason = _reason(error, file)
+    tqdm.write(f"failed: {file.path}: {reason}", file=sys.stderr)
+    job.records().save(file, None, reason)
+    bar.update()
 
 
 def _reason(error: Exception, file: InputFile) -> str:

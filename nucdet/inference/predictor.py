@@ -108,7 +108,7 @@ class Segmenter:
     def predict_batch(
         self, images: Sequence[np.ndarray], diameter: float | str | None = None
     ) -> list[Prediction]:
-        """:meth:`predict` for several images; those of equal size go through the network together.
+        """:meth:`predict` for several images; on a GPU those of equal size go through together.
 
         Returns:
             One prediction an image, in their order.
@@ -177,8 +177,7 @@ class Segmenter:
         )
         if max(height, width) <= side:
             tile = side
-        grid = _STRIDE if zoom == 1 else 1
-        return zoom, diameter, tile_grid(source.size, tile, overlap, grid)
+        return zoom, diameter, tile_grid(source.size, tile, overlap, _STRIDE / zoom)
 
     def _predict_tiles(
         self,

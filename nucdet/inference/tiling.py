@@ -8,6 +8,7 @@ and pieces of a nucleus larger than the strip find each other.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -21,6 +22,8 @@ from nucdet.structures import CroppedMasks
 
 # share of the union (same nucleus) or of the smaller mask (a fragment) that two tiles must share
 _AGREEMENT = 0.5
+# what floating point may add to a whole number
+_ROUNDING = 1e-6
 
 
 @dataclass(frozen=True)
@@ -49,28 +52,33 @@ class Tile:
         return Tile(y0, x0, y1, x1) if y0 < y1 and x0 < x1 else None
 
 
-def tile_grid(size: tuple[int, int], tile: int, overlap: int, grid: int = 1) -> list[Tile]:
+def tile_grid(size: tuple[int, int], tile: int, overlap: int, grid: float = 1) -> list[Tile]:
     """Tiles that cover a picture, row by row, all of about the same size.
 
     Args:
         size: (height, width) of the picture.
-        tile: largest side of a tile, more than ``overlap``; a picture that fits is one tile.
+        tile: largest side of a tile, more than ``overlap``, a pixel more where ``grid`` is not
+            whole; a picture that fits is one tile.
         overlap: pixels that neighbours share, at least.
-        grid: tiles start at multiples of it (the network's stride, so that it sees a pixel at the
-            same place of its grid in every tile).
+        grid: tiles start at multiples of it, rounded (the network's stride, so that it sees a pixel
+            at the same place of its grid in every tile).
     """
     rows, columns = (_spans(length, tile, overlap, grid) for length in size)
     return [Tile(y0, x0, y1, x1) for y0, y1 in rows for x0, x1 in columns]
 
 
-def _spans(length: int, tile: int, overlap: int, grid: int) -> list[tuple[int, int]]:
+def _spans(length: int, tile: int, overlap: int, grid: float) -> list[tuple[int, int]]:
     if length <= tile:
         return [(0, length)]
-    largest_step = max(grid, (tile - overlap) // grid * grid)
-    count = -(-(length - overlap) // largest_step)
-    step = -(-(length - overlap) // (count * grid)) * grid  # no stub of a tile at the end
-    starts = range(0, length - overlap, step)
-    return [(start, min(start + step + overlap, length)) for start in starts]
+    most = max(1, int((tile - overlap) / grid + _ROUNDING))
+    count = math.ceil((length - overlap) / (most * grid) - _ROUNDING)
+    # no stub of a tile at the end
+    step = math.ceil((length - overlap) / (count * grid) - _ROUNDING) * grid
+    starts = [number * step for number in range(count)]
+    spans = [(round(start), math.ceil(start + step + overlap - _ROUNDING)) for start in starts]
+    # rounded up, steps may reach the end early
+    last = next(number for number, (_, end) in enumerate(spans) if end >= length)
+    return [*spans[:last], (spans[last][0], length)]
 
 
 def stitch(

@@ -15,7 +15,7 @@ from detectron2.utils import comm
 from PIL import Image
 from scipy import ndimage
 
-from nucdet.data.image_windows import open_windows
+from nucdet.engine import predict_loop
 from nucdet.engine.predict_files import find_inputs
 from nucdet.engine.predict_loop import Job, predict_pictures
 from nucdet.engine.predict_outputs import FORMATS
@@ -24,22 +24,26 @@ from nucdet.structures import CroppedMasks
 
 
 class BrightIsNucleus:
-    """Stands for Segmenter; ``seen`` are the names it was asked for."""
+    """Stands for Segmenter; ``seen`` are the names it was asked for, each time together."""
 
     class_names = ("nucleus",)
 
-    def __init__(self, interrupt_at: str | None = None):
-        self.seen: list[str] = []
-        self._interrupt_at = interrupt_at
+    def __init__(self, interrupt_at: str | None = None, most: int = 8):
+        self.seen: list[list[str]] = []
+        self._interrupt_at, self._most = interrupt_at, most
 
     def __call__(self) -> BrightIsNucleus:
         return self
 
-    def predict_file(self, path, page=None, diameter=None, progress=None):
-        self.seen.append(path.name)
-        if path.name == self._interrupt_at:
+    def predict_windows(self, sources, diameter=None, progress=None):
+        self.seen.append([NAMES.get(source.size, "") for source in sources])
+        if self._interrupt_at in self.seen[-1]:
             raise KeyboardInterrupt
-        source = open_windows(path, page)
+        if len(sources) > self._most:
+            raise MemoryError
+        return [self._predict(source) for source in sources]
+
+    def _predict(self, source):
         bright = source.read(source.whole())[..., 0] > 127
         masks = CroppedMasks.from_label_map(ndimage.label(bright)[0])
         fields = {
@@ -69,6 +73,7 @@ def pictures(tmp_path) -> Path:
     return folder
 
 
+NAMES = {(30, 40): "a.png", (20, 20): "b.png", (20, 30): "c.tif", (8, 8): "d.png"}
 COUNTS = {"a.png": 3, "b.png": 0, "c.tif": 1, "sub/d.png": 2}
 
 
@@ -192,8 +197,33 @@ def test_two_processes_give_the_files_of_one(job, monkeypatch):
         monkeypatch.setattr(comm, "get_rank", lambda rank=rank: rank)
         monkeypatch.setattr(comm, "is_main_process", lambda rank=rank: rank == 0)
         predict_pictures(job("two"), predictors[rank])
-    assert [predictor.seen for predictor in predictors] == [["a.png", "c.tif"], ["b.png", "d.png"]]
+    seen = [predictor.seen for predictor in predictors]
+    assert seen == [[["a.png", "c.tif"]], [["b.png", "d.png"]]]
     assert contents(job("one").output) == contents(job("two").output)
+
+
+def test_pictures_go_together_up_to_a_number_and_a_size(job, monkeypatch):
+    monkeypatch.setattr(predict_loop, "_TOGETHER", 3)
+    monkeypatch.setattr(predict_loop, "_PIXELS_TOGETHER", 30 * 40 + 20 * 20)
+    predictor = BrightIsNucleus()
+    predict_pictures(job("groups"), predictor)
+    assert predictor.seen == [["a.png", "b.png"], ["c.tif", "d.png"]]
+    # larger than the limit: alone
+    monkeypatch.setattr(predict_loop, "_PIXELS_TOGETHER", 30 * 40 - 1)
+    predictor = BrightIsNucleus()
+    predict_pictures(job(), predictor)
+    assert predictor.seen == [["a.png"], ["b.png", "c.tif", "d.png"]]
+    assert contents(job().output) == contents(job("groups").output)
+
+
+def test_what_is_too_much_together_is_tried_one_by_one(job, capsys):
+    predictor = BrightIsNucleus(most=1)
+    predict_pictures(job(), predictor)
+    assert predictor.seen == [list(NAMES.values()), *([name] for name in NAMES.values())]
+    assert "failed" not in capsys.readouterr().err
+    assert pd.read_csv(job().output / "summary.csv")["nuclei"].tolist() == list(COUNTS.values())
+    predict_pictures(job("none"), BrightIsNucleus(most=0))
+    assert capsys.readouterr().err.count("not enough memory for this picture") == 4
 
 
 def test_a_broken_file_is_reported_and_the_rest_goes_on(job, pictures, capsys):
@@ -212,8 +242,9 @@ def test_a_broken_file_is_reported_and_the_rest_goes_on(job, pictures, capsys):
     assert [job().records().error(f) is None for f in job().files] == [True, False, False, True]
 
 
-def test_resume_goes_on_after_an_interruption_with_the_same_result(job):
+def test_resume_goes_on_after_an_interruption_with_the_same_result(job, monkeypatch):
     predict_pictures(job("whole"), BrightIsNucleus())
+    monkeypatch.setattr(predict_loop, "_TOGETHER", 2)
     with pytest.raises(KeyboardInterrupt):
         predict_pictures(job(), BrightIsNucleus(interrupt_at="c.tif"))
     left = contents(job().output)
@@ -224,7 +255,7 @@ def test_resume_goes_on_after_an_interruption_with_the_same_result(job):
     }
     predictor = BrightIsNucleus()
     predict_pictures(job(resume=True), predictor)
-    assert predictor.seen == ["c.tif", "d.png"]
+    assert predictor.seen == [["c.tif", "d.png"]]
     assert contents(job().output) == whole
 
 
@@ -254,13 +285,13 @@ def test_resume_redoes_what_is_missing_or_was_made_otherwise(job):
     (job().output / "a_label.tif").unlink()
     again = BrightIsNucleus()
     predict_pictures(job(formats=("label",), resume=True), again)
-    assert again.seen == ["a.png"]
+    assert again.seen == [["a.png"]]
     more = BrightIsNucleus()
     predict_pictures(job(formats=("label", "csv"), resume=True), more)
-    assert len(more.seen) == 4
+    assert more.seen == [list(NAMES.values())]
     other = BrightIsNucleus()
     predict_pictures(job(formats=("label",), settings="other", resume=True), other)
-    assert len(other.seen) == 4
+    assert other.seen == [list(NAMES.values())]
 
 
 def test_a_format_over_all_pictures_is_added_without_predicting(job):
@@ -280,7 +311,7 @@ def test_resume_tries_failed_pictures_again(job, pictures):
     (pictures / "b.png").write_bytes(whole)
     predictor = BrightIsNucleus()
     predict_pictures(job(resume=True), predictor)
-    assert predictor.seen == ["b.png"]
+    assert predictor.seen == [["b.png"]]
     assert pd.read_csv(job().output / "summary.csv")["error"].isna().all()
 
 

@@ -102,16 +102,18 @@ def test_ctrl_c_then_resume(run, network, pictures, tmp_path, monkeypatch):
     arguments = ["--input", pictures, "--output", tmp_path / "out", "--save", "label", *network]
     save = RecordStore.save
 
-    def save_and_interrupt(self, *args):
-        save(self, *args)
-        signal.raise_signal(signal.SIGINT)
+    def save_and_interrupt(self, file, record, *args):
+        save(self, file, record, *args)
+        if record is not None:
+            signal.raise_signal(signal.SIGINT)
 
     with monkeypatch.context() as patch:
         patch.setattr(RecordStore, "save", save_and_interrupt)
         code, _, err = run(*arguments)
     assert code == 130
     assert "1 of 4 pictures are done; --resume goes on with the rest" in err
-    assert set(contents(tmp_path / "out")) == {"a_label.tif", ".records/a.json"}
+    records = {".records/a.json", ".records/broken.json"}
+    assert set(contents(tmp_path / "out")) == {"a_label.tif", *records}
     code, out, _ = run("--resume", *arguments)
     assert code == 3
     assert "3 pictures predicted, 1 failed" in out

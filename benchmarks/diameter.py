@@ -1,0 +1,125 @@
+#!/usr/bin/env python
+"""What --diameter brings on pictures of other magnifications: the Kaggle score without it, with the
+right number, and with "auto".
+
+    OMP_NUM_THREADS=1 python benchmarks/diameter.py [--config-file FILE] [KEY VALUE …]
+
+Pictures of a data set, evenly over their kinds, are shown at 0.25× to 4×; the truth is shown with
+them. Reduced ones are continued by their mirror image up to their size before (512 pixels at most),
+since small pictures are enlarged anyway; of enlarged ones only the middle is taken, 512 pixels a
+side at most. "Right" is the median diameter of the true nuclei as shown.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from detectron2.data import MetadataCatalog
+from skimage.measure import label
+from tqdm import tqdm
+
+from nucdet.data.augmentation import Resize
+from nucdet.data.datasets import check_datasets, register_datasets
+from nucdet.data.image_io import read_image
+from nucdet.errors import run_tool
+from nucdet.evaluation.ground_truth import GroundTruth
+from nucdet.evaluation.matching import Intersections, match
+from nucdet.inference import Segmenter
+
+SCALES = (0.25, 0.5, 1.0, 2.0, 4.0)
+LARGEST = 512
+MIRRORED = 512
+MODES = ("none", "right", "auto")
+
+
+def show(picture: np.ndarray, truth: np.ndarray, scale: float) -> tuple[np.ndarray, np.ndarray]:
+    """A picture (H, W, 3) and its label map (H, W) at another size, see above."""
+    side = int(LARGEST / scale)
+    top, left = (max(0, (length - side) // 2) for length in truth.shape)
+    window = np.s_[top : top + side, left : left + side]
+    before = tuple(min(MIRRORED, length) for length in truth[window].shape)
+    resize = Resize(lambda height, width: scale).get_transform(picture[window])
+    picture = resize.apply_image(picture[window])
+    # the label under the centre of each pixel
+    places = [
+        ((np.arange(now) + 0.5) * length / now).astype(int)
+        for now, length in zip(picture.shape, truth[window].shape, strict=False)
+    ]
+    truth = truth[window][np.ix_(*places)]
+    more = [(0, max(0, b - now)) for b, now in zip(before, truth.shape, strict=True)]
+    truth = label(np.pad(truth, more, "symmetric"))
+    return np.pad(picture, [*more, (0, 0)], "symmetric"), truth
+
+
+def rows(segmenter: Segmenter, dataset: str, limit: int) -> list[dict[str, float | str]]:
+    truth, root = GroundTruth.of_dataset(dataset), MetadataCatalog.get(dataset).image_root
+    result = []
+    for image_id in tqdm(truth.evenly_over_kinds(limit), unit="picture"):
+        picture = read_image(Path(root) / truth.image(image_id).file_name)
+        labels = truth.masks(image_id).to_label_map()
+        for scale in SCALES:
+            seen, expected = show(picture, labels, scale)
+            areas = np.bincount(expected.ravel())[1:]
+            if not len(areas):
+                continue
+            right = max(1.0, float(np.median(2 * np.sqrt(areas / np.pi))))
+            for mode, diameter in zip(MODES, (None, right, "auto"), strict=True):
+                start = time.process_time()
+                found = segmenter.predict(seen, diameter)
+                seconds = time.process_time() - start
+                pairs = Intersections.of_label_maps(expected, found.label_map())
+                result.append(
+                    {
+                        "shown at": scale,
+                        "mode": mode,
+                        "image": image_id,
+                        "right": right,
+                        "used": found.diameter or np.nan,
+                        "score": 100 * match(pairs).score,
+                        "CPU s": seconds,
+                    }
+                )
+    return result
+
+
+def summary(table: pd.DataFrame) -> pd.DataFrame:
+    """A row a scale: mean scores and times, and how often and how well auto judged."""
+    means = table.pivot_table(["score", "CPU s"], "shown at", "mode")
+    auto = table[table["mode"] == "auto"]
+    auto = auto.assign(ratio=auto["used"] / auto["right"]).groupby("shown at")
+    return means["score"][list(MODES)].assign(
+        **{
+            "diameter": auto["right"].median(),
+            "auto rescaled %": 100 * auto["used"].count() / auto.size(),
+            "its diameter / right": auto["ratio"].median(),
+            **{f"CPU s {mode}": means["CPU s"][mode] for mode in MODES},
+        }
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--config-file", help="default: the model that ships with nucdet")
+    parser.add_argument("--dataset", default="dsb2018_val")
+    parser.add_argument("--limit", type=int, default=20, help="so many pictures")
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="every picture's scores")
+    parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="override the config file")
+    args = parser.parse_args()
+
+    register_datasets()
+    check_datasets([args.dataset])
+    segmenter = Segmenter(args.config_file, overrides=args.opts)
+    table = pd.DataFrame(rows(segmenter, args.dataset, args.limit))
+    if args.csv:
+        table.to_csv(args.csv, index=False, float_format="%.3f")
+    print(summary(table).to_string(float_format="{:.1f}".format))
+
+
+if __name__ == "__main__":
+    run_tool(main)

@@ -1,0 +1,88 @@
+#!/usr/bin/env python
+"""Time and memory of predicting a TIFF larger than the memory should hold.
+
+    OMP_NUM_THREADS=1 python benchmarks/large_picture.py [--side 12000] [KEY VALUE …]
+
+The picture is dark, with a drawn piece of 512 × 512 pixels here and there. The run is that of
+tools/predict.py, from the file to label image, overlay and table; memory is the largest resident
+size of the process, Python and PyTorch included.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import tifffile
+
+from nucdet.data.conversion.synthetic_pictures import draw_picture
+from nucdet.data.picture_kinds import FLUORESCENCE
+from nucdet.engine.predict_files import find_inputs
+from nucdet.engine.predict_loop import Job, predict_pictures
+from nucdet.errors import run_tool
+from nucdet.inference import Segmenter
+
+PIECE = 512
+
+
+def write_picture(path: Path, side: int, every: int) -> int:
+    """A grey TIFF in compressed tiles; every so many pieces in both directions one with nuclei.
+
+    Returns:
+        How many nuclei it shows.
+    """
+    drawn, truth = draw_picture(np.random.default_rng(0), PIECE, FLUORESCENCE)
+    drawn = drawn[..., 0]
+    ground = np.full_like(drawn, np.median(drawn))
+    rows = -(-side // PIECE)
+    # a piece that the edge would cut stays dark
+    filled = range(0, side // PIECE, every)
+
+    def pieces() -> Iterator[np.ndarray]:
+        for row in range(rows):
+            for column in range(rows):
+                yield drawn if row in filled and column in filled else ground
+
+    size = {"shape": (side, side), "tile": (PIECE, PIECE)}
+    tifffile.imwrite(path, pieces(), dtype=drawn.dtype, compression="zlib", **size)
+    return len(truth) * len(filled) ** 2
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--config-file", help="default: the model that ships with nucdet")
+    parser.add_argument("--side", type=int, default=12_000, help="pixels")
+    parser.add_argument("--every", type=int, default=3, help="pieces from one to the next")
+    parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="override the config file")
+    args = parser.parse_args()
+
+    with tempfile.TemporaryDirectory() as folder:
+        path, output = Path(folder) / "large.tif", Path(folder) / "out"
+        output.mkdir()
+        shown = write_picture(path, args.side, args.every)
+        segmenter = Segmenter(args.config_file, overrides=args.opts)
+        job = Job(tuple(find_inputs([str(path)], output)), output, ("label", "overlay", "csv"))
+        wall, cpu = time.perf_counter(), time.process_time()
+        predict_pictures(job, lambda: segmenter)
+        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+        found = len(pd.read_csv(output / "large.csv"))
+    # kilobytes on Linux, bytes on macOS
+    unit = 1 if sys.platform == "darwin" else 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
+    print(
+        f"{args.side} × {args.side}: {wall:.0f} s ({cpu:.0f} s of CPU time), peak {peak:.2f} GB; "
+        f"{shown} nuclei drawn, {found} found"
+    )
+
+
+if __name__ == "__main__":
+    run_tool(main)
