@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import runpy
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 # before torch is imported: small tensors are slower on several threads, and processes run beside
@@ -18,6 +22,25 @@ REPOSITORY = Path(__file__).parent.parent
 def repository() -> Path:
     """The folder of the checkout."""
     return REPOSITORY
+
+
+@pytest.fixture
+def run_tool(monkeypatch, capsys) -> Callable[..., tuple[int, str, str]]:
+    """Run a script of tools/ in this process: ``run_tool("predict.py", "--input", path)``.
+
+    Gives its exit code, stdout and stderr.
+    """
+    # loggers of an earlier run write to its stdout, which is closed
+    monkeypatch.setattr(logging, "raiseExceptions", False)
+
+    def run(name: str, *arguments: object) -> tuple[int, str, str]:
+        script = str(REPOSITORY / "tools" / name)
+        monkeypatch.setattr(sys, "argv", [script, *map(str, arguments)])
+        with pytest.raises(SystemExit) as end:
+            runpy.run_path(script, run_name="__main__")
+        return end.value.code, *capsys.readouterr()
+
+    return run
 
 
 @pytest.fixture(scope="session")
@@ -51,6 +74,10 @@ def tiny_overrides(tmp_path) -> list[str]:
         "DATALOADER.NUM_WORKERS": "0",
         "INPUT.MIN_SIZE_TRAIN": "(64,)",
         "INPUT.MIN_SIZE_TEST": "64",
+        "MODEL.RPN.POST_NMS_TOPK_TRAIN": "100",
+        "MODEL.RPN.POST_NMS_TOPK_TEST": "100",
+        "MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE": "32",
+        "TEST.DETECTIONS_PER_IMAGE": "50",
         "SOLVER.IMS_PER_BATCH": "2",
         "SOLVER.MAX_ITER": "4",
         "OUTPUT_DIR": str(tmp_path / "output"),

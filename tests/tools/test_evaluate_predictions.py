@@ -1,25 +1,14 @@
 import json
-import runpy
-from pathlib import Path
+from functools import partial
 
 import numpy as np
 import pytest
 import tifffile
 
-TOOL = Path(__file__).resolve().parents[2] / "tools" / "evaluate_predictions.py"
-
 
 @pytest.fixture
-def run(monkeypatch, capsys):
-    """Run the tool as a script: its exit code, stdout and stderr."""
-
-    def run(*args):
-        monkeypatch.setattr("sys.argv", [str(TOOL), *map(str, args)])
-        with pytest.raises(SystemExit) as exited:
-            runpy.run_path(str(TOOL), run_name="__main__")
-        return exited.value.code, *capsys.readouterr()
-
-    return run
+def run(run_tool):
+    return partial(run_tool, "evaluate_predictions.py")
 
 
 @pytest.fixture

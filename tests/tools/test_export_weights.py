@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
-import runpy
-import sys
 from hashlib import sha256
 
 import pandas as pd
@@ -27,19 +24,8 @@ Namespace(config_file='b.yaml', eval_only=False, opts=['OUTPUT_DIR', '/x', 'SEED
 
 
 @pytest.fixture
-def run(repository, registered, monkeypatch, capsys):
-    """Run a tool as a script; gives its exit code, stdout and stderr."""
-    # loggers of an earlier run write to its stdout, which is closed
-    monkeypatch.setattr(logging, "raiseExceptions", False)
-
-    def call(name: str, *arguments: object):
-        script = str(repository / "tools" / name)
-        monkeypatch.setattr(sys, "argv", [script, *map(str, arguments)])
-        with pytest.raises(SystemExit) as exit_info:
-            runpy.run_path(script, run_name="__main__")
-        return exit_info.value.code, *capsys.readouterr()
-
-    return call
+def run(registered, run_tool):
+    return run_tool
 
 
 @pytest.fixture

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import runpy
 import signal
-import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -47,17 +46,8 @@ def pictures(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def run(monkeypatch, repository, capsys):
-    """Run the tool in this process: its exit code, stdout and stderr."""
-
-    def run_with(*arguments):
-        tool = str(repository / "tools/predict.py")
-        monkeypatch.setattr(sys, "argv", [tool, *map(str, arguments)])
-        with pytest.raises(SystemExit) as end:
-            runpy.run_path(tool, run_name="__main__")
-        return end.value.code, *capsys.readouterr()
-
-    return run_with
+def run(run_tool):
+    return partial(run_tool, "predict.py")
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -107,9 +97,12 @@ def test_ctrl_c_then_resume(run, network, pictures, tmp_path, monkeypatch):
         if record is not None:
             signal.raise_signal(signal.SIGINT)
 
+    # a shell starts what runs in its background with Ctrl-C switched off
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     with monkeypatch.context() as patch:
         patch.setattr(RecordStore, "save", save_and_interrupt)
         code, _, err = run(*arguments)
+    signal.signal(signal.SIGINT, before)
     assert code == 130
     assert "1 of 4 pictures are done; --resume goes on with the rest" in err
     records = {".records/a.json", ".records/broken.json"}

@@ -1,25 +1,13 @@
 from __future__ import annotations
 
-import runpy
-import sys
-
 import pytest
 
 CONFIG = "configs/quick_schedules/mask_rcnn_lite0_FPN_synthetic.yaml"
 
 
 @pytest.fixture
-def run_script(repository, registered, monkeypatch, capsys):
-    """Run a tool as a script; gives its exit code, stdout and stderr."""
-
-    def call(name: str, *arguments: str) -> tuple[int, str, str]:
-        script = str(repository / "tools" / name)
-        monkeypatch.setattr(sys, "argv", [script, *arguments])
-        with pytest.raises(SystemExit) as exit_info:
-            runpy.run_path(script, run_name="__main__")
-        return exit_info.value.code, *capsys.readouterr()
-
-    return call
+def run_script(registered, run_tool):
+    return run_tool
 
 
 @pytest.mark.parametrize(

@@ -1,31 +1,23 @@
-import runpy
-import sys
+from functools import partial
 
 import pytest
 
 
 @pytest.fixture
-def run(monkeypatch, repository, registered, tmp_path):
-    """Run the tool in this process, writing to ``tmp_path / "out"``; its exit code."""
-
-    def run_with(*arguments):
-        tool = str(repository / "tools/visualize_data.py")
-        config = str(repository / "configs/DSB2018/mask_rcnn_lite0_FPN.yaml")
-        options = ["--config-file", config, "--output-dir", str(tmp_path / "out"), *arguments]
-        monkeypatch.setattr(sys, "argv", [tool, *options])
-        with pytest.raises(SystemExit) as end:
-            runpy.run_path(tool, run_name="__main__")
-        return end.value.code
-
-    return run_with
+def run(run_tool, repository, registered, tmp_path):
+    """The tool, writing to ``tmp_path / "out"``."""
+    config = repository / "configs/DSB2018/mask_rcnn_lite0_FPN.yaml"
+    options = ["--config-file", config, "--output-dir", tmp_path / "out"]
+    return partial(run_tool, "visualize_data.py", *options)
 
 
 @pytest.mark.parametrize("source", ["training", "annotation"])
-def test_draws_as_many_as_asked_for(run, tmp_path, capsys, source):
+def test_draws_as_many_as_asked_for(run, tmp_path, source):
     train = ["DATASETS.TRAIN", "('synthetic_train',)"]
-    assert run("--source", source, "--num", "2", "--seed", "5", *train) == 0
+    code, printed, _ = run("--source", source, "--num", "2", "--seed", "5", *train)
+    assert code == 0
     assert len(list((tmp_path / "out").glob("*.png"))) == 2
-    assert capsys.readouterr().out == f"2 pictures in {tmp_path / 'out'}\n"
+    assert printed == f"2 pictures in {tmp_path / 'out'}\n"
 
 
 @pytest.mark.parametrize(
@@ -38,8 +30,8 @@ def test_draws_as_many_as_asked_for(run, tmp_path, capsys, source):
         (["NO.SUCH.KEY", "1"], "NO.SUCH.KEY"),
     ],
 )
-def test_mistakes_are_one_line_and_code_2(run, tmp_path, capsys, arguments, complaint):
-    assert run(*arguments) == 2
-    error = capsys.readouterr().err
+def test_mistakes_are_one_line_and_code_2(run, tmp_path, arguments, complaint):
+    code, _, error = run(*arguments)
+    assert code == 2
     assert error.startswith("error: ") and error.count("\n") == 1 and complaint in error
     assert not (tmp_path / "out").exists()
