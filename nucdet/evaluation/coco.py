@@ -42,6 +42,9 @@ class DenseCOCOEvaluator(COCOEvaluator):
     - the file of raw predictions ``instances_predictions.pth`` is not written.
     """
 
+    # least and largest area of all, small, medium and large objects; None: COCO's own
+    area_ranges: list[list[float]] | None = None
+
     def __init__(
         self,
         dataset_name: str,
@@ -94,10 +97,11 @@ class DenseCOCOEvaluator(COCOEvaluator):
         if not self._do_evaluation:
             self._logger.info(f"{self._metadata.json_file} has no annotations: no COCO AP")
             return OrderedDict()
-        return OrderedDict(
-            (task, self._derive_coco_results(self._run(results, task), task, self._class_names))
-            for task in self._tasks
-        )
+        return OrderedDict((task, self._metrics(results, task)) for task in self._tasks)
+
+    def _metrics(self, results: Sequence[dict[str, Any]], task: str) -> dict[str, float]:
+        """The metrics of one task in 0–100."""
+        return self._derive_coco_results(self._run(results, task), task, self._class_names)
 
     def _coco_results(self, instances: Instances, image_id: int) -> list[dict[str, Any]]:
         """COCO's result format, a dict for each instance of an image."""
@@ -124,8 +128,15 @@ class DenseCOCOEvaluator(COCOEvaluator):
             for class_, box, score, rle in columns
         ]
 
-    def _run(self, results: Sequence[dict[str, Any]], task: str) -> Any:
+    def _run(
+        self,
+        results: Sequence[dict[str, Any]],
+        task: str,
+        image_ids: Sequence[int] | None = None,
+    ) -> Any:
         """A COCOeval of either engine after evaluate, accumulate and summarize.
+
+        Only the images of ``image_ids`` count, if given.
 
         ``results`` are given without the other task's shape: a "bbox" would otherwise be taken for
         the area that sorts masks into small, medium and large.
@@ -143,6 +154,10 @@ class DenseCOCOEvaluator(COCOEvaluator):
                 found = _indexed(engine(), {**self._coco_api.dataset, "annotations": []})
             evaluation = (COCOeval_faster if self._faster else COCOevalMaxDets)(truth, found, task)
             evaluation.params.maxDets = self._max_dets_per_image
+            if self.area_ranges is not None:
+                evaluation.params.areaRng = self.area_ranges
+            if image_ids is not None:
+                evaluation.params.imgIds = list(image_ids)
             evaluation.evaluate()
             evaluation.accumulate()
             evaluation.summarize()

@@ -27,11 +27,16 @@ _LABEL_ENDINGS = ("_label", "_cp_masks")
 
 @dataclass(frozen=True)
 class Prediction:
-    """The predicted masks of one image; ``scores`` (N,) float64, or None if the file has none."""
+    """The predicted masks of one image.
+
+    ``scores`` (N,) float64 and ``categories`` (N,) of the COCO JSON's ids are None where the file
+    has none.
+    """
 
     image: TrueImage
     masks: CroppedMasks
     scores: np.ndarray | None
+    categories: np.ndarray | None = None
 
 
 _Decoder = Callable[[TrueImage], Prediction]
@@ -78,7 +83,7 @@ def read_predictions(path: str | os.PathLike[str], truth: GroundTruth) -> Iterat
 
 def _open_coco_results(path: Path, truth: GroundTruth) -> _Decoder:
     entries = read_json(path)
-    by_image: dict[int, list[tuple[dict, float]]] = defaultdict(list)
+    by_image: dict[int, list[tuple[dict, float, int]]] = defaultdict(list)
     if not isinstance(entries, list):
         raise InputError(
             f"{path}: found a JSON {type(entries).__name__}; expected a list of COCO results, "
@@ -86,7 +91,7 @@ def _open_coco_results(path: Path, truth: GroundTruth) -> _Decoder:
         )
     for number, entry in enumerate(entries):
         try:
-            result = (entry["segmentation"], float(entry["score"]))
+            result = (entry["segmentation"], float(entry["score"]), entry.get("category_id", 1))
             by_image[entry["image_id"]].append(result)
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(
@@ -99,9 +104,11 @@ def _open_coco_results(path: Path, truth: GroundTruth) -> _Decoder:
 
     def decode(image: TrueImage) -> Prediction:
         results = by_image.get(image.image_id, [])
-        rles = [rle for rle, _ in results]
+        rles = [rle for rle, _, _ in results]
         masks = _naming(path, image, CroppedMasks.from_coco_rle, rles, _size(image))
-        return Prediction(image, masks, np.array([score for _, score in results], float))
+        scores = np.array([score for _, score, _ in results], float)
+        categories = np.array([category for _, _, category in results], np.int64)
+        return Prediction(image, masks, scores, categories)
 
     return decode
 

@@ -63,7 +63,8 @@ def as_json(results: Sequence[ImageResult]) -> dict:
     return {"kaggle": metrics, "images": len(results), "errors": sum_errors(results)}
 
 
-def _table(title: str, *columns: str) -> Table:
+def new_table(title: str, *columns: str) -> Table:
+    """An empty table in the style of all others: names in the first column, then numbers."""
     table = Table(title=title, title_justify="left", box=box.SIMPLE, padding=0)
     table.add_column(columns[0])
     for column in columns[1:]:
@@ -73,14 +74,14 @@ def _table(title: str, *columns: str) -> Table:
 
 def _threshold_table(results: Sequence[ImageResult], metrics: dict[str, float]) -> Table:
     title = f"Kaggle score (mAP) {metrics['mAP']:.2f} over {len(results)} images"
-    table = _table(title, "IoU >", *(f"0.{p}" for p in PERCENTS))
+    table = new_table(title, "IoU >", *(f"0.{p}" for p in PERCENTS))
     for prefix in ("AP", "precision-", "recall-", "F1-"):
         table.add_row(prefix.rstrip("-"), *(f"{metrics[f'{prefix}{p}']:.1f}" for p in PERCENTS))
     return table
 
 
 def _kind_table(results: Sequence[ImageResult]) -> Table:
-    table = _table("By kind of picture", "kind", "images", "nuclei", "mAP")
+    table = new_table("By kind of picture", "kind", "images", "nuclei", "mAP")
     for kind, members in by_kind(results).items():
         nuclei = sum(r.n_true for r in members)
         score = 100 * sum(r.score for r in members) / len(members)
@@ -90,7 +91,7 @@ def _kind_table(results: Sequence[ImageResult]) -> Table:
 
 def _size_table(results: Sequence[ImageResult], metrics: dict[str, float]) -> Table:
     columns = ("pixels", "nuclei", "recall at 0.50", "mean recall")
-    table = _table("By size of the nucleus", "size", *columns)
+    table = new_table("By size of the nucleus", "size", *columns)
     limits = [*SIZE_CLASSES.values(), None]
     for i, (name, number) in enumerate(
         zip(SIZE_CLASSES, sum(r.size_true for r in results), strict=True)
@@ -105,7 +106,7 @@ def _size_table(results: Sequence[ImageResult], metrics: dict[str, float]) -> Ta
 
 def _error_table(results: Sequence[ImageResult]) -> Table:
     errors = sum_errors(results)
-    table = _table("Errors (IoU 0.5)", "", "nuclei", "masks")
+    table = new_table("Errors (IoU 0.5)", "", "nuclei", "masks")
     rows = {
         "found": ("found", "found"),
         "merged (one mask over several nuclei)": ("merged_nuclei", "merged"),

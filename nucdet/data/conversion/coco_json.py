@@ -1,13 +1,13 @@
 """COCO JSON as all of nucdet's data sets have it.
 
 Format: https://cocodataset.org/#format-data with compressed RLE (also where ``iscrowd`` is 0, which
-pycocotools and Detectron2 read). Images get two entries of our own: ``kind`` (kind of microscopy)
-and, where known, ``group`` (pictures of one group show the same specimen).
+pycocotools and Detectron2 read). Images get two entries of our own: ``kind`` (kind of microscopy,
+or type of the cells) and, where known, ``group`` (pictures of one group show the same specimen).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,8 +23,9 @@ class Picture:
     Attributes:
         file_name: relative to the data set's folder, with forward slashes.
         height, width: in pixels.
-        kind: kind of microscopy.
-        annotations: from :func:`annotations_of`; empty for a picture without nuclei or truth.
+        kind: kind of microscopy, or type of the cells.
+        annotations: from :func:`annotations_of`, with ``category_id`` where there are several
+            categories; empty for a picture without nuclei or truth.
         group: number shared by pictures that must stay on one side of a split.
     """
 
@@ -44,8 +45,13 @@ def annotations_of(masks: CroppedMasks) -> list[dict[str, Any]]:
     return [{"bbox": box, "area": area, "segmentation": rle} for box, area, rle in parts]
 
 
-def write_coco(path: Path, pictures: Iterable[Picture], description: str) -> None:
-    """Write one split; ids count from 1 in the order of ``file_name``.
+def write_coco(
+    path: Path,
+    pictures: Iterable[Picture],
+    description: str,
+    categories: Sequence[str] = ("nucleus",),
+) -> None:
+    """Write one split; ids count from 1 in the order of ``file_name``, ``categories`` as given.
 
     Equal pictures give equal bytes, whatever their order: the file holds no date and no path.
     """
@@ -69,7 +75,7 @@ def write_coco(path: Path, pictures: Iterable[Picture], description: str) -> Non
         {
             "info": {"description": description},
             "licenses": [],
-            "categories": [{"id": 1, "name": "nucleus"}],
+            "categories": [{"id": i, "name": name} for i, name in enumerate(categories, 1)],
             "images": images,
             "annotations": annotations,
         },

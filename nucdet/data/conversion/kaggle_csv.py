@@ -42,7 +42,7 @@ def read_solution(
     truth: dict[str, CsvTruth] = {}
     ignored: set[str] = set()
     problems = []
-    for line, row in _rows(path, _SOLUTION_COLUMNS):
+    for line, row in read_rows(path, _SOLUTION_COLUMNS):
         image_id = row["ImageId"]
         if row.get("Usage") == "Ignored":
             ignored.add(image_id)
@@ -64,15 +64,19 @@ def read_groups(path: Path) -> dict[str, str]:
         InputError: not a csv, columns are missing, a picture without a group.
     """
     groups = {}
-    for line, row in _rows(path, _GROUP_COLUMNS):
+    for line, row in read_rows(path, _GROUP_COLUMNS):
         if not row["mosaic_idx"]:
             raise InputError(f"{path}, line {line}: empty mosaic_idx; expected a group's number")
         groups[row["img_id"]] = row["mosaic_idx"]
     return groups
 
 
-def _rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
-    """Line number in the file and content of every row."""
+def read_rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
+    """Line number in the file and content of every row; a field that a row lacks is None.
+
+    Raises:
+        InputError: not a csv, or columns are missing.
+    """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)

@@ -1,0 +1,167 @@
+"""LIVECell (Edlund et al., Nature Methods 2021) from its official release to COCO JSON.
+
+Expected under the root: ``images/livecell_train_val_images`` and ``images/livecell_test_images``,
+flat or with a folder for each cell type; ``livecell_coco_{train,val,test}.json`` there or in
+``annotations/LIVECell``; and, where they were downloaded, ``LIVECell_single_cells/<type>/*.json``
+there or in ``annotations``. Without the latter the splits of a cell type are its part of the whole.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+from nucdet.data.cell_types import LIVECELL_TYPES
+from nucdet.data.conversion.coco_json import Picture, write_coco
+from nucdet.data.conversion.livecell_truth import TruthReader
+from nucdet.data.conversion.report import ConversionReport
+from nucdet.errors import InputError
+from nucdet.files import write_atomically
+
+# image folder of each split
+SPLITS = {
+    "train": "livecell_train_val_images",
+    "val": "livecell_train_val_images",
+    "test": "livecell_test_images",
+}
+_SUFFIXES = (".tif", ".tiff", ".png")
+_EXPECTED = (
+    "expected the official release: images/livecell_train_val_images, images/livecell_test_images "
+    "and livecell_coco_{train,val,test}.json (datasets/README.md)"
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of ``convert_dataset.py livecell``."""
+    parser.add_argument("--root", type=Path, default=Path("datasets/livecell"))
+    parser.add_argument(
+        "--classes",
+        choices=("cell", "type"),
+        default="cell",
+        help="cell: one class, livecell_<split> and livecell_<type>_<split>; "
+        "type: a class for each of the 8 cell types, livecell_types_<split>",
+    )
+    parser.add_argument(
+        "--allow-missing",
+        action="store_true",
+        help="leave out images that the JSON names but are not there, and list them",
+    )
+    parser.add_argument(
+        "--skip-invalid", action="store_true", help="go on without bad files, and list them"
+    )
+
+
+def convert(args: argparse.Namespace) -> None:
+    """Run the subcommand and print what was written."""
+    counts = convert_livecell(
+        args.root,
+        by_type=args.classes == "type",
+        allow_missing=args.allow_missing,
+        skip_invalid=args.skip_invalid,
+    )
+    for split, (pictures, cells) in counts.items():
+        print(f"{split}: {pictures} pictures, {cells} cells")
+    print(f"written to {args.root / 'annotations'}")
+
+
+def convert_livecell(
+    root: str | os.PathLike[str],
+    *,
+    by_type: bool = False,
+    allow_missing: bool = False,
+    skip_invalid: bool = False,
+) -> dict[str, tuple[int, int]]:
+    """Write ``<root>/annotations/instances_<split>.json`` for every split that the release has.
+
+    Splits: train, val, test and ``<type>_{train,val,test}`` with the class ``cell``, or
+    ``types_{train,val,test}`` with the cell types as classes. Every picture's ``kind`` is its type.
+    Reads one JSON after the other and writes each split beside its final name; all of them get
+    their names at the end, or none.
+
+    Args:
+        root: folder of the release.
+        by_type: classes are the cell types.
+        allow_missing: images that are named but not there are no mistake.
+        skip_invalid: leave out what is bad instead of failing.
+
+    Returns:
+        Number of pictures and of cells of each split.
+
+    Raises:
+        FileNotFoundError: no such root.
+        InputError: it is not LIVECell, or holds bad files.
+    """
+    root = Path(root)
+    sources = _find_sources(root)
+    image_files = {folder: _find_images(root / "images" / folder) for folder in SPLITS.values()}
+    report = ConversionReport(skip_invalid)
+    reader = TruthReader(root, report, allow_missing)
+    counts: dict[str, tuple[int, int]] = {}
+    with ExitStack() as staged:
+        for name, path in sources.items():
+            if by_type and name not in SPLITS:
+                continue
+            pictures = reader.read(path, image_files[SPLITS[name.split("_")[-1]]])
+            for split, members in _splits_of(name, pictures, by_type, sources):
+                target = root / "annotations" / f"instances_{split}.json"
+                beside = staged.enter_context(write_atomically(target))
+                classes = LIVECELL_TYPES if by_type else ("cell",)
+                write_coco(beside, members, f"LIVECell {split}", classes)
+                counts[split] = len(members), sum(len(p.annotations) for p in members)
+        report.finish()
+        if not counts:
+            raise InputError(f"{root}: none of the images of its JSONs is there; {_EXPECTED}")
+    return counts
+
+
+def _find_sources(root: Path) -> dict[str, Path]:
+    """JSON of each split, that of single cell types as ``<type>_<split>``."""
+    if not root.is_dir():
+        raise FileNotFoundError(f"{root}: no such folder; {_EXPECTED}")
+    sources = {}
+    for split in SPLITS:
+        name = f"livecell_coco_{split}.json"
+        for path in (root / name, root / "annotations" / "LIVECell" / name):
+            if path.is_file():
+                sources.setdefault(split, path)
+    for folder in (root, root / "annotations"):
+        for path in sorted((folder / "LIVECell_single_cells").glob("*/*.json")):
+            cell_type, split = path.parent.name.lower(), path.stem.split("_")[-1]
+            if cell_type in LIVECELL_TYPES and split in SPLITS:
+                sources.setdefault(f"{cell_type}_{split}", path)
+    if not sources:
+        raise InputError(f"{root}: no livecell_coco_*.json in it; {_EXPECTED}")
+    return sources
+
+
+def _find_images(folder: Path) -> dict[str, Path]:
+    """Image files in a folder and its subfolders by name; two of one name are a mistake."""
+    files: dict[str, Path] = {}
+    for path in sorted(folder.rglob("*")):
+        if path.suffix.lower() in _SUFFIXES and not path.name.startswith("."):
+            other = files.setdefault(path.name, path)
+            if other != path:
+                raise InputError(f"{path}: {other} has the same name; keep one of the two")
+    return files
+
+
+def _splits_of(
+    name: str, pictures: list[Picture], by_type: bool, sources: dict[str, Path]
+) -> Iterator[tuple[str, list[Picture]]]:
+    """The splits that one JSON gives, those without a picture left out."""
+    if by_type:
+        for picture in pictures:
+            for annotation in picture.annotations:
+                annotation["category_id"] = 1 + LIVECELL_TYPES.index(picture.kind)
+        splits = {f"types_{name}": pictures}
+    else:
+        splits = {name: pictures}
+        if name in SPLITS:
+            for cell_type in LIVECELL_TYPES:
+                if f"{cell_type}_{name}" not in sources:
+                    members = [p for p in pictures if p.kind == cell_type]
+                    splits[f"{cell_type}_{name}"] = members
+    yield from ((split, members) for split, members in splits.items() if members)

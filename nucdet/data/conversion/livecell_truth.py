@@ -1,0 +1,239 @@
+"""One JSON of LIVECell, checked and turned into pictures with annotations, entry by entry.
+
+What the real files hold, and more: ``annotations`` as a list or as an object by id, polygons as
+lists or as text, pictures without cells, pictures that are not there, polygons with fewer than 3
+points or beyond the edge.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pycocotools import mask as coco_mask
+from tqdm import tqdm
+
+from nucdet.data.cell_types import LIVECELL_TYPES
+from nucdet.data.conversion.coco_json import Picture, annotations_of
+from nucdet.data.conversion.json_stream import stream_entries
+from nucdet.data.conversion.report import ConversionReport, Problem
+from nucdet.data.image_io import read_image
+from nucdet.errors import InputError
+from nucdet.structures import CroppedMasks
+from nucdet.structures.polygons import polygons_to_rle
+
+_PICTURE = "the picture"
+
+
+class TruthReader:
+    """Reads the JSONs of one release; each image file is looked at once.
+
+    What is bad goes to the report; pictures that are not there are bad too, unless
+    ``allow_missing``.
+    """
+
+    def __init__(self, root: Path, report: ConversionReport, allow_missing: bool):
+        self.root, self.report, self.allow_missing = root, report, allow_missing
+        self._sizes: dict[Path, tuple[int, int] | str] = {}
+
+    def read(self, path: Path, image_files: Mapping[str, Path]) -> list[Picture]:
+        """The pictures of one JSON that can be used, in its order.
+
+        Args:
+            path: COCO JSON of LIVECell.
+            image_files: the file of each image that is there, by its name without folders.
+        """
+        problems_before = len(self.report.problems)
+        try:
+            pictures = self._images(path, image_files)
+            self._annotations(path, pictures)
+        except InputError as error:
+            # what was found in a part of the file says nothing more
+            del self.report.problems[problems_before:]
+            self._bad(str(path), str(error).removeprefix(f"{path}: "), "the file")
+            return []
+        return [picture for picture in pictures.values() if picture is not None]
+
+    def _bad(self, where: str, what: str, left_out: str) -> None:
+        self.report.add([Problem(where, what, left_out)])
+
+    def _images(self, path: Path, files: Mapping[str, Path]) -> dict[int, Picture | None]:
+        """By image id; None for those that have to be left out."""
+        pictures: dict[int, Picture | None] = {}
+        for entry in tqdm(_images_of(path), f"images of {path.name}", unit="image"):
+            try:
+                image_id, name = entry["id"], str(entry["file_name"])
+                size = int(entry["height"]), int(entry["width"])
+            except (KeyError, TypeError, ValueError) as error:
+                raise InputError(
+                    f"{path}: image {str(entry)[:60]} ({type(error).__name__}: {error}); "
+                    "expected id, file_name, height and width"
+                ) from None
+            if image_id in pictures:
+                raise InputError(f"{path}: two images have id {image_id}, expected one")
+            pictures[image_id] = self._picture(path, name, size, files)
+        if not pictures:
+            raise InputError(f"{path}: it lists no images, expected those of LIVECell")
+        names = Counter(p.file_name for p in pictures.values() if p)
+        for name in sorted(name for name, count in names.items() if count > 1):
+            raise InputError(f"{path}: image {name} is listed {names[name]} times, expected once")
+        return pictures
+
+    def _picture(
+        self, path: Path, name: str, size: tuple[int, int], files: Mapping[str, Path]
+    ) -> Picture | None:
+        where = f"{path}: image {name}"
+        kind = name.split("_")[0].lower()
+        file = files.get(Path(name).name)
+        if file is None and self.allow_missing:
+            self.report.remark(f"{where}: not there, left out")
+        elif file is None:
+            what = "its file is not there; with --allow-missing such images are left out"
+            self._bad(where, what, _PICTURE)
+        elif kind not in LIVECELL_TYPES:
+            what = f"cell type {kind!r} in its name, expected one of {', '.join(LIVECELL_TYPES)}"
+            self._bad(where, what, _PICTURE)
+        elif isinstance(found := self._size_of(file), str):
+            self._bad(str(file), found, _PICTURE)
+        elif found != size:
+            stated, stored = (f"{h}x{w}" for h, w in (size, found))
+            what = f"stated as {stated} (height x width), but {file} is {stored}"
+            self._bad(where, what, _PICTURE)
+        else:
+            return Picture(file.relative_to(self.root).as_posix(), *size, kind, [])
+        return None
+
+    def _size_of(self, file: Path) -> tuple[int, int] | str:
+        """(height, width), or what is wrong with the file."""
+        if file not in self._sizes:
+            try:
+                self._sizes[file] = read_image(file).shape[:2]
+            except (InputError, OSError) as error:
+                self._sizes[file] = str(error).removeprefix(f"{file}: ")
+        return self._sizes[file]
+
+    def _annotations(self, path: Path, pictures: dict[int, Picture | None]) -> None:
+        """Give each picture its annotations, in the order of the file."""
+        cells = unknown = clipped = 0
+        with tqdm(
+            total=path.stat().st_size, desc=f"cells of {path.name}", unit="B", unit_scale=True
+        ) as bar:
+            for member, entry in stream_entries(path, bar.update):
+                if member != "annotations":
+                    continue
+                cells += 1
+                image_id = entry.get("image_id") if isinstance(entry, dict) else None
+                if image_id not in pictures:
+                    unknown += 1
+                    self._unknown(path, entry, image_id)
+                elif (picture := pictures[image_id]) is not None:
+                    try:
+                        clipped += self._annotate(path, entry, picture)
+                    except InputError as error:
+                        # a cell whose pixels are not known would be taught as background
+                        self._bad(_where(path, entry, picture), str(error), _PICTURE)
+                        pictures[image_id] = None
+        if not cells:
+            raise InputError(f"{path}: it has no annotations, expected those of the cells")
+        if unknown and self.allow_missing:
+            self.report.remark(f"{path}: {unknown} annotations of images that it does not list")
+        if clipped:
+            self.report.remark(f"{path}: {clipped} cells reach over the edge, cut off there")
+
+    def _unknown(self, path: Path, entry: Any, image_id: Any) -> None:
+        if self.allow_missing:
+            return
+        name = entry.get("id") if isinstance(entry, dict) else str(entry)[:40]
+        what = f"of image {image_id!r}, which is not listed; --allow-missing leaves such out"
+        self._bad(f"{path}: annotation {name}", what, "the cell")
+
+    def _annotate(self, path: Path, entry: dict[str, Any], picture: Picture) -> bool:
+        """Add one annotation to its picture; whether it reaches over the edge.
+
+        Raises:
+            InputError: the pixels of the cell cannot be known.
+        """
+        size = picture.height, picture.width
+        segmentation = entry.get("segmentation")
+        crowd = {"iscrowd": 1} if entry.get("iscrowd") else {}
+        if isinstance(segmentation, dict):
+            [annotation] = annotations_of(CroppedMasks.from_coco_rle([segmentation], size))
+            picture.annotations.append({**annotation, **crowd})
+            return False
+        parts = _parts_of(segmentation)
+        short = [part for part in parts if len(part) < 6]
+        if short:
+            what = f"a polygon of {len(short[0]) // 2} points, expected at least 3"
+            self._bad(_where(path, entry, picture), what, "that polygon")
+            parts = [part for part in parts if len(part) >= 6]
+        if not parts:
+            if not short:
+                self._bad(_where(path, entry, picture), "no polygon, expected one", "the cell")
+            return False
+        rle = polygons_to_rle(parts, size)
+        area = int(coco_mask.area(rle))
+        if area == 0:
+            what = f"its polygon covers no pixel of the image ({size[0]}x{size[1]})"
+            self._bad(_where(path, entry, picture), what, "the cell")
+            return False
+        box = [int(value) for value in coco_mask.toBbox(rle)]
+        rle = {"size": list(size), "counts": rle["counts"].decode("ascii")}
+        picture.annotations.append({"bbox": box, "area": area, "segmentation": rle, **crowd})
+        return any(
+            min(part) < 0 or max(part[::2]) > size[1] or max(part[1::2]) > size[0] for part in parts
+        )
+
+
+def _images_of(path: Path) -> list[Any]:
+    """The entries of "images"; reads no further when they end."""
+    entries: list[Any] = []
+    for member, entry in stream_entries(path):
+        if member == "images":
+            entries.append(entry)
+        elif entries:
+            break
+    return entries
+
+
+def _parts_of(segmentation: Any) -> list[list[float]]:
+    """The polygons of one cell as flat lists [x, y, x, y, …], from lists, text or a mix.
+
+    Example:
+        >>> _parts_of([["1", "2.5", "3", "4"]])
+        [[1.0, 2.5, 3.0, 4.0]]
+        >>> _parts_of("[[1, 2, 3, 4]]") == _parts_of("1 2 3 4") == _parts_of([1, 2, 3, 4])
+        True
+
+    Raises:
+        InputError: something in it is not a number.
+    """
+    if isinstance(segmentation, str):
+        segmentation = _parse(segmentation)
+    if not isinstance(segmentation, list):
+        raise InputError(f"segmentation {str(segmentation)[:40]}, expected polygons or RLE")
+    first = segmentation[0] if segmentation else []
+    if not isinstance(first, list) and (len(segmentation) > 1 or not isinstance(first, str)):
+        segmentation = [segmentation]
+    parts = [_parse(part) if isinstance(part, str) else part for part in segmentation]
+    try:
+        return [[float(value) for value in part] for part in parts]
+    except (TypeError, ValueError):
+        raise InputError(
+            f"segmentation {str(segmentation)[:40]}, expected x and y in turn"
+        ) from None
+
+
+def _parse(text: str) -> Any:
+    if not text.lstrip().startswith("["):
+        return text.replace(",", " ").split()
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise InputError(f"segmentation {text[:40]!r} is not JSON ({error.msg})") from None
+
+
+def _where(path: Path, entry: dict[str, Any], picture: Picture) -> str:
+    return f"{path}: annotation {entry.get('id')} of {Path(picture.file_name).name}"

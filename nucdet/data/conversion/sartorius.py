@@ -1,0 +1,200 @@
+"""Sartorius (Kaggle, sartorius-cell-instance-segmentation) from its csv to COCO JSON.
+
+Expected under the root: ``train.csv`` with one row a cell and ``train/<id>.png``. Run-length codes
+count along the rows from 1. Cells of one picture are of one type; they may overlap, and stay so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections import Counter, defaultdict
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from nucdet.data.cell_types import SARTORIUS_TYPES
+from nucdet.data.conversion.coco_json import Picture, annotations_of, write_coco
+from nucdet.data.conversion.kaggle_csv import read_rows
+from nucdet.data.conversion.report import ConversionReport, Problem
+from nucdet.data.conversion.splits import assign_parts
+from nucdet.data.image_io import read_image
+from nucdet.errors import InputError
+from nucdet.structures import CroppedMasks
+
+_COLUMNS = ("id", "annotation", "width", "height", "cell_type", "sample_id")
+_PICTURE = "the picture"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of ``convert_dataset.py sartorius``."""
+    parser.add_argument("--root", type=Path, default=Path("datasets/sartorius"))
+    parser.add_argument("--val-fraction", type=float, default=0.1)
+    parser.add_argument("--seed", type=int, default=0, help="of the split")
+    parser.add_argument(
+        "--group-samples",
+        action="store_true",
+        help="keep the pictures of one sample_id on one side of the split",
+    )
+    parser.add_argument(
+        "--skip-invalid", action="store_true", help="go on without what is bad, and list it"
+    )
+
+
+def convert(args: argparse.Namespace) -> None:
+    """Run the subcommand and print what was written."""
+    splits = convert_sartorius(
+        args.root,
+        val_fraction=args.val_fraction,
+        seed=args.seed,
+        group_samples=args.group_samples,
+        skip_invalid=args.skip_invalid,
+    )
+    for split, pictures in splits.items():
+        cells = sum(len(p.annotations) for p in pictures)
+        types = sorted(Counter(p.kind for p in pictures).items())
+        listed = ", ".join(f"{count} {kind}" for kind, count in types)
+        print(f"{split}: {len(pictures)} pictures, {cells} cells ({listed})")
+    print(f"written to {args.root / 'annotations'}")
+
+
+def convert_sartorius(
+    root: str | os.PathLike[str],
+    *,
+    val_fraction: float = 0.1,
+    seed: int = 0,
+    group_samples: bool = False,
+    skip_invalid: bool = False,
+) -> dict[str, list[Picture]]:
+    """Write ``<root>/annotations/instances_{train,val}.json``, classes as :data:`SARTORIUS_TYPES`.
+
+    Pictures are dealt to train and val so that each cell type is on both sides in proportion. A
+    picture without a row in the csv has no truth and is left out.
+
+    Args:
+        root: folder with train.csv and train/.
+        val_fraction: part of the pictures that becomes val, more than 0 and less than 1.
+        seed: of the split.
+        group_samples: pictures of one sample_id stay together.
+        skip_invalid: leave out what is bad instead of failing.
+
+    Returns:
+        The pictures of each split.
+
+    Raises:
+        FileNotFoundError: no such root, or no train.csv in it.
+        InputError: not such a csv, bad rows or files, or a number out of range.
+    """
+    root = Path(root)
+    if not 0 < val_fraction < 1 or seed < 0:
+        raise InputError(
+            f"--val-fraction {val_fraction} --seed {seed}: expected a fraction between 0 and 1 and "
+            "a seed from 0"
+        )
+    table = root / "train.csv"
+    if not table.is_file():
+        raise FileNotFoundError(
+            f"{table}: not found; expected Kaggle's train.csv and train/<id>.png under {root} "
+            "(datasets/README.md)"
+        )
+    report = ConversionReport(skip_invalid)
+    by_picture = _read_table(table, report)
+    pictures = []
+    for image_id, rows in tqdm(by_picture.items(), "converting", unit="picture"):
+        picture = _convert_picture(root, image_id, rows, report)
+        if picture:
+            pictures.append((picture, rows[0]["sample_id"] if group_samples else image_id))
+    _remark_on_unlabelled(root, by_picture, report)
+    report.finish()
+    if not pictures:
+        raise InputError(f"{table}: no picture is left to convert; expected one row for each cell")
+
+    groups: dict[str, int] = {}
+    numbers = [groups.setdefault(group, len(groups)) for _, group in pictures]
+    weights = (1 - val_fraction, val_fraction)
+    part = assign_parts([p.kind for p, _ in pictures], numbers, weights, seed)
+    splits = {
+        split: [p for (p, _), side in zip(pictures, part, strict=True) if side == number]
+        for number, split in enumerate(("train", "val"))
+    }
+    for split, members in splits.items():
+        path = root / "annotations" / f"instances_{split}.json"
+        write_coco(path, members, f"Sartorius {split}", SARTORIUS_TYPES)
+    return splits
+
+
+def _read_table(table: Path, report: ConversionReport) -> dict[str, list[dict[str, str]]]:
+    """The rows of each picture, pictures sorted by id; rows get the key "where"."""
+    by_picture: dict[str, list[dict[str, str]]] = defaultdict(list)
+    first_line: dict[tuple[str, str], int] = {}
+    for line, row in read_rows(table, _COLUMNS):
+        row["where"] = f"{table}, line {line}"
+        # csv gives None for the fields that a row breaks off before
+        code = (row["id"], " ".join((row["annotation"] or "").split()))
+        first = first_line.setdefault(code, line)
+        if first != line:
+            what = f"repeats line {first} (same id and annotation), expected each cell once"
+            report.add([Problem(row["where"], what, "the row")])
+            continue
+        by_picture[row["id"]].append(row)
+    return dict(sorted(by_picture.items()))
+
+
+def _convert_picture(
+    root: Path, image_id: str, rows: list[dict[str, str]], report: ConversionReport
+) -> Picture | None:
+    """One picture with all of its cells, or None and problems in the report.
+
+    A cell that cannot be known costs the picture: left out alone, it would be taught as background.
+    """
+    file = root / "train" / f"{image_id}.png"
+    try:
+        size = read_image(file).shape[:2]
+    except FileNotFoundError:
+        what = f"{len(rows)} rows name this picture, but it is not there"
+        report.add([Problem(str(file), what, _PICTURE)])
+        return None
+    except (InputError, OSError) as error:
+        report.add([Problem(str(file), str(error).removeprefix(f"{file}: "), _PICTURE)])
+        return None
+    cell_type = rows[0]["cell_type"]
+    wrong = [(row, what) for row in rows if (what := _complaint(row, size, cell_type))]
+    masks = [CroppedMasks(np.zeros((0, 2), int), [], size)]
+    for row in rows:
+        try:
+            masks.append(CroppedMasks.from_sartorius_rle([row["annotation"]], size))
+        except InputError as error:
+            wrong.append((row, f"annotation: {str(error).removeprefix('mask 0: ')}"))
+    report.add(Problem(row["where"], what, _PICTURE) for row, what in wrong)
+    if wrong:
+        return None
+    annotations = annotations_of(CroppedMasks.cat(masks))
+    for annotation in annotations:
+        annotation["category_id"] = 1 + SARTORIUS_TYPES.index(cell_type)
+    return Picture(file.relative_to(root).as_posix(), *size, cell_type, annotations)
+
+
+def _complaint(row: dict[str, str], size: tuple[int, int], cell_type: str) -> str | None:
+    """What is wrong with a row but for its code."""
+    if (row["height"], row["width"]) != tuple(map(str, size)):
+        return (
+            f"states {row['height']}x{row['width']} (height x width), but the image is "
+            f"{size[0]}x{size[1]}"
+        )
+    if row["cell_type"] not in SARTORIUS_TYPES:
+        return f"cell_type {row['cell_type']!r}, expected one of {', '.join(SARTORIUS_TYPES)}"
+    if row["cell_type"] != cell_type:
+        return f"cell_type {row['cell_type']!r}, but the picture's first row has {cell_type!r}"
+    if not (row["annotation"] or "").strip():
+        return "its annotation is empty, expected the pixels of a cell"
+    return None
+
+
+def _remark_on_unlabelled(root: Path, by_picture: dict, report: ConversionReport) -> None:
+    names = sorted(f.stem for f in (root / "train").glob("*.png") if f.stem not in by_picture)
+    if names:
+        report.remark(
+            f"{root / 'train'}: {len(names)} pictures without a row in train.csv, left out: "
+            + ", ".join(names)
+        )

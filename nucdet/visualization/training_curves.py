@@ -1,0 +1,190 @@
+"""Losses and validation score of trainings, drawn from the csv logs in their folders."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+from detectron2.data import MetadataCatalog
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from nucdet.data.datasets import register_datasets
+from nucdet.errors import InputError
+from nucdet.evaluation.ground_truth import read_json
+from nucdet.files import write_atomically
+
+_TOTAL = "total_loss"
+_COLORS = [f"C{i}" for i in range(10)]
+_MOST_MARKS = 40  # epochs that are marked; of more, every 2nd, 5th, 10th, …
+
+
+@dataclass
+class TrainingLog:
+    """What one training left in its OUTPUT_DIR.
+
+    Attributes:
+        name: the folder's name.
+        losses: a row an iteration, columns ``iteration``, ``total_loss`` and its parts.
+        evaluations: a row an evaluation, column ``iteration`` and one a metric; may be empty.
+        metric: that of TEST.BEST_METRIC, or the first that there is; None without evaluations.
+        epoch: iterations in which each picture is seen once on average; None if not known.
+    """
+
+    name: str
+    losses: pd.DataFrame
+    evaluations: pd.DataFrame
+    metric: str | None
+    epoch: float | None
+
+
+def plot_training(
+    folders: Sequence[str | os.PathLike[str]], output: str | os.PathLike[str] | None = None
+) -> Path:
+    """Draw one run's losses, or the total losses of several runs, and the validation score below.
+
+    Args:
+        folders: OUTPUT_DIRs with ``losses.csv``; epochs are marked where ``config.yaml`` is there
+            and names data sets that are converted on this machine.
+        output: the picture, by default ``training.png`` in the first folder.
+
+    Returns:
+        The path of the picture.
+
+    Raises:
+        FileNotFoundError: a folder has no losses.csv.
+        InputError: a log cannot be read.
+    """
+    register_datasets()
+    runs = [read_log(Path(folder)) for folder in folders]
+    path = Path(output) if output else Path(folders[0]) / "training.png"
+    with write_atomically(path) as temporary:
+        draw_logs(runs).savefig(temporary, dpi=110)
+    return path
+
+
+def read_log(folder: Path) -> TrainingLog:
+    """Read the logs of one training.
+
+    Raises:
+        FileNotFoundError: there is no losses.csv.
+        InputError: a csv is not one of nucdet's, or holds no row.
+    """
+    if not (folder / "losses.csv").is_file():
+        raise FileNotFoundError(
+            f"{folder / 'losses.csv'}: not found; expected the OUTPUT_DIR of a training"
+        )
+    losses = _read_csv(folder / "losses.csv", _TOTAL)
+    evaluations = pd.DataFrame({"iteration": []})
+    if (folder / "evaluation.csv").is_file():
+        evaluations = _read_csv(folder / "evaluation.csv")
+    config: dict[str, Any] = {}
+    if (folder / "config.yaml").is_file():
+        config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+    metrics = [name for name in evaluations.columns if name != "iteration"]
+    metric = config.get("TEST", {}).get("BEST_METRIC")
+    if metric not in metrics:
+        metric = metrics[0] if metrics else None
+    return TrainingLog(folder.resolve().name, losses, evaluations, metric, _epoch_length(config))
+
+
+def _read_csv(path: Path, column: str = "iteration") -> pd.DataFrame:
+    try:
+        table = pd.read_csv(path)
+    except (ValueError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not a csv of a training ({error})") from error
+    if not {"iteration", column} <= set(table.columns) or table.empty:
+        raise InputError(
+            f"{path}: found {len(table)} rows with columns {', '.join(map(str, table.columns))}; "
+            f"expected iteration, {column}, … and a row for each"
+        )
+    return table
+
+
+def _epoch_length(config: dict[str, Any]) -> float | None:
+    """Pictures that are trained on, by pictures an iteration."""
+    pictures = 0
+    for name in config.get("DATASETS", {}).get("TRAIN", ()):
+        json_file = MetadataCatalog.get(name).get("json_file")
+        if json_file is None or not Path(json_file).is_file():
+            return None
+        content = read_json(Path(json_file))
+        if config["DATALOADER"]["FILTER_EMPTY_ANNOTATIONS"]:
+            annotations = content["annotations"]
+            pictures += len({a["image_id"] for a in annotations if not a.get("iscrowd")})
+        else:
+            pictures += len(content["images"])
+    return pictures / config["SOLVER"]["IMS_PER_BATCH"] if pictures else None
+
+
+def draw_logs(runs: Sequence[TrainingLog]) -> Figure:
+    """Losses above (each part for one run, totals for several), validation score below."""
+    figure = Figure(figsize=(11, 8), layout="constrained")
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
+    for index, run in enumerate(runs):
+        _draw_losses(above, run, index, alone=len(runs) == 1)
+        _draw_score(below, run, _COLORS[index % len(_COLORS)])
+    what = "loss" if len(runs) == 1 else "total loss"
+    above.set(ylabel=f"{what} (faint: each iteration)", ylim=(0, None))
+    above.legend(loc="upper right", ncols=2)
+    below.set(xlabel="iteration", ylabel="validation")
+    if below.get_legend_handles_labels()[0]:
+        below.legend()
+    else:
+        below.text(0.5, 0.5, "no evaluation", transform=below.transAxes, ha="center")
+    return figure
+
+
+def _draw_losses(axes: Axes, run: TrainingLog, index: int, alone: bool) -> None:
+    parts = [name for name in run.losses.columns if "loss" in name and name != _TOTAL]
+    iteration = run.losses["iteration"]
+    for k, name in enumerate([_TOTAL, *(parts if alone else ())]):
+        color = _COLORS[(index + k) % len(_COLORS)]
+        label = name if alone else run.name
+        axes.plot(iteration, run.losses[name], color=color, alpha=0.15, linewidth=0.7)
+        axes.plot(iteration, smoothed(run.losses[name]), color=color, label=label)
+    validation = f"validation/{_TOTAL}"
+    color = _COLORS[index % len(_COLORS)]
+    if validation in run.evaluations:
+        values = run.evaluations[validation]
+        label = validation if alone else f"{run.name}, validation"
+        axes.plot(run.evaluations["iteration"], values, "o--", color=color, label=label)
+    for mark in epoch_ends(run):
+        axes.axvline(mark, color=color, alpha=0.25, linewidth=0.7, zorder=0)
+    if run.epoch:
+        whose = "" if alone else f"{run.name}: "
+        axes.plot(
+            [], [], color=color, alpha=0.4, label=f"{whose}epoch of {run.epoch:.4g} iterations"
+        )
+
+
+def _draw_score(axes: Axes, run: TrainingLog, color: str) -> None:
+    if run.metric is None:
+        return
+    scores = run.evaluations[run.metric]
+    best = f", best {scores.max():.2f}" if scores.notna().any() else ""
+    label = f"{run.name}: {run.metric}{best}"
+    axes.plot(run.evaluations["iteration"], scores, "o-", color=color, label=label)
+    for mark in epoch_ends(run):
+        axes.axvline(mark, color=color, alpha=0.25, linewidth=0.7, zorder=0)
+
+
+def smoothed(values: pd.Series) -> pd.Series:
+    """Mean over a window about each value: a fiftieth of the run, at least 11 iterations."""
+    return values.rolling(max(11, len(values) // 50), center=True, min_periods=1).mean()
+
+
+def epoch_ends(run: TrainingLog) -> list[float]:
+    """Iterations at which epochs end, thinned where they are many; none if not known."""
+    if run.epoch is None:
+        return []
+    count = int((run.losses["iteration"].max() + 1) / run.epoch)
+    step = 1
+    while count // step > _MOST_MARKS:
+        step = {1: 2, 2: 5, 5: 10}[step] if step < 10 else 2 * step
+    return [run.epoch * number for number in range(step, count + 1, step)]
