@@ -1,0 +1,187 @@
+"""Score thresholds, least areas and the overlap rule, chosen by the Kaggle score of cached masks.
+
+What is chosen on some images is flattered by them: report the score on others.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from tqdm import tqdm
+
+from nucdet.errors import InputError
+from nucdet.evaluation.atoms import Atoms, score_cut
+from nucdet.evaluation.ground_truth import GroundTruth
+from nucdet.evaluation.predictions_io import Prediction, read_predictions
+
+_Path = str | os.PathLike[str]
+
+# rounds over the classes; each takes its own best in turn, and two settle it nearly always
+_MAX_ROUNDS = 3
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Values to try: all combinations of them."""
+
+    score_thresholds: Sequence[float] = tuple(round(0.05 * k, 2) for k in range(20))
+    min_areas: Sequence[int] = (0, 10, 20, 30, 50, 100)
+    min_relative_areas: Sequence[float] = (0.0, 0.1, 0.2, 0.3)
+    priorities: Sequence[str] = ("area", "score")
+
+
+@dataclass(frozen=True)
+class Point:
+    """One combination and its ``score``, the Kaggle mAP in 0–100.
+
+    ``score_thresholds`` and ``min_areas`` hold one value for all classes or one for each. With one,
+    ``min_areas`` acts before and after the cut (MIN_AREA), else before it (CLASS_MIN_AREAS).
+    ``mask_threshold`` is that of the predictions' file, None if it was not told. ``varied`` is the
+    class whose values were varied, "all" for all at once.
+    """
+
+    score_thresholds: tuple[float, ...]
+    min_areas: tuple[int, ...]
+    min_relative_area: float
+    priority: str
+    mask_threshold: float | None = None
+    varied: str = "all"
+    score: float = 0.0
+
+
+class CachedPredictions:
+    """The predictions of one file for all images of a ground truth, ready to be scored often."""
+
+    def __init__(self, truth: GroundTruth, predictions: _Path) -> None:
+        """
+        Args:
+            truth: at least one image.
+            predictions: see :func:`nucdet.evaluation.predictions_io.read_predictions`.
+
+        Raises:
+            FileNotFoundError, InputError: what is wrong with the files, in one line.
+        """
+        self.class_names = [truth.categories[i] for i in sorted(truth.categories)] or ["nucleus"]
+        numbers = {number: i for i, number in enumerate(sorted(truth.categories))}
+        self._images: list[_Image] = []
+        self.has_scores = True
+        read = read_predictions(predictions, truth)
+        for prediction in tqdm(read, "reading", len(truth.images), disable=None):
+            self.has_scores &= prediction.scores is not None
+            atoms = Atoms.of_masks(truth.masks(prediction.image.image_id), prediction.masks)
+            classes = _classes(prediction, numbers, predictions)
+            scores = prediction.scores if self.has_scores else np.ones(len(classes))
+            self._images.append(_Image(atoms, scores, classes))
+
+    @property
+    def overlap(self) -> bool:
+        """Whether any two predicted masks share a pixel."""
+        return any((np.diff(i.atoms.pred_atoms) == 0).any() for i in self._images)
+
+    @property
+    def lowest_score(self) -> float:
+        """The lowest score of any mask, inf without masks."""
+        return min(float(i.scores.min(initial=np.inf)) for i in self._images)
+
+    def score_grid(self, grid: Grid) -> list[Point]:
+        """All combinations of the grid, scored; the same values for all classes."""
+        table = np.stack([_score_grid(i, grid) for i in tqdm(self._images, "grid", disable=None)])
+        points = itertools.product(
+            grid.priorities, grid.score_thresholds, grid.min_areas, grid.min_relative_areas
+        )
+        scores = 100 * table.mean(axis=0).ravel()
+        return [
+            Point((threshold,), (area,), share, priority, score=float(score))
+            for (priority, threshold, area, share), score in zip(points, scores, strict=True)
+        ]
+
+    def score_classes(self, grid: Grid, start: Point) -> list[Point]:
+        """Vary one class after another from ``start`` on, each to its best, until none improves.
+
+        Returns:
+            All points that were tried, the best of them not always last.
+        """
+        count = len(self.class_names)
+        best = replace(
+            start,
+            score_thresholds=start.score_thresholds * count,
+            min_areas=start.min_areas * count,
+        )
+        scores = np.array([_score(i, best) for i in self._images])
+        best = replace(best, score=100 * float(scores.mean()))
+        tried = [best]
+        for _ in range(_MAX_ROUNDS):
+            before = best
+            for number, name in enumerate(self.class_names):
+                concerned = [k for k, i in enumerate(self._images) if (i.classes == number).any()]
+                for point in _varied(grid, replace(best, varied=name), number):
+                    new = scores.copy()
+                    new[concerned] = [_score(self._images[k], point) for k in concerned]
+                    tried.append(replace(point, score=100 * float(new.mean())))
+                best = max([best, *tried], key=lambda p: p.score)
+                scores = np.array([_score(i, best) for i in self._images])
+            if best.score <= before.score:
+                break
+        return tried
+
+
+@dataclass(frozen=True)
+class _Image:
+    """One image's masks as atoms, with the scores (N,) and the classes (N,), from 0."""
+
+    atoms: Atoms
+    scores: np.ndarray
+    classes: np.ndarray
+
+
+def _classes(prediction: Prediction, numbers: dict[int, int], path: _Path) -> np.ndarray:
+    if prediction.categories is None or not numbers:
+        return np.zeros(len(prediction.masks), np.int64)
+    for category in prediction.categories.tolist():
+        if category not in numbers:
+            raise InputError(
+                f"{path}: found category_id {category} in image {prediction.image.file_name}; "
+                f"expected the ground truth's, {', '.join(map(str, numbers))}"
+            )
+    return np.array([numbers[c] for c in prediction.categories.tolist()], np.int64)
+
+
+def _rank(image: _Image, priority: str) -> np.ndarray:
+    return image.scores if priority == "score" else image.atoms.pred_areas
+
+
+def _score_grid(image: _Image, grid: Grid) -> np.ndarray:
+    """(priorities, score thresholds, least areas, relative areas): scores of one image, 0–1."""
+    atoms, areas = image.atoms, image.atoms.pred_areas
+    shape = [grid.priorities, grid.score_thresholds, grid.min_areas, grid.min_relative_areas]
+    scores = np.empty([len(values) for values in shape])
+    for p, priority in enumerate(grid.priorities):
+        rank = _rank(image, priority)
+        for t, threshold in enumerate(grid.score_thresholds):
+            for a, area in enumerate(grid.min_areas):
+                taking_part = (image.scores > threshold) & (areas >= area)
+                cut = atoms.cut(taking_part, rank)
+                for r, share in enumerate(grid.min_relative_areas):
+                    scores[p, t, a, r] = score_cut(cut, area, share)
+    return scores
+
+
+def _score(image: _Image, point: Point) -> float:
+    """Score of one image, 0–1, at a point with one value for each class."""
+    thresholds, areas = np.array(point.score_thresholds), np.array(point.min_areas)
+    taking_part = image.scores > thresholds[image.classes]
+    taking_part &= image.atoms.pred_areas >= areas[image.classes]
+    cut = image.atoms.cut(taking_part, _rank(image, point.priority))
+    return score_cut(cut, 0, point.min_relative_area)
+
+
+def _varied(grid: Grid, point: Point, number: int) -> Iterator[Point]:
+    """The point with all values of the grid for one class."""
+    for threshold, area in itertools.product(grid.score_thresholds, grid.min_areas):
+        thresholds, areas = list(point.score_thresholds), list(point.min_areas)
+        thresholds[number], areas[number] = threshold, area
+        yield replace(point, score_thresholds=tuple(thresholds), min_areas=tuple(areas))

@@ -1,0 +1,174 @@
+"""What tune_thresholds.py does: read, try the grid, write a csv and the best as a yaml."""
+
+from __future__ import annotations
+
+import csv
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from detectron2.config import CfgNode
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from nucdet.errors import InputError
+from nucdet.evaluation.ground_truth import GroundTruth
+from nucdet.evaluation.tuning import CachedPredictions, Grid, Point
+from nucdet.files import write_atomically
+
+_Path = str | os.PathLike[str]
+_COLUMNS = (
+    "varied",
+    "mask_threshold",
+    "score_threshold",
+    "min_area",
+    "min_relative_area",
+    "priority",
+    "mAP",
+)
+_SHOWN = 5
+
+
+def tune_thresholds(
+    ground_truth: _Path,
+    predictions: Sequence[_Path],
+    output_dir: _Path,
+    grid: Grid,
+    mask_thresholds: Sequence[float] | None = None,
+    config_file: _Path | None = None,
+) -> Point:
+    """Find the best of a grid, write ``thresholds.csv`` and ``best.yaml``, print a table.
+
+    Args:
+        ground_truth: COCO JSON.
+        predictions: files with masks as the network gave them: low score threshold, overlaps not
+            yet eliminated. One, or one for each of ``mask_thresholds``.
+        output_dir: for the two files.
+        grid: values to try. With several classes, each then gets its own, from the best on.
+        mask_thresholds: the MASK_THRESH that each file of ``predictions`` was made with; binary
+            masks do not tell.
+        config_file: what ``best.yaml`` builds on (``_BASE_``).
+
+    Raises:
+        FileNotFoundError, InputError: what is wrong with the files or values, in one line.
+    """
+    told = list(mask_thresholds) if mask_thresholds is not None else [None] * len(predictions)
+    if len(told) != len(predictions) or (mask_thresholds is None and len(told) > 1):
+        given = 0 if mask_thresholds is None else len(told)
+        raise InputError(
+            f"found {len(predictions)} files of predictions and {given} mask thresholds; give "
+            "--mask-thresholds with one for each file, or a single file"
+        )
+    if config_file is not None and not Path(config_file).is_file():
+        raise FileNotFoundError(f"{config_file}: no such config file")
+    truth = GroundTruth(ground_truth)
+    if not truth.images:
+        raise InputError(f"{ground_truth}: found no images; expected at least one to evaluate")
+
+    class_count = max(len(truth.categories), 1)
+    tried: list[Point] = []
+    scored: dict[float | None, bool] = {}
+    for file, mask_threshold in zip(predictions, told, strict=True):
+        cached = CachedPredictions(truth, file)
+        usable = _usable(grid, cached, file)
+        points = cached.score_grid(usable)
+        if class_count > 1 and cached.has_scores:
+            points += cached.score_classes(usable, _best(points))
+        tried += [replace(point, mask_threshold=mask_threshold) for point in points]
+        scored[mask_threshold] = cached.has_scores
+    best = _best(tried)
+    folder = Path(output_dir)
+    _write_csv(tried, folder / "thresholds.csv")
+    has_scores = scored[best.mask_threshold]
+    _write_yaml(best, class_count, has_scores, folder / "best.yaml", config_file)
+    Console().print(_table(tried))
+    print(f"{len(tried)} points in {folder / 'thresholds.csv'}; best.yaml beside it")
+    return best
+
+
+def _best(points: Sequence[Point]) -> Point:
+    """The one with the highest score; of equals the first, which has the lowest thresholds."""
+    return max(points, key=lambda point: point.score)
+
+
+def _usable(grid: Grid, cached: CachedPredictions, file: _Path) -> Grid:
+    """The grid without what these predictions cannot tell; the screen says what and why."""
+    if not cached.has_scores:
+        print(f"{file}: no scores in it, so thresholds and rules by score are left out")
+        return replace(grid, score_thresholds=(0.0,), priorities=("area",))
+    if math.isfinite(cached.lowest_score) and cached.lowest_score > 0.25:
+        print(
+            f"{file}: the lowest score is {cached.lowest_score:.2f}, lower thresholds are moot; "
+            "predict with MODEL.ROI_HEADS.SCORE_THRESH_TEST 0.05 for more"
+        )
+    if not cached.overlap and len(grid.priorities) > 1:
+        print(
+            f"{file}: no two masks overlap, so there is no overlap rule to choose; predict with "
+            "TEST.OVERLAP_ELIMINATION.ENABLED False for one"
+        )
+        return replace(grid, priorities=grid.priorities[:1])
+    return grid
+
+
+def _row(point: Point) -> list[str]:
+    return [
+        point.varied,
+        "" if point.mask_threshold is None else f"{point.mask_threshold:g}",
+        " ".join(f"{value:g}" for value in point.score_thresholds),
+        " ".join(map(str, point.min_areas)),
+        f"{point.min_relative_area:g}",
+        point.priority,
+        f"{point.score:.4f}",
+    ]
+
+
+def _write_csv(points: Sequence[Point], path: Path) -> None:
+    with write_atomically(path) as temporary, temporary.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(_COLUMNS)
+        writer.writerows(map(_row, points))
+
+
+def _write_yaml(
+    best: Point, class_count: int, has_scores: bool, path: Path, config_file: _Path | None
+) -> None:
+    """Config keys that give the best point's score; masks keep their holes and pieces, as tried."""
+    common = len(best.min_areas) == 1
+    overlap = {
+        "ENABLED": True,
+        "PRIORITY": best.priority,
+        "MIN_AREA": best.min_areas[0] if common else 0,
+        "MIN_RELATIVE_AREA": best.min_relative_area,
+        "KEEP_LARGEST_PIECE": False,
+        "FILL_HOLES": False,
+        "CLASS_MIN_AREAS": [] if common else list(best.min_areas),
+    }
+    content: dict = {"TEST": {"OVERLAP_ELIMINATION": overlap}}
+    if has_scores:
+        thresholds = best.score_thresholds * (class_count if len(best.score_thresholds) == 1 else 1)
+        overlap["CLASS_SCORE_THRESHOLDS"] = list(thresholds)
+        content["MODEL"] = {"ROI_HEADS": {"SCORE_THRESH_TEST": min(thresholds)}}
+    if best.mask_threshold is not None:
+        content.setdefault("MODEL", {})["ROI_MASK_HEAD"] = {"MASK_THRESH": best.mask_threshold}
+    if config_file is not None:
+        content["_BASE_"] = os.path.relpath(config_file, path.parent)
+    with write_atomically(path) as temporary:
+        temporary.write_text(CfgNode(content).dump(), encoding="utf-8")
+
+
+def _table(points: Sequence[Point]) -> Table:
+    """The best points, and what the masks score as they are, if that was tried."""
+    table = Table(title=f"Kaggle mAP of {len(points)} points", box=box.SIMPLE)
+    for column in ("class", "mask ≥", "score >", "area ≥", "share ≥", "rule", "mAP"):
+        table.add_column(column, justify="right")
+    for point in sorted(points, key=lambda point: -point.score)[:_SHOWN]:
+        table.add_row(*_row(point))
+    for point in points:
+        if not (any(point.score_thresholds) or any(point.min_areas) or point.min_relative_area):
+            table.add_section()
+            table.add_row(*_row(point))
+            break
+    return table

@@ -1,0 +1,63 @@
+#!/usr/bin/env python
+"""Choose score threshold, least areas and overlap rule by the Kaggle score of cached predictions.
+
+    python tools/train_net.py --config-file C.yaml --eval-only MODEL.WEIGHTS W.pth OUTPUT_DIR out \\
+        MODEL.ROI_HEADS.SCORE_THRESH_TEST 0.05 TEST.OVERLAP_ELIMINATION.ENABLED False
+    python tools/tune_thresholds.py --ground-truth instances_val.json --config-file C.yaml \\
+        --predictions out/inference/dsb2018_val/coco_instances_results.json --output-dir tuned
+
+All combinations are tried; with several classes each then gets values of its own. Writes
+thresholds.csv (every point) and best.yaml (config keys; a config of its own with --config-file).
+Binary masks do not tell the mask threshold: to choose it, predict with several values of
+MODEL.ROI_MASK_HEAD.MASK_THRESH and give all files with --mask-thresholds.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from nucdet.errors import run_tool
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--ground-truth", required=True, help="COCO JSON with annotations")
+    parser.add_argument(
+        "--predictions",
+        required=True,
+        nargs="+",
+        metavar="FILE",
+        help="coco_instances_results.json; a csv or label images have no scores to choose by",
+    )
+    parser.add_argument("--output-dir", required=True, help="for thresholds.csv and best.yaml")
+    parser.add_argument("--config-file", help="best.yaml builds on it")
+    values = {"nargs": "+", "metavar": "X"}
+    parser.add_argument("--mask-thresholds", type=float, help="one for each file", **values)
+    parser.add_argument("--score-thresholds", type=float, help="default: 0 0.05 … 0.95", **values)
+    parser.add_argument("--min-areas", type=int, help="pixels; 0 10 20 30 50 100", **values)
+    parser.add_argument(
+        "--min-relative-areas", type=float, help="of the picture's mean; 0 0.1 0.2 0.3", **values
+    )
+    parser.add_argument("--priorities", nargs="+", choices=("area", "score"), help="default: both")
+    args = parser.parse_args()
+
+    # after argparse, so that --help and typing errors answer at once
+    from nucdet.evaluation.tuning import Grid
+    from nucdet.evaluation.tuning_report import tune_thresholds
+
+    names = ("score_thresholds", "min_areas", "min_relative_areas", "priorities")
+    grid = Grid(**{name: getattr(args, name) for name in names if getattr(args, name)})
+    tune_thresholds(
+        args.ground_truth,
+        args.predictions,
+        args.output_dir,
+        grid,
+        args.mask_thresholds,
+        args.config_file,
+    )
+
+
+if __name__ == "__main__":
+    run_tool(main)
