@@ -1,10 +1,11 @@
-"""Rows of convolutions."""
+"""Rows of convolutions, and the way through a U-Net."""
 
 from __future__ import annotations
 
 from typing import Literal
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 
 def conv_block(in_channels: int, *channels: int, norm: Literal["", "BN"] = "") -> nn.Sequential:
@@ -26,3 +27,30 @@ def conv_block(in_channels: int, *channels: int, norm: Literal["", "BN"] = "") -
         layers.append(nn.ReLU(inplace=True))
         in_channels = out_channels
     return nn.Sequential(*layers)
+
+
+class UShape(nn.Module):
+    """The way through a U-Net (Ronneberger et al., 2015, arXiv:1505.04597).
+
+    A subclass fills ``down``, ``up`` and ``merge`` with a module for each level, ``down`` from full
+    resolution downwards and the others upwards, and sets ``bottom`` and ``predictor``.
+    """
+
+    bottom: nn.Module
+    predictor: nn.Module
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.down, self.up, self.merge = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
+        self.pool = nn.MaxPool2d(2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) to float32 logits (N, K, H, W); H and W are multiples of 2^levels."""
+        skips = []
+        for level in self.down:
+            skips.append(level(x))
+            x = self.pool(skips[-1])
+        x = self.bottom(x)
+        for up, merge in zip(self.up, self.merge, strict=True):
+            x = merge(torch.cat([up(x), skips.pop()], dim=1))
+        return self.predictor(x).float()

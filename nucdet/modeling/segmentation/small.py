@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from detectron2.config import CfgNode, configurable
 from torch import Tensor, nn
 
-from nucdet.layers.blocks import conv_block
+from nucdet.layers.blocks import UShape, conv_block
 from nucdet.modeling.segmentation.build import SEGMENTATION_REGISTRY
 
 
@@ -59,7 +58,7 @@ class SmallFCN(nn.Module):
 
 
 @SEGMENTATION_REGISTRY.register()
-class SmallUNet(nn.Module):
+class SmallUNet(UShape):
     """U-Net of two 3×3 convolutions with ReLU and dropout a level (section 5 of the report).
 
     Down: convolutions, dropout, max-pool at 16, 32, 64 and 128 channels. Up: a 3×3 transposed
@@ -83,11 +82,10 @@ class SmallUNet(nn.Module):
         """
         super().__init__()
         self.size_divisibility = 2 ** len(channels)
-        self.down, self.up, self.merge = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
         for width in channels:
             self.down.append(_level(in_channels, width, dropout))
             in_channels = width
-        self.pool = nn.MaxPool2d(2)
+        self.bottom = nn.Identity()
         for width in reversed(channels):
             up = nn.ConvTranspose2d(in_channels, width, 3, stride=2, padding=1, output_padding=1)
             self.up.append(up)
@@ -103,16 +101,6 @@ class SmallUNet(nn.Module):
             "channels": cfg.MODEL.SEGMENTATION.CHANNELS,
             "dropout": cfg.MODEL.SEGMENTATION.DROPOUT,
         }
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) to logits (N, K, H, W); H and W are multiples of 16."""
-        skips = []
-        for level in self.down:
-            skips.append(level(x))
-            x = self.pool(skips[-1])
-        for up, merge in zip(self.up, self.merge, strict=True):
-            x = merge(torch.cat([up(x), skips.pop()], dim=1))
-        return self.predictor(x).float()
 
 
 def _level(in_channels: int, width: int, dropout: float) -> nn.Sequential:

@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from detectron2.config import CfgNode, configurable
-from torch import Tensor, nn
+from torch import nn
 
 from nucdet.errors import InputError
-from nucdet.layers.blocks import conv_block
+from nucdet.layers.blocks import UShape, conv_block
 from nucdet.modeling.segmentation.build import SEGMENTATION_REGISTRY
 
 
 @SEGMENTATION_REGISTRY.register()
-class UNetCS230(nn.Module):
+class UNetCS230(UShape):
     """U-Net with one 3×3 convolution a level, as section III-B of the report counts them.
 
     Down: a convolution, three times max-pool and convolution, a last convolution. Up: the same with
@@ -57,13 +56,10 @@ class UNetCS230(nn.Module):
             )
         *upper, bottom = channels
         self.size_divisibility = 2 ** len(upper)
-        self.down = nn.ModuleList()
         for width in upper:
             self.down.append(conv_block(in_channels, width))
             in_channels = width
-        self.pool = nn.MaxPool2d(2)
         self.bottom = conv_block(in_channels, bottom, bottom)
-        self.up, self.merge = nn.ModuleList(), nn.ModuleList()
         for level, width in reversed([*enumerate(upper)]):
             self.up.append(nn.ConvTranspose2d(bottom, width, 2, stride=2))
             convs = 1 if level else last_convs
@@ -79,14 +75,3 @@ class UNetCS230(nn.Module):
             "channels": cfg.MODEL.SEGMENTATION.CHANNELS,
             "last_convs": cfg.MODEL.SEGMENTATION.LAST_CONVS,
         }
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) to logits (N, K, H, W); H and W are multiples of 8."""
-        skips = []
-        for block in self.down:
-            skips.append(block(x))
-            x = self.pool(skips[-1])
-        x = self.bottom(x)
-        for up, merge in zip(self.up, self.merge, strict=True):
-            x = merge(torch.cat([up(x), skips.pop()], dim=1))
-        return self.predictor(x).float()
