@@ -16,6 +16,7 @@ from nucdet.data.augmentation import (
     build_test_augmentation,
     build_train_augmentation,
 )
+from nucdet.data.colour import grey_values
 from nucdet.data.composition import Composition
 from nucdet.data.image_io import read_image
 from nucdet.data.negative_crops import NegativeCrops
@@ -174,8 +175,7 @@ def convert_format(image: np.ndarray, image_format: str) -> np.ndarray:
     if image_format == "BGR":
         return image[:, :, ::-1]
     if image_format == "L":
-        # the mean, not luma: which stain carries the nuclei is not known
-        return image.mean(axis=2, keepdims=True).round().astype(np.uint8)
+        return grey_values(image)[..., None]
     return image
 
 

@@ -19,6 +19,7 @@ import torch
 from detectron2.config import CfgNode
 from torch import Tensor
 
+from nucdet.data.colour import grey_values
 from nucdet.data.image_io import read_image
 from nucdet.errors import InputError
 
@@ -145,4 +146,4 @@ class _CifarUnpickler(pickle.Unpickler):
 @lru_cache(maxsize=128)
 def _read_grey(path: Path) -> np.ndarray:
     """uint8 (H, W); the mean of the colours, as INPUT.FORMAT "L"."""
-    return read_image(path).mean(axis=2).round().astype(np.uint8)
+    return grey_values(read_image(path))
