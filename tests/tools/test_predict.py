@@ -99,10 +99,12 @@ def test_ctrl_c_then_resume(run, network, pictures, tmp_path, monkeypatch):
 
     # a shell starts what runs in its background with Ctrl-C switched off
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    with monkeypatch.context() as patch:
-        patch.setattr(RecordStore, "save", save_and_interrupt)
-        code, _, err = run(*arguments)
-    signal.signal(signal.SIGINT, before)
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(RecordStore, "save", save_and_interrupt)
+            code, _, err = run(*arguments)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert code == 130
     assert "1 of 4 pictures are done; --resume goes on with the rest" in err
     records = {".records/a.json", ".records/broken.json"}
