@@ -154,7 +154,8 @@ class BestModel(HookBase):
 class CsvLog(HookBase):
     """Writes ``losses.csv``, a row an iteration, and ``evaluation.csv``, a row an evaluation.
 
-    On resume, rows of iterations that will run again are taken out first.
+    On resume, rows of iterations that will run again are taken out first. The evaluation after the
+    last iteration has the number of the one that would follow, so it stays when training goes on.
     """
 
     _TIMES = ("lr", "time", "data_time")
@@ -167,11 +168,12 @@ class CsvLog(HookBase):
         self._evaluated = -1
 
     def before_train(self) -> None:
-        start = self.trainer.start_iter
-        for path in (self.losses_path, self.evaluation_path):
+        last = {self.losses_path: self.trainer.start_iter - 1}
+        last[self.evaluation_path] = self.trainer.start_iter
+        for path, iteration in last.items():
             if path.is_file():
                 table = pd.read_csv(path)
-                _write_csv(path, table[table["iteration"] < start])
+                _write_csv(path, table[table["iteration"] <= iteration])
 
     def after_step(self) -> None:
         now = self.trainer.iter
@@ -208,7 +210,8 @@ class CsvLog(HookBase):
         self._evaluated = iteration
         table = pd.DataFrame([{"iteration": iteration, **results}])
         if self.evaluation_path.is_file():
-            table = pd.concat([pd.read_csv(self.evaluation_path), table])
+            older = pd.read_csv(self.evaluation_path)
+            table = pd.concat([older[older["iteration"] < iteration], table])
         _write_csv(self.evaluation_path, table)
 
 

@@ -138,7 +138,9 @@ class NucleusTrainer(DefaultTrainer):
             loader = self.build_validation_loader()
             results["validation"] = validation_losses(self.bare_model, loader)
         self._last_eval_results = results
-        self.last_evaluation = (self.iter, dict(flatten_results_dict(results)))
+        # Detectron2 counts one too many where nothing was left to train
+        iteration = min(self.iter, self.max_iter)
+        self.last_evaluation = (iteration, dict(flatten_results_dict(results)))
         return results
 
     @classmethod

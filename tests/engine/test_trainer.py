@@ -102,6 +102,17 @@ def test_a_killed_training_resumes_where_its_checkpoint_is(arguments, monkeypatc
     assert pd.read_csv(_output(args) / "losses.csv")["iteration"].tolist() == [0, 1, 2, 3, 4, 5]
 
 
+def test_a_longer_schedule_goes_on_from_the_end_of_a_shorter_one(arguments):
+    run(arguments("SOLVER.MAX_ITER", "1"))
+    args = arguments("--resume", "SOLVER.MAX_ITER", "2")
+    run(args)
+    output = _output(args)
+    assert pd.read_csv(output / "losses.csv")["iteration"].tolist() == [0, 1]
+    assert pd.read_csv(output / "evaluation.csv")["iteration"].tolist() == [1, 2]
+    run(args)  # nothing is left to train: the evaluation is run again, and its row replaced
+    assert pd.read_csv(output / "evaluation.csv")["iteration"].tolist() == [1, 2]
+
+
 def test_stages_train_their_parts_and_no_others(arguments):
     heads = "{'until': 2, 'train': ['roi_heads']}"
     stages = f"[{heads}, {{'until': 4, 'train': ['backbone.fpn_', 'roi_heads']}}]"
