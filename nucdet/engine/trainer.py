@@ -186,7 +186,8 @@ class NucleusTrainer(DefaultTrainer):
             cfg.defrost()
             rates = cfg.SOLVER.NUM_DECAYS + 1
             cfg.SOLVER.LR_SCHEDULER_NAME = "WarmupMultiStepLR"
-            cfg.SOLVER.STEPS = [cfg.SOLVER.MAX_ITER * i // rates for i in range(1, rates)]
+            steps = {cfg.SOLVER.MAX_ITER * i // rates for i in range(1, rates)}
+            cfg.SOLVER.STEPS = sorted(steps - {0})  # fewer where there are too few iterations
         return super().build_lr_scheduler(cfg, optimizer)
 
     @classmethod

@@ -276,6 +276,21 @@ def test_each_optimizer_trains(arguments, name):
     trainer.train()
 
 
+@pytest.mark.parametrize("iterations, factors", [(8, [1, 1, 0.1, 0.1, 0.01, 0.01]), (2, [1, 0.1])])
+def test_equal_steps_of_the_rate(arguments, iterations, factors):
+    pairs = ["SOLVER.LR_SCHEDULER_NAME", "WarmupStepWithFixedGammaLR", "SOLVER.WARMUP_ITERS", "0"]
+    pairs += ["SOLVER.NUM_DECAYS", "3", "SOLVER.GAMMA", "0.1", "SOLVER.BASE_LR", "1.0"]
+    cfg = prepare(arguments(*pairs, "SOLVER.MAX_ITER", str(iterations)))
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    scheduler = NucleusTrainer.build_lr_scheduler(cfg, optimizer)
+    rates = []
+    for _ in factors:
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    assert rates == pytest.approx(factors)
+
+
 def test_a_mistake_that_another_process_meets_is_its_own_line(arguments, registered, tmp_path):
     args = arguments("--eval-only", "MODEL.WEIGHTS", str(tmp_path / "none.pth"))
     args.num_gpus = 2
