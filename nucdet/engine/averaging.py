@@ -1,10 +1,8 @@
-"""Averages weights: over a training (SOLVER.EMA_DECAY), and those of several trainings."""
+"""Averages the weights over the training (SOLVER.EMA_DECAY)."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -13,7 +11,6 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from nucdet.errors import InputError
-from nucdet.modeling.checkpointing import read_weights, save_checkpoint
 
 
 class WeightAveraging(HookBase):
@@ -81,58 +78,3 @@ class WeightAveraging(HookBase):
     def _named_tensors(self) -> Iterator[tuple[str, Tensor]]:
         yield from self.model.named_parameters()
         yield from self.model.named_buffers()
-
-
-def average_checkpoints(
-    checkpoints: Sequence[Path], output: Path, shares: Sequence[float] | None = None
-) -> None:
-    """Write one checkpoint with the mean weights of several trainings of one network.
-
-    It works where they have a common start, as a training and its second stage do: the mean of two
-    such networks often keeps what either has learnt (Wortsman et al., Robust fine-tuning of
-    zero-shot models, 2022; the same, Model soups, 2022). Of networks that began apart it is
-    useless.
-
-    Args:
-        checkpoints: two or more files of the same network.
-        output: for the weights alone.
-        shares: positive, one for each file; they are divided by their sum. None: equal ones.
-
-    Raises:
-        FileNotFoundError, OSError: a file is missing, or the output cannot be written.
-        InputError: fewer than two files, shares that do not fit, or another network in a file.
-    """
-    if len(checkpoints) < 2:
-        raise InputError(f"an average needs two checkpoints or more, found {len(checkpoints)}")
-    shares = [1.0] * len(checkpoints) if shares is None else list(shares)
-    if len(shares) != len(checkpoints) or not all(0 < s < math.inf for s in shares):
-        raise InputError(
-            f"shares are {shares}, expected a positive number for each of the {len(checkpoints)} "
-            "checkpoints"
-        )
-    mean: dict[str, Tensor] = {}
-    first: dict[str, Tensor] = {}
-    for path, share in zip(checkpoints, shares, strict=True):
-        weights = read_weights(path)
-        first = first or weights
-        for name in sorted(first.keys() ^ weights.keys()):
-            owner = path if name in weights else checkpoints[0]
-            raise InputError(
-                f"{path}: another network than {checkpoints[0]}: only {owner} has {name}"
-            )
-        for name, tensor in weights.items():
-            if tensor.shape != first[name].shape:
-                raise InputError(
-                    f"{path}: another network than {checkpoints[0]}: {name} is "
-                    f"{tuple(tensor.shape)}, there {tuple(first[name].shape)}"
-                )
-            # in 64 bits, so that the order of the files does not matter to the 32 that are kept
-            part = tensor.double() * (share / sum(shares))
-            mean[name] = mean[name] + part if name in mean else part
-    # a counter, batch norm's say, is the first file's
-    rounded = {
-        name: mean[name].to(tensor.dtype) if tensor.is_floating_point() else tensor
-        for name, tensor in first.items()
-    }
-    output.parent.mkdir(parents=True, exist_ok=True)
-    save_checkpoint(output, {"model": rounded})

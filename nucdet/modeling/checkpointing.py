@@ -141,24 +141,6 @@ class NucleusCheckpointer(DetectionCheckpointer):
         )
 
 
-def read_weights(path: Path) -> dict[str, torch.Tensor]:
-    """The tensors of a checkpoint that nucdet wrote, on the CPU.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        InputError: it is not a checkpoint.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such checkpoint")
-    try:
-        weights = torch.load(path, map_location="cpu", weights_only=True)["model"]
-        return {name: torch.as_tensor(value) for name, value in weights.items()}
-    except (EOFError, pickle.UnpicklingError, RuntimeError, KeyError, TypeError) as error:
-        raise InputError(
-            f"{path}: not a readable checkpoint ({type(error).__name__}); copy or train it again"
-        ) from error
-
-
 def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
     """``torch.save`` that leaves the file whole or as it was.
 

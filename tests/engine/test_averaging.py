@@ -7,7 +7,7 @@ import torch
 from detectron2.engine import SimpleTrainer, hooks
 from torch import nn
 
-from nucdet.engine.averaging import WeightAveraging, average_checkpoints
+from nucdet.engine.averaging import WeightAveraging
 from nucdet.errors import InputError
 
 
@@ -101,47 +101,3 @@ def test_a_resumed_training_gives_what_an_uninterrupted_one_gives(net):
 def test_a_decay_that_is_none_is_named(net, decay):
     with pytest.raises(InputError, match=r"SOLVER\.EMA_DECAY"):
         WeightAveraging(net, decay)
-
-
-def _checkpoint(path, weight, counter=1):
-    torch.save({"model": {"weight": torch.tensor(weight), "counter": torch.tensor(counter)}}, path)
-    return path
-
-
-def test_the_mean_of_trainings(tmp_path):
-    one = _checkpoint(tmp_path / "1.pth", [1.0, 2.0], 7)
-    two = _checkpoint(tmp_path / "2.pth", [3.0, -2.0], 9)
-    output = tmp_path / "new" / "mean.pth"
-    average_checkpoints([one, two], output)
-    mean = torch.load(output)["model"]
-    assert mean["weight"].tolist() == [2.0, 0.0]
-    assert mean["counter"].item() == 7
-    average_checkpoints([one, two], output, shares=[3, 1])
-    assert torch.load(output)["model"]["weight"].tolist() == [1.5, 1.0]
-
-
-def test_files_without_a_mean_are_one_line(tmp_path):
-    one = _checkpoint(tmp_path / "1.pth", [1.0, 2.0])
-    longer = _checkpoint(tmp_path / "longer.pth", [1.0, 2.0, 3.0])
-    other = tmp_path / "other.pth"
-    torch.save({"model": {"bias": torch.zeros(2), "counter": torch.tensor(1)}}, other)
-    broken = tmp_path / "broken.pth"
-    broken.write_bytes(b"no checkpoint")
-    output = tmp_path / "mean.pth"
-    for files, shares, message in (
-        ([one], None, "needs two checkpoints or more, found 1"),
-        ([one, one], [1.0], r"shares are \[1\.0\], expected a positive number for each of the 2"),
-        ([one, one], [1.0, 0.0], "expected a positive number"),
-        (
-            [one, longer],
-            None,
-            r"longer\.pth: another network than .*weight is \(3,\), there \(2,\)",
-        ),
-        ([one, other], None, r"other\.pth: another network than .*other\.pth has bias"),
-        ([one, broken], None, r"broken\.pth: not a readable checkpoint"),
-    ):
-        with pytest.raises(InputError, match=message):
-            average_checkpoints(files, output, shares)
-    with pytest.raises(FileNotFoundError, match=r"missing\.pth: no such checkpoint"):
-        average_checkpoints([one, tmp_path / "missing.pth"], output)
-    assert not output.exists()
