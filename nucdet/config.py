@@ -203,6 +203,9 @@ def _add_test(cfg: CfgNode) -> None:
     overlap.MIN_AREA = 0
     # Masks smaller than this share of the image's mean mask area are dropped. 0: none.
     overlap.MIN_RELATIVE_AREA = 0.0
+    # Before the cut, the share of the picture's median score that a mask must reach: on pictures of
+    # a kind that was not in training all scores are lower, the right ones too. 0: none.
+    overlap.MIN_RELATIVE_SCORE = 0.0
     # Before the cut, a score that the masks of each class must exceed and an area that they must
     # reach: one number for each class, tools/tune_thresholds.py finds them. Empty: none.
     overlap.CLASS_SCORE_THRESHOLDS = ()

@@ -40,6 +40,9 @@ def main() -> None:
     parser.add_argument(
         "--min-relative-areas", type=float, help="of the picture's mean; 0 0.1 0.2 0.3", **values
     )
+    parser.add_argument(
+        "--min-relative-scores", type=float, help="of the picture's median; 0 0.8 0.9", **values
+    )
     parser.add_argument("--priorities", nargs="+", choices=("area", "score"), help="default: both")
     args = parser.parse_args()
 
@@ -47,7 +50,8 @@ def main() -> None:
     from nucdet.evaluation.tuning import Grid
     from nucdet.evaluation.tuning_report import tune_thresholds
 
-    names = ("score_thresholds", "min_areas", "min_relative_areas", "priorities")
+    names = ("score_thresholds", "min_areas", "min_relative_areas", "min_relative_scores")
+    names = (*names, "priorities")
     grid = Grid(**{name: getattr(args, name) for name in names if getattr(args, name)})
     tune_thresholds(
         args.ground_truth,

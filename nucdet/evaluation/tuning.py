@@ -17,6 +17,7 @@ from nucdet.errors import InputError
 from nucdet.evaluation.atoms import Atoms, score_cut
 from nucdet.evaluation.ground_truth import GroundTruth
 from nucdet.evaluation.predictions_io import Prediction, read_predictions
+from nucdet.postprocessing.overlap import relatively_sure
 
 _Path = str | os.PathLike[str]
 
@@ -32,6 +33,7 @@ class Grid:
     min_areas: Sequence[int] = (0, 10, 20, 30, 50, 100)
     min_relative_areas: Sequence[float] = (0.0, 0.1, 0.2, 0.3)
     priorities: Sequence[str] = ("area", "score")
+    min_relative_scores: Sequence[float] = (0.0, 0.8, 0.9)
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,7 @@ class Point:
     score_thresholds: tuple[float, ...]
     min_areas: tuple[int, ...]
     min_relative_area: float
+    min_relative_score: float
     priority: str
     mask_threshold: float | None = None
     varied: str = "all"
@@ -91,12 +94,16 @@ class CachedPredictions:
         """All combinations of the grid, scored; the same values for all classes."""
         table = np.stack([_score_grid(i, grid) for i in tqdm(self._images, "grid", disable=None)])
         points = itertools.product(
-            grid.priorities, grid.score_thresholds, grid.min_areas, grid.min_relative_areas
+            grid.priorities,
+            grid.score_thresholds,
+            grid.min_relative_scores,
+            grid.min_areas,
+            grid.min_relative_areas,
         )
         scores = 100 * table.mean(axis=0).ravel()
         return [
-            Point((threshold,), (area,), share, priority, score=float(score))
-            for (priority, threshold, area, share), score in zip(points, scores, strict=True)
+            Point((threshold,), (area,), share, sure, priority, score=float(score))
+            for (priority, threshold, sure, area, share), score in zip(points, scores, strict=True)
         ]
 
     def score_classes(self, grid: Grid, start: Point) -> list[Point]:
@@ -155,19 +162,23 @@ def _rank(image: _Image, priority: str) -> np.ndarray:
 
 
 def _score_grid(image: _Image, grid: Grid) -> np.ndarray:
-    """(priorities, score thresholds, least areas, relative areas): scores of one image, 0–1."""
+    """Scores of one image, 0–1, in the order of :meth:`CachedPredictions.score_grid`."""
     atoms, areas = image.atoms, image.atoms.pred_areas
-    shape = [grid.priorities, grid.score_thresholds, grid.min_areas, grid.min_relative_areas]
-    scores = np.empty([len(values) for values in shape])
-    for p, priority in enumerate(grid.priorities):
-        rank = _rank(image, priority)
-        for t, threshold in enumerate(grid.score_thresholds):
-            for a, area in enumerate(grid.min_areas):
-                taking_part = (image.scores > threshold) & (areas >= area)
-                cut = atoms.cut(taking_part, rank)
-                for r, share in enumerate(grid.min_relative_areas):
-                    scores[p, t, a, r] = score_cut(cut, area, share)
-    return scores
+    scores = []
+    for priority, threshold, sure, area in itertools.product(
+        grid.priorities, grid.score_thresholds, grid.min_relative_scores, grid.min_areas
+    ):
+        taking_part = _relatively_sure(image, image.scores > threshold, sure) & (areas >= area)
+        cut = atoms.cut(taking_part, _rank(image, priority))
+        scores += [score_cut(cut, area, share) for share in grid.min_relative_areas]
+    return np.array(scores)
+
+
+def _relatively_sure(image: _Image, taking_part: np.ndarray, share: float) -> np.ndarray:
+    """Of those that take part, (N,) bool, the ones that :class:`OverlapElimination` leaves in."""
+    left = taking_part.copy()
+    left[taking_part] = relatively_sure(image.scores[taking_part], share)
+    return left
 
 
 def _score(image: _Image, point: Point) -> float:
@@ -175,6 +186,7 @@ def _score(image: _Image, point: Point) -> float:
     thresholds, areas = np.array(point.score_thresholds), np.array(point.min_areas)
     taking_part = image.scores > thresholds[image.classes]
     taking_part &= image.atoms.pred_areas >= areas[image.classes]
+    taking_part = _relatively_sure(image, taking_part, point.min_relative_score)
     cut = image.atoms.cut(taking_part, _rank(image, point.priority))
     return score_cut(cut, 0, point.min_relative_area)
 

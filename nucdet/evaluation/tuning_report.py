@@ -26,6 +26,7 @@ _COLUMNS = (
     "score_threshold",
     "min_area",
     "min_relative_area",
+    "min_relative_score",
     "priority",
     "mAP",
 )
@@ -98,7 +99,9 @@ def _usable(grid: Grid, cached: CachedPredictions, file: _Path) -> Grid:
     """The grid without what these predictions cannot tell; the screen says what and why."""
     if not cached.has_scores:
         print(f"{file}: no scores in it, so thresholds and rules by score are left out")
-        return replace(grid, score_thresholds=(0.0,), priorities=("area",))
+        return replace(
+            grid, score_thresholds=(0.0,), min_relative_scores=(0.0,), priorities=("area",)
+        )
     if math.isfinite(cached.lowest_score) and cached.lowest_score > 0.25:
         print(
             f"{file}: the lowest score is {cached.lowest_score:.2f}, lower thresholds are moot; "
@@ -120,6 +123,7 @@ def _row(point: Point) -> list[str]:
         " ".join(f"{value:g}" for value in point.score_thresholds),
         " ".join(map(str, point.min_areas)),
         f"{point.min_relative_area:g}",
+        f"{point.min_relative_score:g}",
         point.priority,
         f"{point.score:.4f}",
     ]
@@ -142,6 +146,7 @@ def _write_yaml(
         "PRIORITY": best.priority,
         "MIN_AREA": best.min_areas[0] if common else 0,
         "MIN_RELATIVE_AREA": best.min_relative_area,
+        "MIN_RELATIVE_SCORE": best.min_relative_score,
         "KEEP_LARGEST_PIECE": False,
         "FILL_HOLES": False,
         "CLASS_MIN_AREAS": [] if common else list(best.min_areas),
@@ -162,12 +167,13 @@ def _write_yaml(
 def _table(points: Sequence[Point]) -> Table:
     """The best points, and what the masks score as they are, if that was tried."""
     table = Table(title=f"Kaggle mAP of {len(points)} points", box=box.SIMPLE)
-    for column in ("class", "mask ≥", "score >", "area ≥", "share ≥", "rule", "mAP"):
+    for column in ("class", "mask ≥", "score >", "area ≥", "share ≥", "sure ≥", "rule", "mAP"):
         table.add_column(column, justify="right")
     for point in sorted(points, key=lambda point: -point.score)[:_SHOWN]:
         table.add_row(*_row(point))
     for point in points:
-        if not (any(point.score_thresholds) or any(point.min_areas) or point.min_relative_area):
+        rules = (*point.score_thresholds, *point.min_areas)
+        if not any((*rules, point.min_relative_area, point.min_relative_score)):
             table.add_section()
             table.add_row(*_row(point))
             break

@@ -94,6 +94,11 @@ def eliminate_overlaps(
     return (_fill_holes(left) if fill_holes else left), kept
 
 
+def relatively_sure(scores: np.ndarray, share: float) -> np.ndarray:
+    """Which of a picture's scores, (N,), reach ``share`` times their median: (N,) bool."""
+    return scores >= share * np.median(scores) if len(scores) else np.ones(0, dtype=bool)
+
+
 def _check_priority(priority: str) -> None:
     if priority not in PRIORITIES:
         raise InputError(
@@ -167,6 +172,7 @@ class OverlapElimination:
         keep_largest_piece: bool,
         fill_holes: bool,
         min_relative_area: float,
+        min_relative_score: float = 0.0,
         class_score_thresholds: Sequence[float] = (),
         class_min_areas: Sequence[int] = (),
     ):
@@ -175,13 +181,14 @@ class OverlapElimination:
             enabled: if False, masks only become :class:`CroppedMasks`.
             priority, min_area, keep_largest_piece, fill_holes, min_relative_area: see
                 :func:`eliminate_overlaps`.
-            class_score_thresholds, class_min_areas: see :meth:`select`.
+            min_relative_score, class_score_thresholds, class_min_areas: see :meth:`select`.
 
         Raises:
             InputError: an unknown priority.
         """
         _check_priority(priority)
         self.enabled = enabled
+        self.min_relative_score = min_relative_score
         self.class_score_thresholds = np.array(class_score_thresholds, np.float64)
         self.class_min_areas = np.array(class_min_areas, np.int64)
         self.settings = {
@@ -202,19 +209,21 @@ class OverlapElimination:
             "keep_largest_piece": node.KEEP_LARGEST_PIECE,
             "fill_holes": node.FILL_HOLES,
             "min_relative_area": node.MIN_RELATIVE_AREA,
+            "min_relative_score": node.MIN_RELATIVE_SCORE,
             "class_score_thresholds": node.CLASS_SCORE_THRESHOLDS,
             "class_min_areas": node.CLASS_MIN_AREAS,
         }
 
     def select(self, instances: Instances) -> Instances:
-        """Those whose score is above, and whose area not below, the number for their class.
+        """Those whose score is above, and whose area not below, the number for their class; and of
+        these, those whose score is at least ``min_relative_score`` times their median.
 
         Args:
-            instances: on the CPU, ``pred_masks`` as CroppedMasks; with ``pred_classes``, and
-                ``scores`` where there are thresholds.
+            instances: all of one picture, on the CPU, ``pred_masks`` as CroppedMasks; with
+                ``pred_classes`` for the numbers of classes, ``scores`` for all rules about them.
 
         Raises:
-            InputError: a class has no number.
+            InputError: a class has no number, or there are no scores.
         """
         wanted = np.ones(len(instances), dtype=bool)
         if len(self.class_score_thresholds):
@@ -223,6 +232,14 @@ class OverlapElimination:
         if len(self.class_min_areas):
             least = self._by_class("MIN_AREAS", self.class_min_areas, instances)
             wanted &= instances.pred_masks.areas >= least
+        if self.min_relative_score > 0:
+            if not instances.has("scores"):
+                raise InputError(
+                    "TEST.OVERLAP_ELIMINATION.MIN_RELATIVE_SCORE: the masks have no scores; set it "
+                    "to 0"
+                )
+            scores = instances.scores.numpy()
+            wanted[wanted] = relatively_sure(scores[wanted], self.min_relative_score)
         return instances if wanted.all() else instances[torch.from_numpy(wanted)]
 
     @staticmethod

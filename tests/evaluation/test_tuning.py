@@ -20,7 +20,7 @@ from nucdet.evaluation.tuning_report import tune_thresholds
 from nucdet.postprocessing import OverlapElimination, eliminate_overlaps
 from nucdet.structures import CroppedMasks
 
-SMALL = Grid((0.0, 0.5), (0, 4), (0.0,), ("area", "score"))
+SMALL = Grid((0.0, 0.5), (0, 4), (0.0,), ("area", "score"), (0.0,))
 
 
 @st.composite
@@ -104,6 +104,24 @@ def test_yaml_gives_the_score(case, tmp_path, as_output):
     output = as_output(prediction.masks, prediction.scores)
     left = OverlapElimination(cfg)(output["instances"]).pred_masks
     assert match(Intersections.of_masks(truth.masks(1), left)).score == 1
+
+
+def test_a_share_of_the_median_score(case, tmp_path, as_output):
+    # the unsure mask has a third of the median, which is that of the right one
+    grid = Grid((0.0,), (4,), (0.0,), ("area",), (0.0, 0.3, 0.5, 1.02))
+    best = tune_thresholds(case[0], [case[1]], tmp_path, grid)
+    assert (best.min_relative_score, best.score) == (0.5, 100)
+    with (tmp_path / "thresholds.csv").open() as file:
+        scores = {r["min_relative_score"]: float(r["mAP"]) for r in csv.DictReader(file)}
+    assert scores == {"0": 0, "0.3": 0, "0.5": 100, "1.02": 0}
+    truth = GroundTruth(case[0])
+    [prediction] = read_predictions(case[1], truth)
+    output = as_output(prediction.masks, prediction.scores)
+    for share, score in scores.items():
+        cfg = load_config(tmp_path / "best.yaml")
+        cfg.TEST.OVERLAP_ELIMINATION.MIN_RELATIVE_SCORE = float(share)
+        left = OverlapElimination(cfg)(output["instances"]).pred_masks
+        assert 100 * match(Intersections.of_masks(truth.masks(1), left)).score == score
 
 
 def test_yaml_builds_on_a_config(case, tmp_path):

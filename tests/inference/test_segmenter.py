@@ -56,7 +56,7 @@ class Threshold:
 
 @pytest.fixture(scope="module")
 def weights(repository, tmp_path_factory):
-    """Random weights that find something: the score threshold is 0."""
+    """Random weights that find something, with the thresholds of the segmenter below."""
     from detectron2.modeling import build_model
 
     from nucdet.config import load_config
@@ -72,6 +72,9 @@ def weights(repository, tmp_path_factory):
 def segmenter(repository, weights):
     overrides = ["MODEL.ROI_HEADS.SCORE_THRESH_TEST", "0.0", "INPUT.MIN_SIZE_TEST", "96"]
     overrides += ["TEST.DETECTIONS_PER_IMAGE", "40", "MODEL.RPN.POST_NMS_TOPK_TEST", "60"]
+    # random masks are near 0.5; the scores of Threshold, below, say nothing
+    overrides += ["MODEL.ROI_MASK_HEAD.MASK_THRESH", "0.5"]
+    overrides += ["TEST.OVERLAP_ELIMINATION.MIN_RELATIVE_SCORE", "0.0"]
     return Segmenter(repository / CONFIG, weights, overrides, "cpu", precision="float32")
 
 

@@ -175,6 +175,7 @@ def test_elimination_by_blocks_is_elimination(seed, block):
         fill_holes=bool(rng.integers(2)),
         min_relative_area=float(rng.choice([0, 0.3])),
         class_score_thresholds=(float(rng.choice([0, 0.5])),),
+        min_relative_score=float(rng.choice([0, 0.8])),
     )
     expected = elimination(instances)
     found = eliminate_by_blocks(instances, elimination, block)

@@ -18,10 +18,12 @@ from nucdet.structures.paste import paste_masks
 def models(repository):
     """NucleusRCNN and GeneralizedRCNN with the same random weights."""
     built = []
+    # Detectron2 knows no other mask threshold
+    common = ["MODEL.WEIGHTS", "", "MODEL.DEVICE", "cpu", "MODEL.ROI_MASK_HEAD.MASK_THRESH", "0.5"]
     for name in ("NucleusRCNN", "GeneralizedRCNN"):
         cfg = load_config(
             repository / "configs/DSB2018/mask_rcnn_lite0_FPN.yaml",
-            ["MODEL.META_ARCHITECTURE", name, "MODEL.WEIGHTS", "", "MODEL.DEVICE", "cpu"],
+            ["MODEL.META_ARCHITECTURE", name, *common],
         )
         torch.manual_seed(0)
         built.append(build_model(cfg).eval())

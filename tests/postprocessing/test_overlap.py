@@ -266,6 +266,7 @@ def test_built_from_the_config():
         KEEP_LARGEST_PIECE=True,
         FILL_HOLES=True,
         MIN_RELATIVE_AREA=0.15,
+        MIN_RELATIVE_SCORE=0.5,
     )
     step = OverlapElimination(cfg)
     assert spans_of(step(predictions(as_dense=False)).pred_masks) == [(0, 4), (4, 8)]
@@ -285,6 +286,26 @@ def test_classes_have_scores_and_areas_of_their_own():
     assert left(class_min_areas=(4, 7, 2)) == [(0, 4)]
     with pytest.raises(InputError, match=r"CLASS_MIN_AREAS has 2 numbers.*of class 2"):
         left(class_min_areas=(4, 7))
+
+
+def test_masks_that_are_less_sure_than_the_others():
+    # scores 0.9, 0.8, 0.7 of overlapping masks
+    def left(share, **changes):
+        step = settings_of(min_relative_score=share, priority="score", **changes)
+        return spans_of(step(predictions(as_dense=True)).pred_masks)
+
+    assert left(0.0) == left(0.8) == [(0, 4), (4, 8)]
+    assert left(1.0) == [
+        (0, 4),
+        (4, 8),
+    ]  # the median itself stays, the third has no pixel of its own
+    assert left(1.1) == [(0, 4)]
+    # the median of those that pass the other rules: 0.75
+    assert left(1.05, class_score_thresholds=(0.95, 0.5, 0.5)) == [(2, 8)]
+    nothing = settings_of(min_relative_score=0.9)(predictions(as_dense=True)[[]])
+    assert len(nothing) == 0
+    with pytest.raises(InputError, match=r"MIN_RELATIVE_SCORE: the masks have no scores"):
+        settings_of(min_relative_score=0.9)(Instances((1, 12), pred_masks=rows((0, 4))))
 
 
 def test_class_thresholds_from_the_config():

@@ -35,6 +35,7 @@ def files(tmp_path):
 
 def test_finds_the_threshold(run, files, tmp_path):
     grid = ("--score-thresholds", 0.1, 0.5, "--min-areas", 0, "--min-relative-areas", 0)
+    grid += ("--min-relative-scores", 0)
     for _ in range(2):  # again is safe
         code, out, err = run(*files, "--output-dir", tmp_path / "out", *grid)
         assert code == 0, err
