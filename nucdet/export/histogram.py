@@ -9,7 +9,7 @@ from html import escape
 import numpy as np
 
 WIDTH, HEIGHT = 760, 240
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 14, 22, 46
+_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 28, 22, 46
 _BINS = 40
 # the few largest (clumps, debris) would squeeze all others into one bar
 _SHOWN = 99.5
