@@ -34,16 +34,23 @@ detectron2:
 	  $(PIP) install --quiet --no-compile --no-deps "$$folder/$(D2_FILE)-py3-none-any.whl"; \
 	  $(PIP) install --quiet --no-compile cloudpickle fvcore hydra-core iopath omegaconf tabulate termcolor yacs )
 
-demo: train-demo
+# The model that ships, on drawn pictures or on yours: make demo IMAGES=folder
+demo: .venv
+	@test -n "$(IMAGES)" || \
+	    $(BIN)/python tools/convert_dataset.py synthetic --root output/demo/drawn --images 8 > /dev/null
+	@rm -rf output/demo/results
+	$(BIN)/python tools/predict.py --input "$(or $(IMAGES),output/demo/drawn/images)" --output output/demo/results
+	@echo "Look at output/demo/results/report.html; beside it lie label images, overlays and measurements"
 
-# From nothing to pictures: draw nuclei, convert, train some minutes, evaluate, look.
-train-demo: export DETECTRON2_DATASETS := output/demo/datasets
+# From nothing to a trained model: draw nuclei, convert, train some minutes, evaluate, look.
+train-demo: export DETECTRON2_DATASETS := output/train-demo/datasets
 train-demo: .venv
-	$(BIN)/python tools/convert_dataset.py synthetic --root output/demo/datasets/synthetic
-	$(BIN)/python tools/train_net.py --config-file configs/quick_schedules/mask_rcnn_lite0_FPN_synthetic.yaml
-	$(BIN)/python tools/visualize_results.py --dataset synthetic_val --output-dir output/demo/pictures \
-	    --input output/demo/inference/synthetic_val/coco_instances_results.json
-	@echo "Look at output/demo/pictures (prediction beside truth); scores are in output/demo/evaluation.csv"
+	$(BIN)/python tools/convert_dataset.py synthetic --root output/train-demo/datasets/synthetic
+	$(BIN)/python tools/train_net.py --config-file configs/quick_schedules/mask_rcnn_lite0_FPN_synthetic.yaml \
+	    OUTPUT_DIR output/train-demo
+	$(BIN)/python tools/visualize_results.py --dataset synthetic_val --output-dir output/train-demo/pictures \
+	    --input output/train-demo/inference/synthetic_val/coco_instances_results.json
+	@echo "Look at output/train-demo/pictures (prediction beside truth); scores are in output/train-demo/evaluation.csv"
 
 test: .venv
 	$(BIN)/python -m pytest -m "not slow" --durations=10

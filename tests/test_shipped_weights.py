@@ -1,0 +1,56 @@
+"""The models that ship with nucdet: whole, small enough, and good on pictures of every look."""
+
+from __future__ import annotations
+
+import runpy
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from nucdet import Segmenter
+from nucdet.config import load_config
+from nucdet.data.conversion.synthetic_pictures import LOOKS, draw_picture
+from nucdet.evaluation.matching import Intersections, match
+from nucdet.modeling.model_zoo import DEFAULT_MODEL, find_model, model_names
+
+
+@pytest.mark.parametrize("name", model_names())
+def test_files(name):
+    model = find_model(name)  # compares the hash
+    assert model.weights.stat().st_size <= 32e6
+    manifest = model.read_manifest()
+    facts = ("command", "seed", "iterations", "hours", "hardware", "scores", "trained_on")
+    assert not [fact for fact in facts if manifest[fact] in (None, "", [], {})]
+    cfg = load_config(model.config)
+    assert find_model(cfg.MODEL.WEIGHTS) == model
+    assert cfg.TEST.DETECTIONS_PER_IMAGE >= 500
+    assert "_BASE_" not in model.config.read_text()
+
+
+def test_the_default_model_finds_drawn_nuclei():
+    assert DEFAULT_MODEL in model_names()
+    segmenter = Segmenter(device="cpu")
+    scores = {}
+    for number, look in enumerate(LOOKS):
+        image, truth = draw_picture(np.random.default_rng([7, number]), 256, look)
+        found = segmenter.predict(image).pred_masks
+        scores[look] = match(Intersections.of_masks(truth, found)).score
+    assert np.mean(list(scores.values())) > 0.5, scores
+    assert scores["fluorescence"] > 0.5, scores
+
+
+def test_evaluates_from_its_config(registered, monkeypatch, tmp_path, repository):
+    script = str(repository / "tools/train_net.py")
+    config = find_model(DEFAULT_MODEL).config
+    pairs = ["DATASETS.TEST", "('synthetic_val',)", "DATALOADER.NUM_WORKERS", "0"]
+    pairs += ["MODEL.WEIGHTS", f"nucdet://{DEFAULT_MODEL}", "OUTPUT_DIR", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", [script, "--eval-only", "--config-file", str(config), *pairs])
+    with pytest.raises(SystemExit) as exit_info:
+        runpy.run_path(script, run_name="__main__")
+    assert exit_info.value.code == 0
+    table = pd.read_csv(tmp_path / "inference/synthetic_val/kaggle_per_image.csv")
+    assert len(table) == 4
+    # pictures of 64 × 64 hold a nucleus or two
+    assert table["score"].mean() > 10
