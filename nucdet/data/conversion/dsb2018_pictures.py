@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -51,12 +53,23 @@ def convert_pictures(tasks: list[PictureTask], workers: int) -> list[PictureResu
     # a forked worker has torch and OpenCV loaded already; loading them takes a worker seconds
     method = "fork" if "fork" in multiprocessing.get_all_start_methods() else "spawn"
     context = multiprocessing.get_context(method)
-    with context.Pool(workers, initializer=_start_worker) as pool:
+    with _no_opencv_threads(), context.Pool(workers, initializer=_start_worker) as pool:
         return list(tqdm(pool.imap(convert_picture, tasks, chunksize=4), **bar))
 
 
-def _start_worker() -> None:
+@contextmanager
+def _no_opencv_threads() -> Iterator[None]:
+    """A forked worker would wait for ever for threads that OpenCV started before the fork."""
+    before = cv2.getNumThreads()
     cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(before)
+
+
+def _start_worker() -> None:
+    cv2.setNumThreads(1)  # for spawned ones
     # Ctrl-C is the parent's to answer, or every worker prints a traceback
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 

@@ -65,6 +65,19 @@ def test_byte_identical_whatever_the_workers(raw_tree):
     assert converted(1) == first and converted(2) == first
 
 
+def test_after_opencv_has_started_threads(raw_tree):
+    """Those threads are not in a forked worker; before, it waited for them for ever."""
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(4)
+    try:
+        cv2.GaussianBlur(np.zeros((2000, 2000), np.uint8), (31, 31), 0)
+        convert_dsb2018(raw_tree.root, folds=3, workers=2)
+        assert cv2.getNumThreads() == 4
+    finally:
+        cv2.setNumThreads(before)
+    assert len(load(raw_tree, "trainval")["images"]) == 20
+
+
 def test_splits_are_stratified_and_complete(raw_tree):
     convert_dsb2018(raw_tree.root, val_fraction=0.2, folds=5)
     everything = names(load(raw_tree, "trainval"))
