@@ -46,8 +46,7 @@ demo: .venv
 train-demo: export DETECTRON2_DATASETS := output/train-demo/datasets
 train-demo: .venv
 	$(BIN)/python tools/convert_dataset.py synthetic --root output/train-demo/datasets/synthetic
-	$(BIN)/python tools/train_net.py --config-file configs/quick_schedules/mask_rcnn_lite0_FPN_synthetic.yaml \
-	    OUTPUT_DIR output/train-demo
+	$(BIN)/python tools/train_net.py --config-file configs/quick_schedules/mask_rcnn_lite0_FPN_synthetic.yaml
 	$(BIN)/python tools/visualize_results.py --dataset synthetic_val --output-dir output/train-demo/pictures \
 	    --input output/train-demo/inference/synthetic_val/coco_instances_results.json
 	@echo "Look at output/train-demo/pictures (prediction beside truth); scores are in output/train-demo/evaluation.csv"

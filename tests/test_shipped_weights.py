@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import runpy
-import sys
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -41,15 +38,12 @@ def test_the_default_model_finds_drawn_nuclei():
     assert scores["fluorescence"] > 0.5, scores
 
 
-def test_evaluates_from_its_config(registered, monkeypatch, tmp_path, repository):
-    script = str(repository / "tools/train_net.py")
+def test_evaluates_from_its_config(registered, run_tool, tmp_path):
     config = find_model(DEFAULT_MODEL).config
     pairs = ["DATASETS.TEST", "('synthetic_val',)", "DATALOADER.NUM_WORKERS", "0"]
     pairs += ["MODEL.WEIGHTS", f"nucdet://{DEFAULT_MODEL}", "OUTPUT_DIR", str(tmp_path)]
-    monkeypatch.setattr(sys, "argv", [script, "--eval-only", "--config-file", str(config), *pairs])
-    with pytest.raises(SystemExit) as exit_info:
-        runpy.run_path(script, run_name="__main__")
-    assert exit_info.value.code == 0
+    code, _, _ = run_tool("train_net.py", "--eval-only", "--config-file", config, *pairs)
+    assert code == 0
     table = pd.read_csv(tmp_path / "inference/synthetic_val/kaggle_per_image.csv")
     assert len(table) == 4
     # pictures of 64 × 64 hold a nucleus or two

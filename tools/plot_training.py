@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Draw losses and validation score of one or several trainings from the csv logs in OUTPUT_DIR.
 
-python tools/plot_training.py output/demo
+python tools/plot_training.py output/train-demo
 python tools/plot_training.py output/a output/b --output both.png
 """
 

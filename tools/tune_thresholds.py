@@ -15,6 +15,7 @@ MODEL.ROI_MASK_HEAD.MASK_THRESH and give all files with --mask-thresholds.
 from __future__ import annotations
 
 import argparse
+from dataclasses import fields
 
 from nucdet.errors import run_tool
 
@@ -50,9 +51,8 @@ def main() -> None:
     from nucdet.evaluation.tuning import Grid
     from nucdet.evaluation.tuning_report import tune_thresholds
 
-    names = ("score_thresholds", "min_areas", "min_relative_areas", "min_relative_scores")
-    names = (*names, "priorities")
-    grid = Grid(**{name: getattr(args, name) for name in names if getattr(args, name)})
+    given = {field.name: getattr(args, field.name) for field in fields(Grid)}
+    grid = Grid(**{name: values for name, values in given.items() if values})
     tune_thresholds(
         args.ground_truth,
         args.predictions,

@@ -165,12 +165,13 @@ def _score_grid(image: _Image, grid: Grid) -> np.ndarray:
     """Scores of one image, 0–1, in the order of :meth:`CachedPredictions.score_grid`."""
     atoms, areas = image.atoms, image.atoms.pred_areas
     scores = []
-    for priority, threshold, sure, area in itertools.product(
-        grid.priorities, grid.score_thresholds, grid.min_relative_scores, grid.min_areas
+    for priority, threshold, share_of_score in itertools.product(
+        grid.priorities, grid.score_thresholds, grid.min_relative_scores
     ):
-        taking_part = _relatively_sure(image, image.scores > threshold, sure) & (areas >= area)
-        cut = atoms.cut(taking_part, _rank(image, priority))
-        scores += [score_cut(cut, area, share) for share in grid.min_relative_areas]
+        sure = _relatively_sure(image, image.scores > threshold, share_of_score)
+        for area in grid.min_areas:
+            cut = atoms.cut(sure & (areas >= area), _rank(image, priority))
+            scores += [score_cut(cut, area, share) for share in grid.min_relative_areas]
     return np.array(scores)
 
 

@@ -295,10 +295,8 @@ def test_masks_that_are_less_sure_than_the_others():
         return spans_of(step(predictions(as_dense=True)).pred_masks)
 
     assert left(0.0) == left(0.8) == [(0, 4), (4, 8)]
-    assert left(1.0) == [
-        (0, 4),
-        (4, 8),
-    ]  # the median itself stays, the third has no pixel of its own
+    # the median itself stays, the third has no pixel of its own
+    assert left(1.0) == [(0, 4), (4, 8)]
     assert left(1.1) == [(0, 4)]
     # the median of those that pass the other rules: 0.75
     assert left(1.05, class_score_thresholds=(0.95, 0.5, 0.5)) == [(2, 8)]

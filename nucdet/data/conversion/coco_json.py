@@ -7,7 +7,8 @@ or type of the cells) and, where known, ``group`` (pictures of one group show th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,3 +81,13 @@ def write_coco(
             "annotations": annotations,
         },
     )
+
+
+def print_splits(splits: Mapping[str, Sequence[Picture]], objects: str, folder: Path) -> None:
+    """Say how many pictures, of which kinds, and ``objects`` ("nuclei") each split has."""
+    for split, pictures in splits.items():
+        count = sum(len(p.annotations) for p in pictures)
+        kinds = sorted(Counter(p.kind for p in pictures).items())
+        listed = ", ".join(f"{number} {kind}" for kind, number in kinds)
+        print(f"{split}: {len(pictures)} pictures, {count} {objects} ({listed})")
+    print(f"written to {folder}")

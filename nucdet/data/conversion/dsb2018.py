@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from nucdet.data.conversion.coco_json import Picture, write_coco
+from nucdet.data.conversion.coco_json import Picture, print_splits, write_coco
 from nucdet.data.conversion.dsb2018_pictures import PictureTask, convert_pictures
 from nucdet.data.conversion.kaggle_csv import read_groups, read_solution
 from nucdet.data.conversion.report import ConversionReport, Problem
@@ -64,12 +63,7 @@ def convert(args: argparse.Namespace) -> None:
         workers=args.workers,
         skip_invalid=args.skip_invalid,
     )
-    for split, pictures in splits.items():
-        nuclei = sum(len(p.annotations) for p in pictures)
-        kinds = sorted(Counter(p.kind for p in pictures).items())
-        listed = ", ".join(f"{count} {kind}" for kind, count in kinds)
-        print(f"{split}: {len(pictures)} pictures, {nuclei} nuclei ({listed})")
-    print(f"written to {args.root / 'annotations'}")
+    print_splits(splits, "nuclei", args.root / "annotations")
 
 
 def convert_dsb2018(

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections import Counter, defaultdict
+from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
 from nucdet.data.cell_types import SARTORIUS_TYPES
-from nucdet.data.conversion.coco_json import Picture, annotations_of, write_coco
+from nucdet.data.conversion.coco_json import Picture, annotations_of, print_splits, write_coco
 from nucdet.data.conversion.kaggle_csv import read_rows
 from nucdet.data.conversion.report import ConversionReport, Problem
 from nucdet.data.conversion.splits import assign_parts
@@ -51,12 +51,7 @@ def convert(args: argparse.Namespace) -> None:
         group_samples=args.group_samples,
         skip_invalid=args.skip_invalid,
     )
-    for split, pictures in splits.items():
-        cells = sum(len(p.annotations) for p in pictures)
-        types = sorted(Counter(p.kind for p in pictures).items())
-        listed = ", ".join(f"{count} {kind}" for kind, count in types)
-        print(f"{split}: {len(pictures)} pictures, {cells} cells ({listed})")
-    print(f"written to {args.root / 'annotations'}")
+    print_splits(splits, "cells", args.root / "annotations")
 
 
 def convert_sartorius(
