@@ -164,13 +164,12 @@ class Segmenter:
     ) -> tuple[float, float | None, list[Tile]]:
         """Zoom, diameter that it is for, and tiles."""
         height, width = source.size
-        usual = self._network.zoom(min(height, WHOLE_SIDE), min(width, WHOLE_SIDE))
-        wanted = self.cfg.TEST.NUCLEUS_DIAMETER
+        zoom = self._network.zoom(min(height, WHOLE_SIDE), min(width, WHOLE_SIDE))
+        wanted, most = self.cfg.TEST.NUCLEUS_DIAMETER, max(zoom, MOST_ZOOM)
         if diameter == "auto":
-            diameter = estimate_diameter(self._network, source, usual, wanted)
-        zoom = usual
+            diameter = estimate_diameter(self._network, source, zoom, wanted, most)
         if diameter is not None:
-            zoom = min(wanted / float(diameter), max(usual, MOST_ZOOM))
+            zoom = min(wanted / float(diameter), most)
         # tiles are cut in the picture's pixels
         side, tile, overlap = (
             max(1, math.floor(length / zoom)) for length in (WHOLE_SIDE, TILE_SIDE, TILE_OVERLAP)
