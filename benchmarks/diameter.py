@@ -4,10 +4,11 @@ right number, and with "auto".
 
     OMP_NUM_THREADS=1 python benchmarks/diameter.py [--config-file FILE] [KEY VALUE …]
 
-Pictures of a data set, evenly over their kinds, are shown at 0.25× to 4×; the truth is shown with
-them. Reduced ones are continued by their mirror image up to their size before (512 pixels at most),
-since small pictures are enlarged anyway; of enlarged ones only the middle is taken, 512 pixels a
-side at most. "Right" is the median diameter of the true nuclei as shown.
+Pictures of a data set, evenly over their kinds, are shown at 0.25× to 4× (--scales); the truth is
+shown with them. Reduced ones are continued by their mirror image up to their size before (512
+pixels at most), since small pictures are enlarged anyway; of enlarged ones only the middle is
+taken, 512 pixels a side at most (--side; 8× needs more). "Right" is the median diameter of the true
+nuclei as shown.
 """
 
 from __future__ import annotations
@@ -30,15 +31,15 @@ from nucdet.evaluation.ground_truth import GroundTruth
 from nucdet.evaluation.matching import Intersections, match
 from nucdet.inference import Segmenter
 
-SCALES = (0.25, 0.5, 1.0, 2.0, 4.0)
-LARGEST = 512
 MIRRORED = 512
 MODES = ("none", "right", "auto")
 
 
-def show(picture: np.ndarray, truth: np.ndarray, scale: float) -> tuple[np.ndarray, np.ndarray]:
+def show(
+    picture: np.ndarray, truth: np.ndarray, scale: float, largest: int
+) -> tuple[np.ndarray, np.ndarray]:
     """A picture (H, W, 3) and its label map (H, W) at another size, see above."""
-    side = int(LARGEST / scale)
+    side = int(largest / scale)
     top, left = (max(0, (length - side) // 2) for length in truth.shape)
     window = np.s_[top : top + side, left : left + side]
     before = tuple(min(MIRRORED, length) for length in truth[window].shape)
@@ -55,14 +56,16 @@ def show(picture: np.ndarray, truth: np.ndarray, scale: float) -> tuple[np.ndarr
     return np.pad(picture, [*more, (0, 0)], "symmetric"), truth
 
 
-def rows(segmenter: Segmenter, dataset: str, limit: int) -> list[dict[str, float | str]]:
+def rows(
+    segmenter: Segmenter, dataset: str, limit: int, scales: list[float], largest: int
+) -> list[dict[str, float | str]]:
     truth, root = GroundTruth.of_dataset(dataset), MetadataCatalog.get(dataset).image_root
     result = []
     for image_id in tqdm(truth.evenly_over_kinds(limit), unit="picture"):
         picture = read_image(Path(root) / truth.image(image_id).file_name)
         labels = truth.masks(image_id).to_label_map()
-        for scale in SCALES:
-            seen, expected = show(picture, labels, scale)
+        for scale in scales:
+            seen, expected = show(picture, labels, scale, largest)
             areas = np.bincount(expected.ravel())[1:]
             if not len(areas):
                 continue
@@ -108,6 +111,13 @@ def main() -> None:
     parser.add_argument("--config-file", help="default: the model that ships with nucdet")
     parser.add_argument("--dataset", default="dsb2018_val")
     parser.add_argument("--limit", type=int, default=20, help="so many pictures")
+    parser.add_argument(
+        "--scales",
+        type=lambda text: [float(number) for number in text.split(",")],
+        default=[0.25, 0.5, 1, 2, 4],
+        metavar="X,X",
+    )
+    parser.add_argument("--side", type=int, default=512, help="pixels shown at most")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="every picture's scores")
     parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="override the config file")
     args = parser.parse_args()
@@ -115,7 +125,7 @@ def main() -> None:
     register_datasets()
     check_datasets([args.dataset])
     segmenter = Segmenter(args.config_file, overrides=args.opts)
-    table = pd.DataFrame(rows(segmenter, args.dataset, args.limit))
+    table = pd.DataFrame(rows(segmenter, args.dataset, args.limit, args.scales, args.side))
     if args.csv:
         table.to_csv(args.csv, index=False, float_format="%.3f")
     print(summary(table).to_string(float_format="{:.1f}".format))

@@ -42,7 +42,7 @@ def main() -> None:
         "--min-relative-areas", type=float, help="of the picture's mean; 0 0.1 0.2 0.3", **values
     )
     parser.add_argument(
-        "--min-relative-scores", type=float, help="of the picture's median; 0 0.8 0.9", **values
+        "--min-relative-scores", type=float, help="of the picture's median; 0 0.85 0.9", **values
     )
     parser.add_argument("--priorities", nargs="+", choices=("area", "score"), help="default: both")
     args = parser.parse_args()

@@ -33,7 +33,7 @@ class Grid:
     min_areas: Sequence[int] = (0, 10, 20, 30, 50, 100)
     min_relative_areas: Sequence[float] = (0.0, 0.1, 0.2, 0.3)
     priorities: Sequence[str] = ("area", "score")
-    min_relative_scores: Sequence[float] = (0.0, 0.8, 0.9)
+    min_relative_scores: Sequence[float] = (0.0, 0.85, 0.9)
 
 
 @dataclass(frozen=True)
