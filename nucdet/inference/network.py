@@ -18,6 +18,7 @@ from nucdet.data.augmentation import Resize, build_test_augmentation
 from nucdet.data.dataset_mapper import convert_format
 from nucdet.errors import InputError
 from nucdet.layers.precision import computes_bfloat16
+from nucdet.modeling.augmented_inference import AugmentedRCNN
 from nucdet.modeling.checkpointing import NucleusCheckpointer
 from nucdet.structures import CroppedMasks
 
@@ -34,7 +35,8 @@ class Network:
     Convolutions run channels-last. With ``"bfloat16"`` an R-CNN's box and mask heads compute in 16
     bits, for half to a third of their time; backbone and proposals stay in 32, where 16 cost 0.005
     of the DSB2018 score while the heads cost nothing (18 pictures, lite0). Semantic networks
-    compute in 16 bits as a whole.
+    compute in 16 bits as a whole. With TEST.AUG.ENABLED an R-CNN looks at each picture in several
+    views.
     """
 
     def __init__(self, cfg: CfgNode, precision: str = "auto"):
@@ -45,7 +47,8 @@ class Network:
                 with it.
 
         Raises:
-            FileNotFoundError, InputError: the weights cannot be read; an unknown precision.
+            FileNotFoundError, InputError: the weights cannot be read; an unknown precision;
+                TEST.AUG.ENABLED for a network that has no such views.
         """
         if precision not in PRECISIONS:
             raise InputError(f"precision is {precision!r}; expected one of {', '.join(PRECISIONS)}")
@@ -56,6 +59,8 @@ class Network:
         on_cpu = self.device.type == "cpu"
         if precision == "bfloat16" or (precision == "auto" and on_cpu and computes_bfloat16()):
             _lower_precision(self.model)
+        if cfg.TEST.AUG.ENABLED:
+            self.model = AugmentedRCNN.from_config(cfg, self.model)
         self.image_format = cfg.INPUT.FORMAT
         self._rule = build_test_augmentation(cfg)[0].rule
 
@@ -129,19 +134,30 @@ def _in_bfloat16(function: Callable[..., torch.Tensor]) -> Callable[..., torch.T
 @contextmanager
 def _capacity(model: nn.Module, factor: float) -> Iterator[None]:
     """Raise an R-CNN's limits on proposals and detections, set for pictures of usual size."""
-    rpn = getattr(model, "proposal_generator", None)
-    heads = getattr(model, "roi_heads", None)
+    detector = model.model if isinstance(model, AugmentedRCNN) else model
+    rpn = getattr(detector, "proposal_generator", None)
+    heads = getattr(detector, "roi_heads", None)
     predictor = getattr(heads, "box_predictor", heads)
     if factor == 1 or rpn is None or predictor is None:
         yield
         return
-    before = rpn.pre_nms_topk, rpn.post_nms_topk, predictor.test_topk_per_image
-    rpn.pre_nms_topk, rpn.post_nms_topk = (
-        {training: int(limit * factor) for training, limit in limits.items()}
-        for limits in before[:2]
-    )
-    predictor.test_topk_per_image = int(before[2] * factor)
+    limits = [
+        (rpn, "pre_nms_topk"),
+        (rpn, "post_nms_topk"),
+        (predictor, "test_topk_per_image"),
+        *([(model, "max_detections")] if model is not detector else []),
+    ]
+    before = [getattr(owner, name) for owner, name in limits]
+    for (owner, name), limit in zip(limits, before, strict=True):
+        setattr(owner, name, _raised(limit, factor))
     try:
         yield
     finally:
-        rpn.pre_nms_topk, rpn.post_nms_topk, predictor.test_topk_per_image = before
+        for (owner, name), limit in zip(limits, before, strict=True):
+            setattr(owner, name, limit)
+
+
+def _raised(limit: int | dict[bool, int], factor: float) -> int | dict[bool, int]:
+    if isinstance(limit, dict):  # of the proposals, by training or not
+        return {training: int(number * factor) for training, number in limit.items()}
+    return int(limit * factor)

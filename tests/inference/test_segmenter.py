@@ -23,8 +23,9 @@ from nucdet.engine.predict_files import find_inputs
 from nucdet.engine.predict_loop import Job, predict_pictures
 from nucdet.errors import InputError
 from nucdet.inference import Segmenter, configure, predictor
-from nucdet.inference.network import _batches
+from nucdet.inference.network import _batches, _capacity
 from nucdet.modeling import model_zoo
+from nucdet.modeling.augmented_inference import AugmentedRCNN
 from nucdet.postprocessing.overlap import OverlapElimination
 from nucdet.structures import CroppedMasks
 
@@ -69,12 +70,17 @@ def weights(repository, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def segmenter(repository, weights):
+def overrides():
     overrides = ["MODEL.ROI_HEADS.SCORE_THRESH_TEST", "0.0", "INPUT.MIN_SIZE_TEST", "96"]
     overrides += ["TEST.DETECTIONS_PER_IMAGE", "40", "MODEL.RPN.POST_NMS_TOPK_TEST", "60"]
     # random masks are near 0.5; the scores of Threshold, below, say nothing
     overrides += ["MODEL.ROI_MASK_HEAD.MASK_THRESH", "0.5"]
     overrides += ["TEST.OVERLAP_ELIMINATION.MIN_RELATIVE_SCORE", "0.0"]
+    return overrides
+
+
+@pytest.fixture(scope="module")
+def segmenter(repository, weights, overrides):
     return Segmenter(repository / CONFIG, weights, overrides, "cpu", precision="float32")
 
 
@@ -163,6 +169,32 @@ def test_bfloat16_heads_are_nearly_those_of_float32(repository, weights, segment
             assert near.dtype is torch.float32
             assert not torch.equal(near, exact)
             torch.testing.assert_close(near, exact, rtol=0.05, atol=0.02 * float(exact.abs().max()))
+
+
+def test_a_mirrored_picture_gives_mirrored_nuclei(repository, weights, overrides, drawn_root):
+    """Only where TEST.AUG shows both."""
+    augmented = [*overrides, "TEST.AUG.ENABLED", "True", "TEST.AUG.FLIP", "True"]
+    augmented += ["TEST.AUG.ZOOMS", "(1.0,)"]
+    image = read_image(next((drawn_root / "synthetic").rglob("*.png")))
+    same = []
+    for opts in (overrides, augmented):
+        segmenter = Segmenter(repository / CONFIG, weights, opts, "cpu", precision="float32")
+        labels, mirrored = (segmenter.predict(i).label_map() for i in (image, image[:, ::-1]))
+        assert labels.max() > 5
+        same.append(np.mean((labels > 0) == (mirrored[:, ::-1] > 0)))
+    assert same[0] < 0.99 < same[1]
+
+
+def test_crowded_tiles_raise_every_limit(segmenter):
+    model = segmenter._network.model
+    augmented = AugmentedRCNN.from_config(segmenter.cfg, model)
+    for outer in (model, augmented):
+        with _capacity(outer, 2.5):
+            assert model.proposal_generator.post_nms_topk[False] == 150
+            assert model.roi_heads.box_predictor.test_topk_per_image == 100
+            assert augmented.max_detections == (100 if outer is augmented else 40)
+        assert model.proposal_generator.post_nms_topk[False] == 60
+        assert model.roi_heads.box_predictor.test_topk_per_image == augmented.max_detections == 40
 
 
 def test_tiled_is_whole(thresholding, monkeypatch):
