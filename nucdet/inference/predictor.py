@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -48,6 +49,15 @@ def default_model() -> Path:
             "(--config-file configs/… MODEL.WEIGHTS output/…/model_best.pth)"
         )
     return find_model(DEFAULT_MODEL).config
+
+
+class _Plan(NamedTuple):
+    """How a picture is shown to the network."""
+
+    zoom: float
+    diameter: float | None  # that the zoom is for
+    tiles: list[Tile]
+    elimination: OverlapElimination
 
 
 class Segmenter:
@@ -149,43 +159,37 @@ class Segmenter:
         check_diameter(diameter)
         plans = [self._plan(source, diameter) for source in sources]
         results: list[Prediction | None] = [None] * len(sources)
-        whole = [i for i, (_, _, tiles) in enumerate(plans) if len(tiles) == 1]
-        whole.sort(key=lambda i: (sources[i].size, plans[i][0]))
-        found = self._network((sources[i].read(sources[i].whole()), plans[i][0]) for i in whole)
+        whole = [i for i, plan in enumerate(plans) if len(plan.tiles) == 1]
+        whole.sort(key=lambda i: (sources[i].size, plans[i].zoom))
+        found = self._network((sources[i].read(sources[i].whole()), plans[i].zoom) for i in whole)
         for i, instances in zip(whole, found, strict=True):
-            results[i] = Prediction(self._elimination(instances), sources[i], plans[i][1])
+            left = plans[i].elimination(instances)
+            results[i] = Prediction(left, sources[i], plans[i].diameter)
         return [
-            self._predict_tiles(sources[i], *plans[i], progress) if result is None else result
+            self._predict_tiles(sources[i], plans[i], progress) if result is None else result
             for i, result in enumerate(results)
         ]
 
-    def _plan(
-        self, source: ImageWindows, diameter: float | str | None
-    ) -> tuple[float, float | None, list[Tile]]:
-        """Zoom, diameter that it is for, and tiles."""
+    def _plan(self, source: ImageWindows, diameter: float | str | None) -> _Plan:
         height, width = source.size
-        zoom = self._network.zoom(min(height, WHOLE_SIDE), min(width, WHOLE_SIDE))
-        wanted, most = self.cfg.TEST.NUCLEUS_DIAMETER, max(zoom, MOST_ZOOM)
+        usual = self._network.zoom(min(height, WHOLE_SIDE), min(width, WHOLE_SIDE))
+        wanted, most = self.cfg.TEST.NUCLEUS_DIAMETER, max(usual, MOST_ZOOM)
         if diameter == "auto":
-            diameter = estimate_diameter(self._network, source, zoom, wanted, most)
-        if diameter is not None:
-            zoom = min(wanted / float(diameter), most)
+            diameter = estimate_diameter(self._network, source, usual, wanted, most)
+        zoom = usual if diameter is None else min(wanted / float(diameter), most)
         # tiles are cut in the picture's pixels
         side, tile, overlap = (
             max(1, math.floor(length / zoom)) for length in (WHOLE_SIDE, TILE_SIDE, TILE_OVERLAP)
         )
         if max(height, width) <= side:
             tile = side
-        return zoom, diameter, tile_grid(source.size, tile, overlap, _STRIDE / zoom)
+        tiles = tile_grid(source.size, tile, overlap, _STRIDE / zoom)
+        return _Plan(zoom, diameter, tiles, self._elimination.at_zoom(zoom / usual))
 
     def _predict_tiles(
-        self,
-        source: ImageWindows,
-        zoom: float,
-        diameter: float | None,
-        tiles: list[Tile],
-        progress: Callable[[int, int], None] | None,
+        self, source: ImageWindows, plan: _Plan, progress: Callable[[int, int], None] | None
     ) -> Prediction:
+        zoom, diameter, tiles, elimination = plan
         pictures = ((source.read(tile.box), zoom) for tile in tiles)
         found: list[Instances] = []
         for instances in self._network(pictures, self._capacity(tiles, zoom)):
@@ -194,7 +198,7 @@ class Segmenter:
                 progress(len(found), len(tiles))
         border = max(1, math.ceil(1 / zoom))
         joined = stitch(tiles, found, source.size, border)
-        return Prediction(eliminate_by_blocks(joined, self._elimination), source, diameter)
+        return Prediction(eliminate_by_blocks(joined, elimination), source, diameter)
 
     @staticmethod
     def _capacity(tiles: list[Tile], zoom: float) -> float:
