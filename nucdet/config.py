@@ -201,6 +201,9 @@ def _add_test(cfg: CfgNode) -> None:
     overlap.PRIORITY = "area"
     # Masks with fewer pixels, before or after the cut, are dropped.
     overlap.MIN_AREA = 0
+    # MIN_AREA is lowered to this share of the median area of the picture's masks, before the cut:
+    # where all nuclei are tiny, they are no debris. 0: it stays.
+    overlap.MIN_AREA_LIMIT = 0.0
     # Masks smaller than this share of the image's mean mask area are dropped. 0: none.
     overlap.MIN_RELATIVE_AREA = 0.0
     # Before the cut, the share of the picture's median score that a mask must reach: on pictures of

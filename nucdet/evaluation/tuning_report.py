@@ -145,6 +145,7 @@ def _write_yaml(
         "ENABLED": True,
         "PRIORITY": best.priority,
         "MIN_AREA": best.min_areas[0] if common else 0,
+        "MIN_AREA_LIMIT": 0.0,
         "MIN_RELATIVE_AREA": best.min_relative_area,
         "MIN_RELATIVE_SCORE": best.min_relative_score,
         "KEEP_LARGEST_PIECE": False,

@@ -28,7 +28,7 @@ def eliminate_by_blocks(
     if not elimination.enabled or not len(instances):
         return instances
     instances = elimination.select(instances)
-    settings = dict(elimination.settings)
+    settings = elimination.settings_for(instances.pred_masks)
     least_share, fill_holes = settings.pop("min_relative_area"), settings.pop("fill_holes")
     scores = instances.scores.numpy()
     left, kept = _settle(instances.pred_masks, scores, block, **settings)

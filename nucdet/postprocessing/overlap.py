@@ -173,6 +173,7 @@ class OverlapElimination:
         keep_largest_piece: bool,
         fill_holes: bool,
         min_relative_area: float,
+        min_area_limit: float = 0.0,
         min_relative_score: float = 0.0,
         class_score_thresholds: Sequence[float] = (),
         class_min_areas: Sequence[int] = (),
@@ -182,6 +183,7 @@ class OverlapElimination:
             enabled: if False, masks only become :class:`CroppedMasks`.
             priority, min_area, keep_largest_piece, fill_holes, min_relative_area: see
                 :func:`eliminate_overlaps`.
+            min_area_limit: see :meth:`settings_for`.
             min_relative_score, class_score_thresholds, class_min_areas: see :meth:`select`.
 
         Raises:
@@ -189,6 +191,7 @@ class OverlapElimination:
         """
         _check_priority(priority)
         self.enabled = enabled
+        self.min_area_limit = min_area_limit
         self.min_relative_score = min_relative_score
         self.class_score_thresholds = np.array(class_score_thresholds, np.float64)
         self.class_min_areas = np.array(class_min_areas, np.int64)
@@ -210,6 +213,7 @@ class OverlapElimination:
             "keep_largest_piece": node.KEEP_LARGEST_PIECE,
             "fill_holes": node.FILL_HOLES,
             "min_relative_area": node.MIN_RELATIVE_AREA,
+            "min_area_limit": node.MIN_AREA_LIMIT,
             "min_relative_score": node.MIN_RELATIVE_SCORE,
             "class_score_thresholds": node.CLASS_SCORE_THRESHOLDS,
             "class_min_areas": node.CLASS_MIN_AREAS,
@@ -253,6 +257,16 @@ class OverlapElimination:
             wanted[wanted] = relatively_sure(scores[wanted], self.min_relative_score)
         return instances if wanted.all() else instances[torch.from_numpy(wanted)]
 
+    def settings_for(self, masks: CroppedMasks) -> dict[str, Any]:
+        """Arguments of :func:`eliminate_overlaps` for all selected masks of one picture.
+
+        With ``min_area_limit`` the least area is at most that share of their median area.
+        """
+        if not self.min_area_limit or not len(masks):
+            return dict(self.settings)
+        most = round(self.min_area_limit * float(np.median(masks.areas)))
+        return self.settings | {"min_area": min(self.settings["min_area"], most)}
+
     @staticmethod
     def _by_class(key: str, numbers: np.ndarray, instances: Instances) -> np.ndarray:
         classes = instances.pred_classes.numpy()
@@ -288,7 +302,8 @@ class OverlapElimination:
             return result
         result = self.select(result)
         scores = result.scores.numpy() if result.has("scores") else None
-        masks, kept = eliminate_overlaps(result.pred_masks, scores, **self.settings)
+        settings = self.settings_for(result.pred_masks)
+        masks, kept = eliminate_overlaps(result.pred_masks, scores, **settings)
         result = result[torch.from_numpy(kept)]
         result.pred_masks = masks
         result.pred_boxes = Boxes(torch.from_numpy(masks.boxes))

@@ -174,6 +174,7 @@ def test_elimination_by_blocks_is_elimination(seed, block):
         keep_largest_piece=bool(rng.integers(2)),
         fill_holes=bool(rng.integers(2)),
         min_relative_area=float(rng.choice([0, 0.3])),
+        min_area_limit=float(rng.choice([0, 0.1])),
         class_score_thresholds=(float(rng.choice([0, 0.5])),),
         min_relative_score=float(rng.choice([0, 0.8])),
     )

@@ -263,6 +263,7 @@ def test_built_from_the_config():
         ENABLED=True,
         PRIORITY="score",
         MIN_AREA=3,
+        MIN_AREA_LIMIT=0.25,
         KEEP_LARGEST_PIECE=True,
         FILL_HOLES=True,
         MIN_RELATIVE_AREA=0.15,
@@ -286,6 +287,21 @@ def test_classes_have_scores_and_areas_of_their_own():
     assert left(class_min_areas=(4, 7, 2)) == [(0, 4)]
     with pytest.raises(InputError, match=r"CLASS_MIN_AREAS has 2 numbers.*of class 2"):
         left(class_min_areas=(4, 7))
+
+
+def test_tiny_nuclei_are_no_debris_among_their_like():
+    def left(*sizes, **changes):
+        dense = np.zeros((len(sizes), 8, 60), bool)
+        for number, size in enumerate(sizes):
+            dense[number, number, :size] = True
+        found = Instances((8, 60), pred_masks=CroppedMasks.from_dense(dense))
+        return settings_of(min_area=20, **changes)(found).pred_masks.areas.tolist()
+
+    assert left(12, 12, 16, 2) == []
+    assert left(12, 12, 16, 2, min_area_limit=0.25) == [12, 12, 16]
+    assert left(60, 60, 12, 60, min_area_limit=0.25) == [60, 60, 60]
+    assert left(60, 60, 20, 60, min_area_limit=0.5) == [60, 60, 20, 60]
+    assert left(min_area_limit=0.25) == []
 
 
 def test_least_areas_of_a_picture_shown_larger():
