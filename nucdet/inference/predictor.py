@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
@@ -58,6 +59,12 @@ class _Plan(NamedTuple):
     diameter: float | None  # that the zoom is for
     tiles: list[Tile]
     elimination: OverlapElimination
+
+    @property
+    def capacity(self) -> float:
+        """A tile may hold more nuclei than the pictures that a config's limits are meant for."""
+        largest = max(tile.size[0] * tile.size[1] for tile in self.tiles) * self.zoom**2
+        return max(1.0, largest / _USUAL_PIXELS)
 
 
 class Segmenter:
@@ -161,10 +168,13 @@ class Segmenter:
         results: list[Prediction | None] = [None] * len(sources)
         whole = [i for i, plan in enumerate(plans) if len(plan.tiles) == 1]
         whole.sort(key=lambda i: (sources[i].size, plans[i].zoom))
-        found = self._network((sources[i].read(sources[i].whole()), plans[i].zoom) for i in whole)
-        for i, instances in zip(whole, found, strict=True):
-            left = plans[i].elimination(instances)
-            results[i] = Prediction(left, sources[i], plans[i].diameter)
+        for capacity, alike in groupby(whole, lambda i: plans[i].capacity):
+            numbers = list(alike)
+            pictures = ((sources[i].read(sources[i].whole()), plans[i].zoom) for i in numbers)
+            found = self._network(pictures, capacity)
+            for i, instances in zip(numbers, found, strict=True):
+                left = plans[i].elimination(instances)
+                results[i] = Prediction(left, sources[i], plans[i].diameter)
         return [
             self._predict_tiles(sources[i], plans[i], progress) if result is None else result
             for i, result in enumerate(results)
@@ -189,22 +199,16 @@ class Segmenter:
     def _predict_tiles(
         self, source: ImageWindows, plan: _Plan, progress: Callable[[int, int], None] | None
     ) -> Prediction:
-        zoom, diameter, tiles, elimination = plan
-        pictures = ((source.read(tile.box), zoom) for tile in tiles)
+        tiles = plan.tiles
+        pictures = ((source.read(tile.box), plan.zoom) for tile in tiles)
         found: list[Instances] = []
-        for instances in self._network(pictures, self._capacity(tiles, zoom)):
+        for instances in self._network(pictures, plan.capacity):
             found.append(instances)
             if progress is not None:
                 progress(len(found), len(tiles))
-        border = max(1, math.ceil(1 / zoom))
+        border = max(1, math.ceil(1 / plan.zoom))
         joined = stitch(tiles, found, source.size, border)
-        return Prediction(eliminate_by_blocks(joined, elimination), source, diameter)
-
-    @staticmethod
-    def _capacity(tiles: list[Tile], zoom: float) -> float:
-        """Tiles may hold more nuclei than the pictures that a config's limits are meant for."""
-        largest = max(tile.size[0] * tile.size[1] for tile in tiles) * zoom**2
-        return max(1.0, largest / _USUAL_PIXELS)
+        return Prediction(eliminate_by_blocks(joined, plan.elimination), source, plan.diameter)
 
 
 def configure(

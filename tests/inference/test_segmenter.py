@@ -38,6 +38,7 @@ class Threshold:
     def __init__(self, usual_zoom: float = 1.0):
         self.usual_zoom = usual_zoom
         self.shown: list[tuple[tuple[int, int], float]] = []
+        self.capacities: list[float] = []
 
     def zoom(self, height: int, width: int) -> float:
         return self.usual_zoom
@@ -45,6 +46,7 @@ class Threshold:
     def __call__(self, pictures, capacity=1.0):
         for image, zoom in pictures:
             self.shown.append((image.shape[:2], zoom))
+            self.capacities.append(capacity)
             masks = CroppedMasks.from_label_map(ndimage.label(image[..., 0] > 127)[0])
             yield Instances(
                 image.shape[:2],
@@ -182,6 +184,26 @@ def test_a_mirrored_picture_gives_mirrored_nuclei(repository, weights, overrides
         assert labels.max() > 5
         same.append(np.mean((labels > 0) == (mirrored[:, ::-1] > 0)))
     assert same[0] < 0.99 < same[1]
+
+
+def test_large_pictures_have_larger_limits(thresholding, monkeypatch):
+    """For pictures of up to 2^19 pixels, as the network sees them, those of the config."""
+    monkeypatch.setattr(predictor, "WHOLE_SIDE", 1536)
+    monkeypatch.setattr(predictor, "TILE_SIDE", 1024)
+    monkeypatch.setattr(predictor, "TILE_OVERLAP", 128)
+    network = thresholding._network
+    sizes = [(1024, 1536), (512, 1024), (1024, 1024), (256, 256), (512, 2048)]
+    found = thresholding.predict_batch([dots(size, 64, 20) for size in sizes])
+    assert [p.image_size for p in found] == sizes
+    assert [len(p) for p in found] == [height * width // 64**2 for height, width in sizes]
+    assert dict(zip([s for s, _ in network.shown[:4]], network.capacities[:4], strict=True)) == {
+        (256, 256): 1.0,
+        (512, 1024): 1.0,
+        (1024, 1024): 2.0,
+        (1024, 1536): 3.0,
+    }
+    # tiles
+    assert {s[0] for s, _ in network.shown[4:]} == {512} and set(network.capacities[4:]) == {1.0}
 
 
 def test_crowded_tiles_raise_every_limit(segmenter):
