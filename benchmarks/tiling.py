@@ -1,0 +1,87 @@
+#!/usr/bin/env python
+"""What tiles cost: pictures predicted in tiles against the same pictures predicted whole.
+
+    OMP_NUM_THREADS=1 python benchmarks/tiling.py [--config-file FILE] [KEY VALUE …]
+
+Pictures of a data set are laid side by side, all of one kind of microscopy or all of the others,
+and shown at twice their size. "mAP" is the Kaggle score against the truth, "as whole" that
+against the prediction without tiles, so 100 where tiles change no mask.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from detectron2.data import MetadataCatalog
+
+from nucdet.data.datasets import check_datasets, register_datasets
+from nucdet.data.image_io import read_image
+from nucdet.data.picture_kinds import FLUORESCENCE
+from nucdet.errors import InputError, run_tool
+from nucdet.evaluation.ground_truth import GroundTruth
+from nucdet.evaluation.matching import Intersections, match
+from nucdet.inference import Segmenter, predictor
+
+PIECE = 256
+# the largest side that goes as it is, and the side of tiles, in pixels as the network sees them
+TILINGS = {"whole": (1 << 30, 1 << 30), "tiles of 1152": (1536, 1152), "tiles of 512": (600, 512)}
+
+
+def mosaic(truth: GroundTruth, root: Path, ids: list[int], across: int) -> tuple[np.ndarray, ...]:
+    """Picture (H, W, 3) and label map (H, W) of random pieces, ``across`` in both directions."""
+    rng = np.random.default_rng(0)
+    side = across * PIECE
+    picture, labels = np.zeros((side, side, 3), np.uint8), np.zeros((side, side), np.int64)
+    for y in range(0, side, PIECE):
+        for x in range(0, side, PIECE):
+            image = truth.image(ids[rng.integers(len(ids))])
+            masks = truth.masks(image.image_id).to_label_map()
+            top, left = (int(rng.integers(length - PIECE + 1)) for length in masks.shape)
+            source = np.s_[top : top + PIECE, left : left + PIECE]
+            target = np.s_[y : y + PIECE, x : x + PIECE]
+            picture[target] = read_image(root / image.file_name)[source]
+            labels[target] = np.where(masks[source], masks[source] + labels.max(), 0)
+    return picture, np.unique(labels, return_inverse=True)[1].reshape(labels.shape)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--config-file", help="default: the model that ships with nucdet")
+    parser.add_argument("--dataset", default="dsb2018_val")
+    parser.add_argument("--across", type=int, default=6, help="pieces of 256 pixels")
+    parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="override the config file")
+    args = parser.parse_args()
+
+    register_datasets()
+    check_datasets([args.dataset])
+    segmenter = Segmenter(args.config_file, overrides=args.opts)
+    truth = GroundTruth.of_dataset(args.dataset)
+    root = Path(MetadataCatalog.get(args.dataset).image_root)
+    usable = [i for i in truth.images.values() if min(i.height, i.width) >= PIECE]
+    rows = []
+    for name, wanted in ((FLUORESCENCE, True), ("other kinds", False)):
+        ids = [i.image_id for i in usable if (i.kind == FLUORESCENCE) == wanted]
+        if not ids:
+            raise InputError(f"{args.dataset}: no picture of {name} with {PIECE} pixels a side")
+        picture, labels = mosaic(truth, root, ids, args.across)
+        whole = None
+        for tiling, (predictor.WHOLE_SIDE, predictor.TILE_SIDE) in TILINGS.items():
+            start = time.process_time()
+            found = segmenter.predict(picture, segmenter.cfg.TEST.NUCLEUS_DIAMETER / 2).label_map()
+            seconds = time.process_time() - start
+            whole = found if whole is None else whole
+            row = {"pictures": name, "shown": tiling, "nuclei": labels.max(), "found": found.max()}
+            row["mAP"] = 100 * match(Intersections.of_label_maps(labels, found)).score
+            row["as whole"] = 100 * match(Intersections.of_label_maps(whole, found)).score
+            rows.append({**row, "CPU s": seconds})
+    print(pd.DataFrame(rows).to_string(index=False, float_format="{:.1f}".format))
+
+
+if __name__ == "__main__":
+    run_tool(main)
