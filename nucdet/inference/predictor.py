@@ -58,7 +58,6 @@ class _Plan(NamedTuple):
     zoom: float
     diameter: float | None  # that the zoom is for
     tiles: list[Tile]
-    elimination: OverlapElimination
 
     @property
     def capacity(self) -> float:
@@ -167,13 +166,13 @@ class Segmenter:
         plans = [self._plan(source, diameter) for source in sources]
         results: list[Prediction | None] = [None] * len(sources)
         whole = [i for i, plan in enumerate(plans) if len(plan.tiles) == 1]
-        whole.sort(key=lambda i: (sources[i].size, plans[i].zoom))
+        whole.sort(key=lambda i: (plans[i].capacity, sources[i].size, plans[i].zoom))
         for capacity, alike in groupby(whole, lambda i: plans[i].capacity):
             numbers = list(alike)
             pictures = ((sources[i].read(sources[i].whole()), plans[i].zoom) for i in numbers)
             found = self._network(pictures, capacity)
             for i, instances in zip(numbers, found, strict=True):
-                left = plans[i].elimination(instances)
+                left = self._elimination(instances)
                 results[i] = Prediction(left, sources[i], plans[i].diameter)
         return [
             self._predict_tiles(sources[i], plans[i], progress) if result is None else result
@@ -193,8 +192,7 @@ class Segmenter:
         )
         if max(height, width) <= side:
             tile = side
-        tiles = tile_grid(source.size, tile, overlap, _STRIDE / zoom)
-        return _Plan(zoom, diameter, tiles, self._elimination.at_zoom(zoom / usual))
+        return _Plan(zoom, diameter, tile_grid(source.size, tile, overlap, _STRIDE / zoom))
 
     def _predict_tiles(
         self, source: ImageWindows, plan: _Plan, progress: Callable[[int, int], None] | None
@@ -208,7 +206,7 @@ class Segmenter:
                 progress(len(found), len(tiles))
         border = max(1, math.ceil(1 / plan.zoom))
         joined = stitch(tiles, found, source.size, border)
-        return Prediction(eliminate_by_blocks(joined, plan.elimination), source, plan.diameter)
+        return Prediction(eliminate_by_blocks(joined, self._elimination), source, plan.diameter)
 
 
 def configure(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -218,16 +217,6 @@ class OverlapElimination:
             "class_score_thresholds": node.CLASS_SCORE_THRESHOLDS,
             "class_min_areas": node.CLASS_MIN_AREAS,
         }
-
-    def at_zoom(self, factor: float) -> OverlapElimination:
-        """The same rules for a picture that the network sees ``factor`` times as large as usual.
-
-        Its nuclei are that much smaller than those which the least areas are meant for.
-        """
-        result = copy.copy(self)
-        result.class_min_areas = np.round(self.class_min_areas / factor**2).astype(np.int64)
-        result.settings = self.settings | {"min_area": round(self.settings["min_area"] / factor**2)}
-        return result
 
     def select(self, instances: Instances) -> Instances:
         """Those whose score is above, and whose area not below, the number for their class; and of

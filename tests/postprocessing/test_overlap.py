@@ -304,15 +304,6 @@ def test_tiny_nuclei_are_no_debris_among_their_like():
     assert left(min_area_limit=0.25) == []
 
 
-def test_least_areas_of_a_picture_shown_larger():
-    step = settings_of(min_area=8, class_min_areas=(10, 20, 8), min_relative_area=0.1)
-    closer = step.at_zoom(2)
-    assert closer.settings == step.settings | {"min_area": 2}
-    assert closer.class_min_areas.tolist() == [2, 5, 2]  # 2.5 to even
-    assert step.settings["min_area"] == 8 and step.class_min_areas.tolist() == [10, 20, 8]
-    assert step.at_zoom(1).settings == step.settings
-
-
 def test_masks_that_are_less_sure_than_the_others():
     # scores 0.9, 0.8, 0.7 of overlapping masks
     def left(share, **changes):
