@@ -254,14 +254,15 @@ def _split(
     pictures: list[Picture], val_fraction: float, seed: int, folds: int
 ) -> dict[str, list[Picture]]:
     kinds, groups = [p.kind for p in pictures], [p.group for p in pictures]
+    sizes = [((p.height, p.width),) for p in pictures]
 
     def pick(chosen: Sequence[bool]) -> list[Picture]:
         return [p for p, c in zip(pictures, chosen, strict=True) if c]
 
-    part = assign_parts(kinds, groups, (1 - val_fraction, val_fraction), seed)
+    part = assign_parts(kinds, groups, (1 - val_fraction, val_fraction), seed, sizes)
     splits = {"trainval": pictures, "train": pick(part == 0), "val": pick(part == 1)}
     if folds:
-        fold = assign_parts(kinds, groups, [1] * folds, seed)
+        fold = assign_parts(kinds, groups, [1] * folds, seed, sizes)
         for k in range(folds):
             splits[f"fold{k}_train"] = pick(fold != k)
             splits[f"fold{k}_val"] = pick(fold == k)

@@ -42,3 +42,33 @@ def test_only_the_seed_decides():
     one = assign_parts(kinds, groups, (0.5, 0.5), 7)
     np.testing.assert_array_equal(one, assign_parts(kinds, groups, (0.5, 0.5), 7))
     assert (one != assign_parts(kinds, groups, (0.5, 0.5), 8)).any()
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.lists(st.tuples(st.sampled_from("ab"), st.integers(1, 12)), min_size=40, max_size=80),
+    st.sampled_from([0.1, 0.2, 0.35]),
+    st.integers(0, 5),
+)
+def test_groups_go_to_the_small_part_too(clusters, fraction, seed):
+    kinds = [kind for kind, size in clusters for _ in range(size)]
+    groups = np.repeat(np.arange(len(clusters)), [size for _, size in clusters])
+    part = assign_parts(kinds, groups, (1 - fraction, fraction), seed)
+    grouped = np.repeat([size > 1 for _, size in clusters], [size for _, size in clusters])
+    if grouped.any():
+        # no further from its share than half the largest group, and some slack for the two kinds
+        assert abs(part[grouped].sum() - fraction * grouped.sum()) <= 12
+    assert abs(part.sum() - fraction * len(part)) <= 12
+
+
+def test_tiles_of_mosaics_and_single_images_are_shared_out_alike():
+    # 40 mosaics of 4 tiles and 160 single images: a tenth of each belongs in val
+    groups = [*np.repeat(np.arange(40), 4), *range(40, 200)]
+    part = assign_parts(["a"] * 320, groups, (0.9, 0.1), seed=0)
+    assert part[:160].sum() == 16 and part[160:].sum() == 16
+
+
+def test_sizes_are_shared_out_within_each_kind():
+    kinds, sizes = ["a"] * 100 + ["b"] * 100, [((256, 256),)] * 50 + [((360, 360),)] * 150
+    part = assign_parts(kinds, range(200), (0.8, 0.2), 1, sizes)
+    assert [part[:50].sum(), part[50:100].sum(), part[100:].sum()] == [10, 10, 20]
