@@ -23,6 +23,7 @@ def add_nucdet_config(cfg: CfgNode) -> None:
     _add_perturbation(cfg)
     _add_semantic_targets(cfg)
     _add_semantic_inference(cfg)
+    _add_center_voting(cfg)
     _add_crop_rcnn(cfg)
 
 
@@ -30,6 +31,8 @@ def _add_input(cfg: CfgNode) -> None:
     # How INPUT.MIN_SIZE_* is applied. "shortest_edge": Detectron2's rule, the shorter side becomes
     # that long. "enlarge": images with a shorter side below it are enlarged to it, larger images
     # stay as they are; keeps nuclei of small tiles and of large pictures at comparable sizes.
+    # "diameter": in training the median diameter of an image's nuclei becomes
+    # TEST.NUCLEUS_DIAMETER; where it is not known, "enlarge".
     cfg.INPUT.RESIZE_RULE = "shortest_edge"
     # Whether a square crop is cut from training images: INPUT.CROP.ENABLED, TYPE "absolute", SIZE.
 
@@ -251,6 +254,25 @@ def _add_semantic_inference(cfg: CfgNode) -> None:
     semantic.TTA = "none"
     # Pictures with a mean above one half are inverted, in training too: nuclei become bright.
     semantic.INVERT_BRIGHT = False
+
+
+def _add_center_voting(cfg: CfgNode) -> None:
+    voting = cfg.MODEL.CENTER_VOTING = CfgNode()
+    # Pixels, as the network sees them, that an output of 1 in the offset channels means.
+    voting.OFFSET_SCALE = 16.0
+    # Of the losses of foreground, Dice, depth and offset.
+    voting.LOSS_WEIGHTS = (1.0, 0.5, 1.0, 1.0)
+    # A pixel is foreground from this probability on.
+    voting.THRESHOLD = 0.5
+    # How votes are grouped, see nucdet/modeling/center_voting/grouping.py: how often a vote moves,
+    # the blur of the votes in pixels, how deep the valley between two centers must be as a share of
+    # the lower one, and how many votes a center needs.
+    voting.STEPS = 3
+    voting.SIGMA = 1.5
+    voting.DEPTH = 0.3
+    voting.MIN_VOTES = 10
+    # The maps are the mean over these looks at an image: "one", "mirror" (2), "flips" (4).
+    voting.VIEWS = "one"
 
 
 def _add_crop_rcnn(cfg: CfgNode) -> None:

@@ -20,12 +20,12 @@ FLOORS = {
     "nucdet.postprocessing": 1,
     "nucdet.evaluation.matching": 1,
     "nucdet.data": 2,
-    "nucdet.modeling": 2,
-    "nucdet.evaluation": 2,
-    "nucdet.visualization": 3,
-    "nucdet.export": 3,
-    "nucdet.inference": 3,
-    "nucdet.engine": 4,
+    "nucdet.modeling": 3,
+    "nucdet.evaluation": 3,
+    "nucdet.visualization": 4,
+    "nucdet.export": 4,
+    "nucdet.inference": 4,
+    "nucdet.engine": 5,
 }
 
 

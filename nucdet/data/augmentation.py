@@ -18,6 +18,9 @@ from nucdet.errors import InputError
 # Zoom factor for an image of (height, width)
 ResizeRule = Callable[[int, int], float]
 
+# nuclei of a few pixels gain nothing from more, and the time grows with its square
+MOST_ZOOM = 4.0
+
 
 def build_train_augmentation(cfg: CfgNode) -> list[T.Augmentation | Transform]:
     """The training augmentations that INPUT asks for, geometric ones first.
@@ -38,6 +41,7 @@ def build_geometric(cfg: CfgNode) -> list[T.Augmentation | Transform]:
             scale_jitter=aug.SCALE_JITTER,
             rotation=aug.ROTATION,
             rotation_prob=aug.ROTATION_PROB,
+            nucleus_diameter=_nucleus_diameter(cfg),
         ),
         *_flips(cfg),
     ]
@@ -70,6 +74,7 @@ class RandomWindow(T.Augmentation):
         scale_jitter: tuple[float, float] = (1.0, 1.0),
         rotation: float = 0.0,
         rotation_prob: float = 0.5,
+        nucleus_diameter: float | None = None,
     ):
         """
         Args:
@@ -78,15 +83,30 @@ class RandomWindow(T.Augmentation):
             scale_jitter: the zoom is multiplied by a number from this range, log-uniform.
             rotation: largest angle in degrees, drawn uniformly to both sides.
             rotation_prob: share of the pictures that are rotated.
+            nucleus_diameter: pixels that the median diameter of an image's nuclei becomes, before
+                the jitter; None, or where the ``AugInput`` has no ``nucleus_diameter``: ``resize``.
         """
         super().__init__()
         self.resize, self.crop, self.rotation = resize, crop, rotation
         self.scale_jitter, self.rotation_prob = scale_jitter, rotation_prob
+        self.nucleus_diameter = nucleus_diameter
+
+    def __call__(self, aug_input: T.AugInput) -> Transform:
+        transform = self._transform(aug_input.image, getattr(aug_input, "nucleus_diameter", None))
+        aug_input.transform(transform)
+        return transform
 
     def get_transform(self, image: np.ndarray) -> Transform:
+        return self._transform(image, None)
+
+    def _transform(self, image: np.ndarray, diameter: float | None) -> Transform:
         height, width = image.shape[:2]
         low, high = np.log(self.scale_jitter)
-        zoom = self.resize(height, width) * math.exp(np.random.uniform(low, high))
+        if self.nucleus_diameter is not None and diameter:
+            zoom = min(self.nucleus_diameter / diameter, MOST_ZOOM)
+        else:
+            zoom = self.resize(height, width)
+        zoom *= math.exp(np.random.uniform(low, high))
         angle = 0.0
         if self.rotation > 0 and np.random.rand() < self.rotation_prob:
             angle = math.radians(np.random.uniform(-self.rotation, self.rotation))
@@ -164,8 +184,10 @@ class RandomElastic(T.Augmentation):
 
 def _resize_rule(cfg: CfgNode, sizes: tuple[int, ...], max_size: int) -> ResizeRule:
     rule, style = cfg.INPUT.RESIZE_RULE, cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING
-    if rule not in ("shortest_edge", "enlarge"):
-        raise InputError(f"INPUT.RESIZE_RULE is {rule!r}, expected 'shortest_edge' or 'enlarge'")
+    if rule not in ("shortest_edge", "enlarge", "diameter"):
+        raise InputError(
+            f"INPUT.RESIZE_RULE is {rule!r}, expected 'shortest_edge', 'enlarge' or 'diameter'"
+        )
 
     def zoom(height: int, width: int) -> float:
         # one size needs no draw, so that evaluation does not touch the random state
@@ -179,9 +201,13 @@ def _resize_rule(cfg: CfgNode, sizes: tuple[int, ...], max_size: int) -> ResizeR
             return 1.0
         factor = size / min(height, width)
         factor = min(factor, max_size / max(height, width))
-        return max(1.0, factor) if rule == "enlarge" else factor
+        return factor if rule == "shortest_edge" else max(1.0, factor)
 
     return zoom
+
+
+def _nucleus_diameter(cfg: CfgNode) -> float | None:
+    return cfg.TEST.NUCLEUS_DIAMETER if cfg.INPUT.RESIZE_RULE == "diameter" else None
 
 
 def _crop_size(cfg: CfgNode) -> Callable[[int, int], tuple[int, int]] | None:

@@ -16,6 +16,7 @@ from nucdet.data.augmentation import (
     build_test_augmentation,
     build_train_augmentation,
 )
+from nucdet.data.center_targets import center_targets
 from nucdet.data.colour import grey_values
 from nucdet.data.composition import Composition
 from nucdet.data.image_io import read_image
@@ -51,6 +52,7 @@ class NucleusDatasetMapper:
         image_format: str,
         min_instance_area: int = 1,
         semantic_targets: SemanticTargets | None = None,
+        center_targets: bool = False,
         composition: Composition | None = None,
         negative_crops: NegativeCrops | None = None,
     ):
@@ -61,6 +63,8 @@ class NucleusDatasetMapper:
             image_format: "RGB", "BGR", or "L" for one grey channel.
             min_instance_area: instances with fewer pixels than this after augmentation are dropped.
             semantic_targets: what makes "sem_seg" of the instances; None: no network asks for it.
+            center_targets: whether to add "center_targets", float32 (5, H, W), see
+                :func:`nucdet.data.center_targets.center_targets`.
             composition: joins pictures after ``augmentations``; None: each stays by itself.
             negative_crops: where "negative_crops" come from; None: there are none.
         """
@@ -71,6 +75,7 @@ class NucleusDatasetMapper:
         self.image_format = image_format
         self.min_instance_area = max(1, min_instance_area)
         self.semantic_targets = semantic_targets
+        self.center_targets = center_targets
         self.composition = composition
         self.negative_crops = negative_crops
 
@@ -99,13 +104,16 @@ class NucleusDatasetMapper:
             augmentations.insert(0, parse_perturbation(cfg.TEST.PERTURBATION))
         with_truth = augment if with_truth is None else with_truth
         negatives = NegativeCrops.from_config(cfg, training=augment) if with_truth else None
-        is_semantic = cfg.MODEL.META_ARCHITECTURE == "SemanticInstanceSegmentor"
+        architecture = cfg.MODEL.META_ARCHITECTURE
         return {
             "augmentations": augmentations,
             "with_truth": with_truth,
             "image_format": cfg.INPUT.FORMAT,
             "min_instance_area": cfg.INPUT.AUGMENTATION.MIN_INSTANCE_AREA,
-            "semantic_targets": SemanticTargets(cfg) if is_semantic else None,
+            "semantic_targets": (
+                SemanticTargets(cfg) if architecture == "SemanticInstanceSegmentor" else None
+            ),
+            "center_targets": architecture == "CenterVotingSegmentor",
             "composition": composition,
             "negative_crops": negatives,
         }
@@ -133,6 +141,9 @@ class NucleusDatasetMapper:
                 result["sem_seg"] = torch.from_numpy(labels)
                 if weights is not None:
                     result["sem_seg_weights"] = torch.from_numpy(weights)
+            if self.center_targets:
+                maps = center_targets(result["instances"].gt_masks)
+                result["center_targets"] = torch.from_numpy(maps)
         return result
 
     def _read(self, dataset_dict: dict[str, Any]) -> Sample:
@@ -146,10 +157,12 @@ class NucleusDatasetMapper:
             )
         augmented = T.AugInput(image)
         augmented.image_id = dataset_dict.get("image_id", 0)  # perturbations draw from it
-        transforms = self.augmentations(augmented)
         annotations = dataset_dict["annotations"] if self.with_truth else []
         annotations = [a for a in annotations if not a.get("iscrowd", 0)]
         masks = masks_of_annotations(annotations, size)
+        if len(masks):  # the zoom may depend on it
+            augmented.nucleus_diameter = float(np.median(2 * np.sqrt(masks.areas / np.pi)))
+        transforms = self.augmentations(augmented)
         classes = np.array([a["category_id"] for a in annotations], np.int64)
         warped = [CroppedMasks.from_dense(np.zeros((0, *augmented.image.shape[:2]), bool))]
         kept = [classes[:0]]

@@ -16,6 +16,7 @@ from detectron2.data import MetadataCatalog
 from detectron2.structures import Instances
 
 from nucdet.config import load_config
+from nucdet.data.augmentation import MOST_ZOOM
 from nucdet.data.datasets import DATASETS
 from nucdet.data.image_windows import ImageWindows, open_windows
 from nucdet.errors import InputError
@@ -31,8 +32,6 @@ from nucdet.postprocessing.overlap import OverlapElimination
 WHOLE_SIDE = 1536  # pictures up to this side go as they are
 TILE_SIDE = 1152
 TILE_OVERLAP = 128  # four nuclei of common size
-# nuclei of a few pixels gain nothing from more, and the time grows with its square
-MOST_ZOOM = 4.0
 _STRIDE = 64  # of the coarsest feature map
 # what the limits on proposals and detections of a config are meant for, as pixels of a picture
 _USUAL_PIXELS = 1 << 19

@@ -14,6 +14,7 @@ from detectron2.structures import Boxes, Instances
 from torch import Tensor, nn
 
 from nucdet.errors import InputError
+from nucdet.layers.padding import reflect_to
 from nucdet.modeling.losses import build_segmentation_loss
 from nucdet.modeling.segmentation import build_segmentation_network
 from nucdet.postprocessing.classical import grey_foreground
@@ -105,11 +106,11 @@ class SemanticInstanceSegmentor(nn.Module):
         # smaller pictures of a batch go on mirrored, their truth too
         size = tuple(np.max([image.shape[-2:] for image in images], axis=0))
         truth = {
-            key: torch.stack([_reflected(x[key].to(self.device), size) for x in batched_inputs])
+            key: torch.stack([reflect_to(x[key].to(self.device), size) for x in batched_inputs])
             for key in ("sem_seg", "sem_seg_weights")
             if key in batched_inputs[0]
         }
-        logits = self._logits(torch.stack([_reflected(image, size) for image in images]))
+        logits = self._logits(torch.stack([reflect_to(image, size) for image in images]))
         with torch.autocast(self.device.type, enabled=False):
             return self.loss(logits, truth["sem_seg"], truth.get("sem_seg_weights"))
 
@@ -154,7 +155,7 @@ class SemanticInstanceSegmentor(nn.Module):
         height, width = images.shape[-2:]
         multiple = self.network.size_divisibility
         size = tuple(-(-length // multiple) * multiple for length in (height, width))
-        padded = _reflected(images, size).contiguous(memory_format=torch.channels_last)
+        padded = reflect_to(images, size).contiguous(memory_format=torch.channels_last)
         logits = self.network(padded).float()
         if logits.shape[-2:] != size:
             logits = F.interpolate(logits, size, mode="bilinear", align_corners=False)
@@ -172,16 +173,6 @@ class SemanticInstanceSegmentor(nn.Module):
         result.pred_boxes = Boxes(torch.from_numpy(masks.boxes))
         result.pred_classes = torch.zeros(len(masks), dtype=torch.int64)
         return {"sem_seg": probabilities, "instances": result}
-
-
-def _reflected(image: Tensor, size: tuple[int, int]) -> Tensor:
-    """Continued to (height, width) at the bottom and on the right, as often mirrored as needed."""
-    for dim, length in zip((-2, -1), size, strict=True):
-        missing = length - image.shape[dim]
-        if missing:  # torch's own padding mirrors no more than once
-            order = np.pad(np.arange(image.shape[dim]), (0, missing), mode="reflect")
-            image = image.index_select(dim, torch.from_numpy(order).to(image.device))
-    return image
 
 
 def _resized(images: Tensor, size: tuple[int, int]) -> Tensor:
