@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from detectron2.config import CfgNode, get_cfg
-from yaml import YAMLError
 
+from nucdet.config_files import read_config_file
 from nucdet.errors import InputError
 
 
@@ -328,16 +328,20 @@ def load_config(config_file: str | Path | None = None, overrides: Sequence[str] 
     """
     cfg = get_cfg()
     add_nucdet_config(cfg)
-    source = "the command line"
+    source = str(config_file)
     try:
         if config_file is not None:
-            source = str(config_file)
-            if not Path(config_file).is_file():
-                raise FileNotFoundError(f"{config_file}: no such config file")
-            cfg.merge_from_file(str(config_file))
+            loaded = read_config_file(config_file)
+            if loaded.get("VERSION", cfg.VERSION) != cfg.VERSION:
+                raise InputError(
+                    f"{config_file}: VERSION is {loaded['VERSION']!r}, expected {cfg.VERSION}"
+                )
+            cfg.merge_from_other_cfg(CfgNode(loaded))
         source = "the command line"
         cfg.merge_from_list(list(overrides))
-    except (KeyError, ValueError, AssertionError, YAMLError, AttributeError) as error:
+    except InputError:
+        raise
+    except (KeyError, ValueError, AssertionError, TypeError, AttributeError) as error:
         detail = error.args[0] if error.args else error
         raise InputError(
             f"{source}: {detail}; keys are listed in nucdet/config.py and Detectron2's defaults"

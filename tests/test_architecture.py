@@ -15,6 +15,7 @@ FLOORS = {
     "nucdet.errors": 0,
     "nucdet.files": 0,
     "nucdet.config": 0,
+    "nucdet.config_files": 0,
     "nucdet.structures": 0,
     "nucdet.layers": 0,
     "nucdet.postprocessing": 1,

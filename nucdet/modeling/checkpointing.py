@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
+from urllib.parse import parse_qs
 
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
@@ -13,6 +13,7 @@ from torch import nn
 
 from nucdet.errors import InputError
 from nucdet.files import write_atomically
+from nucdet.modeling.checkpoint_files import read_checkpoint
 from nucdet.modeling.model_zoo import PREFIX as MODEL_ZOO_PREFIX
 from nucdet.modeling.path_handlers import IMAGENET_PACKAGES
 from nucdet.modeling.segmentation.fcn8s import fcn_of_vgg16, is_vgg16
@@ -83,27 +84,35 @@ class NucleusCheckpointer(DetectionCheckpointer):
             raise InputError(
                 f"MODEL.WEIGHTS {path}: cannot be downloaded ({error.reason}); {_NO_WEIGHTS}"
             ) from error
-        except (EOFError, pickle.UnpicklingError, RuntimeError) as error:
-            if not _looks_broken(error):
-                raise
-            raise InputError(
-                f"MODEL.WEIGHTS {path}: not a readable checkpoint ({type(error).__name__}); "
-                "copy or train it again"
-            ) from error
+        finally:
+            # Detectron2 keeps it after an error, and would fail at the next call
+            self._parsed_url_during_load = None
 
     def _load_file(self, filename: str) -> dict[str, Any]:
         for module, _, network in IMAGENET_PACKAGES.values():
             if f"/{module}/" in Path(filename).as_posix():
-                weights = _as_timm_weights(self._torch_load(filename), network)
+                weights = _as_timm_weights(read_checkpoint(filename), network)
                 prefix = _timm_prefix(self.model, next(iter(weights)))
                 return {"model": {prefix + name: value for name, value in weights.items()}}
-        loaded = super()._load_file(filename)
+        loaded = self._as_checkpoint(read_checkpoint(filename), filename)
         if self._source.startswith(_FILTER):
             return {"model": _with_filter_as_backbone(loaded["model"], filename)}
         if is_vgg16(loaded["model"]):
             weights = fcn_of_vgg16(loaded["model"])
             return {"model": {f"network.{name}": value for name, value in weights.items()}}
         return loaded
+
+    def _as_checkpoint(self, content: dict[str, Any], filename: str) -> dict[str, Any]:
+        """``{"model": weights, …}`` of a training, of bare weights, or of a model zoo's pickle."""
+        if filename.endswith(".pkl") and "__author__" not in content:  # Detectron's zoo
+            blobs = content.get("blobs", content)
+            weights = {k: v for k, v in blobs.items() if not k.endswith("_momentum")}
+            content = {"model": weights, "__author__": "Caffe2", "matching_heuristics": True}
+        if "model" not in content:
+            content = {"model": content}
+        if parse_qs(self._parsed_url_during_load.query).get("matching_heuristics") == ["True"]:
+            content["matching_heuristics"] = True
+        return content
 
     def _load_ensemble(self, paths: list[str]) -> None:
         """Fill each member of a :class:`MeanEnsemble` from the checkpoint of its own training."""
@@ -201,8 +210,3 @@ def _with_filter_as_backbone(weights: dict[str, Any], path: str) -> dict[str, An
             "configs/DSB2018/crop_rcnn.yaml"
         )
     return weights | renamed
-
-
-def _looks_broken(error: Exception) -> bool:
-    text = str(error).lower()
-    return not isinstance(error, RuntimeError) or "zip archive" in text or "corrupt" in text

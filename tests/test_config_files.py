@@ -1,0 +1,71 @@
+import json
+
+import pytest
+
+from nucdet.config import load_config
+from nucdet.config_files import read_config_file
+from nucdet.errors import InputError
+
+
+def write(folder, **files):
+    for name, text in files.items():
+        (folder / f"{name}.yaml").write_text(text)
+    return folder / f"{next(iter(files))}.yaml"
+
+
+def test_values_of_a_file_go_before_those_of_its_bases(tmp_path):
+    path = write(
+        tmp_path,
+        top="_BASE_: [left.yaml, right.yaml]\nA: {X: 1}\n",
+        left="_BASE_: base.yaml\nA: {Y: 2}\nL: left\n",
+        right="A: {Y: 3}\n",
+        base="A: {X: 0, Y: 0, Z: 0}\nL: base\n",
+    )
+    assert read_config_file(path) == {"A": {"X": 1, "Y": 3, "Z": 0}, "L": "left"}
+
+
+def test_tuples_of_a_dumped_config_are_read(tmp_path):
+    dumped = write(tmp_path, dumped=load_config().dump())
+    # as JSON, which has one kind of list
+    assert json.dumps(load_config(dumped)) == json.dumps(load_config())
+    path = write(tmp_path, tuples="A: !!python/tuple [1, !!python/tuple [2]]\n")
+    assert read_config_file(path) == {"A": (1, (2,))}
+
+
+@pytest.mark.parametrize("place", ["top", "base"])
+@pytest.mark.parametrize(
+    "tag", ["!!python/object/apply:os.mkdir", "!!python/object/new:os.mkdir", "!!python/name:os"]
+)
+def test_no_tag_runs_code(tmp_path, place, tag):
+    proof = tmp_path / "proof"
+    harmful = f"OUTPUT_DIR: {tag} ['{proof}']\n"
+    files = {"top": harmful} if place == "top" else {"top": "_BASE_: base.yaml", "base": harmful}
+    with pytest.raises(InputError, match=rf"{place}\.yaml: .*(python|constructor)") as caught:
+        load_config(write(tmp_path, **files))
+    assert not proof.exists() and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({"a": "_BASE_: b.yaml", "b": "_BASE_: a.yaml"}, r"b\.yaml: its _BASE_ leads back to"),
+        ({"a": "_BASE_: a.yaml"}, r"leads back to"),
+        ({"a": "_BASE_: https://example.org/a.yaml"}, r"expected a file on this machine"),
+        ({"a": "_BASE_: 3"}, r"_BASE_ is 3; expected a file"),
+        ({"a": ""}, r"a\.yaml: holds nothing; expected config keys"),
+        ({"a": "just text"}, r"holds str; expected config keys"),
+        ({"a": "[1, 2]"}, r"holds list"),
+        ({"a": "MODEL: [1,"}, r"not readable as yaml"),
+        ({"a": "_BASE_: b.yaml\nMODEL: 3", "b": "MODEL: {MASK_ON: True}"}, r"MODEL is 3"),
+        ({"a": "VERSION: 1"}, r"VERSION is 1, expected 2"),
+        ({"a": "[" * 5000}, r"nested too deeply"),
+    ],
+)
+def test_mistakes_are_one_line(tmp_path, files, message):
+    with pytest.raises(InputError, match=message):
+        load_config(write(tmp_path, **files))
+
+
+def test_missing_base_names_who_asks_for_it(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"b\.yaml: no such .*a\.yaml names as _BASE_"):
+        load_config(write(tmp_path, a="_BASE_: b.yaml"))
