@@ -3,6 +3,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from nucdet.config import load_config
 from nucdet.data.dataset_mapper import NucleusDatasetMapper, label_layers
@@ -120,3 +121,26 @@ def test_semantic_networks_get_classes_of_pixels(record, channels, loss, classes
     assert (result["sem_seg"].numpy() > 0)[inside].all()
     assert ("sem_seg_weights" in result) == (loss == "weighted_border")
     assert "sem_seg" not in _mapper(*overrides, augment=False)(record)
+
+
+def test_zoom_by_the_diameter_of_the_nuclei(record):
+    # two squares of 10 and one of 2: the median diameter is that of a square of 10
+    rule = ["INPUT.RESIZE_RULE", "diameter", "TEST.NUCLEUS_DIAMETER"]
+    result = _mapper(*rule, str(40 / np.sqrt(np.pi)), augment=True)(record)
+    assert result["image"].shape == (3, 80, 120)
+    # a picture without nuclei: as by the rule "enlarge"
+    empty = record | {"annotations": []}
+    small = _mapper(*rule, "20.0", "INPUT.MIN_SIZE_TRAIN", "(60,)", augment=True)(empty)
+    assert small["image"].shape == (3, 60, 90)
+    # tiny nuclei are not enlarged without limit
+    tiny = record | {"annotations": record["annotations"][2:]}
+    assert _mapper(*rule, "500.0", augment=True)(tiny)["image"].shape == (3, 160, 240)
+
+
+def test_center_voting_gets_its_maps(record):
+    architecture = ["MODEL.META_ARCHITECTURE", "CenterVotingSegmentor"]
+    result = _mapper(*architecture, augment=True)(record)
+    maps = result["center_targets"]
+    assert maps.shape == (5, 40, 60) and maps.dtype == torch.float32
+    assert maps[0].sum() == result["instances"].gt_masks.to_dense().any(axis=0).sum()
+    assert "center_targets" not in _mapper(augment=True)(record)
