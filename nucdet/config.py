@@ -34,11 +34,15 @@ def _add_input(cfg: CfgNode) -> None:
     # "diameter": in training the median diameter of an image's nuclei becomes
     # TEST.NUCLEUS_DIAMETER; where it is not known, "enlarge".
     cfg.INPUT.RESIZE_RULE = "shortest_edge"
-    # Whether a square crop is cut from training images: INPUT.CROP.ENABLED, TYPE "absolute", SIZE.
+    # Whether a crop is cut from training images: INPUT.CROP.ENABLED, SIZE, and TYPE: "absolute",
+    # smaller images stay as they are; "absolute_fill": those are zoomed until they fill the crop;
+    # "relative": SIZE is a share of the image.
 
     aug = cfg.INPUT.AUGMENTATION = CfgNode()
     # Zoom drawn log-uniformly from this range, on top of the resize.
     aug.SCALE_JITTER = (1.0, 1.0)
+    # Share of the crops that lie around a nucleus drawn at random, so that few are empty.
+    aug.CROP_ON_NUCLEI = 0.0
     # Largest angle of an arbitrary rotation, in degrees; the picture is zoomed so far that no
     # corner from outside the image shows. 0: none.
     aug.ROTATION = 0.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -14,6 +15,7 @@ from fvcore.transforms.transform import NoOpTransform, Transform
 from nucdet.data.photometric import build_photometric
 from nucdet.data.transforms import AffineTransform, DisplacementTransform, TurnTransform
 from nucdet.errors import InputError
+from nucdet.structures import CroppedMasks
 
 # Zoom factor for an image of (height, width)
 ResizeRule = Callable[[int, int], float]
@@ -42,6 +44,7 @@ def build_geometric(cfg: CfgNode) -> list[T.Augmentation | Transform]:
             rotation=aug.ROTATION,
             rotation_prob=aug.ROTATION_PROB,
             nucleus_diameter=_nucleus_diameter(cfg),
+            on_nuclei=aug.CROP_ON_NUCLEI,
         ),
         *_flips(cfg),
     ]
@@ -57,6 +60,28 @@ def build_test_augmentation(cfg: CfgNode) -> list[T.Augmentation | Transform]:
     """The resize of evaluation and prediction: INPUT.MIN_SIZE_TEST by INPUT.RESIZE_RULE."""
     rule = _resize_rule(cfg, (cfg.INPUT.MIN_SIZE_TEST,), cfg.INPUT.MAX_SIZE_TEST)
     return [Resize(rule)]
+
+
+@dataclass(frozen=True)
+class Nuclei:
+    """What the window of an image may depend on; set as ``nuclei`` of an ``AugInput``.
+
+    Attributes:
+        diameter: median, in pixels of the image, of the discs that have the nuclei's areas.
+        centers: (N, 2) float, (y, x) of their bounding boxes, N > 0.
+    """
+
+    diameter: float
+    centers: np.ndarray
+
+    @classmethod
+    def of_masks(cls, masks: CroppedMasks) -> Nuclei | None:
+        """None where there are no masks."""
+        if not len(masks):
+            return None
+        x0, y0, x1, y1 = masks.boxes.T
+        diameter = float(np.median(2 * np.sqrt(masks.areas / np.pi)))
+        return cls(diameter, np.column_stack([y0 + y1, x0 + x1]) / 2)
 
 
 class RandomWindow(T.Augmentation):
@@ -75,6 +100,7 @@ class RandomWindow(T.Augmentation):
         rotation: float = 0.0,
         rotation_prob: float = 0.5,
         nucleus_diameter: float | None = None,
+        on_nuclei: float = 0.0,
     ):
         """
         Args:
@@ -84,26 +110,28 @@ class RandomWindow(T.Augmentation):
             rotation: largest angle in degrees, drawn uniformly to both sides.
             rotation_prob: share of the pictures that are rotated.
             nucleus_diameter: pixels that the median diameter of an image's nuclei becomes, before
-                the jitter; None, or where the ``AugInput`` has no ``nucleus_diameter``: ``resize``.
+                the jitter; None, or where the ``AugInput`` has no ``nuclei``: ``resize``.
+            on_nuclei: share of the windows that lie around a nucleus drawn at random, so that few
+                are empty and crowded places are seen more often.
         """
         super().__init__()
         self.resize, self.crop, self.rotation = resize, crop, rotation
         self.scale_jitter, self.rotation_prob = scale_jitter, rotation_prob
-        self.nucleus_diameter = nucleus_diameter
+        self.nucleus_diameter, self.on_nuclei = nucleus_diameter, on_nuclei
 
     def __call__(self, aug_input: T.AugInput) -> Transform:
-        transform = self._transform(aug_input.image, getattr(aug_input, "nucleus_diameter", None))
+        transform = self._transform(aug_input.image, getattr(aug_input, "nuclei", None))
         aug_input.transform(transform)
         return transform
 
     def get_transform(self, image: np.ndarray) -> Transform:
         return self._transform(image, None)
 
-    def _transform(self, image: np.ndarray, diameter: float | None) -> Transform:
+    def _transform(self, image: np.ndarray, nuclei: Nuclei | None) -> Transform:
         height, width = image.shape[:2]
         low, high = np.log(self.scale_jitter)
-        if self.nucleus_diameter is not None and diameter:
-            zoom = min(self.nucleus_diameter / diameter, MOST_ZOOM)
+        if self.nucleus_diameter is not None and nuclei:
+            zoom = min(self.nucleus_diameter / nuclei.diameter, MOST_ZOOM)
         else:
             zoom = self.resize(height, width)
         zoom *= math.exp(np.random.uniform(low, high))
@@ -122,8 +150,11 @@ class RandomWindow(T.Augmentation):
         needed = max(box_w / width, box_h / height)
         if angle or needed > zoom * 1.02:
             zoom = max(zoom, needed)
-        centre_x = _draw_centre(width, box_w / zoom)
-        centre_y = _draw_centre(height, box_h / zoom)
+        y, x = None, None
+        if self.on_nuclei > 0 and nuclei and np.random.rand() < self.on_nuclei:
+            y, x = nuclei.centers[np.random.randint(len(nuclei.centers))]
+        centre_x = _draw_centre(width, box_w / zoom, x)
+        centre_y = _draw_centre(height, box_h / zoom, y)
         linear = zoom * np.array([[cos, -sin], [sin, cos]])
         shift = np.array([out_w / 2, out_h / 2]) - linear @ (centre_x, centre_y)
         if angle == 0:
@@ -131,9 +162,13 @@ class RandomWindow(T.Augmentation):
         return AffineTransform(np.column_stack([linear, shift]), (out_h, out_w))
 
 
-def _draw_centre(length: float, window: float) -> float:
+def _draw_centre(length: float, window: float, around: float | None) -> float:
+    """Of a window that lies inside the image and, where it is given, has ``around`` in it."""
     free = max(0.0, length - window)
-    return length / 2 + np.random.uniform(-free / 2, free / 2)
+    low, high = (length - free) / 2, (length + free) / 2
+    if around is not None:
+        low, high = (min(max(around + side * window / 2, low), high) for side in (-1, 1))
+    return np.random.uniform(low, high)
 
 
 class Resize(T.Augmentation):
@@ -216,9 +251,13 @@ def _crop_size(cfg: CfgNode) -> Callable[[int, int], tuple[int, int]] | None:
     kind, (crop_h, crop_w) = cfg.INPUT.CROP.TYPE, cfg.INPUT.CROP.SIZE
     if kind == "absolute":
         return lambda h, w: (min(h, int(crop_h)), min(w, int(crop_w)))
+    if kind == "absolute_fill":
+        return lambda h, w: (int(crop_h), int(crop_w))
     if kind == "relative":
         return lambda h, w: (max(1, int(h * crop_h)), max(1, int(w * crop_w)))
-    raise InputError(f"INPUT.CROP.TYPE is {kind!r}, expected 'absolute' or 'relative'")
+    raise InputError(
+        f"INPUT.CROP.TYPE is {kind!r}, expected 'absolute', 'absolute_fill' or 'relative'"
+    )
 
 
 def _flips(cfg: CfgNode) -> list[T.Augmentation]:

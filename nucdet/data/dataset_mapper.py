@@ -12,6 +12,7 @@ from detectron2.data import transforms as T
 from detectron2.structures import Boxes, Instances
 
 from nucdet.data.augmentation import (
+    Nuclei,
     build_geometric,
     build_test_augmentation,
     build_train_augmentation,
@@ -160,8 +161,7 @@ class NucleusDatasetMapper:
         annotations = dataset_dict["annotations"] if self.with_truth else []
         annotations = [a for a in annotations if not a.get("iscrowd", 0)]
         masks = masks_of_annotations(annotations, size)
-        if len(masks):  # the zoom may depend on it
-            augmented.nucleus_diameter = float(np.median(2 * np.sqrt(masks.areas / np.pi)))
+        augmented.nuclei = Nuclei.of_masks(masks)
         transforms = self.augmentations(augmented)
         classes = np.array([a["category_id"] for a in annotations], np.int64)
         warped = [CroppedMasks.from_dense(np.zeros((0, *augmented.image.shape[:2]), bool))]

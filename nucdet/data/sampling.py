@@ -48,7 +48,7 @@ def crop_weights(cfg: CfgNode, records: Sequence[dict[str, Any]], power: float) 
     """
     zoom = build_test_augmentation(cfg)[0].rule
     crop = 1.0
-    if cfg.INPUT.CROP.ENABLED and cfg.INPUT.CROP.TYPE == "absolute":
+    if cfg.INPUT.CROP.ENABLED and cfg.INPUT.CROP.TYPE != "relative":
         crop = float(cfg.INPUT.CROP.SIZE[0] * cfg.INPUT.CROP.SIZE[1])
     sizes = [(record["height"], record["width"]) for record in records]
     crops = torch.tensor(

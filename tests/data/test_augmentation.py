@@ -6,9 +6,11 @@ from detectron2.data import transforms as T
 
 from nucdet.config import load_config
 from nucdet.data.augmentation import (
+    Nuclei,
     RandomElastic,
     RandomTurn90,
     RandomWindow,
+    build_geometric,
     build_test_augmentation,
     build_train_augmentation,
 )
@@ -156,3 +158,30 @@ def test_unknown_choices_name_the_key(key, value):
     cfg = _cfg(INPUT__CROP__ENABLED=True, INPUT__CROP__TYPE="relative_range")
     with pytest.raises(InputError, match=r"INPUT\.CROP\.TYPE"):
         build_train_augmentation(cfg)
+
+
+def test_a_small_picture_fills_the_crop():
+    image, labels = _picture(40, 60)
+    fill = ["INPUT.CROP.ENABLED", "True", "INPUT.CROP.TYPE", "absolute_fill"]
+    keys = [*fill, "INPUT.CROP.SIZE", "[80, 80]", "INPUT.MIN_SIZE_TRAIN", "(0,)"]
+    window = build_geometric(load_config(overrides=keys))[0]
+    seen, _ = _apply(window, image, labels)
+    assert seen.shape[:2] == (80, 80)
+
+
+def test_windows_around_nuclei_show_one():
+    image = np.zeros((400, 500, 3), np.uint8)
+    centers = np.array([[5.0, 8.0], [200.0, 490.0], [397.0, 250.0]])
+    for y, x in centers.astype(int):
+        image[y - 2 : y + 3, x - 2 : x + 3] = 255
+    window = RandomWindow(lambda h, w: 1.0, crop=lambda h, w: (40, 40), on_nuclei=1.0)
+    shown = []
+    for _ in range(50):
+        augmented = T.AugInput(image)
+        augmented.nuclei = Nuclei(10.0, centers)
+        window(augmented)
+        shown.append(augmented.image.any())
+    assert all(shown)
+    # anywhere else, a window of 40 shows one of the three in a few per cent of the draws
+    anywhere = RandomWindow(window.resize, crop=window.crop)
+    assert sum(_apply(anywhere, image, image[..., 0])[0].any() for _ in range(50)) < 10
