@@ -28,6 +28,10 @@ def add_nucdet_config(cfg: CfgNode) -> None:
 
 
 def _add_input(cfg: CfgNode) -> None:
+    # How the stored values of an image become the 8 bits that the network sees, in training,
+    # evaluation and prediction: "none" leaves 8 bits as they are and stretches more than 8 bits,
+    # "percentile" stretches every depth alike; see nucdet/data/normalization.py.
+    cfg.INPUT.NORMALIZE = "none"
     # How INPUT.MIN_SIZE_* is applied. "shortest_edge": Detectron2's rule, the shorter side becomes
     # that long. "enlarge": images with a shorter side below it are enlarged to it, larger images
     # stay as they are; keeps nuclei of small tiles and of large pictures at comparable sizes.

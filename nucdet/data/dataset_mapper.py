@@ -22,6 +22,7 @@ from nucdet.data.colour import grey_values
 from nucdet.data.composition import Composition
 from nucdet.data.image_io import read_image
 from nucdet.data.negative_crops import NegativeCrops
+from nucdet.data.normalization import check_rule
 from nucdet.data.perturbations import parse_perturbation
 from nucdet.data.sample import Sample
 from nucdet.data.semantic_targets import SemanticTargets
@@ -51,6 +52,7 @@ class NucleusDatasetMapper:
         augmentations: list[T.Augmentation],
         with_truth: bool,
         image_format: str,
+        normalize: str = "none",
         min_instance_area: int = 1,
         semantic_targets: SemanticTargets | None = None,
         center_targets: bool = False,
@@ -62,6 +64,7 @@ class NucleusDatasetMapper:
             augmentations: Detectron2 augmentations, applied in order.
             with_truth: whether to add "instances"; training and validation losses need them.
             image_format: "RGB", "BGR", or "L" for one grey channel.
+            normalize: INPUT.NORMALIZE, applied to the whole image before ``augmentations``.
             min_instance_area: instances with fewer pixels than this after augmentation are dropped.
             semantic_targets: what makes "sem_seg" of the instances; None: no network asks for it.
             center_targets: whether to add "center_targets", float32 (5, H, W), see
@@ -74,6 +77,7 @@ class NucleusDatasetMapper:
         self.augmentations = T.AugmentationList(augmentations)
         self.with_truth = with_truth
         self.image_format = image_format
+        self.normalize = check_rule(normalize)
         self.min_instance_area = max(1, min_instance_area)
         self.semantic_targets = semantic_targets
         self.center_targets = center_targets
@@ -110,6 +114,7 @@ class NucleusDatasetMapper:
             "augmentations": augmentations,
             "with_truth": with_truth,
             "image_format": cfg.INPUT.FORMAT,
+            "normalize": cfg.INPUT.NORMALIZE,
             "min_instance_area": cfg.INPUT.AUGMENTATION.MIN_INSTANCE_AREA,
             "semantic_targets": (
                 SemanticTargets(cfg) if architecture == "SemanticInstanceSegmentor" else None
@@ -149,7 +154,7 @@ class NucleusDatasetMapper:
 
     def _read(self, dataset_dict: dict[str, Any]) -> Sample:
         """One picture after ``augmentations``, without nuclei where no truth is asked for."""
-        image = read_image(dataset_dict["file_name"])
+        image = read_image(dataset_dict["file_name"], normalize=self.normalize)
         size = (dataset_dict["height"], dataset_dict["width"])
         if image.shape[:2] != size:
             raise InputError(

@@ -3,11 +3,7 @@
 What a network sees must not depend on which tool opened the file, so every road goes through
 :func:`read_image`. Its rules:
 
-- 8-bit images come as they are. Everything wider (16-bit, 32-bit, float) is scaled linearly so that
-  the 0.1 and 99.9 percentiles of the image become 0 and 255. That also holds for a 16-bit image
-  whose values would fit in 8 bits: 12-bit cameras fill a 16-bit file with small numbers, and a rule
-  that changes its mind at 255 would treat two frames of one film differently. Colour channels share
-  one scale, so hues stay. A constant image becomes black. NaN and infinity count as the minimum.
+- Values of any depth become 8 bits by a rule of :mod:`nucdet.data.normalization`.
 - Grey becomes three equal channels; alpha is dropped, not blended (DSB2018 carries a full-255 one);
   palettes are looked up; 1-bit becomes 0 and 255.
 - An EXIF orientation is ignored: masks are drawn on the pixels as they are stored.
@@ -25,6 +21,7 @@ import numpy as np
 import tifffile
 from PIL import Image, UnidentifiedImageError
 
+from nucdet.data.normalization import intensity_limits, to_rgb8
 from nucdet.data.sparse_png import decode_window
 from nucdet.errors import InputError
 
@@ -33,7 +30,9 @@ _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _FORMATS = "PNG, TIFF, JPEG or BMP"
 
 
-def read_image(path: str | os.PathLike[str], page: int | None = None) -> np.ndarray:
+def read_image(
+    path: str | os.PathLike[str], page: int | None = None, normalize: str = "none"
+) -> np.ndarray:
     """Read an image file as the networks take it.
 
     Args:
@@ -41,9 +40,10 @@ def read_image(path: str | os.PathLike[str], page: int | None = None) -> np.ndar
             suffix.
         page: which page of a file that holds several (a z-stack, a time series), from 0. ``None``
             takes the only page.
+        normalize: INPUT.NORMALIZE, how stored values become 8 bits.
 
     Returns:
-        uint8 array (H, W, 3) in RGB order; see the module's text for the scaling rules.
+        uint8 array (H, W, 3) in RGB order.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -51,7 +51,7 @@ def read_image(path: str | os.PathLike[str], page: int | None = None) -> np.ndar
             that has no meaning as RGB (e.g. 5 channels).
     """
     pixels = decode_image(path, page)
-    return to_rgb8(pixels, intensity_limits(pixels))
+    return to_rgb8(pixels, intensity_limits(pixels, normalize))
 
 
 def is_tiff(path: str | os.PathLike[str]) -> bool:
@@ -97,35 +97,6 @@ def check_pixels(image: np.ndarray, name: str = "the image") -> np.ndarray:
             "(RGB) or 4 (RGBA) channels; choose a channel or move the channels to the end"
         )
     return image[..., 0] if image.shape[2] == 1 else image[..., :3]
-
-
-def intensity_limits(pixels: np.ndarray) -> tuple[float, float] | None:
-    """The values that become 0 and 255, by the module's rules; None: 8 bits, left as they are."""
-    if pixels.dtype in (bool, np.uint8):
-        return None
-    finite = pixels[np.isfinite(pixels)].astype(_scaling_dtype(pixels.dtype))
-    if not finite.size:
-        return 0.0, 0.0
-    low, high = np.percentile(finite, (0.1, 99.9))
-    if low == high:  # nearly constant: let the few other pixels show
-        low, high = finite.min(), finite.max()
-    return float(low), float(high)
-
-
-def to_rgb8(pixels: np.ndarray, limits: tuple[float, float] | None) -> np.ndarray:
-    """Stored values to uint8 (H, W, 3).
-
-    Args:
-        pixels: (H, W) or (H, W, 3) RGB, any dtype.
-        limits: of the whole picture that the pixels are part of, see :func:`intensity_limits`.
-    """
-    if pixels.dtype == bool:
-        pixels = pixels.astype(np.uint8) * 255
-    if limits is not None:
-        pixels = _scale_to_8_bit(pixels, *limits)
-    if pixels.ndim == 2:
-        pixels = cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_GRAY2RGB)
-    return np.ascontiguousarray(pixels)
 
 
 def read_mask(path: str | os.PathLike[str]) -> np.ndarray:
@@ -247,15 +218,3 @@ def choose_page(path: Path, count: int, page: int | None) -> int:
     if not 0 <= page < count:
         raise InputError(f"{path}: page {page} asked for, but the pages are 0 to {count - 1}")
     return page
-
-
-def _scaling_dtype(dtype: np.dtype) -> type:
-    return np.float64 if dtype.itemsize > 2 else np.float32
-
-
-def _scale_to_8_bit(pixels: np.ndarray, low: float, high: float) -> np.ndarray:
-    if low == high:
-        return np.zeros(pixels.shape, np.uint8)
-    values = pixels.astype(_scaling_dtype(pixels.dtype))
-    values = np.where(np.isfinite(values), values, low)
-    return np.rint(np.clip((values - low) * (255 / (high - low)), 0, 255)).astype(np.uint8)

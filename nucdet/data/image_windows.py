@@ -2,7 +2,8 @@
 
 TIFF files are read from the disk, window by window; other formats must be decoded as a whole. What
 a window shows does not depend on how it is read: the rules are those of :mod:`nucdet.data.image_io`
-but for one: the scale of more than 8 bits comes from a sample of a large file, not from all of it.
+but for one: with INPUT.NORMALIZE "none" the scale of more than 8 bits comes from a sample of a
+large TIFF, not from all of it.
 """
 
 from __future__ import annotations
@@ -18,22 +19,20 @@ from nucdet.data.image_io import (
     check_pixels,
     choose_page,
     decode_image,
-    intensity_limits,
     is_tiff,
     tiff_colours,
+)
+from nucdet.data.normalization import (
+    WHOLE_PIXELS,
+    Box,
+    intensity_limits,
+    limits_of_windows,
+    sample_boxes,
     to_rgb8,
 )
 from nucdet.errors import InputError
 
-# (rows, columns)
-Box = tuple[slice, slice]
-
-_WHOLE_PIXELS = 1 << 22  # smaller files are read at once
 _CACHE_BYTES = 1 << 28  # of decoded strips or tiles of a file
-_SAMPLES, _SAMPLE_SIDE = (
-    8,
-    256,
-)  # windows a side, and their size, that set the scale of a large file
 
 
 class ImageWindows:
@@ -43,15 +42,16 @@ class ImageWindows:
         size: (height, width).
     """
 
-    def __init__(self, image: np.ndarray, name: str = "the image"):
+    def __init__(self, image: np.ndarray, name: str = "the image", normalize: str = "none"):
         """
         Args:
             image: see :func:`nucdet.data.image_io.check_pixels`.
             name: what errors call it.
+            normalize: INPUT.NORMALIZE, how stored values become 8 bits.
         """
         self._pixels = check_pixels(image, name)
         self.size: tuple[int, int] = self._pixels.shape[:2]
-        self._limits = intensity_limits(self._pixels)
+        self._limits = intensity_limits(self._pixels, normalize)
 
     def values(self, box: Box) -> np.ndarray:
         """The stored values in a window: (h, w) or (h, w, 3), of the stored dtype."""
@@ -69,7 +69,7 @@ class ImageWindows:
 class TiffWindows(ImageWindows):
     """A TIFF page on the disk; strips or tiles are decoded when a window needs them."""
 
-    def __init__(self, path: Path, page: tifffile.TiffPage):
+    def __init__(self, path: Path, page: tifffile.TiffPage, normalize: str = "none"):
         # no super().__init__: there are no pixels to hold
         self._path, self._page = path, page
         self.size = (page.imagelength, page.imagewidth)
@@ -83,7 +83,7 @@ class TiffWindows(ImageWindows):
             remembered = max(1, _CACHE_BYTES // segment_bytes)
             # around a bound method: a cache of its own for each file
             self._segment = lru_cache(remembered)(self._segment)
-        self._limits = self._sampled_limits()
+        self._limits = self._sampled_limits(normalize)
 
     def values(self, box: Box) -> np.ndarray:
         """As :meth:`ImageWindows.values`.
@@ -101,21 +101,11 @@ class TiffWindows(ImageWindows):
             ) from error
         return tiff_colours(self._path, pixels, self._page)
 
-    def _sampled_limits(self) -> tuple[float, float] | None:
-        if self._page.dtype in (np.uint8, bool):
+    def _sampled_limits(self, normalize: str) -> tuple[float, float] | None:
+        if normalize == "none" and self._page.dtype in (np.uint8, bool):
             return None
-        side = _SAMPLE_SIDE
-        places = [
-            np.linspace(0, max(0, length - side), _SAMPLES).astype(int) for length in self.size
-        ]
-        windows = [
-            self.values(
-                (slice(y, min(y + side, self.size[0])), slice(x, min(x + side, self.size[1])))
-            )
-            for y in places[0].tolist()
-            for x in places[1].tolist()
-        ]
-        return intensity_limits(np.concatenate([window.ravel() for window in windows]))
+        windows = [self.values(box) for box in sample_boxes(self.size)]
+        return limits_of_windows(windows, self.size[0] * self.size[1], normalize)
 
     def _empty(self, height: int, width: int) -> np.ndarray:
         shape = (height, width) if self._samples == 1 else (height, width, self._samples)
@@ -165,11 +155,13 @@ class TiffWindows(ImageWindows):
         return pixels[..., 0] if self._samples == 1 else pixels
 
 
-def open_windows(path: str | os.PathLike[str], page: int | None = None) -> ImageWindows:
+def open_windows(
+    path: str | os.PathLike[str], page: int | None = None, normalize: str = "none"
+) -> ImageWindows:
     """Open an image file to read windows of it.
 
     Args:
-        path, page: as in :func:`nucdet.data.image_io.read_image`.
+        path, page, normalize: as in :func:`nucdet.data.image_io.read_image`.
 
     Raises:
         FileNotFoundError, InputError: as in :func:`nucdet.data.image_io.read_image`.
@@ -178,8 +170,8 @@ def open_windows(path: str | os.PathLike[str], page: int | None = None) -> Image
     if is_tiff(path):
         large = _large_page(path, page)
         if large is not None:
-            return TiffWindows(path, large)
-    return ImageWindows(decode_image(path, page), str(path))
+            return TiffWindows(path, large, normalize)
+    return ImageWindows(decode_image(path, page), str(path), normalize)
 
 
 def _large_page(path: Path, page: int | None) -> tifffile.TiffPage | None:
@@ -192,7 +184,7 @@ def _large_page(path: Path, page: int | None) -> tifffile.TiffPage | None:
     found = pages[choose_page(path, len(pages), page)]
     layout = found.keyframe
     plain = layout.axes in ("YX", "YXS") and layout.bitspersample in (8, 16, 32, 64)
-    if plain and layout.imagelength * layout.imagewidth > _WHOLE_PIXELS and found is layout:
+    if plain and layout.imagelength * layout.imagewidth > WHOLE_PIXELS and found is layout:
         return found
     tiff.close()
     return None

@@ -46,7 +46,15 @@ class NegativeCrops:
     place in one of them, resized.
     """
 
-    def __init__(self, folder: str | Path, count: int, size: int, *, training: bool):
+    def __init__(
+        self,
+        folder: str | Path,
+        count: int,
+        size: int,
+        *,
+        training: bool,
+        normalize: str = "none",
+    ):
         """
         Args:
             folder: with CIFAR-10's batches (python or binary version), or with pictures, also in
@@ -54,6 +62,7 @@ class NegativeCrops:
             count: how many crops are drawn at a time.
             size: their side, pixels.
             training: which of the two sets.
+            normalize: INPUT.NORMALIZE, for pictures; CIFAR-10's have no depth but 8 bits.
 
         Raises:
             FileNotFoundError: there is no such folder.
@@ -66,6 +75,7 @@ class NegativeCrops:
                 'CIFAR-10 or pictures, or ""'
             )
         self.count, self.size, self.training = count, size, training
+        self.normalize = normalize
         self._small: np.ndarray | None = None
         batches = sorted(folder.rglob("data_batch_*" if training else "test_batch*"))
         if batches:
@@ -87,7 +97,13 @@ class NegativeCrops:
         if not node.OTHERS_FOLDER or node.MODE == "off":
             return None
         size = cfg.MODEL.CROP_RCNN.CROP_SIZE
-        return cls(node.OTHERS_FOLDER, node.OTHERS_PER_IMAGE, size, training=training)
+        return cls(
+            node.OTHERS_FOLDER,
+            node.OTHERS_PER_IMAGE,
+            size,
+            training=training,
+            normalize=cfg.INPUT.NORMALIZE,
+        )
 
     def __call__(self, image_id: int | str) -> Tensor:
         """uint8 (count, 1, size, size); in evaluation the same ones each time for an image."""
@@ -101,7 +117,7 @@ class NegativeCrops:
     def _one(self, rng: np.random.Generator) -> np.ndarray:
         if self._small is not None:
             return self._resized(self._small[rng.integers(len(self._small))])
-        picture = _read_grey(self._pictures[rng.integers(len(self._pictures))])
+        picture = _read_grey(self._pictures[rng.integers(len(self._pictures))], self.normalize)
         shorter = min(picture.shape)
         smallest = min(self.size, shorter)
         side = round(smallest * (shorter / smallest) ** rng.random())
@@ -144,6 +160,6 @@ class _CifarUnpickler(pickle.Unpickler):
 
 
 @lru_cache(maxsize=128)
-def _read_grey(path: Path) -> np.ndarray:
+def _read_grey(path: Path, normalize: str) -> np.ndarray:
     """uint8 (H, W); the mean of the colours, as INPUT.FORMAT "L"."""
-    return grey_values(read_image(path))
+    return grey_values(read_image(path, normalize=normalize))

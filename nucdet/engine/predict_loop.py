@@ -14,7 +14,7 @@ import torch
 from detectron2.utils import comm
 from tqdm import tqdm
 
-from nucdet.data.image_windows import ImageWindows, open_windows
+from nucdet.data.image_windows import ImageWindows
 from nucdet.engine.predict_drawing import read_picture
 from nucdet.engine.predict_files import InputFile, RecordStore
 from nucdet.engine.predict_outputs import (
@@ -92,7 +92,7 @@ def predict_pictures(job: Job, open_segmenter: Callable[[], Segmenter]) -> None:
     if share:
         segmenter = open_segmenter()
         with tqdm(total=len(share), desc="predicting", unit="picture", disable=_no_bar()) as bar:
-            for pictures in _groups(_opened(share, job, bar)):
+            for pictures in _groups(_opened(share, job, segmenter, bar)):
                 for picture in _predicted(pictures, job, segmenter, bar):
                     _write(*picture, job, segmenter.class_names)
                     bar.update()
@@ -105,10 +105,12 @@ def predict_pictures(job: Job, open_segmenter: Callable[[], Segmenter]) -> None:
         write_shared_outputs(job.output, job.formats, [r for r in records if r], facts)
 
 
-def _opened(files: Iterable[InputFile], job: Job, bar: tqdm) -> Iterator[_Opened]:
+def _opened(
+    files: Iterable[InputFile], job: Job, segmenter: Segmenter, bar: tqdm
+) -> Iterator[_Opened]:
     for file in files:
         try:
-            source = open_windows(file.path, job.page)
+            source = segmenter.open(file.path, job.page)
         except (InputError, OSError, MemoryError) as error:
             _failed(file, error, job, bar)
         else:

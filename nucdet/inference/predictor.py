@@ -19,6 +19,7 @@ from nucdet.config import load_config
 from nucdet.data.augmentation import MOST_ZOOM
 from nucdet.data.datasets import DATASETS
 from nucdet.data.image_windows import ImageWindows, open_windows
+from nucdet.data.normalization import check_rule
 from nucdet.errors import InputError
 from nucdet.inference.blocks import eliminate_by_blocks
 from nucdet.inference.diameter import check_diameter, estimate_diameter
@@ -110,7 +111,7 @@ class Segmenter:
 
         Args:
             image: (H, W), (H, W, 1), (H, W, 3) RGB or (H, W, 4) RGBA; bool, integers or floats.
-                More than 8 bits are scaled as :func:`nucdet.data.image_io.read_image` does.
+                They become 8 bits by the rule INPUT.NORMALIZE of the config.
             diameter: of the nuclei, in pixels of the image: it is rescaled so that they are as
                 large as in training. "auto": estimated from a first look. None: resized as in
                 evaluation.
@@ -128,7 +129,8 @@ class Segmenter:
         Returns:
             One prediction an image, in their order.
         """
-        sources = [ImageWindows(image, f"image {i}") for i, image in enumerate(images)]
+        rule = self.cfg.INPUT.NORMALIZE
+        sources = [ImageWindows(image, f"image {i}", rule) for i, image in enumerate(images)]
         return self.predict_windows(sources, diameter)
 
     def predict_file(
@@ -148,7 +150,18 @@ class Segmenter:
         Raises:
             FileNotFoundError, InputError: the file cannot be read; a diameter that is none.
         """
-        return self.predict_windows([open_windows(path, page)], diameter, progress)[0]
+        return self.predict_windows([self.open(path, page)], diameter, progress)[0]
+
+    def open(self, path: str | os.PathLike[str], page: int | None = None) -> ImageWindows:
+        """A file as :meth:`predict_windows` takes it, normalised as the config says.
+
+        Args:
+            path, page: see :func:`nucdet.data.image_io.read_image`.
+
+        Raises:
+            FileNotFoundError, InputError: the file cannot be read.
+        """
+        return open_windows(path, page, self.cfg.INPUT.NORMALIZE)
 
     def predict_windows(
         self,
@@ -156,7 +169,7 @@ class Segmenter:
         diameter: float | str | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> list[Prediction]:
-        """:meth:`predict_batch` for opened pictures; arguments as for :meth:`predict_file`.
+        """:meth:`predict_batch` for images of :meth:`open`; arguments as for :meth:`predict_file`.
 
         Raises:
             InputError: a file is damaged; a diameter that is none.
@@ -229,6 +242,7 @@ def configure(
         cfg.MODEL.WEIGHTS = ""  # there is nothing to load them into
     else:
         _check_weights(cfg.MODEL.WEIGHTS, config_file)
+    check_rule(cfg.INPUT.NORMALIZE)
     cfg.MODEL.DEVICE = _device(cfg.MODEL.DEVICE if device == "auto" else device, device == "auto")
     cfg.freeze()
     return cfg

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from nucdet.data import image_windows
+from nucdet.data import image_windows, normalization
 from nucdet.data.image_io import read_image
 from nucdet.data.image_windows import ImageWindows, TiffWindows, open_windows
 from nucdet.errors import InputError
@@ -16,10 +16,12 @@ BOXES = [np.s_[0:70, 0:90], np.s_[13:14, 89:90], np.s_[31:67, 5:80], np.s_[60:70
 
 @pytest.fixture(autouse=True)
 def read_by_windows(monkeypatch):
-    monkeypatch.setattr(image_windows, "_WHOLE_PIXELS", 100)
-    monkeypatch.setattr(image_windows, "_SAMPLE_SIDE", 200)  # the sample is the picture
+    monkeypatch.setattr(image_windows, "WHOLE_PIXELS", 100)
+    monkeypatch.setattr(normalization, "WHOLE_PIXELS", 100)
+    monkeypatch.setattr(normalization, "_SAMPLE_SIDE", 200)  # the sample is the picture
 
 
+@pytest.mark.parametrize("normalize", ["none", "percentile"])
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
 @pytest.mark.parametrize("channels", [(), (3,), (4,)])
 @pytest.mark.parametrize(
@@ -33,13 +35,13 @@ def read_by_windows(monkeypatch):
     ],
     ids=["plain", "strips", "tiles", "plain tiles", "big endian"],
 )
-def test_a_tiff_by_windows_is_the_tiff(tmp_path, dtype, channels, layout):
+def test_a_tiff_by_windows_is_the_tiff(tmp_path, dtype, channels, layout, normalize):
     values = np.random.default_rng(0).integers(0, 250, (70, 90, *channels)).astype(dtype)
     photometric = "rgb" if channels else "minisblack"
     tifffile.imwrite(tmp_path / "a.tif", values, photometric=photometric, **layout)
-    source = open_windows(tmp_path / "a.tif")
+    source = open_windows(tmp_path / "a.tif", normalize=normalize)
     assert isinstance(source, TiffWindows) and source.size == (70, 90)
-    whole = read_image(tmp_path / "a.tif")
+    whole = read_image(tmp_path / "a.tif", normalize=normalize)
     for box in BOXES:
         np.testing.assert_array_equal(
             source.values(box), values[..., :3][box] if channels else values[box]
@@ -48,11 +50,23 @@ def test_a_tiff_by_windows_is_the_tiff(tmp_path, dtype, channels, layout):
 
 
 def test_the_scale_of_a_large_file_comes_from_all_over_it(tmp_path, monkeypatch):
-    monkeypatch.setattr(image_windows, "_SAMPLE_SIDE", 4)
+    monkeypatch.setattr(normalization, "_SAMPLE_SIDE", 4)
     values = np.linspace(1000, 2000, 70 * 90).reshape(70, 90).astype(np.uint16)
     tifffile.imwrite(tmp_path / "a.tif", values)
     read = open_windows(tmp_path / "a.tif").read(BOXES[0]).astype(int)
     assert abs(read - read_image(tmp_path / "a.tif")).max() <= 8
+
+
+def test_a_sampled_stretch_does_not_depend_on_how_a_file_is_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(normalization, "_SAMPLE_SIDE", 4)
+    values = np.random.default_rng(0).gamma(2, 300, (70, 90)).astype(np.uint16)
+    tifffile.imwrite(tmp_path / "a.tif", values, tile=(16, 32))
+    whole = read_image(tmp_path / "a.tif", normalize="percentile")
+    source = open_windows(tmp_path / "a.tif", normalize="percentile")
+    array = ImageWindows(values.astype(np.float64), normalize="percentile")
+    for box in BOXES:
+        np.testing.assert_array_equal(source.read(box), whole[box])
+        np.testing.assert_array_equal(array.read(box), whole[box])
 
 
 def test_other_files_and_small_ones_are_read_whole(tmp_path, monkeypatch):
@@ -61,7 +75,7 @@ def test_other_files_and_small_ones_are_read_whole(tmp_path, monkeypatch):
         tmp_path / "planes.tif", np.stack([values] * 3), photometric="rgb", planarconfig="separate"
     )
     assert not isinstance(open_windows(tmp_path / "planes.tif"), TiffWindows)
-    monkeypatch.setattr(image_windows, "_WHOLE_PIXELS", 6300)
+    monkeypatch.setattr(image_windows, "WHOLE_PIXELS", 6300)
     tifffile.imwrite(tmp_path / "small.tif", values)
     assert not isinstance(open_windows(tmp_path / "small.tif"), TiffWindows)
 

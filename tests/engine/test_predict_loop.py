@@ -15,6 +15,7 @@ from detectron2.utils import comm
 from PIL import Image
 from scipy import ndimage
 
+from nucdet.data.image_windows import open_windows
 from nucdet.engine import predict_loop
 from nucdet.engine.predict_files import find_inputs
 from nucdet.engine.predict_loop import Job, predict_pictures
@@ -27,6 +28,7 @@ class BrightIsNucleus:
     """Stands for Segmenter; ``seen`` are the names it was asked for, each time together."""
 
     class_names = ("nucleus",)
+    open = staticmethod(open_windows)
 
     def __init__(self, interrupt_at: str | None = None, most: int = 8):
         self.seen: list[list[str]] = []

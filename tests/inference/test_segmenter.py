@@ -249,7 +249,7 @@ def test_tiles_share_one_scale(thresholding):
 
 
 def test_a_large_tiff_is_read_by_windows(thresholding, tmp_path, monkeypatch):
-    monkeypatch.setattr("nucdet.data.image_windows._WHOLE_PIXELS", 1000)
+    monkeypatch.setattr("nucdet.data.image_windows.WHOLE_PIXELS", 1000)
     image = dots((400, 333), 26, 9)
     tifffile.imwrite(tmp_path / "large.tif", image, tile=(64, 64), compression="zlib")
     steps = []
