@@ -199,7 +199,7 @@ def _add_test(cfg: CfgNode) -> None:
     # theirs: the median of the training pictures' medians (DSB2018: 31).
     cfg.TEST.NUCLEUS_DIAMETER = 31.0
 
-    # TEST.AUG.ENABLED, for NucleusRCNN in --eval-only and prediction: several views of each
+    # TEST.AUG.ENABLED, for NucleusRCNN in evaluation and prediction: several views of each
     # picture, their boxes joined and their soft masks averaged. Zoom factors on top of the resize
     # (MIN_SIZES and MAX_SIZE do not count here), each view as it is and mirrored (TEST.AUG.FLIP),
     # and turned by 0 to 270 degrees (TURNS). The time grows with the number of views.

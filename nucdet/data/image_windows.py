@@ -2,8 +2,7 @@
 
 TIFF files are read from the disk, window by window; other formats must be decoded as a whole. What
 a window shows does not depend on how it is read: the rules are those of :mod:`nucdet.data.image_io`
-but for one: with INPUT.NORMALIZE "none" the scale of more than 8 bits comes from a sample of a
-large TIFF, not from all of it.
+and :mod:`nucdet.data.normalization`.
 """
 
 from __future__ import annotations

@@ -3,7 +3,8 @@
 The rule looks at the whole image as it is stored and gives two limits, the values that become 0 and
 255; what lies between is scaled linearly, in one step, so no depth loses levels on the way. All
 windows of an image share its limits, and so do its colour channels: hues stay. A constant image
-becomes black. NaN and infinity count as the lower limit.
+becomes black. NaN and infinity count as the lower limit. Of more than 4 million pixels a sample
+decides, 64 windows spread evenly, whether the file is read whole or by windows.
 
 ``"none"``
     8 bits stay as they are. Everything wider is scaled so that the 0.1 and 99.9 percentiles of the
@@ -12,7 +13,7 @@ becomes black. NaN and infinity count as the lower limit.
     frames of one film differently.
 ``"percentile"``
     Every depth is stretched. What is stored as 8 bits, 16 bits, integers or floats of any scale and
-    offset looks the same to the network. Four details make it safe for microscopy:
+    offset looks the same to the network. Three details make it safe for microscopy:
 
     - The limits come from the image after a 3 × 3 median filter: hot and dead pixels do not count.
     - Above and below the limits lie 0.2 % of the pixels, but never more than 1,000 of them. By a
@@ -22,7 +23,6 @@ becomes black. NaN and infinity count as the lower limit.
     - The limits are at least 16 × the noise (the mean distance from the filtered image) apart, and
       of integers at least 8 levels: an image of nothing but ground stays faint. Where that widens
       them, the median of the image keeps its grey level.
-    - Of more than 4 million pixels a sample decides: 64 windows, spread evenly.
 """
 
 from __future__ import annotations
@@ -80,9 +80,8 @@ def intensity_limits(pixels: np.ndarray, rule: str = "none") -> tuple[float, flo
         None: the values stay as they are.
     """
     height, width = pixels.shape[:2]
-    whole = [(slice(0, height), slice(0, width))]
-    boxes = whole if rule == "none" else sample_boxes((height, width))
-    return limits_of_windows([pixels[box] for box in boxes], height * width, rule)
+    windows = [pixels[box] for box in sample_boxes((height, width))]
+    return limits_of_windows(windows, height * width, rule)
 
 
 def limits_of_windows(

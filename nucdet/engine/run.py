@@ -19,7 +19,6 @@ from nucdet.engine.perturbed import compare_perturbed, seed_perturbation
 from nucdet.engine.processes import run_processes
 from nucdet.engine.trainer import NucleusTrainer
 from nucdet.errors import InputError, run_tool
-from nucdet.modeling.augmented_inference import AugmentedRCNN
 from nucdet.modeling.checkpointing import NucleusCheckpointer
 
 
@@ -88,8 +87,6 @@ def _run_process(args: argparse.Namespace) -> dict[str, Any] | None:
         model = NucleusTrainer.build_model(cfg)
         checkpointer = NucleusCheckpointer(model, save_dir=cfg.OUTPUT_DIR, complete=True)
         checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=args.resume)
-        if cfg.TEST.AUG.ENABLED:
-            model = AugmentedRCNN.from_config(cfg, model)
         results = NucleusTrainer.test(cfg, model)
         if args.perturb is not None:
             compare_perturbed(cfg, model, results, seed_perturbation(args.perturb))

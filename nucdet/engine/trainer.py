@@ -27,12 +27,14 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from nucdet.data.dataset_mapper import NucleusDatasetMapper
+from nucdet.data.evaluation_mapper import EvaluationMapper
 from nucdet.data.sampling import build_sampler
 from nucdet.engine.averaging import WeightAveraging
 from nucdet.engine.hooks import BestModel, CsvLog, StagedFreezing
 from nucdet.engine.validation_loss import validation_losses
 from nucdet.errors import InputError
 from nucdet.evaluation.build import build_evaluator
+from nucdet.inference.evaluated import evaluated
 from nucdet.layers.precision import computes_bfloat16
 from nucdet.modeling.checkpointing import NucleusCheckpointer
 
@@ -203,9 +205,7 @@ class NucleusTrainer(DefaultTrainer):
 
     @classmethod
     def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> Any:
-        with_truth = "subsystems" in cfg.TEST.EVALUATORS  # the model itself measures its parts
-        mapper = NucleusDatasetMapper(cfg, augment=False, with_truth=with_truth)
-        return build_detection_test_loader(cfg, dataset_name, mapper=mapper)
+        return build_detection_test_loader(cfg, dataset_name, mapper=EvaluationMapper(cfg))
 
     def build_validation_loader(self) -> Any:
         """DATASETS.TEST with truth and without augmentation, each picture once."""
@@ -224,8 +224,12 @@ class NucleusTrainer(DefaultTrainer):
 
     @classmethod
     def test(cls, cfg: CfgNode, model: nn.Module, evaluators: Any = None) -> OrderedDict[str, Any]:
-        """Evaluate on DATASETS.TEST; see :meth:`DefaultTrainer.test`. {} on other processes."""
-        return super().test(cfg, model, evaluators) or OrderedDict()
+        """Evaluate on DATASETS.TEST; see :meth:`DefaultTrainer.test`. {} on other processes.
+
+        Instances are those that a Segmenter finds: tiles, limits, views and precision alike.
+        """
+        with evaluated(cfg, model) as predictor:
+            return super().test(cfg, predictor, evaluators) or OrderedDict()
 
 
 def _rate_factors(cfg: CfgNode) -> Callable[[str], float]:

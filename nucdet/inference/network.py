@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from itertools import groupby
 from typing import Any
 
@@ -13,6 +13,7 @@ from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 from detectron2.structures import Instances
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
 from nucdet.data.augmentation import Resize, build_test_augmentation
 from nucdet.data.dataset_mapper import convert_format
@@ -30,70 +31,97 @@ _BATCH_PIXELS = 1 << 23
 
 
 class Network:
-    """Pictures in, raw Instances out: resized as in evaluation, or by a given zoom.
+    """Pictures in, raw Instances out: resized by INPUT.MIN_SIZE_TEST, or by a given zoom.
 
     Convolutions run channels-last. With ``"bfloat16"`` an R-CNN's box and mask heads compute in 16
     bits, for half to a third of their time; backbone and proposals stay in 32, where 16 cost 0.005
     of the DSB2018 score while the heads cost nothing (18 pictures, lite0). Semantic networks
     compute in 16 bits as a whole. With TEST.AUG.ENABLED an R-CNN looks at each picture in several
     views.
+
+    The model is changed for that, in place; :meth:`close` leaves it as it was, so that it can be
+    trained on.
     """
 
-    def __init__(self, cfg: CfgNode, precision: str = "auto"):
+    def __init__(self, cfg: CfgNode, model: nn.Module, precision: str = "auto"):
         """
         Args:
-            cfg: with MODEL.WEIGHTS and MODEL.DEVICE.
+            cfg: of the model.
+            model: with its weights, wrapped for data-parallel training or not.
             precision: ``"float32"``, ``"bfloat16"``, or ``"auto"``: bfloat16 on a CPU that computes
                 with it.
 
         Raises:
-            FileNotFoundError, InputError: the weights cannot be read; an unknown precision;
-                TEST.AUG.ENABLED for a network that has no such views.
+            InputError: an unknown precision; TEST.AUG.ENABLED for a network that has no such views.
         """
         if precision not in PRECISIONS:
             raise InputError(f"precision is {precision!r}; expected one of {', '.join(PRECISIONS)}")
-        model = build_model(cfg)
-        NucleusCheckpointer(model, complete=True).load(cfg.MODEL.WEIGHTS)
-        self.model = model.eval().to(memory_format=torch.channels_last)
-        self.device = torch.device(cfg.MODEL.DEVICE)
-        on_cpu = self.device.type == "cpu"
-        if precision == "bfloat16" or (precision == "auto" and on_cpu and computes_bfloat16()):
-            _lower_precision(self.model)
+        self.bare_model = model.module if isinstance(model, DistributedDataParallel) else model
+        self.model = self.bare_model
         if cfg.TEST.AUG.ENABLED:
-            self.model = AugmentedRCNN.from_config(cfg, self.model)
+            self.model = AugmentedRCNN.from_config(cfg, self.bare_model)
+        self.device = torch.device(cfg.MODEL.DEVICE)
         self.image_format = cfg.INPUT.FORMAT
         self._rule = build_test_augmentation(cfg)[0].rule
+        self._undo = ExitStack()
+        for module in self.bare_model.modules():
+            self._undo.callback(setattr, module, "training", module.training)
+        self.bare_model.eval()
+        _to_channels_last(self.bare_model, self._undo)
+        on_cpu = self.device.type == "cpu"
+        if precision == "bfloat16" or (precision == "auto" and on_cpu and computes_bfloat16()):
+            _lower_precision(self.bare_model, self._undo)
+
+    @classmethod
+    def load(cls, cfg: CfgNode, precision: str = "auto") -> Network:
+        """Build the model of a config with MODEL.WEIGHTS.
+
+        Raises:
+            FileNotFoundError, InputError: the weights cannot be read; else as for the class.
+        """
+        model = build_model(cfg)
+        NucleusCheckpointer(model, complete=True).load(cfg.MODEL.WEIGHTS)
+        return cls(cfg, model, precision)
+
+    def close(self) -> None:
+        """Leave the model as it was before; this object is of no use then."""
+        self._undo.close()
 
     def zoom(self, height: int, width: int) -> float:
         """The factor by which evaluation resizes a picture of this size."""
         return self._rule(height, width)
 
     def __call__(
-        self, pictures: Iterable[tuple[np.ndarray, float]], capacity: float = 1.0
+        self, pictures: Iterable[tuple[Any, ...]], capacity: float = 1.0
     ) -> Iterator[Instances]:
         """Predict pictures one after the other; on a GPU, neighbours of equal size in one batch.
 
         Args:
-            pictures: (uint8 (H, W, 3) RGB, zoom) each; read lazily, a batch at a time.
+            pictures: (uint8 (H, W, 3) RGB, zoom) each, and perhaps (height, width), another size in
+                whose pixels the answer is to be; read lazily, a batch at a time.
             capacity: by how much the limits on proposals and detections grow.
 
         Yields:
-            For each picture, in its own pixels, on the CPU, masks as CroppedMasks, none empty.
+            For each picture, in its own pixels or of the size given, on the CPU, masks as
+            CroppedMasks, none empty.
         """
-        inputs = (self._input(image, zoom) for image, zoom in pictures)
+        inputs = (self._input(*picture) for picture in pictures)
         for batch in _batches(inputs, _BATCH_PIXELS if self.device.type == "cuda" else 0):
-            with torch.inference_mode(), _capacity(self.model, capacity):
+            with torch.no_grad(), _capacity(self.model, capacity):
                 outputs = self.model(batch)
             for output in outputs:
                 instances = output["instances"].to("cpu")
                 instances.pred_masks = CroppedMasks.from_any(instances.pred_masks)
                 yield instances[instances.pred_masks.nonempty()]
 
-    def _input(self, image: np.ndarray, zoom: float) -> dict[str, Any]:
+    def _input(
+        self, image: np.ndarray, zoom: float, size: tuple[int, int] | None = None
+    ) -> dict[str, Any]:
         resize = Resize(lambda height, width: zoom).get_transform(image)
         resized = convert_format(resize.apply_image(image), self.image_format)
         tensor = torch.from_numpy(np.ascontiguousarray(resized.transpose(2, 0, 1)))
-        return {"image": tensor, "height": image.shape[0], "width": image.shape[1]}
+        height, width = size or image.shape[:2]
+        return {"image": tensor, "height": height, "width": width}
 
 
 def _batches(inputs: Iterable[dict[str, Any]], pixels: int) -> Iterator[list[dict[str, Any]]]:
@@ -108,7 +136,14 @@ def _batches(inputs: Iterable[dict[str, Any]], pixels: int) -> Iterator[list[dic
             yield batch
 
 
-def _lower_precision(model: nn.Module) -> None:
+def _to_channels_last(model: nn.Module, undo: ExitStack) -> None:
+    for tensor in (*model.parameters(), *model.buffers()):
+        if tensor.dim() == 4:
+            undo.callback(setattr, tensor, "data", tensor.data)
+            tensor.data = tensor.data.contiguous(memory_format=torch.channels_last)
+
+
+def _lower_precision(model: nn.Module, undo: ExitStack) -> None:
     """Let an R-CNN's heads or a semantic network compute in bfloat16; others stay as they are."""
     heads = getattr(model, "roi_heads", None)
     candidates = (
@@ -118,6 +153,10 @@ def _lower_precision(model: nn.Module) -> None:
     )
     for part, method in candidates:
         if hasattr(part, method):
+            if method in vars(part):
+                undo.callback(setattr, part, method, vars(part)[method])
+            else:
+                undo.callback(delattr, part, method)
             setattr(part, method, _in_bfloat16(getattr(part, method)))
 
 

@@ -2,40 +2,26 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable, Sequence
-from itertools import groupby
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
-from detectron2.structures import Instances
 
 from nucdet.config import load_config
-from nucdet.data.augmentation import MOST_ZOOM
 from nucdet.data.datasets import DATASETS
 from nucdet.data.image_windows import ImageWindows, open_windows
 from nucdet.data.normalization import check_rule
 from nucdet.errors import InputError
 from nucdet.inference.blocks import eliminate_by_blocks
-from nucdet.inference.diameter import check_diameter, estimate_diameter
+from nucdet.inference.finding import Finder
 from nucdet.inference.network import Network
 from nucdet.inference.prediction import Prediction
-from nucdet.inference.tiling import Tile, stitch, tile_grid
 from nucdet.modeling.model_zoo import DEFAULT_MODEL, PREFIX, find_model, model_names
 from nucdet.postprocessing.overlap import OverlapElimination
-
-# in pixels as the network sees them
-WHOLE_SIDE = 1536  # pictures up to this side go as they are
-TILE_SIDE = 1152
-TILE_OVERLAP = 128  # four nuclei of common size
-_STRIDE = 64  # of the coarsest feature map
-# what the limits on proposals and detections of a config are meant for, as pixels of a picture
-_USUAL_PIXELS = 1 << 19
 
 
 def default_model() -> Path:
@@ -50,20 +36,6 @@ def default_model() -> Path:
             "(--config-file configs/… MODEL.WEIGHTS output/…/model_best.pth)"
         )
     return find_model(DEFAULT_MODEL).config
-
-
-class _Plan(NamedTuple):
-    """How a picture is shown to the network."""
-
-    zoom: float
-    diameter: float | None  # that the zoom is for
-    tiles: list[Tile]
-
-    @property
-    def capacity(self) -> float:
-        """A tile may hold more nuclei than the pictures that a config's limits are meant for."""
-        largest = max(tile.size[0] * tile.size[1] for tile in self.tiles) * self.zoom**2
-        return max(1.0, largest / _USUAL_PIXELS)
 
 
 class Segmenter:
@@ -103,7 +75,7 @@ class Segmenter:
         """
         self.cfg = configure(config_file, weights, overrides, device)
         self.class_names = _class_names(self.cfg)
-        self._network = Network(self.cfg, precision)
+        self._finder = Finder(self.cfg, Network.load(self.cfg, precision))
         self._elimination = OverlapElimination(self.cfg)
 
     def predict(self, image: np.ndarray, diameter: float | str | None = None) -> Prediction:
@@ -174,51 +146,14 @@ class Segmenter:
         Raises:
             InputError: a file is damaged; a diameter that is none.
         """
-        check_diameter(diameter)
-        plans = [self._plan(source, diameter) for source in sources]
-        results: list[Prediction | None] = [None] * len(sources)
-        whole = [i for i, plan in enumerate(plans) if len(plan.tiles) == 1]
-        whole.sort(key=lambda i: (plans[i].capacity, sources[i].size, plans[i].zoom))
-        for capacity, alike in groupby(whole, lambda i: plans[i].capacity):
-            numbers = list(alike)
-            pictures = ((sources[i].read(sources[i].whole()), plans[i].zoom) for i in numbers)
-            found = self._network(pictures, capacity)
-            for i, instances in zip(numbers, found, strict=True):
-                left = self._elimination(instances)
-                results[i] = Prediction(left, sources[i], plans[i].diameter)
-        return [
-            self._predict_tiles(sources[i], plans[i], progress) if result is None else result
-            for i, result in enumerate(results)
-        ]
-
-    def _plan(self, source: ImageWindows, diameter: float | str | None) -> _Plan:
-        height, width = source.size
-        usual = self._network.zoom(min(height, WHOLE_SIDE), min(width, WHOLE_SIDE))
-        wanted, most = self.cfg.TEST.NUCLEUS_DIAMETER, max(usual, MOST_ZOOM)
-        if diameter == "auto":
-            diameter = estimate_diameter(self._network, source, usual, wanted, most)
-        zoom = usual if diameter is None else min(wanted / float(diameter), most)
-        # tiles are cut in the picture's pixels
-        side, tile, overlap = (
-            max(1, math.floor(length / zoom)) for length in (WHOLE_SIDE, TILE_SIDE, TILE_OVERLAP)
-        )
-        if max(height, width) <= side:
-            tile = side
-        return _Plan(zoom, diameter, tile_grid(source.size, tile, overlap, _STRIDE / zoom))
-
-    def _predict_tiles(
-        self, source: ImageWindows, plan: _Plan, progress: Callable[[int, int], None] | None
-    ) -> Prediction:
-        tiles = plan.tiles
-        pictures = ((source.read(tile.box), plan.zoom) for tile in tiles)
-        found: list[Instances] = []
-        for instances in self._network(pictures, plan.capacity):
-            found.append(instances)
-            if progress is not None:
-                progress(len(found), len(tiles))
-        border = max(1, math.ceil(1 / plan.zoom))
-        joined = stitch(tiles, found, source.size, border)
-        return Prediction(eliminate_by_blocks(joined, self._elimination), source, plan.diameter)
+        predictions = []
+        for source, found in zip(sources, self._finder(sources, diameter, progress), strict=True):
+            if len(found.plan.tiles) > 1:
+                left = eliminate_by_blocks(found.instances, self._elimination)
+            else:
+                left = self._elimination(found.instances)
+            predictions.append(Prediction(left, source, found.plan.diameter))
+        return predictions
 
 
 def configure(

@@ -13,7 +13,7 @@ from nucdet.config import load_config
 from nucdet.data import image_windows, normalization
 from nucdet.data.dataset_mapper import NucleusDatasetMapper
 from nucdet.errors import InputError
-from nucdet.inference import Segmenter, configure, default_model, predictor
+from nucdet.inference import Segmenter, configure, default_model, finding
 
 PERCENTILE = ["INPUT.NORMALIZE", "percentile"]
 CLASSICAL = "configs/DSB2018/classical_watershed.yaml"
@@ -114,7 +114,7 @@ def test_tiles_share_the_limits_of_the_whole_file(classical, tmp_path, monkeypat
     seen = by_windows.read(np.s_[10:70, 200:260]).astype(int)
     assert abs(seen - whole.read(np.s_[10:70, 200:260])).max() <= 6
     for name, value in (("WHOLE_SIDE", 150), ("TILE_SIDE", 120), ("TILE_OVERLAP", 40)):
-        monkeypatch.setattr(predictor, name, value)
+        monkeypatch.setattr(finding, name, value)
     from_file, from_array = classical.predict_file(tmp_path / "a.tif"), classical.predict(image)
     np.testing.assert_array_equal(from_file.label_map(), from_array.label_map())
 

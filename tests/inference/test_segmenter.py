@@ -22,7 +22,7 @@ from nucdet.data.image_windows import ImageWindows
 from nucdet.engine.predict_files import find_inputs
 from nucdet.engine.predict_loop import Job, predict_pictures
 from nucdet.errors import InputError
-from nucdet.inference import Segmenter, configure, predictor
+from nucdet.inference import Segmenter, configure, finding
 from nucdet.inference.network import _batches, _capacity
 from nucdet.modeling import model_zoo
 from nucdet.modeling.augmented_inference import AugmentedRCNN
@@ -44,7 +44,7 @@ class Threshold:
         return self.usual_zoom
 
     def __call__(self, pictures, capacity=1.0):
-        for image, zoom in pictures:
+        for image, zoom, *_ in pictures:
             self.shown.append((image.shape[:2], zoom))
             self.capacities.append(capacity)
             masks = CroppedMasks.from_label_map(ndimage.label(image[..., 0] > 127)[0])
@@ -90,9 +90,9 @@ def segmenter(repository, weights, overrides):
 def thresholding(segmenter, monkeypatch):
     """The segmenter with :class:`Threshold` for a network, and small tiles."""
     network = Threshold()
-    monkeypatch.setattr(segmenter, "_network", network)
+    monkeypatch.setattr(segmenter._finder, "network", network)
     for name, value in (("WHOLE_SIDE", 150), ("TILE_SIDE", 120), ("TILE_OVERLAP", 40)):
-        monkeypatch.setattr(predictor, name, value)
+        monkeypatch.setattr(finding, name, value)
     return segmenter
 
 
@@ -114,7 +114,7 @@ def test_predicts_what_evaluation_sees(segmenter, drawn_root):
     record = {"file_name": str(path), "height": image.shape[0], "width": image.shape[1]}
     inputs = NucleusDatasetMapper(segmenter.cfg, augment=False)({**record, "annotations": []})
     with torch.no_grad():
-        output = segmenter._network.model([inputs])[0]["instances"]
+        output = segmenter._finder.network.model([inputs])[0]["instances"]
     expected = OverlapElimination(segmenter.cfg)(output)
     predicted = segmenter.predict(image)
     assert len(expected) > 5
@@ -161,7 +161,7 @@ def test_neighbours_of_equal_size_share_a_batch():
 
 def test_bfloat16_heads_are_nearly_those_of_float32(repository, weights, segmenter):
     lowered = Segmenter(repository / CONFIG, weights, (), "cpu", precision="bfloat16")
-    heads = [s._network.model.roi_heads for s in (segmenter, lowered)]
+    heads = [s._finder.network.model.roi_heads for s in (segmenter, lowered)]
     regions = torch.randn(4, 128, 14, 14, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         for head, method, side in (("box_head", "forward", 7), ("mask_head", "layers", 14)):
@@ -188,10 +188,10 @@ def test_a_mirrored_picture_gives_mirrored_nuclei(repository, weights, overrides
 
 def test_large_pictures_have_larger_limits(thresholding, monkeypatch):
     """For pictures of up to 2^19 pixels, as the network sees them, those of the config."""
-    monkeypatch.setattr(predictor, "WHOLE_SIDE", 1536)
-    monkeypatch.setattr(predictor, "TILE_SIDE", 1024)
-    monkeypatch.setattr(predictor, "TILE_OVERLAP", 128)
-    network = thresholding._network
+    monkeypatch.setattr(finding, "WHOLE_SIDE", 1536)
+    monkeypatch.setattr(finding, "TILE_SIDE", 1024)
+    monkeypatch.setattr(finding, "TILE_OVERLAP", 128)
+    network = thresholding._finder.network
     sizes = [(1024, 1536), (512, 1024), (1024, 1024), (256, 256), (512, 2048)]
     found = thresholding.predict_batch([dots(size, 64, 20) for size in sizes])
     assert [p.image_size for p in found] == sizes
@@ -207,7 +207,7 @@ def test_large_pictures_have_larger_limits(thresholding, monkeypatch):
 
 
 def test_crowded_tiles_raise_every_limit(segmenter):
-    model = segmenter._network.model
+    model = segmenter._finder.network.model
     augmented = AugmentedRCNN.from_config(segmenter.cfg, model)
     for outer in (model, augmented):
         with _capacity(outer, 2.5):
@@ -221,9 +221,9 @@ def test_crowded_tiles_raise_every_limit(segmenter):
 def test_tiled_is_whole(thresholding, monkeypatch):
     image = dots((400, 333), 26, 9)
     tiled = thresholding.predict(image)
-    assert len(thresholding._network.shown) >= 9
-    assert max(max(size) for size, _ in thresholding._network.shown) <= 120 + 64
-    monkeypatch.setattr(predictor, "WHOLE_SIDE", 1000)
+    assert len(thresholding._finder.network.shown) >= 9
+    assert max(max(size) for size, _ in thresholding._finder.network.shown) <= 120 + 64
+    monkeypatch.setattr(finding, "WHOLE_SIDE", 1000)
     whole = thresholding.predict(image)
     np.testing.assert_array_equal(tiled.label_map() > 0, whole.label_map() > 0)
     assert len(tiled) == len(whole) == ndimage.label(image)[1]
@@ -232,7 +232,9 @@ def test_tiled_is_whole(thresholding, monkeypatch):
 
 @pytest.mark.parametrize("diameter", [31.0, 18.0, 55.5])
 def test_tiles_start_where_the_network_starts_anew(thresholding, diameter):
-    zoom, _, tiles = thresholding._plan(ImageWindows(np.zeros((700, 900), np.uint8)), diameter)
+    zoom, _, tiles = thresholding._finder.plan(
+        ImageWindows(np.zeros((700, 900), np.uint8)), diameter
+    )
     assert zoom == 31 / diameter and len(tiles) >= 12
     for start in {t.y0 for t in tiles} | {t.x0 for t in tiles}:
         cells = start * zoom / 64  # of its coarsest grid
@@ -267,7 +269,7 @@ def test_memory_does_not_grow_with_the_picture(segmenter, monkeypatch, tmp_path)
     patch = dots((240, 240), 240, 12)
     tiles = {"tile": (512, 512), "compression": "zlib"}
     tifffile.imwrite(tmp_path / "large.tif", np.tile(patch, (50, 50)), **tiles)
-    monkeypatch.setattr(segmenter, "_network", Threshold())
+    monkeypatch.setattr(segmenter._finder, "network", Threshold())
     files = tuple(find_inputs([str(tmp_path / "large.tif")], tmp_path / "out"))
     (tmp_path / "out").mkdir()
     before = memory()["VmRSS"]
@@ -293,7 +295,7 @@ def test_a_diameter_sets_the_zoom(thresholding):
     wanted = thresholding.cfg.TEST.NUCLEUS_DIAMETER
     predicted = thresholding.predict(dots((60, 60), 20, 5), diameter=wanted / 2)
     assert predicted.diameter == wanted / 2
-    assert thresholding._network.shown == [((60, 60), 2.0)]
+    assert thresholding._finder.network.shown == [((60, 60), 2.0)]
     assert thresholding.predict(dots((60, 60), 20, 5)).diameter is None
 
 
@@ -302,10 +304,10 @@ def test_auto_finds_the_diameter(thresholding, radius, spacing):
     predicted = thresholding.predict(dots((300, 300), spacing, radius), diameter="auto")
     assert predicted.diameter == pytest.approx(2 * radius, rel=0.1)
     wanted = thresholding.cfg.TEST.NUCLEUS_DIAMETER
-    zooms = [zoom for _, zoom in thresholding._network.shown]
+    zooms = [zoom for _, zoom in thresholding._finder.network.shown]
     assert (
-        zooms[-1] == min(predictor.MOST_ZOOM, wanted / predicted.diameter)
-        and max(zooms) <= predictor.MOST_ZOOM
+        zooms[-1] == min(finding.MOST_ZOOM, wanted / predicted.diameter)
+        and max(zooms) <= finding.MOST_ZOOM
     )
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from nucdet.inference import Segmenter, predictor
+from nucdet.inference import Segmenter, finding
 from nucdet.inference.network import _lower_precision
 
 CONFIG = "configs/DSB2018/unet_lite0.yaml"
@@ -33,7 +35,7 @@ def segmenter(repository):
     overrides = ["MODEL.SEGMENTATION.NETWORK", "none", "MODEL.WEIGHTS", ""]
     overrides += ["INPUT.MIN_SIZE_TEST", "0", "MODEL.SEPARATION.METHOD", "components"]
     made = Segmenter(repository / CONFIG, None, overrides, "cpu", precision="float32")
-    made._network.model.network = Brightness()
+    made._finder.network.model.network = Brightness()
     return made
 
 
@@ -49,7 +51,7 @@ def test_tiled_is_whole_and_scores_are_mean_probabilities(segmenter, monkeypatch
     image = discs((300, 260), 26, 9)
     whole = segmenter.predict(image)
     for name, value in (("WHOLE_SIDE", 150), ("TILE_SIDE", 120), ("TILE_OVERLAP", 40)):
-        monkeypatch.setattr(predictor, name, value)
+        monkeypatch.setattr(finding, name, value)
     tiled = segmenter.predict(image)
     assert len(whole) == len(tiled) >= 100
     np.testing.assert_array_equal(tiled.label_map() > 0, whole.label_map() > 0)
@@ -83,16 +85,19 @@ def test_odd_pictures(segmenter, image):
 
 
 def test_bfloat16_changes_next_to_nothing(segmenter):
-    network = segmenter._network.model
+    network = segmenter._finder.network.model
     image = torch.from_numpy(discs((64, 48), 16, 5)).expand(3, 64, 48)
     exact = network.probabilities([image])
     original = network.network
     try:
         network.network = Brightness()
-        _lower_precision(network)
-        near = network.probabilities([image])
+        with ExitStack() as undo:
+            _lower_precision(network, undo)
+            near = network.probabilities([image])
+        again = network.probabilities([image])
     finally:
         network.network = original
+    assert torch.equal(again, exact)
     assert near.dtype == torch.float32
     assert not torch.equal(near, exact)
     torch.testing.assert_close(near, exact, rtol=0, atol=0.02)

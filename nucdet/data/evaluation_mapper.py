@@ -1,0 +1,45 @@
+"""From a data set's dict to what evaluation starts from: the image of the file, normalised."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from detectron2.config import CfgNode
+
+from nucdet.data.dataset_mapper import NucleusDatasetMapper
+from nucdet.data.perturbations import parse_perturbation
+
+
+class EvaluationMapper:
+    """Maps ``{"file_name", "height", "width", "image_id", …}`` to the same with ``"image"``.
+
+    That is the whole image as :meth:`nucdet.data.image_windows.ImageWindows.read` shows it, a uint8
+    tensor (3, H, W) in RGB after TEST.PERTURBATION, neither resized nor cut: that is for the road
+    that evaluation shares with prediction (:class:`nucdet.inference.finding.Finder`).
+
+    For the evaluator "subsystems" there is also ``"measured"``, the input of the model itself with
+    its truth, see :class:`NucleusDatasetMapper`.
+    """
+
+    def __init__(self, cfg: CfgNode):
+        perturbation = cfg.TEST.PERTURBATION
+        self._whole = NucleusDatasetMapper(
+            augmentations=[parse_perturbation(perturbation)] if perturbation else [],
+            with_truth=False,
+            image_format="RGB",
+            normalize=cfg.INPUT.NORMALIZE,
+        )
+        self._measured = None
+        if "subsystems" in cfg.TEST.EVALUATORS:
+            self._measured = NucleusDatasetMapper(cfg, augment=False, with_truth=True)
+
+    def __call__(self, dataset_dict: dict[str, Any]) -> dict[str, Any]:
+        """Read one image.
+
+        Raises:
+            FileNotFoundError, InputError: the image is missing, unreadable or of another size.
+        """
+        result = self._whole(dataset_dict)
+        if self._measured is not None:
+            result["measured"] = self._measured(dataset_dict)
+        return result
