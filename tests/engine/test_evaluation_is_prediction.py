@@ -139,7 +139,7 @@ def test_the_hook_of_a_training(
 
 def test_the_model_is_left_as_it_was(model_of):
     cfg, model, _ = model_of(RCNN)
-    model.train()
+    model.train().to(memory_format=torch.contiguous_format)
     model.backbone.eval()
     modes = [module.training for module in model.modules()]
     places = {name: (p.data_ptr(), p.stride()) for name, p in model.named_parameters()}
