@@ -1,0 +1,280 @@
+"""Label maps as other tools leave them: which file belongs to which image, and what is in it.
+
+A label map holds 0 for background and another number for each nucleus. Names that are understood,
+for an image ``a.png`` (or ``a_img.png``, as in cellpose's own data sets): ``a_seg.npy`` and
+``a_cp_masks.png`` (cellpose), ``a_masks``, ``a_labels``, ``a_label`` (nucdet), and ``a`` itself
+(StarDist and most others), as PNG, TIFF or npy, in a folder of their own or beside the images.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from io import BytesIO
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+import tifffile
+from PIL import Image, UnidentifiedImageError
+
+from nucdet.data.conversion.report import Problem
+from nucdet.errors import InputError
+
+IMAGE_SUFFIXES = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp")
+LABEL_SUFFIXES = (".png", ".tif", ".tiff", ".npy")
+# Where an image has several label files the first of these counts: _seg.npy is what cellpose's
+# window saves after each correction, its _cp_masks may be older.
+LABEL_ENDINGS = ("_seg", "_cp_masks", "_masks", "_labels", "_label", "")
+# what cellpose writes beside the masks
+_OTHER_OUTPUTS = ("_flows", "_cp_output", "_outlines", "_cp_outlines")
+_IMAGE_ENDING = "_img"
+_EXPECTED = (
+    "expected a label map: one channel of 8, 16 or 32-bit integers, 0 for background and another "
+    "number for each nucleus"
+)
+
+
+@dataclass(frozen=True)
+class LabelledImage:
+    """An image file and the file of its label map."""
+
+    image: Path
+    labels: Path
+
+
+@dataclass
+class Pairing:
+    """What :func:`pair_files` found.
+
+    Attributes:
+        pairs: in order of the images' names.
+        problems: images without labels, labels without an image, names that are not unique.
+        remarks: worth a line, but no mistake.
+    """
+
+    pairs: list[LabelledImage] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+
+
+def find_images(folder: str | os.PathLike[str]) -> tuple[list[Path], list[Problem]]:
+    """The image files of a folder by name, without label maps and other outputs beside them.
+
+    Returns:
+        The images whose stem is theirs alone, and a problem for each stem that several have.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+        InputError: no image in it.
+    """
+    files = _files_of(Path(folder), IMAGE_SUFFIXES)
+    names = {_name_of(file) for file in files}
+    by_name: dict[str, list[Path]] = defaultdict(list)
+    for file in files:
+        if not _is_output(file.stem, names):
+            by_name[_name_of(file)].append(file)
+    if not by_name:
+        raise InputError(f"{folder}: no image in it; expected files {', '.join(IMAGE_SUFFIXES)}")
+    images, problems = [], []
+    for same in by_name.values():
+        if len(same) == 1:
+            images += same
+        else:
+            what = f"{_listed(same[1:])} has the same stem; keep one of them or rename"
+            problems.append(Problem(str(same[0]), what, "the images"))
+    return images, problems
+
+
+def pair_files(images: str | os.PathLike[str], labels: str | os.PathLike[str]) -> Pairing:
+    """Find the label map of each image; see the module's text for the names.
+
+    Args:
+        images: folder of images.
+        labels: folder of label maps, which may be the same one. Subfolders are not searched.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+        InputError: no image in the one, or no label map in the other.
+    """
+    found, problems = find_images(images)
+    pairing = Pairing(problems=problems)
+    beside = set(found) if Path(images).resolve() == Path(labels).resolve() else set()
+    files = [file for file in _files_of(Path(labels), LABEL_SUFFIXES) if file not in beside]
+    if not files:
+        raise InputError(f"{labels}: no label map in it; expected files {_names('NAME')}")
+
+    by_stem: dict[str, list[Path]] = defaultdict(list)
+    for file in files:
+        by_stem[file.stem].append(file)
+    taken: set[str] = set()
+    several = 0
+    for image in found:
+        name = _name_of(image)
+        stems = dict.fromkeys([name + ending for ending in LABEL_ENDINGS[:-1]] + [image.stem, name])
+        there = [stem for stem in stems if stem in by_stem]
+        taken.update(there)
+        if not there:
+            what = f"no label map in {labels}; expected {_names(image.stem)}"
+            pairing.problems.append(Problem(str(image), what, "the image"))
+        elif len(chosen := by_stem[there[0]]) > 1:
+            what = f"{_listed(chosen[1:])} is for the same image; keep one of them"
+            pairing.problems.append(Problem(str(chosen[0]), what, "the image"))
+        else:
+            several += len(there) > 1
+            pairing.pairs.append(LabelledImage(image, chosen[0]))
+    if several:
+        pairing.remarks.append(
+            f"{several} images have several label maps in {labels}: the first of "
+            f"{', '.join(ending or 'the same stem' for ending in LABEL_ENDINGS)} was taken"
+        )
+    # an image in twice over has been complained about already
+    known = {_name_of(file) for file in _files_of(Path(images), IMAGE_SUFFIXES)}
+    for stem in sorted(set(by_stem) - taken):
+        if stem not in known and not _is_output(stem, known):
+            what = f"no image of that name in {images}; expected one for each label map"
+            pairing.problems.append(Problem(str(by_stem[stem][0]), what, "the label map"))
+    return pairing
+
+
+def read_label_map(
+    path: str | os.PathLike[str], image_size: tuple[int, int] | None = None
+) -> np.ndarray:
+    """Read a label map of any of the kinds in the module's text.
+
+    Args:
+        path: PNG (grey or palette, whose indices are the labels), TIFF of integers or of floats
+            that are whole numbers, npy array, or cellpose's ``_seg.npy``.
+        image_size: (height, width) that it must have; None: any.
+
+    Returns:
+        int32 (H, W); labels as they are in the file, except where one is greater than int32 holds:
+        then all are numbered anew from 1 in their order.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        InputError: not a label map: damaged, in colour, several planes, fractions, negative
+            numbers, another size.
+    """
+    path = Path(path)
+    values = np.asarray(_read(path))
+    while values.ndim > 2 and 1 in values.shape:
+        values = values.squeeze(axis=values.shape.index(1))
+    _check(path, values, image_size)
+    if values.size and values.max() > np.iinfo(np.int32).max:
+        found, ranks = np.unique(values, return_inverse=True)
+        values = ranks.reshape(values.shape) + (found[0] != 0)
+    return values.astype(np.int32)
+
+
+def _check(path: Path, values: np.ndarray, image_size: tuple[int, int] | None) -> None:
+    if values.ndim == 3 and values.shape[2] in (3, 4):
+        raise InputError(f"{path}: in colour ({values.shape[2]} channels); {_EXPECTED}")
+    if values.ndim != 2 or values.dtype.kind not in "buif" or not values.size:
+        raise InputError(
+            f"{path}: found an array of shape {values.shape} of {values.dtype}; {_EXPECTED}"
+        )
+    if values.dtype.kind == "f" and not (np.isfinite(values) & (values == np.rint(values))).all():
+        raise InputError(f"{path}: found values that are no whole numbers; {_EXPECTED}")
+    if values.dtype.kind in "if" and values.min() < 0:
+        raise InputError(f"{path}: found the label {values.min():.0f}; {_EXPECTED}")
+    if image_size is not None and values.shape != tuple(image_size):
+        found, expected = (f"{h}x{w}" for h, w in (values.shape, image_size))
+        raise InputError(
+            f"{path}: {found} pixels (height x width), but its image has {expected}; save the "
+            "labels in the image's size"
+        )
+
+
+def _read(path: Path) -> Any:
+    """The stored values, of any shape and type."""
+    data = path.read_bytes()
+    suffix = path.suffix.lower()
+    try:
+        if suffix == ".npy":
+            return _read_npy(data)
+        if suffix in (".tif", ".tiff"):
+            return tifffile.imread(BytesIO(data))
+        with Image.open(BytesIO(data)) as image:
+            # the indices of a palette are the labels, its colours are only for looking at
+            return np.array(image)
+    except UnidentifiedImageError:
+        raise InputError(f"{path}: not an image that can be read; {_EXPECTED}") from None
+    # decoders of damaged files raise nearly anything; all of it means that the file cannot be read
+    except Exception as error:
+        raise InputError(f"{path}: damaged or cut short ({error}); {_EXPECTED}") from error
+
+
+def _read_npy(data: bytes) -> np.ndarray:
+    """An array, or the "masks" of the dict that cellpose saves."""
+    file = BytesIO(data)
+    version = np.lib.format.read_magic(file)
+    if version == (1, 0):
+        dtype = np.lib.format.read_array_header_1_0(file)[2]
+    else:
+        dtype = np.lib.format.read_array_header_2_0(file)[2]
+    if not dtype.hasobject:
+        return np.load(BytesIO(data), allow_pickle=False)
+    content = _ArraysOnly(file).load()
+    if isinstance(content, np.ndarray) and content.ndim == 0:
+        content = content.item()
+    if not isinstance(content, dict) or "masks" not in content:
+        raise ValueError("no array and no dict with 'masks' as cellpose writes it")
+    return content["masks"]
+
+
+class _ArraysOnly(pickle.Unpickler):
+    """Loads arrays, numbers and containers of them: a data file must not run code."""
+
+    _HARMLESS = (
+        ("numpy", "ndarray"),
+        ("numpy", "dtype"),
+        ("numpy._core.multiarray", "_reconstruct"),
+        ("numpy._core.multiarray", "scalar"),
+        ("numpy._core.numeric", "_frombuffer"),
+        ("_codecs", "encode"),
+        ("collections", "OrderedDict"),
+    )
+
+    def find_class(self, module: str, name: str) -> Any:
+        # numpy 1 called the package core
+        module = module.replace("numpy.core.", "numpy._core.")
+        if module.startswith("pathlib"):
+            # the path of the image, which may come from another operating system
+            return PurePosixPath
+        if (module, name) not in self._HARMLESS:
+            raise pickle.UnpicklingError(f"holds {module}.{name}, which is no array")
+        return super().find_class(module, name)
+
+
+def _files_of(folder: Path, suffixes: Iterable[str]) -> list[Path]:
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder}: no such folder")
+    return sorted(
+        file
+        for file in folder.iterdir()
+        if file.suffix.lower() in suffixes and not file.name.startswith(".") and file.is_file()
+    )
+
+
+def _name_of(image: Path) -> str:
+    return image.stem.removesuffix(_IMAGE_ENDING)
+
+
+def _is_output(stem: str, names: set[str]) -> bool:
+    """Whether a file is what a tool made of an image of one of these names."""
+    endings = (*LABEL_ENDINGS[:-1], *_OTHER_OUTPUTS)
+    return any(stem.endswith(end) and stem.removesuffix(end) in names for end in endings)
+
+
+def _names(stem: str) -> str:
+    name = stem.removesuffix(_IMAGE_ENDING)
+    endings = ", ".join(ending for ending in reversed(LABEL_ENDINGS[1:-1]))
+    return f"{stem}.png, .tif or .npy, the same with {endings}, or {name}_seg.npy"
+
+
+def _listed(files: Iterable[Path]) -> str:
+    return ", ".join(file.name for file in files)

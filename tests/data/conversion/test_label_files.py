@@ -1,0 +1,165 @@
+"""Which label map belongs to which image, and what is read from it."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from nucdet.data.conversion.label_files import find_images, pair_files, read_label_map
+from nucdet.errors import InputError
+
+# two nuclei that touch, a gap in the numbers
+LABELS = np.array([[0, 0, 0, 0], [2, 2, 7, 7], [2, 2, 7, 7]])
+
+
+def _touch(folder, *names):
+    folder.mkdir(exist_ok=True)
+    for name in names:
+        (folder / name).touch()
+    return folder
+
+
+def _names(pairing):
+    return {pair.image.name: pair.labels.name for pair in pairing.pairs}
+
+
+@pytest.mark.parametrize(
+    "label",
+    ["a.png", "a.tif", "a_label.tif", "a_labels.png", "a_masks.tif", "a_cp_masks.png", "a_seg.npy"],
+)
+def test_each_name_is_found_in_a_folder_of_its_own_and_beside_the_images(tmp_path, label):
+    images = _touch(tmp_path / "images", "a.jpg", "notes.txt", ".hidden.png")
+    labels = _touch(tmp_path / "labels", label)
+    assert _names(pair_files(images, labels)) == {"a.jpg": label}
+    if label != "a.png" and label != "a.tif":
+        _touch(images, label)
+        pairing = pair_files(images, images)
+        assert _names(pairing) == {"a.jpg": label} and not pairing.problems
+
+
+def test_a_folder_of_cellpose_takes_the_corrected_masks(tmp_path):
+    folder = _touch(
+        tmp_path / "cellpose", "a.tif", "a_seg.npy", "a_cp_masks.png", "a_flows.tif", "b.tif",
+        "b_seg.npy",
+    )  # fmt: skip
+    pairing = pair_files(folder, folder)
+    assert _names(pairing) == {"a.tif": "a_seg.npy", "b.tif": "b_seg.npy"}
+    assert not pairing.problems
+    assert len(pairing.remarks) == 1 and "1 images have several label maps" in pairing.remarks[0]
+    assert [p.name for p in find_images(folder)[0]] == ["a.tif", "b.tif"]
+
+
+def test_img_and_masks_of_cellposes_own_data_belong_together(tmp_path):
+    folder = _touch(tmp_path / "train", "000_img.png", "000_masks.png")
+    assert _names(pair_files(folder, folder)) == {"000_img.png": "000_masks.png"}
+
+
+def test_what_does_not_fit_together_is_listed(tmp_path):
+    images = _touch(tmp_path / "images", "a.png", "a.tif", "b.png", "c.png", "d.png")
+    labels = _touch(tmp_path / "labels", "a.png", "b.png", "b.tif", "d.png", "e_masks.png")
+    pairing = pair_files(images, labels)
+    assert _names(pairing) == {"d.png": "d.png"}
+    found = [f"{Path(p.where).name}: {p.what}" for p in pairing.problems]
+    assert len(found) == 4
+    assert found[0].startswith("a.png: a.tif has the same stem")
+    assert found[1].startswith("b.png: b.tif is for the same image")
+    assert found[2].startswith("c.png: no label map in") and "c.png, .tif or .npy" in found[2]
+    assert found[3].startswith("e_masks.png: no image of that name")
+
+
+def test_folders_that_are_missing_or_empty(tmp_path):
+    images = _touch(tmp_path / "images", "a.png")
+    empty = _touch(tmp_path / "empty")
+    with pytest.raises(FileNotFoundError, match="nowhere: no such folder"):
+        pair_files(images, tmp_path / "nowhere")
+    with pytest.raises(InputError, match="empty: no label map in it"):
+        pair_files(images, empty)
+    with pytest.raises(InputError, match="empty: no image in it"):
+        find_images(empty)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int32, np.uint32, np.float32])
+def test_every_depth_gives_the_same_labels(tmp_path, dtype):
+    stored = LABELS.astype(dtype)
+    tifffile.imwrite(tmp_path / "a.tif", stored[None], photometric="minisblack", compression="zlib")
+    np.save(tmp_path / "a.npy", stored)
+    written = ["a.tif", "a.npy"]
+    if dtype in (np.uint8, np.uint16):
+        Image.fromarray(stored).save(tmp_path / "a.png")
+        written.append("a.png")
+    for name in written:
+        labels = read_label_map(tmp_path / name, (3, 4))
+        assert labels.dtype == np.int32
+        np.testing.assert_array_equal(labels, LABELS)
+
+
+def test_indices_of_a_palette_are_the_labels(tmp_path):
+    image = Image.fromarray(LABELS.astype(np.uint8), mode="P")
+    image.putpalette([200, 30, 90] * 256)
+    image.save(tmp_path / "a.png")
+    np.testing.assert_array_equal(read_label_map(tmp_path / "a.png"), LABELS)
+
+
+def test_labels_beyond_int32_are_numbered_anew(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", np.array([[0, 3_000_000_000, 5]], np.uint32))
+    np.testing.assert_array_equal(read_label_map(tmp_path / "a.tif"), [[0, 2, 1]])
+
+
+def test_seg_npy_of_cellpose(tmp_path):
+    content = {
+        "outlines": LABELS.astype(np.uint16),
+        "masks": LABELS.astype(np.uint16),
+        "filename": tmp_path / "a.tif",
+        "flows": [np.zeros((1, 3, 4), np.uint8), []],
+        "diameter": np.float64(12.5),
+        "ismanual": np.zeros(2, bool),
+    }
+    np.save(tmp_path / "a_seg.npy", content)
+    np.testing.assert_array_equal(read_label_map(tmp_path / "a_seg.npy"), LABELS)
+
+
+class _Command:
+    def __reduce__(self):
+        return os.mkdir, ("made_by_a_label_file",)
+
+
+def test_a_npy_file_runs_no_code(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    np.save("a_seg.npy", {"masks": LABELS, "more": _Command()})
+    with pytest.raises(InputError, match=r"a_seg\.npy: damaged.*mkdir, which is no array"):
+        read_label_map("a_seg.npy")
+    assert not Path("made_by_a_label_file").exists()
+    with pytest.raises(InputError, match="no dict with 'masks'"):
+        (tmp_path / "b_seg.npy").write_bytes(
+            (tmp_path / "a_seg.npy").read_bytes()[:128] + pickle.dumps([1])
+        )
+        read_label_map("b_seg.npy")
+
+
+def _colour(path):
+    Image.fromarray(np.zeros((3, 4, 3), np.uint8)).save(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "write", "message"),
+    [
+        ("a.png", _colour, r"a\.png: in colour \(3 channels\); expected a label map: one channel"),
+        ("a.tif", lambda p: tifffile.imwrite(p, np.zeros((5, 3, 6), np.uint8)), r"\(5, 3, 6\)"),
+        ("a.tif", lambda p: tifffile.imwrite(p, np.full((3, 4), 0.5, "f")), "no whole numbers"),
+        ("a.tif", lambda p: tifffile.imwrite(p, np.full((3, 4), -1, np.int16)), "the label -1"),
+        ("a.npy", lambda p: np.save(p, np.zeros((4, 3), int)), "4x3 pixels.* its image has 3x4"),
+        ("a.png", lambda p: p.write_text("labels"), "not an image that can be read"),
+        ("a.npy", lambda p: p.write_text("labels"), "damaged or cut short"),
+        ("a.tif", lambda p: p.touch(), "damaged or cut short"),
+    ],
+)
+def test_what_is_no_label_map_is_named(tmp_path, name, write, message):
+    write(tmp_path / name)
+    with pytest.raises(InputError, match=message):
+        read_label_map(tmp_path / name, (3, 4))
