@@ -149,7 +149,8 @@ def _facts(cfg: CfgNode, args: argparse.Namespace) -> tuple[tuple[str, str], ...
 _FORMATS_TEXT = "a list of " + ",".join(FORMATS)
 
 
-def _diameter(text: str) -> float | str:
+def parse_diameter(text: str) -> float | str:
+    """The argument of ``--diameter``: a number of pixels or "auto"."""
     return text if text == "auto" else float(text)
 
 
@@ -178,7 +179,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--pixel-size", type=float, metavar="µm", help="measure in µm instead of pixels")
     add(
         "--diameter",
-        type=_diameter,
+        type=parse_diameter,
         metavar="PIXELS|auto",
         help="of the nuclei, where they are much larger or smaller than in training",
     )

@@ -34,9 +34,7 @@ class ImageScores:
     radii: np.ndarray
 
 
-def score_everything(
-    image: TrueImage, truth: CroppedMasks, predicted: CroppedMasks
-) -> ImageScores:
+def score_everything(image: TrueImage, truth: CroppedMasks, predicted: CroppedMasks) -> ImageScores:
     """Score the predicted masks of one image; masks without a pixel do not count on either side.
 
     Raises:

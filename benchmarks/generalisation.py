@@ -1,0 +1,229 @@
+#!/usr/bin/env python
+"""Scores on data sets of other laboratories: of a network, or of any tool's label images.
+
+    OMP_NUM_THREADS=1 python benchmarks/generalisation.py --data DIR [DIR …] [--config-file FILE]
+        [--sets NAME,NAME] [--limit N] [--diameter PIXELS|auto] [KEY VALUE …]
+    python benchmarks/generalisation.py --data DIR --predictions DIR
+
+A data set is a folder with ``images`` and ``labels``, label maps of the images' names; each DIR of
+--data is one, or holds some, one or two levels below. The network predicts as nucdet-predict does.
+Predictions of other tools lie in a folder a data set, DIR/<set>; that of a single set may be DIR.
+
+Measures, all in nucdet/evaluation/generalisation.py: Kaggle mAP, AP, precision and recall at an IoU
+of 0.5, panoptic quality, aggregated Jaccard index, error and bias of the count, bias of the outline
+(predicted less true radius). The last row is the mean over the sets. The output folder gets
+generalisation.csv, .md, .png (bars, and the worst image of each set) and <set>.csv (every image).
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from nucdet.data.conversion.label_files import LabelledImage, pair_files, read_label_map
+from nucdet.data.image_io import read_image
+from nucdet.engine.predict import parse_diameter
+from nucdet.errors import InputError, run_tool
+from nucdet.evaluation.generalisation import (
+    ImageScores,
+    per_image_table,
+    score_everything,
+    summarize_set,
+)
+from nucdet.evaluation.ground_truth import TrueImage
+from nucdet.files import write_atomically
+from nucdet.inference import Segmenter, default_model
+from nucdet.inference.diameter import check_diameter
+from nucdet.structures import CroppedMasks
+from nucdet.visualization import draw_comparison
+from nucdet.visualization.files import save_png
+from nucdet.visualization.set_pictures import draw_sets
+
+_BARS = ["mAP", "AP50", "PQ", "AJI"]
+_COUNTS = ["images", "nuclei", "masks", "found"]
+
+# the masks of an image of the set of that name
+Predictor = Callable[[str, LabelledImage], CroppedMasks]
+
+
+def find_sets(folders: list[Path], wanted: list[str] | None) -> dict[str, Path]:
+    """Data sets at or below the folders by name, in the order of ``wanted`` or of their names.
+
+    Raises:
+        FileNotFoundError, InputError: no such folder, no data set in it, none of a wanted name, two
+            of one name.
+    """
+    sets: dict[str, Path] = {}
+    for folder in folders:
+        if not folder.is_dir():
+            raise FileNotFoundError(f"{folder}: no such folder")
+        for path in [folder, *folder.glob("*"), *folder.glob("*/*")]:
+            if not ((path / "images").is_dir() and (path / "labels").is_dir()):
+                continue
+            name = path.resolve().name
+            other = sets.setdefault(name, path)
+            if other.resolve() != path.resolve():
+                raise InputError(f"{path}: {other} has the same name; give one of them in --data")
+    if not sets:
+        names = ", ".join(map(str, folders))
+        raise InputError(f"{names}: found no folder with images and labels in it; expected one")
+    for name in wanted or ():
+        if name not in sets:
+            raise InputError(f"--sets: there is no {name!r}; found {', '.join(sorted(sets))}")
+    return {name: sets[name] for name in wanted or sorted(sets)}
+
+
+def network(args: argparse.Namespace) -> Predictor:
+    """Predict as nucdet-predict does."""
+    segmenter = Segmenter(args.config_file, overrides=args.opts)
+    return lambda name, pair: segmenter.predict_file(pair.image, diameter=args.diameter).pred_masks
+
+
+def other_tool(folder: Path, sets: dict[str, Path]) -> Predictor:
+    """Read label maps, named as nucdet.data.conversion.label_files says.
+
+    Raises:
+        FileNotFoundError, InputError: no folder for a set, no label map in it; on prediction, none
+            for that image, or one that does not fit it.
+    """
+    folders = {name: folder / name for name in sets}
+    if len(sets) == 1 and not (folder / next(iter(sets))).is_dir():
+        folders = dict.fromkeys(sets, folder)
+    files = {}
+    for name, path in sets.items():
+        pairs = pair_files(path / "images", folders[name]).pairs
+        files[name] = {pair.image: pair.labels for pair in pairs}
+
+    def predict(name: str, pair: LabelledImage) -> CroppedMasks:
+        if pair.image not in files[name]:
+            raise InputError(
+                f"{folders[name]}: no label map for {pair.image.name}, or several; expected one, "
+                "empty where nothing was found"
+            )
+        return CroppedMasks.from_label_map(read_label_map(files[name][pair.image]))
+
+    return predict
+
+
+def labelled_images(path: Path, limit: int | None) -> list[LabelledImage]:
+    """The images of a set, ``limit`` of them spread evenly over their names.
+
+    Raises:
+        InputError: an image without labels, labels without an image, names that are not unique.
+    """
+    pairing = pair_files(path / "images", path / "labels")
+    if pairing.problems:
+        raise InputError(f"{pairing.problems[0]} (problems: {len(pairing.problems)})")
+    pairs = pairing.pairs
+    if limit is None or limit >= len(pairs):
+        return pairs
+    return [pairs[i] for i in np.linspace(0, len(pairs) - 1, limit).round().astype(int)]
+
+
+class SetScores(NamedTuple):
+    """What :func:`score_set` finds: all scores, the image with the lowest, drawn, and CPU time."""
+
+    scores: list[ImageScores]
+    worst: np.ndarray
+    seconds: float
+
+
+def score_set(name: str, pairs: list[LabelledImage], predict: Predictor) -> SetScores:
+    """Score the images of a set; of the masks only those of the worst image so far are kept."""
+    scores, seconds = [], 0.0
+    worst = None
+    for number, pair in enumerate(tqdm(pairs, name, unit="image"), 1):
+        image = read_image(pair.image)
+        truth = CroppedMasks.from_label_map(read_label_map(pair.labels, image.shape[:2]))
+        start = time.process_time()
+        predicted = predict(name, pair)
+        seconds += time.process_time() - start
+        if predicted.image_size != truth.image_size:
+            found, expected = predicted.image_size, truth.image_size
+            raise InputError(f"{pair.image}: predictions of {found}, but it has {expected} pixels")
+        entry = score_everything(
+            TrueImage(number, str(pair.image), *truth.image_size), truth, predicted
+        )
+        scores.append(entry)
+        if worst is None or entry.result.score < worst[0]:
+            worst = entry.result.score, image, predicted, truth, f"{name}/{pair.image.stem}"
+    return SetScores(scores, draw_comparison(*worst[1:]), seconds / len(pairs))
+
+
+def with_mean(table: pd.DataFrame) -> pd.DataFrame:
+    """The table and, below several sets, their mean: of scores; numbers are added."""
+    if len(table) == 1:
+        return table
+    mean = table.mean(numeric_only=True).to_dict() | table[_COUNTS].sum().to_dict()
+    return pd.concat([table, pd.DataFrame([{"set": "mean", **mean}])], ignore_index=True)
+
+
+def write_csv(table: pd.DataFrame, path: Path) -> None:
+    with write_atomically(path) as temporary:
+        table.to_csv(temporary, index=False, float_format="%.3f")
+
+
+def markdown(table: pd.DataFrame) -> str:
+    lines = ["| " + " | ".join(table.columns) + " |", "|---" * len(table.columns) + "|"]
+    for row in table.to_dict("records"):
+        cells = [
+            f"{value:,.0f}" if name in _COUNTS else value if name == "set" else f"{value:.1f}"
+            for name, value in row.items()
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, nargs="+", required=True, metavar="DIR")
+    parser.add_argument("--config-file", help="default: the model that ships with nucdet")
+    parser.add_argument(
+        "--predictions", type=Path, metavar="DIR", help="label maps to be scored, no network"
+    )
+    parser.add_argument("--sets", type=lambda text: text.split(","), metavar="NAME,NAME")
+    parser.add_argument("--limit", type=int, metavar="N", help="so many images of each set")
+    parser.add_argument("--diameter", type=parse_diameter, metavar="PIXELS|auto")
+    parser.add_argument("--name", help="what the table calls it; default: the config's stem")
+    parser.add_argument("--output", type=Path, default=Path("output/generalisation"), metavar="DIR")
+    parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="override the config file")
+    args = parser.parse_args()
+
+    if args.limit is not None and args.limit < 1:
+        raise InputError(f"--limit {args.limit}: expected 1 or more")
+    if args.predictions and (args.config_file or args.opts or args.diameter):
+        raise InputError("--predictions: no network is asked, so give no config and no diameter")
+    check_diameter(args.diameter)
+    sets = find_sets(args.data, args.sets)
+    pairs = {name: labelled_images(path, args.limit) for name, path in sets.items()}
+    predict = other_tool(args.predictions, sets) if args.predictions else network(args)
+    name = args.name or Path(args.predictions or args.config_file or default_model()).stem
+    rows, worst = [], []
+    for key, members in pairs.items():
+        result = score_set(key, members, predict)
+        rows.append({"set": key, **summarize_set(result.scores)})
+        if not args.predictions:
+            rows[-1]["CPU s"] = result.seconds
+        worst.append(result.worst)
+        write_csv(per_image_table(result.scores), args.output / f"{key}.csv")
+    table = with_mean(pd.DataFrame(rows))
+    write_csv(table, args.output / "generalisation.csv")
+    with write_atomically(args.output / "generalisation.md") as temporary:
+        temporary.write_text(f"{name}\n\n{markdown(table)}", encoding="utf-8")
+    save_png(args.output / "generalisation.png", draw_sets(table, _BARS, name, worst))
+    print(name)
+    print(table.to_string(index=False, float_format="{:.1f}".format))
+    print(f"in {args.output}: generalisation.csv, .md, .png, and a csv of each set's images")
+
+
+if __name__ == "__main__":
+    run_tool(main)
