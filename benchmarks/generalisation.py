@@ -49,8 +49,8 @@ from nucdet.visualization.set_pictures import draw_sets
 _BARS = ["mAP", "AP50", "PQ", "AJI"]
 _COUNTS = ["images", "nuclei", "masks", "found"]
 
-# the masks of an image of the set of that name
-Predictor = Callable[[str, LabelledImage], CroppedMasks]
+# the masks of an image of the set of that name; the image's (height, width) is known
+Predictor = Callable[[str, LabelledImage, tuple[int, int]], CroppedMasks]
 
 
 def find_sets(folders: list[Path], wanted: list[str] | None) -> dict[str, Path]:
@@ -80,10 +80,18 @@ def find_sets(folders: list[Path], wanted: list[str] | None) -> dict[str, Path]:
     return {name: sets[name] for name in wanted or sorted(sets)}
 
 
+def read_masks(path: Path, size: tuple[int, int]) -> CroppedMasks:
+    return CroppedMasks.from_label_map(read_label_map(path, size))
+
+
 def network(args: argparse.Namespace) -> Predictor:
     """Predict as nucdet-predict does."""
     segmenter = Segmenter(args.config_file, overrides=args.opts)
-    return lambda name, pair: segmenter.predict_file(pair.image, diameter=args.diameter).pred_masks
+
+    def predict(name: str, pair: LabelledImage, size: tuple[int, int]) -> CroppedMasks:
+        return segmenter.predict_file(pair.image, diameter=args.diameter).pred_masks
+
+    return predict
 
 
 def other_tool(folder: Path, sets: dict[str, Path]) -> Predictor:
@@ -101,13 +109,13 @@ def other_tool(folder: Path, sets: dict[str, Path]) -> Predictor:
         pairs = pair_files(path / "images", folders[name]).pairs
         files[name] = {pair.image: pair.labels for pair in pairs}
 
-    def predict(name: str, pair: LabelledImage) -> CroppedMasks:
+    def predict(name: str, pair: LabelledImage, size: tuple[int, int]) -> CroppedMasks:
         if pair.image not in files[name]:
             raise InputError(
                 f"{folders[name]}: no label map for {pair.image.name}, or several; expected one, "
                 "empty where nothing was found"
             )
-        return CroppedMasks.from_label_map(read_label_map(files[name][pair.image]))
+        return read_masks(files[name][pair.image], size)
 
     return predict
 
@@ -120,7 +128,8 @@ def labelled_images(path: Path, limit: int | None) -> list[LabelledImage]:
     """
     pairing = pair_files(path / "images", path / "labels")
     if pairing.problems:
-        raise InputError(f"{pairing.problems[0]} (problems: {len(pairing.problems)})")
+        first, more = pairing.problems[0], len(pairing.problems) - 1
+        raise InputError(f"{first.where}: {first.what}" + (f" (and {more} more)" if more else ""))
     pairs = pairing.pairs
     if limit is None or limit >= len(pairs):
         return pairs
@@ -141,16 +150,12 @@ def score_set(name: str, pairs: list[LabelledImage], predict: Predictor) -> SetS
     worst = None
     for number, pair in enumerate(tqdm(pairs, name, unit="image"), 1):
         image = read_image(pair.image)
-        truth = CroppedMasks.from_label_map(read_label_map(pair.labels, image.shape[:2]))
+        size = image.shape[:2]
+        truth = read_masks(pair.labels, size)
         start = time.process_time()
-        predicted = predict(name, pair)
+        predicted = predict(name, pair, size)
         seconds += time.process_time() - start
-        if predicted.image_size != truth.image_size:
-            found, expected = predicted.image_size, truth.image_size
-            raise InputError(f"{pair.image}: predictions of {found}, but it has {expected} pixels")
-        entry = score_everything(
-            TrueImage(number, str(pair.image), *truth.image_size), truth, predicted
-        )
+        entry = score_everything(TrueImage(number, str(pair.image), *size), truth, predicted)
         scores.append(entry)
         if worst is None or entry.result.score < worst[0]:
             worst = entry.result.score, image, predicted, truth, f"{name}/{pair.image.stem}"
