@@ -229,6 +229,11 @@ def _add_test(cfg: CfgNode) -> None:
     # Holes in a mask are filled where no other mask lies in them.
     overlap.FILL_HOLES = False
 
+    # Pixels of the image by which outlines move after overlap elimination (and only where that is
+    # enabled): outwards into free background, never into a neighbour, or inwards if negative. For
+    # ground truth that is drawn wider or narrower than that of training.
+    cfg.TEST.OUTLINE_OFFSET = 0.0
+
 
 def _add_perturbation(cfg: CfgNode) -> None:
     # What is done to the pictures of an evaluation, by name: "blur:2", "seed:0.05,0.1", …; all of

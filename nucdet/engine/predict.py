@@ -97,7 +97,10 @@ def prepare(args: argparse.Namespace) -> Job:
         raise InputError(f"--num-gpus {args.num_gpus}: found {torch.cuda.device_count()}")
     if args.num_machines > 1 and args.dist_url == "auto":
         raise InputError("--num-machines needs --dist-url tcp://<first machine>:<port>")
-    cfg = configure(args.config_file or None, None, args.opts)
+    opts = list(args.opts)
+    if args.outline_offset is not None:
+        opts += ["TEST.OUTLINE_OFFSET", str(args.outline_offset)]
+    cfg = configure(args.config_file or None, None, opts)
     output = Path(args.output)
     files = find_inputs(args.input, output)
     output.mkdir(parents=True, exist_ok=True)
@@ -108,7 +111,7 @@ def prepare(args: argparse.Namespace) -> Job:
         output=output,
         formats=tuple(formats),
         config_file=args.config_file or None,
-        opts=tuple(args.opts),
+        opts=tuple(opts),
         diameter=args.diameter,
         pixel_size=args.pixel_size,
         page=args.page,
@@ -140,6 +143,7 @@ def _facts(cfg: CfgNode, args: argparse.Namespace) -> tuple[tuple[str, str], ...
         "Network": Path(args.config_file).stem if args.config_file else "default model",
         "Weights": Path(cfg.MODEL.WEIGHTS).name,
         "Nucleus diameter": diameter or "not given, pictures resized as in evaluation",
+        "Outline offset": f"{cfg.TEST.OUTLINE_OFFSET:g} pixels",
         "Pixel size": f"{args.pixel_size:g} µm" if args.pixel_size else "not given",
         "nucdet": __version__,
     }
@@ -182,6 +186,12 @@ def _parser() -> argparse.ArgumentParser:
         type=parse_diameter,
         metavar="PIXELS|auto",
         help="of the nuclei, where they are much larger or smaller than in training",
+    )
+    add(
+        "--outline-offset",
+        type=float,
+        metavar="PIXELS",
+        help="move the outlines outwards, into free background, or inwards if negative",
     )
     add("--page", type=int, metavar="K", help="of files that hold several, from 0")
     add("--resume", action="store_true", help="leave out what an earlier run has done")

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import torch
-from detectron2.structures import Boxes, Instances
+from detectron2.structures import Instances
 
 from nucdet.postprocessing.overlap import OverlapElimination, eliminate_overlaps
 from nucdet.structures import CroppedMasks
@@ -38,10 +37,7 @@ def eliminate_by_blocks(
         left, kept = left[large], kept[large]
     if fill_holes:
         left, _ = _settle(left, scores[kept], block, fill_holes=True)
-    result = instances[torch.from_numpy(kept)]
-    result.pred_masks = left
-    result.pred_boxes = Boxes(torch.from_numpy(left.boxes))
-    return result
+    return elimination.finish(instances, left, kept)
 
 
 def _settle(

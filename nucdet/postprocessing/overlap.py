@@ -13,6 +13,7 @@ from detectron2.structures import Boxes, Instances
 from scipy import ndimage
 
 from nucdet.errors import InputError
+from nucdet.postprocessing.outline_offset import offset_outlines
 from nucdet.structures import CroppedMasks
 
 PRIORITIES = ("area", "score")
@@ -156,7 +157,8 @@ def _fill_holes(masks: CroppedMasks) -> CroppedMasks:
 
 
 class OverlapElimination:
-    """:func:`eliminate_overlaps` on Detectron2's predictions, set by ``TEST.OVERLAP_ELIMINATION``.
+    """:func:`eliminate_overlaps` on Detectron2's predictions, set by ``TEST.OVERLAP_ELIMINATION``,
+    and then :func:`offset_outlines`, set by ``TEST.OUTLINE_OFFSET``.
 
     Evaluators, the submission writer and the predictor all take their masks from here. Before the
     elimination, each class may have a score and an area of its own that its masks must reach.
@@ -176,6 +178,7 @@ class OverlapElimination:
         min_relative_score: float = 0.0,
         class_score_thresholds: Sequence[float] = (),
         class_min_areas: Sequence[int] = (),
+        outline_offset: float = 0.0,
     ):
         """
         Args:
@@ -184,12 +187,18 @@ class OverlapElimination:
                 :func:`eliminate_overlaps`.
             min_area_limit: see :meth:`settings_for`.
             min_relative_score, class_score_thresholds, class_min_areas: see :meth:`select`.
+            outline_offset: pixels, see :func:`nucdet.postprocessing.outline_offset.offset_outlines`.
 
         Raises:
-            InputError: an unknown priority.
+            InputError: an unknown priority, an outline offset that is no finite number.
         """
         _check_priority(priority)
+        if not np.isfinite(outline_offset):
+            raise InputError(
+                f"TEST.OUTLINE_OFFSET is {outline_offset}; expected a number of pixels, 0 for none"
+            )
         self.enabled = enabled
+        self.outline_offset = outline_offset
         self.min_area_limit = min_area_limit
         self.min_relative_score = min_relative_score
         self.class_score_thresholds = np.array(class_score_thresholds, np.float64)
@@ -216,6 +225,7 @@ class OverlapElimination:
             "min_relative_score": node.MIN_RELATIVE_SCORE,
             "class_score_thresholds": node.CLASS_SCORE_THRESHOLDS,
             "class_min_areas": node.CLASS_MIN_AREAS,
+            "outline_offset": cfg.TEST.OUTLINE_OFFSET,
         }
 
     def select(self, instances: Instances) -> Instances:
@@ -267,7 +277,7 @@ class OverlapElimination:
         return numbers[classes]
 
     def __call__(self, instances: Instances) -> Instances:
-        """Resolve the overlaps of one image's predictions.
+        """Resolve the overlaps of one image's predictions, then move their outlines.
 
         Args:
             instances: ``pred_masks`` (CroppedMasks or dense N x H x W, any device), ``scores`` if
@@ -293,7 +303,16 @@ class OverlapElimination:
         scores = result.scores.numpy() if result.has("scores") else None
         settings = self.settings_for(result.pred_masks)
         masks, kept = eliminate_overlaps(result.pred_masks, scores, **settings)
-        result = result[torch.from_numpy(kept)]
-        result.pred_masks = masks
-        result.pred_boxes = Boxes(torch.from_numpy(masks.boxes))
+        return self.finish(result, masks, kept)
+
+    def finish(self, instances: Instances, masks: CroppedMasks, kept: np.ndarray) -> Instances:
+        """The instances that are left, with the masks that are left of them, outlines moved.
+
+        Args:
+            instances: those that took part.
+            masks, kept: as from :func:`eliminate_overlaps`.
+        """
+        result = instances[torch.from_numpy(kept)]
+        result.pred_masks = offset_outlines(masks, self.outline_offset)
+        result.pred_boxes = Boxes(torch.from_numpy(result.pred_masks.boxes))
         return result

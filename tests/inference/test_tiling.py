@@ -177,6 +177,7 @@ def test_elimination_by_blocks_is_elimination(seed, block):
         min_area_limit=float(rng.choice([0, 0.1])),
         class_score_thresholds=(float(rng.choice([0, 0.5])),),
         min_relative_score=float(rng.choice([0, 0.8])),
+        outline_offset=float(rng.choice([-1, 0, 1.5])),
     )
     expected = elimination(instances)
     found = eliminate_by_blocks(instances, elimination, block)

@@ -276,6 +276,21 @@ def test_built_from_the_config():
         OverlapElimination(cfg)
 
 
+def test_outlines_move_after_the_cut():
+    # (0, 4) and (4, 8) of a row of 10 pixels touch; only the second has background beside it
+    grown = settings_of(priority="score", outline_offset=1.0)(predictions(as_dense=False))
+    assert spans_of(grown.pred_masks) == [(0, 4), (4, 9)]
+    assert grown.pred_boxes.tensor.tolist() == [[0, 0, 4, 1], [4, 0, 9, 1]]
+    shrunk = settings_of(priority="score", outline_offset=-1.0)(predictions(as_dense=False))
+    assert spans_of(shrunk.pred_masks) == [(0, 3), (5, 7)]
+    raw = settings_of(enabled=False, outline_offset=1.0)(predictions(as_dense=False))
+    assert raw.pred_masks.areas.tolist() == predictions(as_dense=False).pred_masks.areas.tolist()
+    cfg = load_config(overrides=["TEST.OUTLINE_OFFSET", "1.0"])
+    assert OverlapElimination(cfg).outline_offset == 1
+    with pytest.raises(InputError, match=r"TEST\.OUTLINE_OFFSET is nan"):
+        settings_of(outline_offset=float("nan"))
+
+
 def test_classes_have_scores_and_areas_of_their_own():
     # classes 0, 1, 2 with scores 0.9, 0.8, 0.7 and areas 4, 6, 1
     def left(**changes):

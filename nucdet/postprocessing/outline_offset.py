@@ -1,0 +1,99 @@
+"""Outlines moved outwards or inwards: annotators differ by a pixel in where a nucleus ends."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from scipy import ndimage
+from skimage.segmentation import expand_labels
+
+from nucdet.structures import CroppedMasks
+
+
+def offset_outlines(masks: CroppedMasks, offset: float, block: int = 2048) -> CroppedMasks:
+    """Grow or shrink masks that do not overlap by a number of pixels.
+
+    Distances are Euclidean, between centres of pixels, so that the first step is at 1, the next at
+    √2, at 2, at √5.
+
+    - ``offset`` > 0: each background pixel at most that far from a mask goes to the nearest one, as
+      in :func:`skimage.segmentation.expand_labels`, ties included. No mask loses a pixel.
+    - ``offset`` < 0: each mask loses its pixels at most that far from what is outside it, be that
+      background or a neighbour. The edge of the image is no outline: what lies beyond is not known.
+      A mask never vanishes; at least its innermost pixels (the farthest from outside) stay.
+
+    Time and memory grow with blocks of the image that hold masks, not with N×H×W.
+
+    Args:
+        masks: N masks of one image, none empty.
+        offset: pixels.
+        block: side in pixels of the parts that are worked on at a time; it does not change the
+            result.
+
+    Returns:
+        N masks in the same order.
+
+    Example:
+        Two masks grow by a pixel, into the background alone::
+
+            >>> row = CroppedMasks.from_label_map(np.array([[0, 1, 1, 2, 0, 0]]))
+            >>> offset_outlines(row, 1).to_label_map()
+            array([[1, 1, 1, 2, 2, 0]], dtype=int32)
+            >>> offset_outlines(row, -1).areas
+            array([2, 1])
+    """
+    if offset > 0 and len(masks):
+        return _grown(masks, offset, block)
+    if offset < 0:
+        windows = [
+            _shrunk(crop, box, masks.image_size, -offset)
+            for crop, box in zip(masks.crops, masks.slices(), strict=True)
+        ]
+        return CroppedMasks.from_windows(masks.offsets, windows, masks.image_size)
+    return masks
+
+
+def _grown(masks: CroppedMasks, distance: float, block: int) -> CroppedMasks:
+    reach = math.ceil(distance)
+    low = masks.offsets
+    high = low + [crop.shape for crop in masks.crops]
+    # a mask belongs to the block of its corner
+    _, owner = np.unique(low // block, axis=0, return_inverse=True)
+    offsets = np.maximum(low - reach, 0)
+    ends = np.minimum(high + reach, masks.image_size)
+    windows: list[np.ndarray] = [np.zeros((0, 0), bool)] * len(masks)
+    for mine in (np.flatnonzero(owner == number) for number in range(owner.max() + 1)):
+        # what these masks reach may be as near to another mask
+        start = low[mine].min(axis=0) - 2 * reach
+        stop = high[mine].max(axis=0) + 2 * reach
+        near = np.flatnonzero(((low < stop) & (high > start)).all(axis=1))
+        corner = np.maximum(np.minimum(start, low[near].min(axis=0)), 0)
+        end = np.minimum(np.maximum(stop, high[near].max(axis=0)), masks.image_size)
+        crops = [masks.crops[i] for i in near.tolist()]
+        local = CroppedMasks(low[near] - corner, crops, tuple(end - corner))
+        labels = expand_labels(local.to_label_map(), distance)
+        for i, label in zip(mine.tolist(), (np.searchsorted(near, mine) + 1).tolist(), strict=True):
+            (y0, x0), (y1, x1) = offsets[i] - corner, ends[i] - corner
+            windows[i] = labels[y0:y1, x0:x1] == label
+    return CroppedMasks.from_windows(offsets, windows, masks.image_size)
+
+
+def _shrunk(
+    crop: np.ndarray, box: tuple[slice, slice], image_size: tuple[int, int], distance: float
+) -> np.ndarray:
+    """What is left of a mask, in the window of its crop."""
+    # a line from outside on each side where the image goes on
+    sides = [
+        (int(span.start > 0), int(span.stop < length))
+        for span, length in zip(box, image_size, strict=True)
+    ]
+    padded = np.pad(crop, sides)
+    if padded.all():
+        return crop
+    inner = tuple(
+        slice(before, before + length)
+        for (before, _), length in zip(sides, crop.shape, strict=True)
+    )
+    depth = ndimage.distance_transform_edt(padded)[inner]
+    return depth > min(distance, np.nextafter(depth.max(), 0))
