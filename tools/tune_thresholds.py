@@ -1,13 +1,15 @@
 #!/usr/bin/env python
-"""Choose score threshold, least areas and overlap rule by the Kaggle score of cached predictions.
+"""Choose thresholds, overlap rule and outline offset by the Kaggle score of cached predictions.
 
     python tools/train_net.py --config-file C.yaml --eval-only MODEL.WEIGHTS W.pth OUTPUT_DIR out \\
         MODEL.ROI_HEADS.SCORE_THRESH_TEST 0.05 TEST.OVERLAP_ELIMINATION.ENABLED False
     python tools/tune_thresholds.py --ground-truth instances_val.json --config-file C.yaml \\
         --predictions out/inference/dsb2018_val/coco_instances_results.json --output-dir tuned
 
-All combinations are tried; with several classes each then gets values of its own. Writes
-thresholds.csv (every point) and best.yaml (config keys; a config of its own with --config-file).
+All combinations are tried; with several classes each then gets values of its own. Then outlines
+are moved, for annotators who draw them wider or narrower (TEST.OUTLINE_OFFSET; a few labelled
+images suffice). Writes thresholds.csv (every point), outline_offsets.csv and best.yaml (config
+keys; a config of its own with --config-file).
 Binary masks do not tell the mask threshold: to choose it, predict with several values of
 MODEL.ROI_MASK_HEAD.MASK_THRESH and give all files with --mask-thresholds.
 """
@@ -45,11 +47,14 @@ def main() -> None:
         "--min-relative-scores", type=float, help="of the picture's median; 0 0.85 0.9", **values
     )
     parser.add_argument("--priorities", nargs="+", choices=("area", "score"), help="default: both")
+    parser.add_argument(
+        "--outline-offsets", type=float, help="pixels; -2 -1.5 -1 0 1 1.5 2", **values
+    )
     args = parser.parse_args()
 
     # after argparse, so that --help and typing errors answer at once
     from nucdet.evaluation.tuning import Grid
-    from nucdet.evaluation.tuning_report import tune_thresholds
+    from nucdet.evaluation.tuning_report import OUTLINE_OFFSETS, tune_thresholds
 
     given = {field.name: getattr(args, field.name) for field in fields(Grid)}
     grid = Grid(**{name: values for name, values in given.items() if values})
@@ -60,6 +65,7 @@ def main() -> None:
         grid,
         args.mask_thresholds,
         args.config_file,
+        args.outline_offsets or OUTLINE_OFFSETS,
     )
 
 

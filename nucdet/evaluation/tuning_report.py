@@ -6,18 +6,22 @@ import csv
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import astuple, replace
 from pathlib import Path
+from typing import Any
 
 from detectron2.config import CfgNode
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from nucdet.config import load_config
 from nucdet.errors import InputError
 from nucdet.evaluation.ground_truth import GroundTruth
 from nucdet.evaluation.tuning import CachedPredictions, Grid, Point
+from nucdet.evaluation.tuning_outlines import OffsetScore, best_offset, score_offsets
 from nucdet.files import write_atomically
+from nucdet.postprocessing.overlap import OverlapElimination
 
 _Path = str | os.PathLike[str]
 _COLUMNS = (
@@ -31,6 +35,8 @@ _COLUMNS = (
     "mAP",
 )
 _SHOWN = 5
+# Pixels. The distances at which a grid has pixels are 1, √2, 2, √5, …; all between act alike.
+OUTLINE_OFFSETS = (-2.0, -1.5, -1.0, 0.0, 1.0, 1.5, 2.0)
 
 
 def tune_thresholds(
@@ -40,18 +46,22 @@ def tune_thresholds(
     grid: Grid,
     mask_thresholds: Sequence[float] | None = None,
     config_file: _Path | None = None,
+    outline_offsets: Sequence[float] = OUTLINE_OFFSETS,
 ) -> Point:
-    """Find the best of a grid, write ``thresholds.csv`` and ``best.yaml``, print a table.
+    """Find the best of a grid, and then the best outline offset; write and print what was tried.
+
+    The files are ``thresholds.csv``, ``outline_offsets.csv`` and ``best.yaml``.
 
     Args:
         ground_truth: COCO JSON.
         predictions: files with masks as the network gave them: low score threshold, overlaps not
             yet eliminated. One, or one for each of ``mask_thresholds``.
-        output_dir: for the two files.
+        output_dir: for the files.
         grid: values to try. With several classes, each then gets its own, from the best on.
         mask_thresholds: the MASK_THRESH that each file of ``predictions`` was made with; binary
             masks do not tell.
         config_file: what ``best.yaml`` builds on (``_BASE_``).
+        outline_offsets: values of TEST.OUTLINE_OFFSET to try, in pixels.
 
     Raises:
         FileNotFoundError, InputError: what is wrong with the files or values, in one line.
@@ -71,7 +81,7 @@ def tune_thresholds(
 
     class_count = max(len(truth.categories), 1)
     tried: list[Point] = []
-    scored: dict[float | None, bool] = {}
+    scored: dict[float | None, tuple[_Path, bool]] = {}
     for file, mask_threshold in zip(predictions, told, strict=True):
         cached = CachedPredictions(truth, file)
         usable = _usable(grid, cached, file)
@@ -79,13 +89,19 @@ def tune_thresholds(
         if class_count > 1 and cached.has_scores:
             points += cached.score_classes(usable, _best(points))
         tried += [replace(point, mask_threshold=mask_threshold) for point in points]
-        scored[mask_threshold] = cached.has_scores
+        scored[mask_threshold] = file, cached.has_scores
     best = _best(tried)
     folder = Path(output_dir)
     _write_csv(tried, folder / "thresholds.csv")
-    has_scores = scored[best.mask_threshold]
-    _write_yaml(best, class_count, has_scores, folder / "best.yaml", config_file)
+    file, has_scores = scored[best.mask_threshold]
+    content = _content(best, class_count, has_scores)
+    elimination = OverlapElimination(_config_of(content))
+    offsets = score_offsets(truth, file, elimination, outline_offsets)
+    _write_offsets(offsets, folder / "outline_offsets.csv")
+    content["TEST"]["OUTLINE_OFFSET"] = best_offset(offsets).offset
+    _write_yaml(content, folder / "best.yaml", config_file)
     Console().print(_table(tried))
+    Console().print(_offset_table(offsets))
     print(f"{len(tried)} points in {folder / 'thresholds.csv'}; best.yaml beside it")
     return best
 
@@ -136,9 +152,14 @@ def _write_csv(points: Sequence[Point], path: Path) -> None:
         writer.writerows(map(_row, points))
 
 
-def _write_yaml(
-    best: Point, class_count: int, has_scores: bool, path: Path, config_file: _Path | None
-) -> None:
+def _write_offsets(offsets: Sequence[OffsetScore], path: Path) -> None:
+    with write_atomically(path) as temporary, temporary.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(("outline_offset", "mAP", "outline_bias"))
+        writer.writerows([f"{value:.4f}" for value in astuple(entry)] for entry in offsets)
+
+
+def _content(best: Point, class_count: int, has_scores: bool) -> dict[str, Any]:
     """Config keys that give the best point's score; masks keep their holes and pieces, as tried."""
     common = len(best.min_areas) == 1
     overlap = {
@@ -152,17 +173,37 @@ def _write_yaml(
         "FILL_HOLES": False,
         "CLASS_MIN_AREAS": [] if common else list(best.min_areas),
     }
-    content: dict = {"TEST": {"OVERLAP_ELIMINATION": overlap}}
+    content: dict[str, Any] = {"TEST": {"OVERLAP_ELIMINATION": overlap}}
     if has_scores:
         thresholds = best.score_thresholds * (class_count if len(best.score_thresholds) == 1 else 1)
         overlap["CLASS_SCORE_THRESHOLDS"] = list(thresholds)
         content["MODEL"] = {"ROI_HEADS": {"SCORE_THRESH_TEST": min(thresholds)}}
     if best.mask_threshold is not None:
         content.setdefault("MODEL", {})["ROI_MASK_HEAD"] = {"MASK_THRESH": best.mask_threshold}
+    return content
+
+
+def _config_of(content: dict[str, Any]) -> CfgNode:
+    """Defaults and these keys."""
+    cfg = load_config()
+    cfg.merge_from_other_cfg(CfgNode(content))
+    return cfg
+
+
+def _write_yaml(content: dict[str, Any], path: Path, config_file: _Path | None) -> None:
     if config_file is not None:
         content["_BASE_"] = os.path.relpath(config_file, path.parent)
     with write_atomically(path) as temporary:
         temporary.write_text(CfgNode(content).dump(), encoding="utf-8")
+
+
+def _offset_table(offsets: Sequence[OffsetScore]) -> Table:
+    table = Table(title="Outlines moved, at the best point", box=box.SIMPLE)
+    for column in ("pixels", "mAP", "bias of the radius, pixels"):
+        table.add_column(column, justify="right")
+    for entry in offsets:
+        table.add_row(f"{entry.offset:g}", f"{entry.score:.4f}", f"{entry.bias:.2f}")
+    return table
 
 
 def _table(points: Sequence[Point]) -> Table:

@@ -187,7 +187,7 @@ class OverlapElimination:
                 :func:`eliminate_overlaps`.
             min_area_limit: see :meth:`settings_for`.
             min_relative_score, class_score_thresholds, class_min_areas: see :meth:`select`.
-            outline_offset: pixels, see :func:`nucdet.postprocessing.outline_offset.offset_outlines`.
+            outline_offset: pixels, see :func:`offset_outlines`.
 
         Raises:
             InputError: an unknown priority, an outline offset that is no finite number.

@@ -47,6 +47,16 @@ def test_priority_comes_from_the_config(case, tmp_path):
     assert results["kaggle"]["mAP"] == pytest.approx(100 * (0.7 / 4 + 4 / 10) / 2)
 
 
+def test_outlines_move_before_all_evaluators(case, tmp_path):
+    names = "('coco', 'kaggle', 'submission')"
+    results = run(case, tmp_path, "TEST.EVALUATORS", names, "TEST.OUTLINE_OFFSET", "1.0")
+    # with the rows above and below, masks of one row have less than half in common with the nuclei
+    assert results["kaggle"]["mAP"] == 0
+    folder = tmp_path / "inference" / "toy_val"
+    for file in ("coco_instances_results.json", "submission.csv"):
+        assert as_json(score_files(case[0], folder / file))["kaggle"]["mAP"] == 0
+
+
 @pytest.mark.parametrize("priority", ["area", "score"])
 def test_files_that_it_wrote_give_the_same_score(case, tmp_path, priority):
     overrides = ["TEST.OVERLAP_ELIMINATION.PRIORITY", priority]

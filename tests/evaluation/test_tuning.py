@@ -124,6 +124,42 @@ def test_a_share_of_the_median_score(case, tmp_path, as_output):
         assert 100 * match(Intersections.of_masks(truth.masks(1), left)).score == score
 
 
+def square(size, first):
+    dense = np.zeros((1, 20, 20), bool)
+    dense[0, first : first + size, first : first + size] = True
+    return CroppedMasks.from_dense(dense)
+
+
+@pytest.mark.parametrize(
+    ("size", "offset", "bias"), [(4, 1.5, np.nan), (6, 0, 0), (8, -1, 2 / np.sqrt(np.pi))]
+)
+def test_outline_offset_of_the_annotator(
+    make_truth, write, tmp_path, as_output, size, offset, bias
+):
+    # squares of 6 were drawn; 1.5 reaches the corners of the larger one, 1 does not (IoU 32/36)
+    truth = make_truth(square(6, 5), square(6, 5))
+    found = square(size, 5 - (size - 6) // 2)
+    file = write((found, [0.9], [1]), (found, [0.9], [1]))
+    tune_thresholds(truth, [file], tmp_path, SMALL)
+    cfg = load_config(tmp_path / "best.yaml")
+    assert offset == cfg.TEST.OUTLINE_OFFSET
+    left = OverlapElimination(cfg)(as_output(found)["instances"]).pred_masks
+    assert match(Intersections.of_masks(square(6, 5), left)).score == 1
+    with (tmp_path / "outline_offsets.csv").open() as csv_file:
+        rows = {float(r["outline_offset"]): r for r in csv.DictReader(csv_file)}
+    assert len(rows) == 7
+    assert float(rows[offset]["mAP"]) == 100
+    assert float(rows[offset]["outline_bias"]) == 0
+    # an IoU of 16/36 is no match, so there is nothing to measure
+    assert float(rows[0]["outline_bias"]) == pytest.approx(bias, abs=1e-3, nan_ok=True)
+
+
+def test_given_offsets_alone_are_tried(make_truth, write, tmp_path):
+    truth, file = make_truth(square(6, 5)), write((square(4, 6), [0.9], [1]))
+    tune_thresholds(truth, [file], tmp_path, SMALL, outline_offsets=[0.0, 1.0])
+    assert load_config(tmp_path / "best.yaml").TEST.OUTLINE_OFFSET == 1
+
+
 def test_yaml_builds_on_a_config(case, tmp_path):
     base = tmp_path / "base.yaml"
     base.write_text("SOLVER:\n  MAX_ITER: 7\n")

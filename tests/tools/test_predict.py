@@ -88,6 +88,21 @@ def test_two_processes_give_the_files_of_one(run, network, pictures, tmp_path):
     assert contents(tmp_path / "two") == contents(tmp_path / "one")
 
 
+def test_outlines_move(run, network, pictures, tmp_path):
+    areas = {}
+    for offset in (None, 1, -1):
+        options = [] if offset is None else ["--outline-offset", offset]
+        folder = tmp_path / str(offset)
+        arguments = ["--input", pictures / "a.png", "--output", folder, "--save", "label", *options]
+        assert run(*arguments, *network)[0] == 0
+        areas[offset] = np.bincount(tifffile.imread(folder / "a_label.tif").ravel())[1:]
+    assert len(areas[1]) == len(areas[-1]) == len(areas[None]) > 0
+    assert (areas[1] >= areas[None]).all() and areas[1].sum() > areas[None].sum()
+    assert (areas[-1] <= areas[None]).all() and areas[-1].sum() < areas[None].sum()
+    code, _, err = run("--input", pictures, "--output", tmp_path / "x", "--outline-offset", "nan")
+    assert code == 2 and err.count("\n") == 1 and "OUTLINE_OFFSET" in err
+
+
 def test_ctrl_c_then_resume(run, network, pictures, tmp_path, monkeypatch):
     arguments = ["--input", pictures, "--output", tmp_path / "out", "--save", "label", *network]
     save = RecordStore.save

@@ -43,6 +43,10 @@ def test_finds_the_threshold(run, files, tmp_path):
     best = yaml.safe_load((tmp_path / "out" / "best.yaml").read_text())
     assert best["TEST"]["OVERLAP_ELIMINATION"]["CLASS_SCORE_THRESHOLDS"] == [0.5]
     assert len((tmp_path / "out" / "thresholds.csv").read_text().splitlines()) == 3
+    offsets = ("--outline-offsets", -1, 0)
+    code, _, err = run(*files, "--output-dir", tmp_path / "out", *grid, *offsets)
+    assert code == 0, err
+    assert len((tmp_path / "out" / "outline_offsets.csv").read_text().splitlines()) == 3
 
 
 def test_a_mistake_is_one_line_and_exit_code_2(run, files, tmp_path):
