@@ -71,6 +71,8 @@ class Finder:
         """
         self.network = network
         self._wanted = cfg.TEST.NUCLEUS_DIAMETER
+        # a network that has seen nuclei of one size alone is shown that size
+        self._usual_diameter = "auto" if cfg.INPUT.RESIZE_RULE == "diameter" else None
 
     def __call__(
         self,
@@ -84,8 +86,8 @@ class Finder:
         Args:
             sources: the pictures.
             diameter: of the nuclei, in pixels of the picture: it is rescaled so that they are as
-                large as in training. "auto": estimated from a first look. None: resized by
-                INPUT.MIN_SIZE_TEST.
+                large as in training. "auto": estimated from a first look. None: "auto" where
+                INPUT.RESIZE_RULE is "diameter", else resized by INPUT.MIN_SIZE_TEST.
             progress: called as ``progress(tiles done, tiles)`` where there are several.
             sizes: (height, width) of each, in whose pixels the answers are to be; None: their own.
 
@@ -93,6 +95,8 @@ class Finder:
             InputError: a file is damaged; a diameter that is none.
         """
         check_diameter(diameter)
+        if diameter is None:
+            diameter = self._usual_diameter
         plans = [self.plan(source, diameter) for source in sources]
         sizes = [source.size for source in sources] if sizes is None else sizes
         results: list[Found | None] = [None] * len(sources)
