@@ -1,36 +1,27 @@
-"""The table of data sets and their entry in Detectron2's catalog."""
+"""The table of data sets and their entry in Detectron2's catalog, with those of dataset.yaml."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets import load_coco_json
 
 from nucdet.data.cell_types import LIVECELL_TYPES, SARTORIUS_TYPES
 from nucdet.data.conversion.json_stream import stream_entries
+from nucdet.data.dataset_info import DATASET_FILE, DatasetInfo, find_datasets
 from nucdet.data.picture_kinds import PICTURE_KINDS
 from nucdet.errors import InputError
 
 NUM_FOLDS = 10
-
-
-@dataclass(frozen=True)
-class DatasetInfo:
-    """One data set: its folder under the root, its splits and its classes in order of their id."""
-
-    name: str
-    splits: tuple[str, ...]
-    classes: tuple[str, ...] = ("nucleus",)
-
-    def json_file(self, root: Path, split: str) -> Path:
-        """Where the converter puts the COCO JSON of a split."""
-        return root / self.name / "annotations" / f"instances_{split}.json"
-
+# registered by the import above
+_OF_DETECTRON2 = frozenset(DatasetCatalog.list())
+# MODEL.META_ARCHITECTURE of models with MODEL.ROI_HEADS.NUM_CLASSES
+_TELL_CLASSES_APART = ("NucleusRCNN", "GeneralizedRCNN")
 
 _FOLDS = tuple(f"fold{k}_{part}" for k in range(NUM_FOLDS) for part in ("train", "val"))
 _KINDS = tuple(f"{side}_{kind}" for kind in PICTURE_KINDS for side in ("without", "only"))
@@ -52,13 +43,17 @@ def default_root() -> Path:
 
 
 def register_datasets(root: str | os.PathLike[str] | None = None) -> None:
-    """Register ``<name>_<split>`` for every data set of the table in Detectron2's catalog.
+    """Register ``<name>_<split>`` in Detectron2's catalog for every data set.
 
-    Reads no file: a JSON is loaded when its data set is first used, and only then a missing one is
-    an error. May be called again; the newest root counts.
+    These are the data sets of the table and those that have a dataset.yaml in the root. Reads no
+    image and no annotation: a JSON is loaded when its data set is first used, and only then a
+    missing one is an error. May be called again; the newest root counts.
+
+    Raises:
+        InputError: a dataset.yaml is broken, or takes the name of another data set.
     """
     root = default_root() if root is None else Path(root)
-    for info in DATASETS:
+    for info in (*DATASETS, *_own_datasets(root)):
         for split in info.splits:
             register_coco_json(
                 f"{info.name}_{split}",
@@ -66,6 +61,48 @@ def register_datasets(root: str | os.PathLike[str] | None = None) -> None:
                 root / info.name,
                 info.classes,
             )
+
+
+def check_own_name(info: DatasetInfo) -> None:
+    """Complain where an own data set would take the place of another one in the catalog.
+
+    Raises:
+        InputError: one of its splits has the name of one of nucdet's or Detectron2's data sets.
+    """
+    ours = {f"{other.name}_{split}" for other in DATASETS for split in other.splits}
+    taken = {f"{info.name}_{split}" for split in info.splits} & (ours | _OF_DETECTRON2)
+    if taken or info.name in {other.name for other in DATASETS}:
+        raise InputError(
+            f"data set {info.name!r}: nucdet or Detectron2 has one of that name already; choose "
+            "another name"
+        )
+
+
+def class_names(name: str) -> list[str] | None:
+    """The classes of a data set, registered or not; None where nothing tells them.
+
+    Raises:
+        InputError: a dataset.yaml is broken.
+    """
+    if name in DatasetCatalog:
+        return list(MetadataCatalog.get(name).get("thing_classes") or ()) or None
+    for info in (*DATASETS, *_own_datasets(default_root())):
+        if name in {f"{info.name}_{split}" for split in info.splits}:
+            return list(info.classes)
+    return None
+
+
+def _own_datasets(root: Path) -> list[DatasetInfo]:
+    infos = find_datasets(root)
+    for info in infos:
+        check_own_name(info)
+    return infos
+
+
+def _is_own(name: str) -> bool:
+    """Whether a registered data set has a dataset.yaml."""
+    image_root = MetadataCatalog.get(name).get("image_root")
+    return bool(image_root) and Path(image_root, DATASET_FILE).is_file()
 
 
 def register_coco_json(
@@ -96,26 +133,57 @@ def check_datasets(names: Iterable[str]) -> None:
     for name in names:
         if name not in DatasetCatalog:
             ours = [f"{info.name}_{{{','.join(info.splits[:4])},…}}" for info in DATASETS]
+            ours += sorted(filter(_is_own, DatasetCatalog.list()))
             raise InputError(
-                f"data set {name!r} is not registered; nucdet knows {', '.join(ours)}; "
-                "register others with register_coco_json"
+                f"data set {name!r} is not registered; nucdet knows {', '.join(ours)}; convert "
+                "others (tools/convert_dataset.py labels or coco), or register them with "
+                "register_coco_json"
             )
         metadata = MetadataCatalog.get(name)
         json_file = metadata.get("json_file")
         if json_file and not Path(json_file).is_file():
             raise FileNotFoundError(
                 f"{json_file}: not found, but data set {name!r} needs it; convert the data first "
-                f"(tools/convert_dataset.py {name.split('_')[0]} --root {metadata.image_root}"
-                f"{_converter_options(name)}) "
-                "or set DETECTRON2_DATASETS"
+                f"(tools/convert_dataset.py {_converter_options(name)}) or set DETECTRON2_DATASETS"
+            )
+
+
+def check_training_data(cfg: CfgNode) -> None:
+    """:func:`check_datasets` for a training, and whether its data sets go together.
+
+    Raises:
+        InputError: besides, DATASETS.TRAIN holds data sets of different classes, or of more classes
+            than the model has.
+    """
+    check_datasets([*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST])
+    classes = {name: class_names(name) for name in cfg.DATASETS.TRAIN}
+    known = {name: found for name, found in classes.items() if found}
+    limit = cfg.MODEL.ROI_HEADS.NUM_CLASSES
+    tells_classes = cfg.MODEL.META_ARCHITECTURE in _TELL_CLASSES_APART
+    for name, found in known.items():
+        first = next(iter(known))
+        if found != known[first]:
+            raise InputError(
+                f"DATASETS.TRAIN: {first} has the classes {', '.join(known[first])}, but {name} "
+                f"{', '.join(found)}; expected the same for all: convert one with --class-name"
+            )
+        if tells_classes and len(found) > limit:
+            raise InputError(
+                f"MODEL.ROI_HEADS.NUM_CLASSES is {limit}, but {name} has {len(found)} classes "
+                f"({', '.join(found)}); set it to {len(found)}, or convert the data with "
+                "--class-name to make one class of them"
             )
 
 
 def _converter_options(name: str) -> str:
-    """What else the converter must be told to write this data set."""
+    """What the converter must be told to write this data set."""
+    root = MetadataCatalog.get(name).image_root
+    if _is_own(name):
+        return f"labels or coco, --name {Path(root).name}"
+    options = f"{name.split('_')[0]} --root {root}"
     if "_fold" in name:
-        return f" --folds {NUM_FOLDS}"
-    return " --kinds" if "_only_" in name or "_without_" in name else ""
+        options += f" --folds {NUM_FOLDS}"
+    return options + (" --kinds" if "_only_" in name or "_without_" in name else "")
 
 
 def _load(name: str, json_file: Path, image_root: Path) -> list[dict]:

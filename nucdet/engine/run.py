@@ -14,7 +14,7 @@ from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
 from nucdet.config import load_config
-from nucdet.data.datasets import check_datasets, register_datasets
+from nucdet.data.datasets import check_datasets, check_training_data, register_datasets
 from nucdet.engine.perturbed import compare_perturbed, seed_perturbation
 from nucdet.engine.processes import run_processes
 from nucdet.engine.trainer import NucleusTrainer
@@ -63,8 +63,10 @@ def prepare(args: argparse.Namespace) -> CfgNode:
         seed_perturbation(args.perturb)
         if not args.eval_only:
             raise InputError("--perturb belongs to evaluation; add --eval-only")
-    used = [*cfg.DATASETS.TEST] if args.eval_only else [*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST]
-    check_datasets(used)
+    if args.eval_only:
+        check_datasets(cfg.DATASETS.TEST)
+    else:
+        check_training_data(cfg)
     if not args.eval_only and not cfg.DATASETS.TRAIN:
         raise InputError("DATASETS.TRAIN is empty; name a data set to train on")
     _check_writable(Path(cfg.OUTPUT_DIR))

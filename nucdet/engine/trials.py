@@ -25,7 +25,7 @@ import pandas as pd
 from detectron2.config import CfgNode
 
 from nucdet.config import load_config
-from nucdet.data.datasets import check_datasets, register_datasets
+from nucdet.data.datasets import check_training_data, register_datasets
 from nucdet.errors import InputError
 from nucdet.files import write_json
 
@@ -106,7 +106,7 @@ def plan_trials(
                 f"{config_file}: DATASETS.TRAIN {cfg.DATASETS.TRAIN} and DATASETS.TEST "
                 f"{cfg.DATASETS.TEST}: expected data to train on and to score on"
             )
-        check_datasets([*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST])
+        check_training_data(cfg)
         flat = flat_config(cfg)
         labels = {name: flat.get(name, label) for name, label in labels.items()}
         digest = _digest(flat, defaults)

@@ -9,10 +9,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import MetadataCatalog
 
 from nucdet.config import load_config
-from nucdet.data.datasets import DATASETS
+from nucdet.data.datasets import class_names
 from nucdet.data.image_windows import ImageWindows, open_windows
 from nucdet.data.normalization import check_rule
 from nucdet.errors import InputError
@@ -210,10 +209,7 @@ def _device(name: str, automatic: bool) -> str:
 def _class_names(cfg: CfgNode) -> list[str]:
     """From the data set that the network was trained on."""
     for name in cfg.DATASETS.TRAIN:
-        if name in MetadataCatalog.list():
-            return list(MetadataCatalog.get(name).thing_classes)
-        for info in DATASETS:
-            if name.startswith(f"{info.name}_"):
-                return list(info.classes)
+        if found := class_names(name):
+            return found
     count = cfg.MODEL.ROI_HEADS.NUM_CLASSES
     return ["nucleus"] if count == 1 else [f"class {i}" for i in range(count)]

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import cv2
 import numpy as np
-from tqdm import tqdm
 
 from nucdet.data.conversion.coco_json import Picture, annotations_of
 from nucdet.data.conversion.kaggle_csv import CsvTruth
 from nucdet.data.conversion.report import Problem
 from nucdet.data.conversion.tiles import Borders, borders_of
+from nucdet.data.conversion.workers import map_images
 from nucdet.data.image_io import read_image, read_mask_window
 from nucdet.data.picture_kinds import picture_kind
 from nucdet.errors import InputError
@@ -47,31 +42,7 @@ class PictureResult:
 
 def convert_pictures(tasks: list[PictureTask], workers: int) -> list[PictureResult]:
     """Convert all pictures in ``workers`` processes, in order, with a progress bar."""
-    bar = {"total": len(tasks), "desc": "converting", "unit": "picture"}
-    if workers == 1:
-        return list(tqdm(map(convert_picture, tasks), **bar))
-    # a forked worker has torch and OpenCV loaded already; loading them takes a worker seconds
-    method = "fork" if "fork" in multiprocessing.get_all_start_methods() else "spawn"
-    context = multiprocessing.get_context(method)
-    with _no_opencv_threads(), context.Pool(workers, initializer=_start_worker) as pool:
-        return list(tqdm(pool.imap(convert_picture, tasks, chunksize=4), **bar))
-
-
-@contextmanager
-def _no_opencv_threads() -> Iterator[None]:
-    """A forked worker would wait for ever for threads that OpenCV started before the fork."""
-    before = cv2.getNumThreads()
-    cv2.setNumThreads(1)
-    try:
-        yield
-    finally:
-        cv2.setNumThreads(before)
-
-
-def _start_worker() -> None:
-    cv2.setNumThreads(1)  # for spawned ones
-    # Ctrl-C is the parent's to answer, or every worker prints a traceback
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    return map_images(convert_picture, tasks, workers)
 
 
 def convert_picture(task: PictureTask) -> PictureResult:

@@ -1,0 +1,46 @@
+"""Images spread over processes."""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TypeVar
+
+import cv2
+from tqdm import tqdm
+
+_Task = TypeVar("_Task")
+_Result = TypeVar("_Result")
+
+
+def map_images(
+    convert: Callable[[_Task], _Result], tasks: Sequence[_Task], workers: int
+) -> list[_Result]:
+    """``convert`` of all tasks in ``workers`` processes, in order, with a progress bar."""
+    bar = {"total": len(tasks), "desc": "converting", "unit": "image"}
+    if workers == 1:
+        return list(tqdm(map(convert, tasks), **bar))
+    # a forked worker has torch and OpenCV loaded already; loading them takes a worker seconds
+    method = "fork" if "fork" in multiprocessing.get_all_start_methods() else "spawn"
+    context = multiprocessing.get_context(method)
+    with _no_opencv_threads(), context.Pool(workers, initializer=_start_worker) as pool:
+        return list(tqdm(pool.imap(convert, tasks, chunksize=4), **bar))
+
+
+@contextmanager
+def _no_opencv_threads() -> Iterator[None]:
+    """A forked worker would wait for ever for threads that OpenCV started before the fork."""
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(before)
+
+
+def _start_worker() -> None:
+    cv2.setNumThreads(1)  # for spawned ones
+    # Ctrl-C is the parent's to answer, or every worker prints a traceback
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,0 +1,96 @@
+"""What a data set is: its name, splits and classes, and the small file that tells it.
+
+``<root>/<name>/dataset.yaml`` stands beside the COCO JSON of data that is not in nucdet's own table
+(:mod:`nucdet.data.datasets`), so that no code is needed to use it::
+
+    name: mydata
+    classes: [nucleus]
+    splits: [train, val]
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from nucdet.errors import InputError
+from nucdet.files import write_atomically
+
+DATASET_FILE = "dataset.yaml"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+_EXPECTED = "expected name (that of its folder), classes and splits; convert the data again"
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """One data set: its folder under the root, its splits and its classes in order of their id."""
+
+    name: str
+    splits: tuple[str, ...]
+    classes: tuple[str, ...] = ("nucleus",)
+
+    def json_file(self, root: Path, split: str) -> Path:
+        """Where the converter puts the COCO JSON of a split."""
+        return root / self.name / "annotations" / f"instances_{split}.json"
+
+
+def check_word(what: str, word: str) -> str:
+    """``word``, if it can be part of a file's and a catalog entry's name.
+
+    Raises:
+        InputError: it holds other characters.
+    """
+    if not _NAME.fullmatch(word):
+        raise InputError(f"{what} {word!r}: expected letters, digits, _ and -, a letter first")
+    return word
+
+
+def read_dataset_file(path: Path) -> DatasetInfo:
+    """Read a dataset.yaml.
+
+    Raises:
+        InputError: it is no such file, or names another folder than its own.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not a yaml text file ({error}); {_EXPECTED}") from error
+    if not isinstance(content, dict) or set(content) != {"name", "classes", "splits"}:
+        found = list(content) if isinstance(content, dict) else content
+        raise InputError(f"{path}: found {str(found)[:60]}; {_EXPECTED}")
+    if content["name"] != path.parent.name:
+        raise InputError(f"{path}: found the name {content['name']!r}; {_EXPECTED}")
+    splits, classes = (_words(path, content, key) for key in ("splits", "classes"))
+    for split in splits:
+        check_word(f"{path}: split", split)
+    return DatasetInfo(content["name"], splits, classes)
+
+
+def write_dataset_file(path: Path, info: DatasetInfo) -> None:
+    """Write a dataset.yaml, whole or not at all."""
+    content = {"name": info.name, "classes": list(info.classes), "splits": list(info.splits)}
+    with write_atomically(path) as temporary:
+        text = yaml.safe_dump(content, sort_keys=False, default_flow_style=None, allow_unicode=True)
+        temporary.write_text(text, encoding="utf-8")
+
+
+def find_datasets(root: Path) -> list[DatasetInfo]:
+    """The data sets of a root that have a dataset.yaml, by name.
+
+    Raises:
+        InputError: one of these files is broken.
+    """
+    return [read_dataset_file(path) for path in sorted(root.glob(f"*/{DATASET_FILE}"))]
+
+
+def _words(path: Path, content: dict[str, Any], key: str) -> tuple[str, ...]:
+    words = content[key]
+    if not isinstance(words, list) or not words or not all(isinstance(w, str) for w in words):
+        raise InputError(f"{path}: found {key} {str(words)[:60]}; expected a list of words")
+    if len(set(words)) < len(words):
+        raise InputError(f"{path}: found {key} {words}; expected each of them once")
+    return tuple(words)
