@@ -119,7 +119,7 @@ def convert_dsb2018(
 
     train = [(t, r) for t, r in zip(tasks[:in_train], results[:in_train], strict=True) if r.picture]
     pictures = [r.picture for _, r in train]
-    _set_groups(pictures, [r.borders for _, r in train], [group_of.get(t.id) for t, _ in train])
+    set_groups(pictures, [r.borders for _, r in train], [group_of.get(t.id) for t, _ in train])
     splits = _split(pictures, val_fraction, seed, folds) if pictures else {}
     if kinds:
         splits |= _split_by_kind(pictures)
@@ -241,9 +241,10 @@ def _remark_on_overlaps(report: ConversionReport, tasks: list, results: list) ->
         )
 
 
-def _set_groups(
+def set_groups(
     pictures: list[Picture], borders: list[Borders], named: Sequence[str | None]
 ) -> None:
+    """Number the groups: tiles and copies, and pictures that have been given the same name."""
     first: dict[str, int] = {}
     links = [(first.setdefault(g, i), i) for i, g in enumerate(named) if g is not None]
     for picture, group in zip(pictures, group_tiles(borders, links), strict=True):

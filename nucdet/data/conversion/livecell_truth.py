@@ -7,23 +7,20 @@ points or beyond the edge.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pycocotools import mask as coco_mask
 from tqdm import tqdm
 
 from nucdet.data.cell_types import LIVECELL_TYPES
-from nucdet.data.conversion.coco_json import Picture, annotations_of
+from nucdet.data.conversion.coco_json import Picture
 from nucdet.data.conversion.json_stream import stream_entries
 from nucdet.data.conversion.report import ConversionReport, Problem
+from nucdet.data.conversion.segmentations import read_segmentation
 from nucdet.data.image_io import read_image
 from nucdet.errors import InputError
-from nucdet.structures import CroppedMasks
-from nucdet.structures.polygons import polygons_to_rle
 
 _PICTURE = "the picture"
 
@@ -157,34 +154,13 @@ class TruthReader:
             InputError: the pixels of the cell cannot be known.
         """
         size = picture.height, picture.width
-        segmentation = entry.get("segmentation")
-        crowd = {"iscrowd": 1} if entry.get("iscrowd") else {}
-        if isinstance(segmentation, dict):
-            [annotation] = annotations_of(CroppedMasks.from_coco_rle([segmentation], size))
-            picture.annotations.append({**annotation, **crowd})
-            return False
-        parts = _parts_of(segmentation)
-        short = [part for part in parts if len(part) < 6]
-        if short:
-            what = f"a polygon of {len(short[0]) // 2} points, expected at least 3"
-            self._bad(_where(path, entry, picture), what, "that polygon")
-            parts = [part for part in parts if len(part) >= 6]
-        if not parts:
-            if not short:
-                self._bad(_where(path, entry, picture), "no polygon, expected one", "the cell")
-            return False
-        rle = polygons_to_rle(parts, size)
-        area = int(coco_mask.area(rle))
-        if area == 0:
-            what = f"its polygon covers no pixel of the image ({size[0]}x{size[1]})"
-            self._bad(_where(path, entry, picture), what, "the cell")
-            return False
-        box = [int(value) for value in coco_mask.toBbox(rle)]
-        rle = {"size": list(size), "counts": rle["counts"].decode("ascii")}
-        picture.annotations.append({"bbox": box, "area": area, "segmentation": rle, **crowd})
-        return any(
-            min(part) < 0 or max(part[::2]) > size[1] or max(part[1::2]) > size[0] for part in parts
-        )
+        outline = read_segmentation(entry.get("segmentation"), size, "cell")
+        for what, left_out in outline.problems:
+            self._bad(_where(path, entry, picture), what, left_out)
+        if outline.annotation:
+            crowd = {"iscrowd": 1} if entry.get("iscrowd") else {}
+            picture.annotations.append({**outline.annotation, **crowd})
+        return outline.clipped
 
 
 def _images_of(path: Path) -> list[Any]:
@@ -196,43 +172,6 @@ def _images_of(path: Path) -> list[Any]:
         elif entries:
             break
     return entries
-
-
-def _parts_of(segmentation: Any) -> list[list[float]]:
-    """The polygons of one cell as flat lists [x, y, x, y, …], from lists, text or a mix.
-
-    Example:
-        >>> _parts_of([["1", "2.5", "3", "4"]])
-        [[1.0, 2.5, 3.0, 4.0]]
-        >>> _parts_of("[[1, 2, 3, 4]]") == _parts_of("1 2 3 4") == _parts_of([1, 2, 3, 4])
-        True
-
-    Raises:
-        InputError: something in it is not a number.
-    """
-    if isinstance(segmentation, str):
-        segmentation = _parse(segmentation)
-    if not isinstance(segmentation, list):
-        raise InputError(f"segmentation {str(segmentation)[:40]}, expected polygons or RLE")
-    first = segmentation[0] if segmentation else []
-    if not isinstance(first, list) and (len(segmentation) > 1 or not isinstance(first, str)):
-        segmentation = [segmentation]
-    parts = [_parse(part) if isinstance(part, str) else part for part in segmentation]
-    try:
-        return [[float(value) for value in part] for part in parts]
-    except (TypeError, ValueError):
-        raise InputError(
-            f"segmentation {str(segmentation)[:40]}, expected x and y in turn"
-        ) from None
-
-
-def _parse(text: str) -> Any:
-    if not text.lstrip().startswith("["):
-        return text.replace(",", " ").split()
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise InputError(f"segmentation {text[:40]!r} is not JSON ({error.msg})") from None
 
 
 def _where(path: Path, entry: dict[str, Any], picture: Picture) -> str:

@@ -1,0 +1,112 @@
+"""The segmentation of a COCO annotation in any of the forms it is found in, checked."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from pycocotools import mask as coco_mask
+
+from nucdet.data.conversion.coco_json import annotations_of
+from nucdet.errors import InputError
+from nucdet.structures import CroppedMasks
+from nucdet.structures.polygons import polygons_to_rle
+
+
+@dataclass
+class Outline:
+    """What a segmentation gives.
+
+    Attributes:
+        annotation: bbox, area and compressed RLE; None where no pixel is left.
+        problems: what is wrong and what it costs, as :class:`Problem` has them.
+        clipped: it reaches over the edge of the image and was cut off there.
+    """
+
+    annotation: dict[str, Any] | None = None
+    problems: list[tuple[str, str]] = field(default_factory=list)
+    clipped: bool = False
+
+
+def read_segmentation(segmentation: Any, size: tuple[int, int], what: str) -> Outline:
+    """Check and encode one segmentation of an image of (height, width).
+
+    Args:
+        segmentation: RLE, compressed or not, or polygons (lists of numbers or text).
+        size: of the image.
+        what: an instance is called, "cell" or "nucleus".
+
+    Raises:
+        InputError: its pixels cannot be known: not polygons or RLE, or RLE of another size.
+    """
+    if isinstance(segmentation, dict):
+        try:
+            [annotation] = annotations_of(CroppedMasks.from_coco_rle([segmentation], size))
+        except InputError as error:
+            # the mask's number in a list of one tells a user nothing
+            raise InputError(str(error).removeprefix("mask 0: ")) from None
+        if annotation["area"]:
+            return Outline(annotation)
+        return Outline(problems=[("its RLE has no pixel", f"the {what}")])
+    parts = parts_of(segmentation)
+    outline = Outline()
+    short = [part for part in parts if len(part) < 6]
+    if short:
+        complaint = f"a polygon of {len(short[0]) // 2} points, expected at least 3"
+        outline.problems.append((complaint, "that polygon"))
+        parts = [part for part in parts if len(part) >= 6]
+    if not parts:
+        if not short:
+            outline.problems.append(("no polygon, expected one", f"the {what}"))
+        return outline
+    rle = polygons_to_rle(parts, size)
+    area = int(coco_mask.area(rle))
+    if area == 0:
+        complaint = f"its polygon covers no pixel of the image ({size[0]}x{size[1]})"
+        outline.problems.append((complaint, f"the {what}"))
+        return outline
+    box = [int(value) for value in coco_mask.toBbox(rle)]
+    rle = {"size": list(size), "counts": rle["counts"].decode("ascii")}
+    outline.annotation = {"bbox": box, "area": area, "segmentation": rle}
+    outline.clipped = any(
+        min(part) < 0 or max(part[::2]) > size[1] or max(part[1::2]) > size[0] for part in parts
+    )
+    return outline
+
+
+def parts_of(segmentation: Any) -> list[list[float]]:
+    """The polygons of one instance as flat lists [x, y, x, y, …], from lists, text or a mix.
+
+    Example:
+        >>> parts_of([["1", "2.5", "3", "4"]])
+        [[1.0, 2.5, 3.0, 4.0]]
+        >>> parts_of("[[1, 2, 3, 4]]") == parts_of("1 2 3 4") == parts_of([1, 2, 3, 4])
+        True
+
+    Raises:
+        InputError: something in it is not a number.
+    """
+    if isinstance(segmentation, str):
+        segmentation = _parse(segmentation)
+    if not isinstance(segmentation, list):
+        raise InputError(f"segmentation {str(segmentation)[:40]}, expected polygons or RLE")
+    first = segmentation[0] if segmentation else []
+    if not isinstance(first, list) and (len(segmentation) > 1 or not isinstance(first, str)):
+        segmentation = [segmentation]
+    parts = [_parse(part) if isinstance(part, str) else part for part in segmentation]
+    try:
+        return [[float(value) for value in part] for part in parts]
+    except (TypeError, ValueError):
+        raise InputError(
+            f"segmentation {str(segmentation)[:40]}, expected x and y in turn"
+        ) from None
+
+
+def _parse(text: str) -> Any:
+    if not text.lstrip().startswith("["):
+        return text.replace(",", " ").split()
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise InputError(f"segmentation {text[:40]!r} is not JSON ({error.msg})") from None
