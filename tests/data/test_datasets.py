@@ -5,7 +5,15 @@ import json
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from nucdet.data.datasets import check_datasets, register_coco_json, register_datasets
+from nucdet.config import load_config
+from nucdet.data.dataset_info import DATASET_FILE, DatasetInfo, write_dataset_file
+from nucdet.data.datasets import (
+    check_datasets,
+    check_training_data,
+    class_names,
+    register_coco_json,
+    register_datasets,
+)
 from nucdet.errors import InputError
 
 
@@ -52,3 +60,77 @@ def test_a_json_cut_in_half_is_named(tmp_path):
 def test_unregistered_names_are_an_error_that_lists_ours():
     with pytest.raises(InputError, match=r"'dsb2018_trian'.*dsb2018_\{trainval"):
         check_datasets(["dsb2018_trian"])
+
+
+def describe(root, name, splits=("train",), classes=("nucleus",), with_json=True):
+    """A data set that only dataset.yaml describes, its JSON empty."""
+    info = DatasetInfo(name, splits, classes)
+    write_dataset_file(root / name / DATASET_FILE, info)
+    for split in splits if with_json else ():
+        path = info.json_file(root, split)
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("{}")
+    return info
+
+
+def test_a_dataset_yaml_is_enough(tmp_path, monkeypatch):
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
+    describe(tmp_path, "tissue", ("train", "holdout"), ("nucleus", "déchet", "no"))
+    # prediction asks without registering
+    assert class_names("tissue_holdout") == ["nucleus", "déchet", "no"]
+    assert class_names("tissue_val") is None and class_names("livecell_val") == ["cell"]
+    register_datasets()
+    assert MetadataCatalog.get("tissue_holdout").thing_classes == ["nucleus", "déchet", "no"]
+    assert MetadataCatalog.get("tissue_train").image_root == str(tmp_path / "tissue")
+    with pytest.raises(InputError, match=r"'tissue_val' is not registered.*tissue_train"):
+        check_datasets(["tissue_val"])
+    (tmp_path / "tissue/annotations/instances_train.json").unlink()
+    with pytest.raises(FileNotFoundError, match="labels or coco, --name tissue"):
+        check_datasets(["tissue_train"])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("name: [", "not a yaml text file"),
+        ("- name", r"found \['name'\]; expected name"),
+        ("name: mine", r"found \['name'\]; expected name"),
+        ("{name: other, classes: [a], splits: [b]}", "found the name 'other'"),
+        ("{name: mine, classes: a, splits: [b]}", "found classes a; expected a list"),
+        ("{name: mine, classes: [no], splits: [b]}", r"found classes \[False\]"),
+        ("{name: mine, classes: [a, a], splits: [b]}", "each of them once"),
+        ("{name: mine, classes: [a], splits: [../b]}", "split '../b': expected letters"),
+    ],
+)
+def test_a_broken_dataset_yaml_is_one_line(tmp_path, text, message):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/dataset.yaml").write_text(text)
+    with pytest.raises(InputError, match=message) as error:
+        register_datasets(tmp_path)
+    assert str(error.value).startswith(f"{tmp_path / 'mine/dataset.yaml'}: ")
+
+
+def test_an_own_data_set_takes_no_other_ones_name(tmp_path):
+    describe(tmp_path, "livecell_types")
+    with pytest.raises(InputError, match="'livecell_types': nucdet or Detectron2 has one"):
+        register_datasets(tmp_path)
+
+
+def test_what_is_trained_on_together_has_the_same_classes(tmp_path, repository):
+    describe(tmp_path, "one")
+    describe(tmp_path, "another")
+    describe(tmp_path, "cells", classes=("cell",))
+    describe(tmp_path, "three", classes=("a", "b", "c"))
+    register_datasets(tmp_path)
+    cfg = load_config(repository / "configs/Base-RCNN-FPN.yaml")
+    cfg.DATASETS.TEST = ()
+    cfg.DATASETS.TRAIN = ("one_train", "another_train")
+    check_training_data(cfg)
+    cfg.DATASETS.TRAIN = ("one_train", "cells_train")
+    with pytest.raises(InputError, match="one_train has the classes nucleus, but cells_train cell"):
+        check_training_data(cfg)
+    cfg.DATASETS.TRAIN = ("three_train",)
+    with pytest.raises(InputError, match=r"NUM_CLASSES is 1, but three_train has 3.*set it to 3"):
+        check_training_data(cfg)
+    cfg.MODEL.ROI_HEADS.NUM_CLASSES = 3
+    check_training_data(cfg)

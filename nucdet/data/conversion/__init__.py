@@ -4,4 +4,4 @@ A module has ``add_arguments(parser)`` and ``convert(args)``; ``tools/convert_da
 subcommand of each one listed in ``CONVERTERS``.
 """
 
-CONVERTERS = ("dsb2018", "livecell", "sartorius", "synthetic")
+CONVERTERS = ("dsb2018", "livecell", "sartorius", "synthetic", "labels", "coco")

@@ -1,0 +1,266 @@
+"""A COCO JSON that somebody already has, checked and written as nucdet's own are.
+
+Polygons, RLE (compressed or not), crowd regions, several classes, category ids in any order and
+with gaps; ``annotations`` may be of any number, but fit into memory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from nucdet.data.conversion.coco_json import Picture, print_splits
+from nucdet.data.conversion.dsb2018_pictures import PictureResult
+from nucdet.data.conversion.json_stream import stream_entries
+from nucdet.data.conversion.own_data import OwnData, own_data
+from nucdet.data.conversion.own_data import add_arguments as add_own_arguments
+from nucdet.data.conversion.own_splits import group_names, listed_splits
+from nucdet.data.conversion.report import ConversionReport, Problem
+from nucdet.data.conversion.segmentations import read_segmentation
+from nucdet.data.conversion.tiles import borders_of
+from nucdet.data.conversion.workers import map_images
+from nucdet.data.image_io import read_image
+from nucdet.data.picture_kinds import picture_kind
+from nucdet.errors import InputError
+
+_IMAGE = "the image"
+
+
+@dataclass
+class _Content:
+    """The members of a COCO JSON that count."""
+
+    images: list[dict[str, Any]] = field(default_factory=list)
+    annotations: list[dict[str, Any]] = field(default_factory=list)
+    categories: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Task:
+    """An image, its size as the JSON states it (None: it does not), its annotations."""
+
+    image: Path
+    size: tuple[int, int] | None
+    annotations: list[dict[str, Any]]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of ``convert_dataset.py coco``."""
+    parser.add_argument("--json", type=Path, required=True, help="COCO JSON with annotations")
+    parser.add_argument(
+        "--images", type=Path, required=True, help="folder that its file names start from"
+    )
+    add_own_arguments(parser, None, "makes one class of this name of all classes")
+
+
+def convert(args: argparse.Namespace) -> None:
+    """Run the subcommand and print what was written."""
+    own = own_data(args)
+    splits = convert_coco(
+        args.json, args.images, own, args.class_name, args.workers, args.skip_invalid
+    )
+    print_splits(splits, "instances", own.folder)
+
+
+def convert_coco(
+    json_file: str | os.PathLike[str],
+    images: str | os.PathLike[str],
+    own: OwnData,
+    class_name: str | None = None,
+    workers: int = 1,
+    skip_invalid: bool = False,
+) -> dict[str, list[Picture]]:
+    """Write ``annotations/instances_<split>.json`` and dataset.yaml into ``own.folder``.
+
+    Args:
+        json_file: COCO JSON.
+        images: folder that its file names start from; names without their folders do too.
+        own: name and split.
+        class_name: makes one class of all; None: the categories of the JSON by ascending id.
+        workers: number of processes.
+        skip_invalid: leave out what is bad instead of failing.
+
+    Returns:
+        The pictures of each split.
+
+    Raises:
+        FileNotFoundError: no such folder or file.
+        InputError: not such a JSON, bad files or annotations, no image left.
+    """
+    json_file, folder = Path(json_file), Path(images)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder}: no such folder")
+    report = ConversionReport(skip_invalid)
+    content = _read(json_file)
+    classes, category_of = _categories(json_file, content, class_name, report)
+    tasks = _tasks(json_file, folder, content, category_of, report)
+    files = [task.image for task in tasks]
+    listed, groups = (
+        (listed_splits(own.split_files, files), group_names(own.groups, files))
+        if files
+        else ({}, {})
+    )
+    results = map_images(partial(_convert, own, json_file), tasks, workers)
+    for result in results:
+        report.add(result.problems)
+    converted = {
+        task.image: result for task, result in zip(tasks, results, strict=True) if result.picture
+    }
+    _remark(report, own, converted, len(files) - len(listed))
+    report.finish()
+    if not converted:
+        raise InputError(f"{json_file}: no image is left to convert; see the lines above")
+    return own.write(converted, listed, groups, classes)
+
+
+def _read(path: Path) -> _Content:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file")
+    content = _Content()
+    for member, entry in stream_entries(path):
+        if member in ("images", "annotations", "categories"):
+            if not isinstance(entry, dict):
+                raise InputError(
+                    f"{path}: found {str(entry)[:40]!r} in {member}; expected objects as COCO has "
+                    "them"
+                )
+            getattr(content, member).append(entry)
+    if not content.images:
+        raise InputError(f"{path}: it lists no images; expected a COCO JSON with images")
+    return content
+
+
+def _categories(
+    path: Path, content: _Content, class_name: str | None, report: ConversionReport
+) -> tuple[list[str], dict[Any, int]]:
+    """Names of the classes, and the number from 1 of each category id."""
+    names: dict[Any, str] = {}
+    for entry in content.categories:
+        try:
+            if names.setdefault(entry["id"], str(entry["name"])) != str(entry["name"]):
+                raise InputError(f"{path}: two categories have id {entry['id']}, expected one")
+        except KeyError as error:
+            raise InputError(f"{path}: category {entry}: no {error}; expected id, name") from None
+    if class_name is not None:
+        ids = set(names) or {entry.get("category_id") for entry in content.annotations}
+        return [class_name], dict.fromkeys(ids, 1)
+    if not names:
+        raise InputError(
+            f"{path}: it has no categories; add them, or name the only class with --class-name"
+        )
+    twice = [name for name, count in Counter(names.values()).items() if count > 1]
+    if twice:
+        raise InputError(f"{path}: two categories have the name {twice[0]!r}, expected one")
+    ordered = sorted(names)
+    if ordered != list(range(1, len(ordered) + 1)):
+        changes = ", ".join(f"{old} → {new} ({names[old]})" for new, old in enumerate(ordered, 1))
+        report.remark(f"{path}: category ids are numbered from 1 without gaps: {changes}")
+    return [names[i] for i in ordered], {old: new for new, old in enumerate(ordered, 1)}
+
+
+def _tasks(
+    path: Path,
+    folder: Path,
+    content: _Content,
+    category_of: Mapping[Any, int],
+    report: ConversionReport,
+) -> list[_Task]:
+    """The images that are there, each with its annotations, their categories numbered anew."""
+
+    def bad(where: str, what: str, left_out: str = _IMAGE) -> None:
+        report.add([Problem(f"{path}: {where}", what, left_out)])
+
+    by_image: dict[Any, list[dict[str, Any]]] = defaultdict(list)
+    spoilt = set()
+    for entry in content.annotations:
+        image_id, category = entry.get("image_id"), entry.get("category_id")
+        by_image[image_id].append(entry | {"category_id": category_of.get(category)})
+        if category not in category_of:
+            expected = ", ".join(map(str, sorted(category_of)))
+            what = f"category_id {category!r} is not in categories; expected one of {expected}"
+            bad(f"annotation {entry.get('id')}", what)
+            spoilt.add(image_id)
+    tasks: dict[Path, _Task] = {}
+    ids = set()
+    for entry in content.images:
+        try:
+            image_id, name = entry["id"], str(entry["file_name"])
+        except KeyError as error:
+            raise InputError(
+                f"{path}: image {str(entry)[:60]}: no {error}; expected id and file_name"
+            ) from None
+        if image_id in ids:
+            raise InputError(f"{path}: two images have id {image_id}, expected one")
+        ids.add(image_id)
+        file = _find(folder, name)
+        if file is None:
+            bad(f"image {name}", f"its file is not in {folder}")
+        elif file in tasks:
+            bad(f"image {name}", "its file is listed twice, expected once")
+        elif image_id not in spoilt:
+            size = (entry["height"], entry["width"]) if "height" in entry else None
+            tasks[file] = _Task(file, size, by_image[image_id])
+    for image_id in by_image.keys() - ids:
+        count = len(by_image[image_id])
+        bad(
+            f"{count} annotations", f"of image {image_id!r}, which is not listed", "the annotations"
+        )
+    return sorted(tasks.values(), key=lambda task: task.image)
+
+
+def _find(folder: Path, name: str) -> Path | None:
+    for file in (folder / name, folder / Path(name).name):
+        if file.is_file():
+            return file
+    return None
+
+
+def _convert(own: OwnData, json_file: Path, task: _Task) -> PictureResult:
+    """Read, check and encode one image; what is bad comes back as problems."""
+    try:
+        image = read_image(task.image)
+    except (InputError, OSError) as error:
+        what = str(error).removeprefix(f"{task.image}: ")
+        return PictureResult([Problem(str(task.image), what, _IMAGE)])
+    size = image.shape[:2]
+    if task.size not in (None, size):
+        stated, stored = (f"{h}x{w}" for h, w in (task.size, size))
+        what = f"is {stored} (height x width), but {json_file} states {stated}"
+        return PictureResult([Problem(str(task.image), what, _IMAGE)])
+    problems: list[Problem] = []
+    annotations = []
+    for entry in task.annotations:
+        where = f"{json_file}: annotation {entry.get('id')} of {task.image.name}"
+        try:
+            outline = read_segmentation(entry.get("segmentation"), size, "instance")
+        except InputError as error:
+            # an instance whose pixels are not known would be taught as background
+            return PictureResult([*problems, Problem(where, str(error), _IMAGE)])
+        problems += [Problem(where, what, left_out) for what, left_out in outline.problems]
+        if outline.annotation:
+            crowd = {"iscrowd": 1} if entry.get("iscrowd") else {}
+            annotations.append({"category_id": entry["category_id"], **outline.annotation, **crowd})
+    picture = Picture(own.file_name(task.image), *size, picture_kind(image), annotations)
+    return PictureResult(problems, picture, borders_of(image))
+
+
+def _remark(
+    report: ConversionReport, own: OwnData, converted: Mapping[Path, PictureResult], unlisted: int
+) -> None:
+    empty = [image for image, result in converted.items() if not result.picture.annotations]
+    if empty:
+        report.remark(f"{len(empty)} images have no annotation, {empty[0]} for one")
+    if own.split_files and unlisted:
+        report.remark(f"{unlisted} images are in no file of --split, left out")
+    stems = Counter(image.stem for image in converted)
+    if alike := sum(count for count in stems.values() if count > 1):
+        report.remark(
+            f"{alike} images share their stem with another: label images and csv files, which are "
+            "named by it, cannot tell them apart"
+        )

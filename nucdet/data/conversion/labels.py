@@ -1,0 +1,154 @@
+"""Anybody's images and label maps to COCO JSON; see :mod:`.label_files` for names and formats."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from scipy import ndimage
+
+from nucdet.data.conversion.coco_json import Picture, annotations_of, print_splits
+from nucdet.data.conversion.dsb2018_pictures import PictureResult
+from nucdet.data.conversion.label_files import find_images, pair_files, read_label_map
+from nucdet.data.conversion.own_data import OwnData, own_data
+from nucdet.data.conversion.own_data import add_arguments as add_own_arguments
+from nucdet.data.conversion.own_splits import group_names, listed_splits
+from nucdet.data.conversion.report import ConversionReport, Problem
+from nucdet.data.conversion.tiles import borders_of
+from nucdet.data.conversion.workers import map_images
+from nucdet.data.image_io import read_image
+from nucdet.data.picture_kinds import picture_kind
+from nucdet.errors import InputError
+from nucdet.structures import CroppedMasks
+
+# A few labels, each in many pieces, number kinds of pixels (nucleus, border), not nuclei.
+_FEW_LABELS = 3
+_MANY_PIECES = 5
+
+
+@dataclass(frozen=True)
+class _Task:
+    """An image and its label map, which is None where there is no truth."""
+
+    image: Path
+    labels: Path | None
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of ``convert_dataset.py labels``."""
+    parser.add_argument("--images", type=Path, required=True, help="folder of images")
+    parser.add_argument(
+        "--labels",
+        type=Path,
+        help="folder of label maps, may be the same; without it the images become the split test, "
+        "without truth",
+    )
+    add_own_arguments(parser, "nucleus", "of what the labels mark")
+
+
+def convert(args: argparse.Namespace) -> None:
+    """Run the subcommand and print what was written."""
+    own = own_data(args, test=args.labels is None)
+    splits = convert_labels(
+        args.images, args.labels, own, args.class_name, args.workers, args.skip_invalid
+    )
+    print_splits(splits, "instances", own.folder)
+
+
+def convert_labels(
+    images: str | os.PathLike[str],
+    labels: str | os.PathLike[str] | None,
+    own: OwnData,
+    class_name: str = "nucleus",
+    workers: int = 1,
+    skip_invalid: bool = False,
+) -> dict[str, list[Picture]]:
+    """Write ``annotations/instances_<split>.json`` and dataset.yaml into ``own.folder``.
+
+    Args:
+        images: folder of image files.
+        labels: folder of label maps; None: there is no truth.
+        own: name and split.
+        class_name: of what the labels mark.
+        workers: number of processes.
+        skip_invalid: leave out what is bad instead of failing.
+
+    Returns:
+        The pictures of each split.
+
+    Raises:
+        FileNotFoundError: no such folder or file.
+        InputError: bad files, names that do not fit, no image left.
+    """
+    report = ConversionReport(skip_invalid)
+    if labels is None:
+        report.remark(f"no --labels, so {' and '.join(own.splits)} have no truth: for prediction")
+        files, problems = find_images(images)
+        tasks = [_Task(file, None) for file in files]
+        report.add(problems)
+    else:
+        pairing = pair_files(images, labels)
+        tasks = [_Task(pair.image, pair.labels) for pair in pairing.pairs]
+        report.add(pairing.problems)
+        for remark in pairing.remarks:
+            report.remark(remark)
+    files = [task.image for task in tasks]
+    groups = group_names(own.groups, files)
+    listed, problems = listed_splits(own.split_files, files)
+    report.add(problems)
+    results = map_images(partial(_convert, own), tasks, workers)
+    for result in results:
+        report.add(result.problems)
+    converted = {
+        task.image: result for task, result in zip(tasks, results, strict=True) if result.picture
+    }
+    empty = [image for image, result in converted.items() if not result.picture.annotations]
+    if empty and labels is not None:
+        report.remark(f"{len(empty)} images have a label map without a label, {empty[0]} for one")
+    if own.split_files and len(listed) < len(files):
+        report.remark(f"{len(files) - len(listed)} images are in no file of --split, left out")
+    report.finish()
+    if not converted:
+        raise InputError(f"{images}: no image is left to convert; see the lines above")
+    return own.write(converted, listed, groups, [class_name])
+
+
+def _convert(own: OwnData, task: _Task) -> PictureResult:
+    """Read, check and encode one image; what is bad comes back as problems."""
+    try:
+        image = read_image(task.image)
+        masks = _masks(task.labels, image.shape[:2])
+    except (InputError, OSError) as error:
+        return PictureResult([_problem(task, error)])
+    picture = Picture(
+        own.file_name(task.image), *image.shape[:2], picture_kind(image), annotations_of(masks)
+    )
+    return PictureResult([], picture, borders_of(image))
+
+
+def _masks(labels: Path | None, size: tuple[int, int]) -> CroppedMasks:
+    if labels is None:
+        return CroppedMasks(np.zeros((0, 2), int), [], size)
+    masks = CroppedMasks.from_label_map(read_label_map(labels, size))
+    if 0 < len(masks) <= _FEW_LABELS:
+        eight = np.ones((3, 3), bool)
+        pieces = sum(ndimage.label(crop, eight)[1] for crop in masks.crops)
+        if pieces >= _MANY_PIECES * len(masks):
+            raise InputError(
+                f"{labels}: {len(masks)} labels in {pieces} separate pieces: a mask of kinds of "
+                "pixels; expected another number for each nucleus (scipy.ndimage.label numbers the "
+                "pieces, where no nuclei touch)"
+            )
+    return masks
+
+
+def _problem(task: _Task, error: Exception) -> Problem:
+    text = str(error)
+    for file in (task.image, task.labels):
+        if file is not None and text.startswith(f"{file}: "):
+            return Problem(str(file), text.removeprefix(f"{file}: "), "the image")
+    return Problem(str(task.image), text, "the image")

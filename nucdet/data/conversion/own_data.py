@@ -1,0 +1,231 @@
+"""What the converters of anybody's own data share: where it goes and how it is split.
+
+The images stay where they are; ``<root of all data sets>/<name>/`` gets the COCO JSON of each split
+and, at the end, the dataset.yaml by which :func:`nucdet.data.datasets.register_datasets` finds it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from nucdet.data.conversion.coco_json import Picture, write_coco
+from nucdet.data.conversion.dsb2018 import set_groups
+from nucdet.data.conversion.dsb2018_pictures import PictureResult
+from nucdet.data.conversion.json_stream import stream_entries
+from nucdet.data.conversion.splits import assign_parts
+from nucdet.data.dataset_info import (
+    DATASET_FILE,
+    DatasetInfo,
+    check_word,
+    read_dataset_file,
+    write_dataset_file,
+)
+from nucdet.data.datasets import check_own_name, default_root
+from nucdet.errors import InputError
+from nucdet.files import write_atomically
+
+
+@dataclass(frozen=True)
+class OwnData:
+    """The options that ``labels`` and ``coco`` have in common.
+
+    Attributes:
+        name: of the data set; its splits are ``<name>_<split>``.
+        val_fraction: part of the images that becomes val, the others train; 0: no val.
+        split_files: instead: text files, each named as its split, with a name of an image a line.
+        test: instead: all images become test.
+        groups: regular expression on the stems of the file names, or a csv with columns image and
+            group: images of equal group stay on one side. Tiles of one larger image and copies are
+            found without it.
+        seed: of the split.
+        root: folder of all data sets; None: ``$DETECTRON2_DATASETS``, else ``datasets/``.
+    """
+
+    name: str
+    val_fraction: float = 0.1
+    split_files: tuple[Path, ...] = ()
+    test: bool = False
+    groups: str = ""
+    seed: int = 0
+    root: Path | None = None
+
+    def __post_init__(self) -> None:
+        check_word("--name", self.name)
+        check_own_name(DatasetInfo(self.name, self.splits))
+        for split in self.splits:
+            check_word("--split", split)
+        if len(set(self.splits)) < len(self.splits):
+            raise InputError(f"--split: found the splits {self.splits}; expected each name once")
+        if not 0 <= self.val_fraction < 1 or self.seed < 0:
+            raise InputError(
+                f"--val-fraction {self.val_fraction} --seed {self.seed}: expected a fraction from "
+                "0 and below 1, a seed from 0"
+            )
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The names of the splits that are written."""
+        if self.split_files:
+            return tuple(path.stem for path in self.split_files)
+        return ("test",) if self.test else ("train", "val") if self.val_fraction else ("train",)
+
+    @property
+    def folder(self) -> Path:
+        """Of the data set."""
+        return (default_root() if self.root is None else Path(self.root)) / self.name
+
+    def file_name(self, image: Path) -> str:
+        """How the JSON names an image: relative to the data set's folder, with forward slashes."""
+        # a link in the way would make ".." lead elsewhere; the image itself may be a link
+        place = image.parent.resolve() / image.name
+        return Path(os.path.relpath(place, self.folder.resolve())).as_posix()
+
+    def write(
+        self,
+        results: Mapping[Path, PictureResult],
+        listed: Mapping[Path, str],
+        group_names: Mapping[Path, str],
+        classes: Sequence[str],
+    ) -> dict[str, list[Picture]]:
+        """Split what was converted and write the JSONs and dataset.yaml, all of them or none.
+
+        Args:
+            results: of the images, those that have a picture.
+            listed: see :func:`nucdet.data.conversion.own_splits.listed_splits`.
+            group_names: see :func:`nucdet.data.conversion.own_splits.group_names`.
+            classes: in the order of the category ids.
+
+        Returns:
+            The pictures of each split.
+
+        Raises:
+            InputError: a split is empty, or other splits of the same data set do not go with it.
+        """
+        pictures = [result.picture for result in results.values()]
+        borders = [result.borders for result in results.values()]
+        set_groups(pictures, borders, [group_names.get(image) for image in results])
+        split_of = self._deal(pictures) if not self.split_files else None
+        splits: dict[str, list[Picture]] = {split: [] for split in self.splits}
+        for number, image in enumerate(results):
+            split = split_of[number] if split_of else listed.get(image)
+            if split is not None:
+                splits[split].append(pictures[number])
+        self._check_filled(splits, len({picture.group for picture in pictures}))
+        kept = self._splits_kept(splits, classes)
+        info = DatasetInfo(self.name, tuple(sorted({*kept, *splits})), tuple(classes))
+        with ExitStack() as staged:
+            # what is staged first gets its name last
+            write_dataset_file(self._stage(staged, DATASET_FILE), info)
+            for split, members in splits.items():
+                beside = self._stage(staged, f"annotations/instances_{split}.json")
+                write_coco(beside, members, f"{self.name} {split}", classes)
+        return splits
+
+    def _stage(self, staged: ExitStack, name: str) -> Path:
+        return staged.enter_context(write_atomically(self.folder / name))
+
+    def _deal(self, pictures: Sequence[Picture]) -> list[str]:
+        """The split of each picture, by chance and in fair shares."""
+        if len(self.splits) == 1:
+            return [self.splits[0]] * len(pictures)
+        sizes = [((p.height, p.width),) for p in pictures]
+        parts = assign_parts(
+            [p.kind for p in pictures],
+            [p.group for p in pictures],
+            (1 - self.val_fraction, self.val_fraction),
+            self.seed,
+            sizes,
+        )
+        return [self.splits[part] for part in parts]
+
+    def _check_filled(self, splits: Mapping[str, Sequence[Picture]], groups: int) -> None:
+        for split, members in splits.items():
+            if not members:
+                raise InputError(
+                    f"no image is left for the split {split} ({groups} images or groups of them "
+                    "that stay together); choose a greater --val-fraction, 0 for no val, or --split"
+                )
+
+    def _splits_kept(
+        self, splits: Mapping[str, Sequence[Picture]], classes: Sequence[str]
+    ) -> list[str]:
+        """Splits of an earlier conversion beside which the new ones are put.
+
+        Raises:
+            InputError: they have other classes, or images of the new ones.
+        """
+        path = self.folder / DATASET_FILE
+        if not path.is_file():
+            return []
+        earlier = read_dataset_file(path)
+        remedy = f"delete {self.folder} or choose another --name"
+        there = [split for split in earlier.splits if split not in splits]
+        kept = [split for split in there if earlier.json_file(path.parents[1], split).is_file()]
+        if kept and list(earlier.classes) != list(classes):
+            raise InputError(
+                f"{path}: has the classes {', '.join(earlier.classes)} in {', '.join(kept)}, not "
+                f"{', '.join(classes)}; {remedy}"
+            )
+        new = {picture.file_name for members in splits.values() for picture in members}
+        for split in kept:
+            names = _file_names(earlier.json_file(path.parents[1], split))
+            if shared := len(new & set(names)):
+                raise InputError(
+                    f"{path}: {shared} of the images are in {split} already, from an earlier "
+                    f"conversion; expected each in one split: {remedy}"
+                )
+        return kept
+
+
+def add_arguments(parser: argparse.ArgumentParser, class_name: str | None, effect: str) -> None:
+    """The options of both converters; ``class_name`` is the default of --class-name."""
+    parser.add_argument(
+        "--name", required=True, help="of the data set; written to <root of data sets>/<name>"
+    )
+    parts = parser.add_mutually_exclusive_group()
+    parts.add_argument(
+        "--val-fraction", type=float, default=0.1, help="part that becomes val, the rest train"
+    )
+    parts.add_argument(
+        "--split",
+        type=lambda text: tuple(map(Path, text.split(","))),
+        default=(),
+        metavar="TRAIN.TXT,VAL.TXT",
+        help="text files, named as their splits, with the name of an image a line",
+    )
+    parts.add_argument("--test", action="store_true", help="all images become the split test")
+    parser.add_argument(
+        "--groups",
+        default="",
+        metavar="REGEX|CSV",
+        help="what keeps images on one side: a regular expression on the stems of their names, or "
+        "a csv with columns image and group",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the split")
+    parser.add_argument("--class-name", default=class_name, help=effect)
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    parser.add_argument(
+        "--skip-invalid", action="store_true", help="go on without bad files, and list them"
+    )
+
+
+def own_data(args: argparse.Namespace, test: bool = False) -> OwnData:
+    """The options of :func:`add_arguments`, checked; ``test``: as if --test were among them.
+
+    Raises:
+        InputError: one of them cannot be.
+    """
+    if args.workers < 1:
+        raise InputError(f"--workers {args.workers}: expected 1 or more")
+    test = args.test or test
+    return OwnData(args.name, args.val_fraction, args.split, test, args.groups, args.seed)
+
+
+def _file_names(json_file: Path) -> Iterable[str]:
+    """Of the images of a COCO JSON."""
+    return (entry["file_name"] for member, entry in stream_entries(json_file) if member == "images")
