@@ -20,11 +20,9 @@ from nucdet.data.conversion.dsb2018_pictures import PictureResult
 from nucdet.data.conversion.json_stream import stream_entries
 from nucdet.data.conversion.own_data import OwnData, own_data
 from nucdet.data.conversion.own_data import add_arguments as add_own_arguments
-from nucdet.data.conversion.own_splits import group_names, listed_splits
 from nucdet.data.conversion.report import ConversionReport, Problem
 from nucdet.data.conversion.segmentations import read_segmentation
 from nucdet.data.conversion.tiles import borders_of
-from nucdet.data.conversion.workers import map_images
 from nucdet.data.image_io import read_image
 from nucdet.data.picture_kinds import picture_kind
 from nucdet.errors import InputError
@@ -100,23 +98,8 @@ def convert_coco(
     content = _read(json_file)
     classes, category_of = _categories(json_file, content, class_name, report)
     tasks = _tasks(json_file, folder, content, category_of, report)
-    files = [task.image for task in tasks]
-    listed, groups = (
-        (listed_splits(own.split_files, files), group_names(own.groups, files))
-        if files
-        else ({}, {})
-    )
-    results = map_images(partial(_convert, own, json_file), tasks, workers)
-    for result in results:
-        report.add(result.problems)
-    converted = {
-        task.image: result for task, result in zip(tasks, results, strict=True) if result.picture
-    }
-    _remark(report, own, converted, len(files) - len(listed))
-    report.finish()
-    if not converted:
-        raise InputError(f"{json_file}: no image is left to convert; see the lines above")
-    return own.write(converted, listed, groups, classes)
+    convert_one = partial(_convert, own, json_file)
+    return own.convert(tasks, convert_one, classes, report, workers)
 
 
 def _read(path: Path) -> _Content:
@@ -211,6 +194,12 @@ def _tasks(
         bad(
             f"{count} annotations", f"of image {image_id!r}, which is not listed", "the annotations"
         )
+    stems = Counter(file.stem for file in tasks)
+    if alike := sum(count for count in stems.values() if count > 1):
+        report.remark(
+            f"{alike} images share their stem with another: label images and csv files, which are "
+            "named by it, cannot tell them apart"
+        )
     return sorted(tasks.values(), key=lambda task: task.image)
 
 
@@ -248,19 +237,3 @@ def _convert(own: OwnData, json_file: Path, task: _Task) -> PictureResult:
             annotations.append({"category_id": entry["category_id"], **outline.annotation, **crowd})
     picture = Picture(own.file_name(task.image), *size, picture_kind(image), annotations)
     return PictureResult(problems, picture, borders_of(image))
-
-
-def _remark(
-    report: ConversionReport, own: OwnData, converted: Mapping[Path, PictureResult], unlisted: int
-) -> None:
-    empty = [image for image, result in converted.items() if not result.picture.annotations]
-    if empty:
-        report.remark(f"{len(empty)} images have no annotation, {empty[0]} for one")
-    if own.split_files and unlisted:
-        report.remark(f"{unlisted} images are in no file of --split, left out")
-    stems = Counter(image.stem for image in converted)
-    if alike := sum(count for count in stems.values() if count > 1):
-        report.remark(
-            f"{alike} images share their stem with another: label images and csv files, which are "
-            "named by it, cannot tell them apart"
-        )

@@ -16,10 +16,8 @@ from nucdet.data.conversion.dsb2018_pictures import PictureResult
 from nucdet.data.conversion.label_files import find_images, pair_files, read_label_map
 from nucdet.data.conversion.own_data import OwnData, own_data
 from nucdet.data.conversion.own_data import add_arguments as add_own_arguments
-from nucdet.data.conversion.own_splits import group_names, listed_splits
 from nucdet.data.conversion.report import ConversionReport, Problem
 from nucdet.data.conversion.tiles import borders_of
-from nucdet.data.conversion.workers import map_images
 from nucdet.data.image_io import read_image
 from nucdet.data.picture_kinds import picture_kind
 from nucdet.errors import InputError
@@ -96,25 +94,7 @@ def convert_labels(
         report.add(pairing.problems)
         for remark in pairing.remarks:
             report.remark(remark)
-    files = [task.image for task in tasks]
-    groups = group_names(own.groups, files)
-    listed, problems = listed_splits(own.split_files, files)
-    report.add(problems)
-    results = map_images(partial(_convert, own), tasks, workers)
-    for result in results:
-        report.add(result.problems)
-    converted = {
-        task.image: result for task, result in zip(tasks, results, strict=True) if result.picture
-    }
-    empty = [image for image, result in converted.items() if not result.picture.annotations]
-    if empty and labels is not None:
-        report.remark(f"{len(empty)} images have a label map without a label, {empty[0]} for one")
-    if own.split_files and len(listed) < len(files):
-        report.remark(f"{len(files) - len(listed)} images are in no file of --split, left out")
-    report.finish()
-    if not converted:
-        raise InputError(f"{images}: no image is left to convert; see the lines above")
-    return own.write(converted, listed, groups, [class_name])
+    return own.convert(tasks, partial(_convert, own), [class_name], report, workers)
 
 
 def _convert(own: OwnData, task: _Task) -> PictureResult:

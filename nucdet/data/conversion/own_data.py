@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol
 
 from nucdet.data.conversion.coco_json import Picture, write_coco
 from nucdet.data.conversion.dsb2018 import set_groups
 from nucdet.data.conversion.dsb2018_pictures import PictureResult
 from nucdet.data.conversion.json_stream import stream_entries
+from nucdet.data.conversion.own_splits import group_names, listed_splits
+from nucdet.data.conversion.report import ConversionReport
 from nucdet.data.conversion.splits import assign_parts
+from nucdet.data.conversion.workers import map_images
 from nucdet.data.dataset_info import (
     DATASET_FILE,
     DatasetInfo,
@@ -28,6 +32,12 @@ from nucdet.data.dataset_info import (
 from nucdet.data.datasets import check_own_name, default_root
 from nucdet.errors import InputError
 from nucdet.files import write_atomically
+
+
+class ImageTask(Protocol):
+    """What is to be converted: an image, and what else a converter needs for it."""
+
+    image: Path
 
 
 @dataclass(frozen=True)
@@ -85,30 +95,65 @@ class OwnData:
         place = image.parent.resolve() / image.name
         return Path(os.path.relpath(place, self.folder.resolve())).as_posix()
 
-    def write(
+    def convert(
         self,
-        results: Mapping[Path, PictureResult],
-        listed: Mapping[Path, str],
-        group_names: Mapping[Path, str],
+        tasks: Sequence[ImageTask],
+        convert_one: Callable[[Any], PictureResult],
         classes: Sequence[str],
+        report: ConversionReport,
+        workers: int,
     ) -> dict[str, list[Picture]]:
-        """Split what was converted and write the JSONs and dataset.yaml, all of them or none.
+        """Convert, split and write JSONs and dataset.yaml: all of them or none.
 
         Args:
-            results: of the images, those that have a picture.
-            listed: see :func:`nucdet.data.conversion.own_splits.listed_splits`.
-            group_names: see :func:`nucdet.data.conversion.own_splits.group_names`.
+            tasks: one an image.
+            convert_one: makes a picture of a task, or problems; runs in ``workers`` processes.
             classes: in the order of the category ids.
+            report: with what has been found so far.
+            workers: number of processes.
 
         Returns:
             The pictures of each split.
 
         Raises:
-            InputError: a split is empty, or other splits of the same data set do not go with it.
+            FileNotFoundError, InputError: files that are bad or missing, options that do not fit
+                them, no image for a split, other splits of the same data set that do not go with
+                it.
         """
+        files = [task.image for task in tasks]
+        groups = group_names(self.groups, files)
+        listed, problems = listed_splits(self.split_files, files)
+        report.add(problems)
+        results: dict[Path, PictureResult] = {}
+        for task, result in zip(tasks, map_images(convert_one, tasks, workers), strict=True):
+            report.add(result.problems)
+            if result.picture:
+                results[task.image] = result
+        self._remark(report, results, len(files) - len(listed))
+        report.finish()
+        if not results:
+            raise InputError(f"{self.name}: no image is left to convert; see the lines above")
+        return self._write(results, listed, groups, classes)
+
+    def _remark(
+        self, report: ConversionReport, results: Mapping[Path, PictureResult], unlisted: int
+    ) -> None:
+        empty = [image for image, result in results.items() if not result.picture.annotations]
+        if empty:
+            report.remark(f"{len(empty)} images have no instance, {empty[0]} for one")
+        if self.split_files and unlisted:
+            report.remark(f"{unlisted} images are in no file of --split, left out")
+
+    def _write(
+        self,
+        results: Mapping[Path, PictureResult],
+        listed: Mapping[Path, str],
+        groups: Mapping[Path, str],
+        classes: Sequence[str],
+    ) -> dict[str, list[Picture]]:
         pictures = [result.picture for result in results.values()]
         borders = [result.borders for result in results.values()]
-        set_groups(pictures, borders, [group_names.get(image) for image in results])
+        set_groups(pictures, borders, [groups.get(image) for image in results])
         split_of = self._deal(pictures) if not self.split_files else None
         splits: dict[str, list[Picture]] = {split: [] for split in self.splits}
         for number, image in enumerate(results):

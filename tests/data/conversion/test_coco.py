@@ -71,7 +71,7 @@ def test_polygons_rle_crowds_classes_and_gaps_in_their_ids(convert, tmp_path, ca
     convert()
     notes = capsys.readouterr().err
     assert "numbered from 1 without gaps: 4 → 1 (nucleus), 9 → 2 (mitosis)" in notes
-    assert "1 images have no annotation" in notes
+    assert "1 images have no instance" in notes
     register_datasets(tmp_path / "root")
     assert MetadataCatalog.get("mine_test").thing_classes == ["nucleus", "mitosis"]
     first, second = DatasetCatalog.get("mine_test")
@@ -87,6 +87,26 @@ def test_polygons_rle_crowds_classes_and_gaps_in_their_ids(convert, tmp_path, ca
     before = written.read_bytes()
     convert()
     assert written.read_bytes() == before
+
+
+def test_splits_by_name_where_two_images_share_a_stem(convert, content, tmp_path, capsys):
+    for number, folder in enumerate(("day1", "day2"), 1):
+        noise = np.random.default_rng(number).integers(60, 90, (20, 30), np.uint8)
+        cv2.imwrite(str(tmp_path / f"images/{folder}/same.png"), noise)
+        content["images"].append({"id": number, "file_name": f"{folder}/same.png"})
+    (tmp_path / "user.json").write_text(json.dumps(content))
+    (tmp_path / "train.txt").write_text("a\nday2/same.png\n")
+    (tmp_path / "val.txt").write_text("b.png\nday1/same.png\n")
+    files = (tmp_path / "train.txt", tmp_path / "val.txt")
+    own = OwnData("mine", split_files=files, root=tmp_path / "root")
+    splits = convert_coco(tmp_path / "user.json", tmp_path / "images", own)
+    names = {split: {p.file_name for p in pictures} for split, pictures in splits.items()}
+    assert names["train"] == {f"../../images/{name}" for name in ("day1/a.png", "day2/same.png")}
+    assert names["val"] == {f"../../images/{name}" for name in ("day2/b.png", "day1/same.png")}
+    assert "2 images share their stem" in capsys.readouterr().err
+    (tmp_path / "val.txt").write_text("b\nsame\n")
+    with pytest.raises(InputError, match="line 2: names 'same', as 2 images are called"):
+        convert_coco(tmp_path / "user.json", tmp_path / "images", own)
 
 
 def test_one_class_of_all(convert, content, tmp_path):
