@@ -129,31 +129,44 @@ class OwnData:
             report.add(result.problems)
             if result.picture:
                 results[task.image] = result
-        self._remark(report, results, len(files) - len(listed))
+        pictures = [result.picture for result in results.values()]
+        borders = [result.borders for result in results.values()]
+        set_groups(pictures, borders, [groups.get(image) for image in results])
+        self._remark(report, results, listed)
         report.finish()
         if not results:
             raise InputError(f"{self.name}: no image is left to convert; see the lines above")
-        return self._write(results, listed, groups, classes)
+        return self._write(results, listed, classes)
 
     def _remark(
-        self, report: ConversionReport, results: Mapping[Path, PictureResult], unlisted: int
+        self,
+        report: ConversionReport,
+        results: Mapping[Path, PictureResult],
+        listed: Mapping[Path, str],
     ) -> None:
         empty = [image for image, result in results.items() if not result.picture.annotations]
         if empty:
             report.remark(f"{len(empty)} images have no instance, {empty[0]} for one")
-        if self.split_files and unlisted:
+        if not self.split_files:
+            return
+        if unlisted := len(results.keys() - listed.keys()):
             report.remark(f"{unlisted} images are in no file of --split, left out")
+        first: dict[int | None, Path] = {}
+        for image in sorted(results.keys() & listed.keys()):
+            other = first.setdefault(results[image].picture.group, image)
+            if listed[other] != listed[image]:
+                report.remark(
+                    f"{other} and {image} belong together (copies, tiles of one image or --groups) "
+                    f"but are in {listed[other]} and {listed[image]}: scores will flatter"
+                )
 
     def _write(
         self,
         results: Mapping[Path, PictureResult],
         listed: Mapping[Path, str],
-        groups: Mapping[Path, str],
         classes: Sequence[str],
     ) -> dict[str, list[Picture]]:
         pictures = [result.picture for result in results.values()]
-        borders = [result.borders for result in results.values()]
-        set_groups(pictures, borders, [groups.get(image) for image in results])
         split_of = self._deal(pictures) if not self.split_files else None
         splits: dict[str, list[Picture]] = {split: [] for split in self.splits}
         for number, image in enumerate(results):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import partial
 
 import cv2
@@ -134,7 +135,10 @@ def test_splits_by_files(raw, own, tmp_path, capsys):
     convert_labels(raw / "images", raw / "masks", target)
     assert stems(target, "train") == {"i00", "i01", "i02"}
     assert stems(target, "holdout") == {"i03"}
-    assert "6 images are in no file of --split" in capsys.readouterr().err
+    notes = capsys.readouterr().err
+    assert "6 images are in no file of --split" in notes and "belong together" not in notes
+    convert_labels(raw / "images", raw / "masks", replace(target, groups="^i0"))
+    assert "i03.tif belong together" in capsys.readouterr().err
     register_datasets(tmp_path / "root")
     assert len(DatasetCatalog.get("mine_holdout")) == 1
 
