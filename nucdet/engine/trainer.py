@@ -172,6 +172,7 @@ class NucleusTrainer(DefaultTrainer):
             parameters,
             lr=cfg.SOLVER.BASE_LR,
             weight_decay=cfg.SOLVER.WEIGHT_DECAY,
+            fused=True,  # one pass over all weights
             **(momentum if name == "SGD" else {}),
         )
 

@@ -10,7 +10,7 @@ from detectron2.modeling import BACKBONE_REGISTRY, Backbone
 from detectron2.modeling.backbone.fpn import FPN, LastLevelMaxPool
 from torch import Tensor
 
-from nucdet.layers.precision import keep_depthwise_in_float32
+from nucdet.layers.convolution import speed_up
 
 # C2…C5 in the words of the feature pyramid paper: strides 4, 8, 16, 32
 _STRIDES = {"res2": 4, "res3": 8, "res4": 16, "res5": 32}
@@ -57,7 +57,7 @@ class TimmBackbone(Backbone):
         self.body = body
         if norm == "FrozenBN":
             self.body = freeze_batch_norm_2d(self.body)
-        keep_depthwise_in_float32(self.body)
+        speed_up(self.body)
         self._freeze(freeze_at)
 
     def _freeze(self, freeze_at: int) -> None:

@@ -6,8 +6,8 @@ from typing import Any
 
 from detectron2.config import CfgNode, configurable
 from detectron2.modeling import META_ARCH_REGISTRY, GeneralizedRCNN
-from detectron2.structures import Boxes, Instances
-from torch import Tensor
+from detectron2.structures import Boxes, ImageList, Instances
+from torch import Tensor, channels_last
 
 from nucdet.structures.paste import paste_masks
 
@@ -29,6 +29,7 @@ class NucleusRCNN(GeneralizedRCNN):
         """
         super().__init__(**kwargs)
         self.mask_threshold = mask_threshold
+        self.to(memory_format=channels_last)  # on a CPU half the time, see preprocess_image
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
@@ -36,6 +37,17 @@ class NucleusRCNN(GeneralizedRCNN):
             **super().from_config(cfg),
             "mask_threshold": cfg.MODEL.ROI_MASK_HEAD.MASK_THRESH,
         }
+
+    def preprocess_image(self, batched_inputs: list[dict[str, Tensor]]) -> ImageList:
+        """See :meth:`GeneralizedRCNN.preprocess_image`; on a CPU channels-last.
+
+        There oneDNN computes channels-last several times as fast in bfloat16, and maps keep the
+        layout of the picture.
+        """
+        images = super().preprocess_image(batched_inputs)
+        if images.tensor.device.type == "cpu":
+            images.tensor = images.tensor.contiguous(memory_format=channels_last)
+        return images
 
     def inference(
         self,

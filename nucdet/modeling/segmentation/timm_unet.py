@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from nucdet.errors import InputError
 from nucdet.layers.blocks import conv_block
-from nucdet.layers.precision import keep_depthwise_in_float32
 from nucdet.modeling.backbone.timm_fpn import TimmBackbone
 from nucdet.modeling.segmentation.build import SEGMENTATION_REGISTRY
 
@@ -62,7 +61,6 @@ class TimmUNet(nn.Module):
                 f"MODEL.SEGMENTATION.CHANNELS is {tuple(channels)}, expected five numbers"
             )
         self.encoder = encoder
-        keep_depthwise_in_float32(encoder)
         *skips, below = info.channels()
         self.decoder = nn.ModuleList()
         for skip, width in zip(reversed(skips), channels, strict=False):
