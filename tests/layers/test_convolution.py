@@ -67,7 +67,7 @@ def test_parameters_learn_through_a_folded_norm():
     for net in (network, fast):
         net(x)[-1].square().mean().backward()
     for a, b in zip(network.parameters(), fast.parameters(), strict=True):
-        torch.testing.assert_close(a.grad, b.grad, atol=1e-5, rtol=1e-2)
+        assert (a.grad - b.grad).norm() <= 1e-2 * a.grad.norm()
 
 
 def test_copies_do_not_share_their_norms():

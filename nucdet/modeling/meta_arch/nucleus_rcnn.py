@@ -9,6 +9,8 @@ from detectron2.modeling import META_ARCH_REGISTRY, GeneralizedRCNN
 from detectron2.structures import Boxes, ImageList, Instances
 from torch import Tensor, channels_last
 
+from nucdet.layers.roi_pooling import SparseROIPooler
+from nucdet.modeling.roi_heads.fast_mask_head import FastMaskHead
 from nucdet.structures.paste import paste_masks
 
 
@@ -29,6 +31,8 @@ class NucleusRCNN(GeneralizedRCNN):
         """
         super().__init__(**kwargs)
         self.mask_threshold = mask_threshold
+        SparseROIPooler.convert(self.roi_heads)
+        FastMaskHead.convert(getattr(self.roi_heads, "mask_head", None))
         self.to(memory_format=channels_last)  # on a CPU half the time, see preprocess_image
 
     @classmethod
