@@ -6,6 +6,8 @@ the other. What differs is the data road (reading, masks as label maps, targets 
 the hooks (csv logs).
 
     python benchmarks/train_throughput.py [--dataset dsb2018_train] [--iterations 40] [KEY VALUE …]
+
+``--profile`` prints instead what nucdet's iterations spend their time on, operation by operation.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 CONFIG = Path(__file__).parent.parent / "configs" / "DSB2018" / "mask_rcnn_lite0_FPN.yaml"
@@ -44,13 +47,17 @@ def measure(trainer_name: str, args: argparse.Namespace) -> dict[str, float]:
 
     class Collect(HookBase):
         def __init__(self):
-            self.seconds, self.data_seconds = [], []
+            self.seconds, self.data_seconds, self.cpu_seconds = [], [], []
+
+        def before_step(self):
+            self.cpu_start = time.process_time()
 
         def after_step(self):
             latest = self.trainer.storage.latest()
             if "time" in latest and self.trainer.iter >= WARM_UP:
                 self.seconds.append(latest["time"][0])
                 self.data_seconds.append(latest["data_time"][0])
+                self.cpu_seconds.append(time.process_time() - self.cpu_start)
 
     with tempfile.TemporaryDirectory() as folder:
         cfg = load_config(
@@ -73,9 +80,17 @@ def measure(trainer_name: str, args: argparse.Namespace) -> dict[str, float]:
         trainer = (PlainTrainer if trainer_name == "detectron2" else NucleusTrainer)(cfg)
         collect = Collect()
         trainer.register_hooks([collect])
-        trainer.train()
+        if args.profile:
+            with torch.profiler.profile(record_shapes=True) as profile:
+                trainer.train()
+            by_shape = profile.key_averages(group_by_input_shape=True)
+            for averages, rows in ((profile.key_averages(), 25), (by_shape, 30)):
+                print(averages.table(sort_by="self_cpu_time_total", row_limit=rows))
+        else:
+            trainer.train()
     return {
         "seconds": statistics.median(collect.seconds),
+        "cpu_seconds": statistics.median(collect.cpu_seconds),
         "data_seconds": statistics.median(collect.data_seconds),
         "peak_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
     }
@@ -89,8 +104,12 @@ def main() -> None:
     parser.add_argument("--iterations", type=int, default=40)
     parser.add_argument("--rounds", type=int, default=1, help="alternating runs; the best counts")
     parser.add_argument("--only", choices=TRAINERS, help=argparse.SUPPRESS)
+    parser.add_argument("--profile", action="store_true", help="print nucdet's operations")
     parser.add_argument("opts", nargs="*", help="KEY VALUE pairs")
     args = parser.parse_args()
+    if args.profile:
+        measure("nucdet", args)
+        return
     if args.only:
         print(json.dumps(measure(args.only, args)))
         return
@@ -104,11 +123,11 @@ def main() -> None:
             if name not in best or figures["seconds"] < best[name]["seconds"]:
                 best[name] = figures
     print(f"{args.iterations} iterations, {os.cpu_count()} cores, median of an iteration")
-    print(f"{'':12}{'s/iteration':>14}{'of it data':>12}{'peak GiB':>10}")
+    print(f"{'':12}{'s/iteration':>14}{'CPU s':>10}{'of it data':>12}{'peak GiB':>10}")
     for name, figures in best.items():
         print(
-            f"{name:12}{figures['seconds']:14.3f}{figures['data_seconds']:12.3f}"
-            f"{figures['peak_gib']:10.2f}"
+            f"{name:12}{figures['seconds']:14.3f}{figures['cpu_seconds']:10.3f}"
+            f"{figures['data_seconds']:12.3f}{figures['peak_gib']:10.2f}"
         )
     ratio = best["nucdet"]["seconds"] / best["detectron2"]["seconds"]
     print(f"nucdet needs {ratio:.2f} times Detectron2's time an iteration")

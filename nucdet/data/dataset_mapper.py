@@ -20,7 +20,7 @@ from nucdet.data.augmentation import (
 from nucdet.data.center_targets import center_targets
 from nucdet.data.colour import grey_values
 from nucdet.data.composition import Composition
-from nucdet.data.image_io import read_image
+from nucdet.data.image_cache import ImageCache
 from nucdet.data.negative_crops import NegativeCrops
 from nucdet.data.normalization import check_rule
 from nucdet.data.perturbations import parse_perturbation
@@ -58,6 +58,7 @@ class NucleusDatasetMapper:
         center_targets: bool = False,
         composition: Composition | None = None,
         negative_crops: NegativeCrops | None = None,
+        cache_mib: float = 0,
     ):
         """
         Args:
@@ -71,18 +72,19 @@ class NucleusDatasetMapper:
                 :func:`nucdet.data.center_targets.center_targets`.
             composition: joins pictures after ``augmentations``; None: each stays by itself.
             negative_crops: where "negative_crops" come from; None: there are none.
+            cache_mib: of decoded pictures that stay in memory.
         """
         if image_format not in ("RGB", "BGR", "L"):
             raise InputError(f"INPUT.FORMAT is {image_format!r}, expected 'RGB', 'BGR' or 'L'")
         self.augmentations = T.AugmentationList(augmentations)
         self.with_truth = with_truth
         self.image_format = image_format
-        self.normalize = check_rule(normalize)
         self.min_instance_area = max(1, min_instance_area)
         self.semantic_targets = semantic_targets
         self.center_targets = center_targets
         self.composition = composition
         self.negative_crops = negative_crops
+        self._read_image = ImageCache(cache_mib, check_rule(normalize))
 
     @classmethod
     def from_config(
@@ -122,6 +124,7 @@ class NucleusDatasetMapper:
             "center_targets": architecture == "CenterVotingSegmentor",
             "composition": composition,
             "negative_crops": negatives,
+            "cache_mib": cfg.DATALOADER.CACHE_MIB if augment else 0,
         }
 
     def __call__(self, dataset_dict: dict[str, Any]) -> dict[str, Any]:
@@ -154,7 +157,7 @@ class NucleusDatasetMapper:
 
     def _read(self, dataset_dict: dict[str, Any]) -> Sample:
         """One picture after ``augmentations``, without nuclei where no truth is asked for."""
-        image = read_image(dataset_dict["file_name"], normalize=self.normalize)
+        image = self._read_image(dataset_dict["file_name"])
         size = (dataset_dict["height"], dataset_dict["width"])
         if image.shape[:2] != size:
             raise InputError(
