@@ -172,7 +172,8 @@ class NucleusTrainer(DefaultTrainer):
             parameters,
             lr=cfg.SOLVER.BASE_LR,
             weight_decay=cfg.SOLVER.WEIGHT_DECAY,
-            fused=True,  # one pass over all weights
+            # one pass over all weights; with AMP on a GPU a fused step unscales after the clipping
+            fused=torch.device(cfg.MODEL.DEVICE).type == "cpu",
             **(momentum if name == "SGD" else {}),
         )
 
