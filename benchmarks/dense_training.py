@@ -35,8 +35,8 @@ def measure(phase: str, args: argparse.Namespace) -> dict[str, float]:
     from detectron2.utils.events import EventStorage
 
     from nucdet.config import load_config
-    from nucdet.data.dataset_mapper import NucleusDatasetMapper
     from nucdet.data.datasets import register_datasets
+    from nucdet.data.mapper import NucleusDatasetMapper
 
     register_datasets()
     settings = ["MODEL.WEIGHTS", "", "MODEL.ROI_HEADS.SCORE_THRESH_TEST", "0.0", *args.opts]

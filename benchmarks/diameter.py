@@ -23,13 +23,13 @@ from detectron2.data import MetadataCatalog
 from skimage.measure import label
 from tqdm import tqdm
 
-from nucdet.data.augmentation import Resize
+from nucdet.data.augment.geometry import Resize
 from nucdet.data.datasets import check_datasets, register_datasets
-from nucdet.data.image_io import read_image
+from nucdet.data.io.reading import read_image
 from nucdet.errors import run_tool
 from nucdet.evaluation.ground_truth import GroundTruth
 from nucdet.evaluation.matching import Intersections, match
-from nucdet.inference import Segmenter
+from nucdet.predict import Segmenter
 
 MIRRORED = 512
 MODES = ("none", "right", "auto")

@@ -28,8 +28,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from nucdet.data.conversion.label_files import LabelledImage, pair_files, read_label_map
-from nucdet.data.image_io import read_image
-from nucdet.engine.predict import parse_diameter
+from nucdet.data.io.reading import read_image
 from nucdet.errors import InputError, run_tool
 from nucdet.evaluation.generalisation import (
     ImageScores,
@@ -39,12 +38,13 @@ from nucdet.evaluation.generalisation import (
 )
 from nucdet.evaluation.ground_truth import TrueImage
 from nucdet.files import write_atomically
-from nucdet.inference import Segmenter, default_model
-from nucdet.inference.diameter import check_diameter
+from nucdet.predict import Segmenter, default_model
+from nucdet.predict.command import parse_diameter
+from nucdet.predict.diameter import check_diameter
 from nucdet.structures import CroppedMasks
 from nucdet.visualization import draw_comparison
 from nucdet.visualization.files import save_png
-from nucdet.visualization.set_pictures import draw_sets
+from nucdet.visualization.set_images import draw_sets
 
 _BARS = ["mAP", "AP50", "PQ", "AJI"]
 _COUNTS = ["images", "nuclei", "masks", "found"]

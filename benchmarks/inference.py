@@ -45,7 +45,7 @@ RESIDUAL_SCALE = 0.2
 def draw(height: int, width: int, nuclei: int) -> np.ndarray:
     """uint8 (height, width, 3): drawn pictures side by side, with as many nuclei in all."""
     from nucdet.data.conversion.synthetic_pictures import draw_picture
-    from nucdet.data.picture_kinds import FLUORESCENCE
+    from nucdet.data.image_kinds import FLUORESCENCE
 
     rng = np.random.default_rng(0)
     side = 256 if max(height, width) <= 256 else 512
@@ -63,7 +63,7 @@ def draw(height: int, width: int, nuclei: int) -> np.ndarray:
 
 
 def nucdet_network(name: str, weights: str | None, nuclei: int) -> Callable[[np.ndarray], int]:
-    from nucdet.inference import Segmenter
+    from nucdet.predict import Segmenter
 
     config = CONFIGS / f"{name}.yaml"
     if weights is not None:

@@ -23,11 +23,11 @@ import pandas as pd
 import tifffile
 
 from nucdet.data.conversion.synthetic_pictures import draw_picture
-from nucdet.data.picture_kinds import FLUORESCENCE
-from nucdet.engine.predict_files import find_inputs
-from nucdet.engine.predict_loop import Job, predict_pictures
+from nucdet.data.image_kinds import FLUORESCENCE
 from nucdet.errors import run_tool
-from nucdet.inference import Segmenter
+from nucdet.predict import Segmenter
+from nucdet.predict.files import find_inputs
+from nucdet.predict.loop import Job, predict_pictures
 
 PIECE = 512
 

@@ -4,9 +4,9 @@
     python benchmarks/robustness.py [--config-file FILE] [--dataset dsb2018_val] [KEY VALUE …]
 
 The row "clean" is what ``tools/train_net.py --eval-only`` gives; each other row is the same
-evaluation of pictures changed by one entry of nucdet/data/perturbations.py. The count error is the
-mean over the pictures of |masks - nuclei| / nuclei, the count bias that of (masks - nuclei) /
-nuclei. Everything goes to a folder: robustness.csv, robustness.md, and each row's own files.
+evaluation of pictures changed by one entry of nucdet/data/augment/perturbations.py. The count
+error is the mean over the images of |masks - nuclei| / nuclei, the count bias that of (masks -
+nuclei) / nuclei. A folder gets it all: robustness.csv, robustness.md, the files of each row.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from detectron2.data import MetadataCatalog
 from tqdm import tqdm
 
 from nucdet.config import load_config
+from nucdet.data.augment.perturbations import PERTURBATIONS, parse_perturbation
 from nucdet.data.datasets import check_datasets, register_coco_json, register_datasets
-from nucdet.data.perturbations import PERTURBATIONS, parse_perturbation
-from nucdet.engine.perturbed import evaluate_perturbed, file_stem
-from nucdet.engine.trainer import NucleusTrainer
 from nucdet.errors import InputError, run_tool
 from nucdet.evaluation.ground_truth import GroundTruth
 from nucdet.files import write_atomically, write_json
-from nucdet.inference import default_model
 from nucdet.modeling.checkpointing import NucleusCheckpointer
+from nucdet.predict import default_model
+from nucdet.train.perturbed import evaluate_perturbed, file_stem
+from nucdet.train.trainer import NucleusTrainer
 
 
 def register_subset(name: str, limit: int, folder: Path) -> str:

@@ -19,12 +19,12 @@ import pandas as pd
 from detectron2.data import MetadataCatalog
 
 from nucdet.data.datasets import check_datasets, register_datasets
-from nucdet.data.image_io import read_image
-from nucdet.data.picture_kinds import FLUORESCENCE
+from nucdet.data.image_kinds import FLUORESCENCE
+from nucdet.data.io.reading import read_image
 from nucdet.errors import InputError, run_tool
 from nucdet.evaluation.ground_truth import GroundTruth
 from nucdet.evaluation.matching import Intersections, match
-from nucdet.inference import Segmenter, finding
+from nucdet.predict import Segmenter, finding
 
 PIECE = 256
 # the largest side that goes as it is, and the side of tiles, in pixels as the network sees them

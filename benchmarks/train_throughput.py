@@ -36,7 +36,7 @@ def measure(trainer_name: str, args: argparse.Namespace) -> dict[str, float]:
 
     from nucdet.config import load_config
     from nucdet.data.datasets import register_datasets
-    from nucdet.engine.trainer import NucleusTrainer
+    from nucdet.train.trainer import NucleusTrainer
 
     register_datasets()
 

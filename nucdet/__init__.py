@@ -43,7 +43,7 @@ __all__ = ["Segmenter", "__version__"]
 
 def __getattr__(name: str) -> object:
     if name == "Segmenter":  # when it is asked for: what only trains needs no predictor
-        from nucdet.inference import Segmenter
+        from nucdet.predict import Segmenter
 
         return Segmenter
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -30,7 +30,7 @@ def add_nucdet_config(cfg: CfgNode) -> None:
 def _add_input(cfg: CfgNode) -> None:
     # How the stored values of an image become the 8 bits that the network sees, in training,
     # evaluation and prediction: "none" leaves 8 bits as they are and stretches more than 8 bits,
-    # "percentile" stretches every depth alike; see nucdet/data/normalization.py.
+    # "percentile" stretches every depth alike; see nucdet/data/io/normalization.py.
     cfg.INPUT.NORMALIZE = "none"
     # How INPUT.MIN_SIZE_* is applied. "shortest_edge": Detectron2's rule, the shorter side becomes
     # that long. "enlarge": images with a shorter side below it are enlarged to it, larger images
@@ -126,7 +126,8 @@ def _add_model(cfg: CfgNode) -> None:
 
 def _add_segmentation(cfg: CfgNode) -> None:
     segmentation = cfg.MODEL.SEGMENTATION = CfgNode()
-    # Class of the network, see nucdet/modeling/segmentation; "none": the picture's own grey levels.
+    # Class of the network, see nucdet/modeling/semantic/networks; "none": the image's own grey
+    # levels.
     segmentation.NETWORK = "TimmUNet"
     # 1: foreground; 3: background, body, border.
     segmentation.NUM_CHANNELS = 3
@@ -240,7 +241,7 @@ def _add_test(cfg: CfgNode) -> None:
 
 def _add_perturbation(cfg: CfgNode) -> None:
     # What is done to the pictures of an evaluation, by name: "blur:2", "seed:0.05,0.1", …; all of
-    # them in nucdet/data/perturbations.py. "": nothing.
+    # them in nucdet/data/augment/perturbations.py. "": nothing.
     cfg.TEST.PERTURBATION = ""
 
 

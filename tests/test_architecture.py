@@ -14,6 +14,7 @@ FLOORS = {
     "nucdet.version": 0,
     "nucdet.errors": 0,
     "nucdet.files": 0,
+    "nucdet.processes": 0,
     "nucdet.config": 0,
     "nucdet.config_files": 0,
     "nucdet.structures": 0,
@@ -21,12 +22,14 @@ FLOORS = {
     "nucdet.postprocessing": 1,
     "nucdet.evaluation.matching": 1,
     "nucdet.data": 2,
-    "nucdet.modeling": 3,
     "nucdet.evaluation": 3,
     "nucdet.visualization": 4,
     "nucdet.export": 4,
-    "nucdet.inference": 4,
-    "nucdet.engine": 5,
+    # above both, so that a system's package may bring its own evaluator and images
+    "nucdet.modeling": 5,
+    "nucdet.predict": 6,
+    "nucdet.train": 7,
+    "nucdet.tuning": 8,
 }
 
 

@@ -11,7 +11,7 @@ from detectron2.utils.events import EventStorage
 
 import nucdet  # noqa: F401  (fills the registries)
 from nucdet.config import load_config
-from nucdet.data.dataset_mapper import NucleusDatasetMapper
+from nucdet.data.mapper import NucleusDatasetMapper
 from nucdet.errors import InputError
 
 CONFIGS = sorted((Path(__file__).parent.parent / "configs").rglob("*.yaml"))

@@ -25,7 +25,7 @@ def test_table(benchmark, repository, registered, tiny_overrides, tmp_path, monk
     from detectron2.modeling import build_model
 
     from nucdet.config import load_config
-    from nucdet.engine.run import argument_parser, run
+    from nucdet.train.run import argument_parser, run
 
     config = ["--config-file", str(repository / CONFIG)]
     more = ["MODEL.ROI_HEADS.SCORE_THRESH_TEST", "0.0", "TEST.DETECTIONS_PER_IMAGE", "30"]

@@ -48,7 +48,7 @@ def main() -> int:
     args = parser.parse_args()
 
     # after argparse, so that --help and typing errors answer at once
-    from nucdet.engine.cross_validate import cross_validate
+    from nucdet.tuning.cross_validate import cross_validate
 
     return cross_validate(
         args.config_file,

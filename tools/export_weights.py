@@ -42,8 +42,8 @@ def main() -> None:
     args = parser.parse_intermixed_args()
 
     # after argparse, so that --help and typing errors answer at once
-    from nucdet.engine.export_weights import Told, export_weights
     from nucdet.modeling.model_zoo import MODEL_ZOO
+    from nucdet.train.export_weights import Told, export_weights
 
     told = Told(args.command, args.hours, args.hardware, args.seed, args.note, dict(args.score))
     folder = args.output or MODEL_ZOO

@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Find the nuclei of pictures: predict.py --input FILE|FOLDER|PATTERN --output DIR [KEY VALUE …]"""
 
-from nucdet.engine.predict import command_line
+from nucdet.predict.command import command_line
 
 if __name__ == "__main__":
     command_line()

@@ -69,7 +69,7 @@ def main() -> int:
     args = parser.parse_args()
 
     # after argparse, so that --help and typing errors answer at once
-    from nucdet.engine.search import search
+    from nucdet.tuning.search import search
 
     return search(
         args.config_file,

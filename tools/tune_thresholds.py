@@ -53,8 +53,8 @@ def main() -> None:
     args = parser.parse_args()
 
     # after argparse, so that --help and typing errors answer at once
-    from nucdet.evaluation.tuning import Grid
-    from nucdet.evaluation.tuning_report import OUTLINE_OFFSETS, tune_thresholds
+    from nucdet.tuning.report import OUTLINE_OFFSETS, tune_thresholds
+    from nucdet.tuning.thresholds import Grid
 
     given = {field.name: getattr(args, field.name) for field in fields(Grid)}
     grid = Grid(**{name: values for name, values in given.items() if values})

@@ -30,7 +30,7 @@ def main() -> None:
     args = parser.parse_args()
 
     # after argparse, so that --help and typing errors answer at once
-    from nucdet.visualization.stage_pictures import visualize_stages
+    from nucdet.modeling.crop_rcnn.stage_images import visualize_stages
 
     files = visualize_stages(args.config_file, args.opts, args.output_dir, args.num)
     print(f"{len(files)} pictures in {args.output_dir}")

@@ -14,7 +14,7 @@ from detectron2.data.datasets import load_coco_json
 from nucdet.data.cell_types import LIVECELL_TYPES, SARTORIUS_TYPES
 from nucdet.data.conversion.json_stream import stream_entries
 from nucdet.data.dataset_info import DATASET_FILE, DatasetInfo, find_datasets
-from nucdet.data.picture_kinds import PICTURE_KINDS
+from nucdet.data.image_kinds import PICTURE_KINDS
 from nucdet.errors import InputError
 
 NUM_FOLDS = 10

@@ -6,16 +6,16 @@ from typing import Any
 
 from detectron2.config import CfgNode
 
-from nucdet.data.dataset_mapper import NucleusDatasetMapper
-from nucdet.data.perturbations import parse_perturbation
+from nucdet.data.augment.perturbations import parse_perturbation
+from nucdet.data.mapper import NucleusDatasetMapper
 
 
 class EvaluationMapper:
     """Maps ``{"file_name", "height", "width", "image_id", …}`` to the same with ``"image"``.
 
-    That is the whole image as :meth:`nucdet.data.image_windows.ImageWindows.read` shows it, a uint8
+    That is the whole image as :meth:`nucdet.data.io.windows.ImageWindows.read` shows it, a uint8
     tensor (3, H, W) in RGB after TEST.PERTURBATION, neither resized nor cut: that is for the road
-    that evaluation shares with prediction (:class:`nucdet.inference.finding.Finder`).
+    that evaluation shares with prediction (:class:`nucdet.predict.finding.Finder`).
 
     For the evaluator "subsystems" there is also ``"measured"``, the input of the model itself with
     its truth, see :class:`NucleusDatasetMapper`.

@@ -10,7 +10,7 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.data.samplers import RepeatFactorTrainingSampler
 
-from nucdet.data.augmentation import build_test_augmentation
+from nucdet.data.augment.geometry import build_test_augmentation
 from nucdet.errors import InputError
 
 

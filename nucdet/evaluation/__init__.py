@@ -8,7 +8,6 @@ from nucdet.evaluation.livecell import LIVECellEvaluator
 from nucdet.evaluation.matching import Intersections, Matching, match
 from nucdet.evaluation.offline import evaluate_predictions, score_files
 from nucdet.evaluation.submission import SubmissionWriter
-from nucdet.evaluation.subsystem_losses import SubsystemLossEvaluator
 
 __all__ = [
     "EVALUATORS",
@@ -19,7 +18,6 @@ __all__ = [
     "LIVECellEvaluator",
     "Matching",
     "SubmissionWriter",
-    "SubsystemLossEvaluator",
     "build_evaluator",
     "evaluate_predictions",
     "match",

@@ -15,7 +15,6 @@ from nucdet.evaluation.foreground import ForegroundEvaluator
 from nucdet.evaluation.kaggle import KaggleEvaluator
 from nucdet.evaluation.livecell import PUBLISHED_MAX_DETECTIONS, LIVECellEvaluator
 from nucdet.evaluation.submission import SubmissionWriter
-from nucdet.evaluation.subsystem_losses import SubsystemLossEvaluator
 from nucdet.postprocessing.overlap import OverlapElimination
 
 
@@ -42,18 +41,14 @@ def _build_submission(cfg: CfgNode, dataset_name: str, output_folder: str) -> Da
     return SubmissionWriter(output_folder, format_name)
 
 
-def _build_subsystems(cfg: CfgNode, dataset_name: str, output_folder: str) -> DatasetEvaluator:
-    return SubsystemLossEvaluator()
-
-
-# names for cfg.TEST.EVALUATORS; a builder gets (cfg, dataset name, output folder)
+# Names for cfg.TEST.EVALUATORS; a builder gets (cfg, dataset name, output folder). A system's
+# package adds those that only its own model understands.
 EVALUATORS: dict[str, Callable[[CfgNode, str, str], DatasetEvaluator]] = {
     "coco": _build_coco,
     "foreground": _build_foreground,
     "kaggle": _build_kaggle,
     "livecell": _build_livecell,
     "submission": _build_submission,
-    "subsystems": _build_subsystems,
 }
 
 

@@ -1,9 +1,9 @@
-"""Networks: importing this package fills Detectron2's registries."""
+"""Networks, one package a system: importing this package fills Detectron2's registries."""
 
 from nucdet.modeling import (  # noqa: F401
-    backbone,
+    backbones,
     center_voting,
-    meta_arch,
-    proposal_generator,
-    roi_heads,
+    crop_rcnn,
+    mask_rcnn,
+    semantic,
 )

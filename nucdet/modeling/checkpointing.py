@@ -16,7 +16,7 @@ from nucdet.files import write_atomically
 from nucdet.modeling.checkpoint_files import read_checkpoint
 from nucdet.modeling.model_zoo import PREFIX as MODEL_ZOO_PREFIX
 from nucdet.modeling.path_handlers import IMAGENET_PACKAGES
-from nucdet.modeling.segmentation.fcn8s import fcn_of_vgg16, is_vgg16
+from nucdet.modeling.semantic.networks.fcn8s import fcn_of_vgg16, is_vgg16
 
 _NO_WEIGHTS = 'go on with MODEL.WEIGHTS "" (random weights) or configs/DSB2018/mask_rcnn_lite0_FPN'
 

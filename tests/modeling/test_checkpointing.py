@@ -6,7 +6,7 @@ from torch import nn
 
 from nucdet.errors import InputError
 from nucdet.modeling import path_handlers
-from nucdet.modeling.backbone import TimmBackbone
+from nucdet.modeling.backbones import TimmBackbone
 from nucdet.modeling.checkpointing import NucleusCheckpointer
 
 
@@ -80,7 +80,7 @@ def test_ensemble_takes_each_member_from_its_own_checkpoint(tmp_path):
 
 
 def test_vgg16_of_torchvision_fills_the_fcn(tmp_path):
-    from nucdet.modeling.segmentation import FCN8s
+    from nucdet.modeling.semantic.networks import FCN8s
 
     source = FCN8s(num_channels=1, channels=(6, 5))
     weights = {k: v for k, v in source.state_dict().items() if k.startswith("features.")}

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 import torch
 
-from nucdet.engine import export_weights as exporting
 from nucdet.modeling import model_zoo
+from nucdet.train import export_weights as exporting
 
 CONFIG = "configs/quick_schedules/mask_rcnn_lite0_FPN_synthetic.yaml"
 LOG = """\

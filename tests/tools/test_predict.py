@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from pycocotools.coco import COCO
 
-from nucdet.engine.predict_files import RecordStore
+from nucdet.predict.files import RecordStore
 
 
 @pytest.fixture(scope="module")

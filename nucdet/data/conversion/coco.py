@@ -23,8 +23,8 @@ from nucdet.data.conversion.own_data import add_arguments as add_own_arguments
 from nucdet.data.conversion.report import ConversionReport, Problem
 from nucdet.data.conversion.segmentations import read_segmentation
 from nucdet.data.conversion.tiles import borders_of
-from nucdet.data.image_io import read_image
-from nucdet.data.picture_kinds import picture_kind
+from nucdet.data.image_kinds import picture_kind
+from nucdet.data.io.reading import read_image
 from nucdet.errors import InputError
 
 _IMAGE = "the image"

@@ -12,8 +12,8 @@ from nucdet.data.conversion.kaggle_csv import CsvTruth
 from nucdet.data.conversion.report import Problem
 from nucdet.data.conversion.tiles import Borders, borders_of
 from nucdet.data.conversion.workers import map_images
-from nucdet.data.image_io import read_image, read_mask_window
-from nucdet.data.picture_kinds import picture_kind
+from nucdet.data.image_kinds import picture_kind
+from nucdet.data.io.reading import read_image, read_mask_window
 from nucdet.errors import InputError
 from nucdet.structures import CroppedMasks
 

@@ -19,7 +19,7 @@ from nucdet.data.conversion.coco_json import Picture
 from nucdet.data.conversion.json_stream import stream_entries
 from nucdet.data.conversion.report import ConversionReport, Problem
 from nucdet.data.conversion.segmentations import read_segmentation
-from nucdet.data.image_io import read_image
+from nucdet.data.io.reading import read_image
 from nucdet.errors import InputError
 
 _PICTURE = "the picture"

@@ -19,7 +19,7 @@ from nucdet.data.conversion.coco_json import Picture, annotations_of, print_spli
 from nucdet.data.conversion.kaggle_csv import read_rows
 from nucdet.data.conversion.report import ConversionReport, Problem
 from nucdet.data.conversion.splits import assign_parts
-from nucdet.data.image_io import read_image
+from nucdet.data.io.reading import read_image
 from nucdet.errors import InputError
 from nucdet.structures import CroppedMasks
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from nucdet.data.picture_kinds import BRIGHT_FIELD, FLUORESCENCE, STAINED_LIGHT, STAINED_TINTED
+from nucdet.data.image_kinds import BRIGHT_FIELD, FLUORESCENCE, STAINED_LIGHT, STAINED_TINTED
 from nucdet.structures import CroppedMasks
 
 _MAX_SHARED = 0.15  # part of a nucleus that may lie where others are

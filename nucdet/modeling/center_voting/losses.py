@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-from nucdet.data.center_targets import DEPTH, FOREGROUND, OFFSET_X, OFFSET_Y, WEIGHT
+from nucdet.modeling.center_voting.targets import DEPTH, FOREGROUND, OFFSET_X, OFFSET_Y, WEIGHT
 
 # from here on, in units of the offset scale, an offset's error counts linearly
 _BETA = 0.05
@@ -26,7 +26,7 @@ def center_voting_losses(
     Args:
         logits: (N, 4, H, W) float32: foreground and depth before the sigmoid, dy and dx in units
             of ``offset_scale``.
-        targets: (N, 5, H, W) float32, see :func:`nucdet.data.center_targets.center_targets`.
+        targets: (N, 5, H, W) float32 of :func:`center_targets`.
         valid: (N, H, W) float32, 1 for pixels that count, 0 for padding.
         offset_scale: pixels.
     """

@@ -13,11 +13,13 @@ from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.structures import Boxes, Instances
 from torch import Tensor, nn
 
+from nucdet.data.mapper import Targets
 from nucdet.errors import InputError
 from nucdet.layers.padding import reflect_to
 from nucdet.modeling.center_voting.grouping import group_pixels, nearest_labels
 from nucdet.modeling.center_voting.losses import center_voting_losses
-from nucdet.modeling.segmentation import build_segmentation_network
+from nucdet.modeling.center_voting.targets import center_targets
+from nucdet.modeling.semantic.networks import build_segmentation_network
 from nucdet.postprocessing.overlap import eliminate_overlaps
 from nucdet.structures import CroppedMasks
 
@@ -50,7 +52,7 @@ class CenterVotingSegmentor(nn.Module):
     ):
         """
         Args:
-            network: of nucdet.modeling.segmentation, with four channels.
+            network: of nucdet.modeling.semantic.networks, with four channels.
             pixel_mean, pixel_std: C values, on the scale 0–255.
             offset_scale: pixels that an output of 1 in the offset channels means.
             loss_weights: of foreground, Dice, depth, offset.
@@ -91,6 +93,15 @@ class CenterVotingSegmentor(nn.Module):
             },
             "views": node.VIEWS,
         }
+
+    @staticmethod
+    def build_targets(cfg: CfgNode, training: bool) -> list[Targets]:
+        """For the mapper: "center_targets", see :func:`center_targets`."""
+        return [
+            lambda instances, image_id: {
+                "center_targets": torch.from_numpy(center_targets(instances.gt_masks))
+            }
+        ]
 
     @property
     def device(self) -> torch.device:

@@ -6,8 +6,8 @@ from pycocotools import mask as coco_mask
 
 from nucdet.data.conversion.synthetic import make_synthetic
 from nucdet.data.conversion.synthetic_pictures import LOOKS, draw_picture
-from nucdet.data.image_io import read_image
-from nucdet.data.picture_kinds import picture_kind
+from nucdet.data.image_kinds import picture_kind
+from nucdet.data.io.reading import read_image
 from nucdet.errors import InputError
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 
-from nucdet.data.center_targets import FOREGROUND, OFFSET_Y, center_targets
 from nucdet.modeling.center_voting.grouping import group_pixels, nearest_labels
+from nucdet.modeling.center_voting.targets import FOREGROUND, OFFSET_Y, center_targets
 from nucdet.structures import CroppedMasks
 
 

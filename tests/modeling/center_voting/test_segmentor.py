@@ -4,9 +4,9 @@ import torch
 from detectron2.modeling import build_model
 
 from nucdet.config import load_config
-from nucdet.data.center_targets import center_targets
 from nucdet.errors import InputError
 from nucdet.modeling.center_voting.losses import center_voting_losses
+from nucdet.modeling.center_voting.targets import center_targets
 from nucdet.structures import CroppedMasks
 
 CONFIG = "configs/DSB2018/center_voting_lite0.yaml"

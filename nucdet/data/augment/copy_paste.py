@@ -1,0 +1,170 @@
+"""Copies of nuclei at other places (Ghiasi et al., CVPR 2021), many of them touching others."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from nucdet.data.augment.sample import Sample
+from nucdet.structures import CroppedMasks
+
+# Pixels of ground that are taken along, for a soft edge
+_MARGIN = 3
+_EDGE_SIGMA = 1.0
+# A copy is left out where more than this share of it would cover other nuclei
+_LARGEST_OVERLAP = 0.15
+# Share of the median area below which a nucleus is not copied
+_SMALLEST = 0.25
+_TRIES = 4
+
+
+def paste_nuclei(target: Sample, source: Sample, max_fraction: float, touching: float) -> Sample:
+    """Paste nuclei of one picture into another one, or into itself.
+
+    Each copy is turned by a multiple of 90° and mirrored at random. Those from another picture are
+    made as much brighter or darker as the ground differs.
+
+    Args:
+        target: stays as it is.
+        source: its nuclei are copied, without those that the edge of the picture cuts and those
+            that are far smaller than most (debris, the rest of one that lies under others).
+        max_fraction: up to this share of the source's nuclei are copied, but at least one.
+        touching: share of the copies that are moved until they touch a nucleus; others lie free.
+
+    Returns:
+        The picture with the copies on top: they take the pixels of what they cover.
+    """
+    sizes = np.array([crop.shape for crop in source.masks.crops]).reshape(-1, 2)
+    ends = source.masks.offsets + sizes
+    whole = ((source.masks.offsets > 0) & (ends < source.masks.image_size)).all(axis=1)
+    areas = source.masks.areas
+    large = areas >= _SMALLEST * np.median(areas) if len(areas) else areas > 0
+    candidates = np.flatnonzero(whole & large)
+    count = max(1, round(np.random.uniform(0, max_fraction) * len(source.masks)))
+    chosen = np.random.permutation(candidates)[:count]
+    shift = 0.0 if source is target else _ground(target) - _ground(source)
+    canvas = _Canvas(target)
+    for index in chosen.tolist():
+        piece = _cut(source, index, shift)
+        corner = None
+        if np.random.rand() < touching:
+            corner = canvas.beside_another(piece)
+        if corner is None:
+            corner = canvas.free_place(piece)
+        if corner is not None:
+            canvas.paste(piece, *corner)
+    return canvas.sample()
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """A nucleus with _MARGIN pixels of ground: float32 (h, w, 3), bool (h, w), its class."""
+
+    pixels: np.ndarray
+    mask: np.ndarray
+    label: int
+
+
+def _cut(source: Sample, index: int, shift: np.ndarray | float) -> _Piece:
+    crop, (top, left) = source.masks.crops[index], source.masks.offsets[index]
+    height, width = source.masks.image_size
+    rows = np.arange(top - _MARGIN, top + crop.shape[0] + _MARGIN).clip(0, height - 1)
+    columns = np.arange(left - _MARGIN, left + crop.shape[1] + _MARGIN).clip(0, width - 1)
+    pixels = source.image[np.ix_(rows, columns)] + np.float32(shift)
+    mask = np.pad(crop, _MARGIN)
+    turns, mirrored = np.random.randint(4), np.random.rand() < 0.5
+    pixels, mask = np.rot90(pixels, turns), np.rot90(mask, turns)
+    if mirrored:
+        pixels, mask = pixels[::-1], mask[::-1]
+    return _Piece(pixels, mask, int(source.classes[index]))
+
+
+def _ground(sample: Sample) -> np.ndarray:
+    """(3,) median colour outside the nuclei; of all pixels where there is no outside."""
+    outside = sample.masks.to_label_map()[::4, ::4] == 0
+    pixels = sample.image[::4, ::4]
+    return np.median(pixels[outside] if outside.any() else pixels.reshape(-1, 3), axis=0)
+
+
+class _Canvas:
+    """A picture that takes copies."""
+
+    def __init__(self, target: Sample):
+        self.target = target
+        self.image = target.image.copy()
+        self.height, self.width = target.image.shape[:2]
+        self.occupied = target.masks.to_label_map() > 0
+        self.pasted = np.zeros((self.height, self.width), np.int32)
+        self.labels: list[int] = []
+
+    def free_place(self, piece: _Piece) -> tuple[int, int] | None:
+        """A random (y, x) where the piece covers no nucleus; None if there seems to be none."""
+        free_h, free_w = self.height - piece.mask.shape[0], self.width - piece.mask.shape[1]
+        if free_h < 0 or free_w < 0:
+            return None
+        for _ in range(_TRIES):
+            corner = np.random.randint(free_h + 1), np.random.randint(free_w + 1)
+            if self._covers(piece, *corner) == 0:
+                return corner
+        return None
+
+    def beside_another(self, piece: _Piece) -> tuple[int, int] | None:
+        """(y, x) where the piece, coming from a random side, first meets a nucleus."""
+        masks = self.target.masks
+        if not len(masks):
+            return None
+        neighbour = np.random.randint(len(masks))
+        size = np.array(masks.crops[neighbour].shape)
+        start = masks.offsets[neighbour] + size / 2 - np.array(piece.mask.shape) / 2
+        angle = np.random.uniform(0, 2 * math.pi)
+        direction = np.array([math.sin(angle), math.cos(angle)])
+        farthest = (math.hypot(*size) + math.hypot(*piece.mask.shape)) / 2
+        for distance in range(math.ceil(farthest), 0, -1):
+            y, x = np.round(start + distance * direction).astype(int).tolist()
+            if not (
+                0 <= y <= self.height - piece.mask.shape[0]
+                and 0 <= x <= self.width - piece.mask.shape[1]
+            ):
+                continue
+            covered = self._covers(piece, y, x)
+            if covered:
+                acceptable = covered <= _LARGEST_OVERLAP * np.count_nonzero(piece.mask)
+                return (y, x) if acceptable else None
+        return None
+
+    def _covers(self, piece: _Piece, y: int, x: int) -> int:
+        height, width = piece.mask.shape
+        return np.count_nonzero(self.occupied[y : y + height, x : x + width] & piece.mask)
+
+    def paste(self, piece: _Piece, y: int, x: int) -> None:
+        """Lay the piece on top, with its top left corner at (y, x)."""
+        height, width = piece.mask.shape
+        window = slice(y, y + height), slice(x, x + width)
+        share = cv2.GaussianBlur(piece.mask.astype(np.float32), (0, 0), _EDGE_SIGMA)[..., None]
+        mixed = share * piece.pixels + (1 - share) * self.image[window]
+        self.image[window] = np.clip(mixed, 0, 255).round()
+        self.labels.append(piece.label)
+        self.pasted[window][piece.mask] = len(self.labels)
+        self.occupied[window] |= piece.mask
+
+    def sample(self) -> Sample:
+        """The picture as it is now; nuclei that are wholly covered are gone."""
+        if not self.labels:
+            return self.target
+        masks = self.target.masks
+        windows = [
+            crop & (self.pasted[box] == 0)
+            for box, crop in zip(masks.slices(), masks.crops, strict=True)
+        ]
+        old = CroppedMasks.from_windows(masks.offsets, windows, masks.image_size)
+        left = old.nonempty().numpy()
+        present = np.flatnonzero(np.bincount(self.pasted.ravel())[1:])
+        classes = np.array(self.labels, np.int64)[present]
+        return Sample(
+            self.image,
+            CroppedMasks.cat([old[left], CroppedMasks.from_label_map(self.pasted)]),
+            np.concatenate([self.target.classes[left], classes]),
+        )

@@ -1,0 +1,174 @@
+"""Random changes of grey values and colours; masks stay as they are.
+
+Every operation takes and gives uint8 RGB (H, W, 3). Its parameters are drawn when the transform is
+made, so that a transform applied twice does the same twice.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import partial
+
+import cv2
+import numpy as np
+from detectron2.config import CfgNode
+from detectron2.data import transforms as T
+from fvcore.transforms.transform import Transform
+
+from nucdet.data.augment.colour import (
+    draw_channel_changes,
+    draw_channel_order,
+    draw_colours,
+    draw_hue_and_saturation,
+    draw_stain,
+    grey_values,
+)
+from nucdet.errors import InputError
+
+ImageOperation = Callable[[np.ndarray], np.ndarray]
+
+_VISIBLE = 24  # grey levels between ground and nuclei
+
+
+def build_photometric(aug: CfgNode) -> list[T.Augmentation | Transform]:
+    """What INPUT.AUGMENTATION asks for: colours first, then light, then the camera.
+
+    Raises:
+        InputError: a value out of range.
+    """
+    if not 1 <= aug.JPEG.QUALITY <= 95:
+        raise InputError(f"INPUT.AUGMENTATION.JPEG.QUALITY is {aug.JPEG.QUALITY}, expected 1 to 95")
+    if not 0 < aug.FADE.CONTRAST <= 1:
+        raise InputError(
+            f"INPUT.AUGMENTATION.FADE.CONTRAST is {aug.FADE.CONTRAST}, expected above 0, up to 1"
+        )
+    hue, channels = aug.HUE_SATURATION, aug.CHANNELS
+    candidates = [
+        (aug.GREY_PROB, Photometric(lambda: _grey)),
+        (aug.COLOURISE_PROB, Photometric(draw_colours)),
+        (aug.STAIN.PROB, Photometric(partial(draw_stain, aug.STAIN.STRENGTH))),
+        (hue.PROB, Photometric(partial(draw_hue_and_saturation, hue.HUE, hue.SATURATION))),
+        (
+            channels.PROB,
+            Photometric(partial(draw_channel_changes, channels.GAIN, channels.OFFSET)),
+        ),
+        (aug.CHANNEL_SHUFFLE_PROB, Photometric(draw_channel_order)),
+        (aug.INVERT_PROB, Photometric(lambda: invert)),
+        (float(aug.BRIGHTNESS > 0), T.RandomBrightness(1 - aug.BRIGHTNESS, 1 + aug.BRIGHTNESS)),
+        (float(aug.CONTRAST > 0), T.RandomContrast(1 - aug.CONTRAST, 1 + aug.CONTRAST)),
+        (float(aug.GAMMA != 1), Photometric(partial(_draw_gamma, aug.GAMMA))),
+        (aug.FADE.PROB, Photometric(partial(_draw_fade, aug.FADE.CONTRAST))),
+        (aug.ILLUMINATION.PROB, Photometric(partial(_draw_light, aug.ILLUMINATION.STRENGTH))),
+        (aug.BLUR.PROB, Photometric(partial(_draw_blur, aug.BLUR.SIGMA))),
+        (aug.NOISE.PROB, Photometric(partial(_draw_noise, aug.NOISE.SIGMA))),
+        (aug.JPEG.PROB, Photometric(partial(_draw_jpeg, aug.JPEG.QUALITY))),
+    ]
+    return [T.RandomApply(a, p) if p < 1 else a for p, a in candidates if p > 0]
+
+
+class Photometric(T.Augmentation):
+    """Draws an operation on uint8 images and applies it to the image alone."""
+
+    def __init__(self, draw: Callable[[], ImageOperation]):
+        super().__init__()
+        self.draw = draw
+
+    def get_transform(self, image: np.ndarray) -> Transform:
+        return T.ColorTransform(self.draw())
+
+    def __repr__(self) -> str:
+        return f"Photometric({self.draw})"
+
+
+def _grey(image: np.ndarray) -> np.ndarray:
+    return cv2.merge([grey_values(image)] * 3)
+
+
+def invert(image: np.ndarray) -> np.ndarray:
+    """255 - value."""
+    return 255 - image
+
+
+def _draw_gamma(strength: float) -> ImageOperation:
+    return change_gamma(math.exp(np.random.uniform(-1, 1) * math.log(strength)))
+
+
+def change_gamma(exponent: float) -> ImageOperation:
+    """value ** exponent on 0–1."""
+    table = (255 * (np.arange(256) / 255) ** exponent).round().astype(np.uint8)
+    return lambda image: cv2.LUT(image, table)
+
+
+def _draw_fade(smallest: float) -> ImageOperation:
+    """Press the range 0–255 into a part of it, at most 1 / smallest times narrower."""
+    drawn = math.exp(np.random.uniform(math.log(smallest), 0))
+    place = np.random.rand()
+
+    def fade(image: np.ndarray) -> np.ndarray:
+        low, high = np.percentile(image[::4, ::4], (0.5, 99.5))
+        # what is faint already keeps as many grey levels as it takes to see it
+        contrast = max(drawn, min(1.0, _VISIBLE / max(high - low, 1.0)))
+        table = place * 255 * (1 - contrast) + contrast * np.arange(256)
+        return cv2.LUT(image, table.round().astype(np.uint8))
+
+    return fade
+
+
+def _draw_light(strength: float) -> ImageOperation:
+    """Uneven light (a smooth factor) or an uneven ground (a smooth glow or shade)."""
+    coarse = np.random.uniform(-1, 1, (3, 3)).astype(np.float32)
+    glows = np.random.rand() < 0.5
+
+    def light(image: np.ndarray) -> np.ndarray:
+        height, width = image.shape[:2]
+        field = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+        field = np.clip(field, -1, 1)  # cubic interpolation overshoots
+        if glows:
+            # a bright ground would only saturate: it gets darker instead
+            sign = -1 if image[::8, ::8].mean() > 127 else 1
+            change, apply = sign * 64 * strength * (field + 1), cv2.add
+        else:
+            change, apply = cv2.exp(math.log(2) * strength * field), cv2.multiply
+        return apply(image, cv2.merge([change] * 3), dtype=cv2.CV_8U)
+
+    return light
+
+
+def _draw_blur(largest_sigma: float) -> ImageOperation:
+    sigma = np.random.uniform(0.1, 1) * largest_sigma
+    return lambda image: cv2.GaussianBlur(image, (0, 0), sigma)
+
+
+def _draw_noise(largest_sigma: float) -> ImageOperation:
+    sigma, seed = np.random.uniform(0, largest_sigma), np.random.randint(2**31)
+
+    def add(image: np.ndarray) -> np.ndarray:
+        noise = draw_noise(image, np.random.default_rng(seed))
+        return np.clip(image + np.float32(sigma) * noise, 0, 255).astype(np.uint8)
+
+    return add
+
+
+def draw_noise(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Normal noise, float32 (H, W, 3); (H, W, 1) where the picture is grey, so that it stays so."""
+    grey = image.ndim == 3 and (image == image[..., :1]).all()
+    shape = (*image.shape[:2], 1) if grey else image.shape
+    return rng.standard_normal(shape, dtype=np.float32)
+
+
+def _draw_jpeg(lowest_quality: int) -> ImageOperation:
+    return compress_jpeg(np.random.randint(lowest_quality, 96))
+
+
+def compress_jpeg(quality: int) -> ImageOperation:
+    """Written as JPEG of that quality, 1 to 95, and read again."""
+
+    def compress(image: np.ndarray) -> np.ndarray:
+        # channels in OpenCV's order: the codec keeps green finer than red and blue
+        _, data = cv2.imencode(
+            ".jpg", np.ascontiguousarray(image[..., ::-1]), [cv2.IMWRITE_JPEG_QUALITY, quality]
+        )
+        return np.ascontiguousarray(cv2.imdecode(data, cv2.IMREAD_COLOR)[..., ::-1])
+
+    return compress

@@ -1,0 +1,36 @@
+"""Images that were decoded once stay in memory."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from nucdet.data.io.reading import read_image
+
+
+class ImageCache:
+    """read_image that keeps what it has read, first come, first kept, up to a limit."""
+
+    def __init__(self, mebibytes: float, normalize: str = "none"):
+        """
+        Args:
+            mebibytes: the most that is kept; 0: nothing.
+            normalize: INPUT.NORMALIZE, of all that is read.
+        """
+        self._normalize = normalize
+        self._free = mebibytes * 2**20
+        self._images: dict[str, np.ndarray] = {}
+
+    def __call__(self, path: str) -> np.ndarray:
+        """uint8 RGB (H, W, 3), which may not be written to where it is kept.
+
+        Raises:
+            FileNotFoundError, InputError: see :func:`read_image`.
+        """
+        if path in self._images:
+            return self._images[path]
+        image = read_image(path, normalize=self._normalize)
+        if image.nbytes <= self._free:
+            self._free -= image.nbytes
+            image.flags.writeable = False
+            self._images[path] = image
+        return image

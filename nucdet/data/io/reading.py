@@ -1,0 +1,220 @@
+"""Reading microscopy images: one reader for conversion, training and prediction.
+
+What a network sees must not depend on which tool opened the file, so every road goes through
+:func:`read_image`. Its rules:
+
+- Values of any depth become 8 bits by a rule of :mod:`nucdet.data.io.normalization`.
+- Grey becomes three equal channels; alpha is dropped, not blended (DSB2018 carries a full-255 one);
+  palettes are looked up; 1-bit becomes 0 and 255.
+- An EXIF orientation is ignored: masks are drawn on the pixels as they are stored.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import tifffile
+from PIL import Image, UnidentifiedImageError
+
+from nucdet.data.io.normalization import intensity_limits, to_rgb8
+from nucdet.data.io.sparse_png import decode_window
+from nucdet.errors import InputError
+
+_PNG = b"\x89PNG\r\n\x1a\n"
+_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_FORMATS = "PNG, TIFF, JPEG or BMP"
+
+
+def read_image(
+    path: str | os.PathLike[str], page: int | None = None, normalize: str = "none"
+) -> np.ndarray:
+    """Read an image file as the networks take it.
+
+    Args:
+        path: a PNG, TIFF, JPEG, BMP or other file that Pillow reads; the content decides, not the
+            suffix.
+        page: which page of a file that holds several (a z-stack, a time series), from 0. ``None``
+            takes the only page.
+        normalize: INPUT.NORMALIZE, how stored values become 8 bits.
+
+    Returns:
+        uint8 array (H, W, 3) in RGB order.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        InputError: not an image, damaged, cut short, several pages with none chosen, or a layout
+            that has no meaning as RGB (e.g. 5 channels).
+    """
+    pixels = decode_image(path, page)
+    return to_rgb8(pixels, intensity_limits(pixels, normalize))
+
+
+def is_tiff(path: str | os.PathLike[str]) -> bool:
+    """Whether the file's first bytes are those of a TIFF.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+    """
+    with Path(path).open("rb") as file:
+        return file.read(4) in _TIFF
+
+
+def decode_image(path: str | os.PathLike[str], page: int | None = None) -> np.ndarray:
+    """The stored values without alpha: (H, W) or (H, W, 3) RGB, of whatever dtype is stored.
+
+    Raises:
+        FileNotFoundError, InputError: as :func:`read_image`.
+    """
+    return _decode(Path(path), page)
+
+
+def check_pixels(image: np.ndarray, name: str = "the image") -> np.ndarray:
+    """An array from anywhere as :func:`decode_image` gives it: alpha and a lone channel go.
+
+    Args:
+        image: (H, W), (H, W, 1), (H, W, 3) RGB or (H, W, 4) RGBA; bool, integers or floats.
+        name: what errors call it.
+
+    Raises:
+        InputError: another shape or dtype, or no pixels.
+    """
+    image = np.asarray(image)
+    if image.dtype.kind not in "buif" or not image.size:
+        raise InputError(
+            f"{name}: found {image.shape} of {image.dtype}; expected at least one pixel of bool, "
+            "integers or floats"
+        )
+    if image.ndim == 2:
+        return image
+    if image.ndim != 3 or image.shape[2] not in (1, 3, 4):
+        raise InputError(
+            f"{name}: found shape {image.shape}; expected (H, W) or (H, W, channels) with 1, 3 "
+            "(RGB) or 4 (RGBA) channels; choose a channel or move the channels to the end"
+        )
+    return image[..., 0] if image.shape[2] == 1 else image[..., :3]
+
+
+def read_mask(path: str | os.PathLike[str]) -> np.ndarray:
+    """Read a mask file: bool array (H, W), true where any colour channel is not zero.
+
+    Raises:
+        FileNotFoundError, InputError: as :func:`read_image`.
+    """
+    pixels = _decode(Path(path), page=None)
+    return pixels.any(axis=2) if pixels.ndim == 3 else pixels != 0
+
+
+def read_mask_window(
+    path: str | os.PathLike[str],
+) -> tuple[tuple[int, int], np.ndarray, tuple[int, int]]:
+    """Read a mask file as its tight window: several times faster where most of it is zero.
+
+    Returns:
+        (y0, x0), bool window (h, w), (0, 0) in size when the mask is all zero, and (H, W) of the
+        file.
+
+    Raises:
+        FileNotFoundError, InputError: as :func:`read_image`.
+    """
+    (y0, x0), window, size = decode_window(Path(path).read_bytes()) or ((0, 0), None, None)
+    if window is None:
+        window = read_mask(path).view(np.uint8)
+        size = window.shape
+    x, y, width, height = cv2.boundingRect(window) if window.size else (0, 0, 0, 0)
+    return (y0 + y, x0 + x), window[y : y + height, x : x + width] != 0, size
+
+
+def _decode(path: Path, page: int | None) -> np.ndarray:
+    """The stored values without alpha: (H, W) or (H, W, 3) RGB, of whatever dtype is stored."""
+    data = path.read_bytes()
+    if not data:
+        raise InputError(f"{path}: the file is empty; expected {_FORMATS}")
+    try:
+        if data.startswith(_PNG) and page in (None, 0):
+            return _decode_png(data)
+        if data.startswith(_TIFF):
+            return _decode_tiff(path, data, page)
+        return _decode_other(path, data, page)
+    except InputError:
+        raise
+    except UnidentifiedImageError:
+        raise InputError(f"{path}: not an image that can be read; expected {_FORMATS}") from None
+    # decoders of damaged files raise nearly anything; all of it means that the file cannot be read
+    except Exception as error:
+        raise InputError(
+            f"{path}: damaged or cut short ({error}); expected a whole {_FORMATS} file"
+        ) from error
+
+
+def _decode_png(data: bytes) -> np.ndarray:
+    # Pillow would cut 16-bit colour to 8 bits; OpenCV is also the faster of the two
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if pixels is None:
+        raise ValueError("the PNG data does not decode")
+    if pixels.ndim == 2:
+        return pixels
+    return cv2.cvtColor(pixels[..., :3], cv2.COLOR_BGR2RGB)
+
+
+def _decode_other(path: Path, data: bytes, page: int | None) -> np.ndarray:
+    with Image.open(io.BytesIO(data)) as image:
+        image.seek(choose_page(path, getattr(image, "n_frames", 1), page))
+        wide = image.mode.startswith(("I", "F"))
+        # convert("RGB") drops alpha without blending and looks up palettes
+        return np.array(image if wide else image.convert("RGB"))
+
+
+def _decode_tiff(path: Path, data: bytes, page: int | None) -> np.ndarray:
+    with tifffile.TiffFile(io.BytesIO(data)) as tiff:
+        # pyramids keep smaller copies of the picture beside it
+        pages = [p for p in tiff.pages if not p.keyframe.is_reduced]
+        chosen = pages[choose_page(path, len(pages), page)]
+        pixels, layout = chosen.asarray(), chosen.keyframe
+        if layout.axes == "SYX":  # one plane a channel
+            pixels = np.moveaxis(pixels, 0, -1)
+        elif layout.axes not in ("YX", "YXS"):
+            raise InputError(
+                f"{path}: a TIFF page with axes {layout.axes} {pixels.shape}; expected one plane "
+                "of grey or RGB; write the planes as pages of their own"
+            )
+        return tiff_colours(path, pixels, layout)
+
+
+def tiff_colours(path: Path, pixels: np.ndarray, layout: Any) -> np.ndarray:
+    """Bring a TIFF page of any photometric interpretation to grey or RGB."""
+    photometric = tifffile.PHOTOMETRIC
+    if layout.photometric == photometric.PALETTE:
+        # colour maps hold 16-bit values; 8-bit pictures are written as value * 257
+        return (np.moveaxis(layout.colormap[:, pixels], 0, -1) >> 8).astype(np.uint8)
+    if pixels.ndim == 2:
+        if layout.photometric != photometric.MINISWHITE:
+            return pixels
+        return ~pixels if pixels.dtype.kind in "bu" else -pixels
+    # a channel of unspecified meaning beside RGB is an alpha; beside grey it is a second stain
+    alpha = len(layout.extrasamples) == 1 and (
+        layout.extrasamples[0] != tifffile.EXTRASAMPLE.UNSPECIFIED or pixels.shape[2] == 4
+    )
+    channels = pixels.shape[2] - alpha
+    if channels not in (1, 3) or layout.photometric == photometric.SEPARATED:
+        raise InputError(
+            f"{path}: {pixels.shape[2]} channels ({layout.photometric.name}); expected grey or RGB,"
+            " with or without alpha; export the picture as RGB"
+        )
+    return pixels[..., 0] if channels == 1 else pixels[..., :3]
+
+
+def choose_page(path: Path, count: int, page: int | None) -> int:
+    if page is None and count > 1:
+        raise InputError(
+            f"{path}: holds {count} pages, expected one image; choose a page (0 to {count - 1}) "
+            "or split the file"
+        )
+    page = page or 0
+    if not 0 <= page < count:
+        raise InputError(f"{path}: page {page} asked for, but the pages are 0 to {count - 1}")
+    return page

@@ -1,0 +1,189 @@
+"""Pictures read by windows, so that one larger than the memory can be worked on.
+
+TIFF files are read from the disk, window by window; other formats must be decoded as a whole. What
+a window shows does not depend on how it is read: the rules are those of
+:mod:`nucdet.data.io.reading` and :mod:`nucdet.data.io.normalization`.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import tifffile
+
+from nucdet.data.io.normalization import (
+    WHOLE_PIXELS,
+    Box,
+    intensity_limits,
+    limits_of_windows,
+    sample_boxes,
+    to_rgb8,
+)
+from nucdet.data.io.reading import (
+    check_pixels,
+    choose_page,
+    decode_image,
+    is_tiff,
+    tiff_colours,
+)
+from nucdet.errors import InputError
+
+_CACHE_BYTES = 1 << 28  # of decoded strips or tiles of a file
+
+
+class ImageWindows:
+    """A picture of which windows can be read; this one lies in memory.
+
+    Attributes:
+        size: (height, width).
+    """
+
+    def __init__(self, image: np.ndarray, name: str = "the image", normalize: str = "none"):
+        """
+        Args:
+            image: see :func:`nucdet.data.io.reading.check_pixels`.
+            name: what errors call it.
+            normalize: INPUT.NORMALIZE, how stored values become 8 bits.
+        """
+        self._pixels = check_pixels(image, name)
+        self.size: tuple[int, int] = self._pixels.shape[:2]
+        self._limits = intensity_limits(self._pixels, normalize)
+
+    def values(self, box: Box) -> np.ndarray:
+        """The stored values in a window: (h, w) or (h, w, 3), of the stored dtype."""
+        return self._pixels[box]
+
+    def read(self, box: Box) -> np.ndarray:
+        """What a network sees of a window: uint8 (h, w, 3) RGB, scaled as the whole picture is."""
+        return to_rgb8(self.values(box), self._limits)
+
+    def whole(self) -> Box:
+        """The window that is the whole picture."""
+        return slice(0, self.size[0]), slice(0, self.size[1])
+
+
+class TiffWindows(ImageWindows):
+    """A TIFF page on the disk; strips or tiles are decoded when a window needs them."""
+
+    def __init__(self, path: Path, page: tifffile.TiffPage, normalize: str = "none"):
+        # no super().__init__: there are no pixels to hold
+        self._path, self._page = path, page
+        self.size = (page.imagelength, page.imagewidth)
+        self._samples = page.samplesperpixel
+        if page.is_memmappable:
+            self._fetch = self._read_rows
+        else:
+            self._fetch = self._decode_segments
+            height, width = self._segment_size()
+            segment_bytes = height * width * self._samples * page.dtype.itemsize
+            remembered = max(1, _CACHE_BYTES // segment_bytes)
+            # around a bound method: a cache of its own for each file
+            self._segment = lru_cache(remembered)(self._segment)
+        self._limits = self._sampled_limits(normalize)
+
+    def values(self, box: Box) -> np.ndarray:
+        """As :meth:`ImageWindows.values`.
+
+        Raises:
+            InputError: the file is damaged there.
+        """
+        rows, columns = box
+        try:
+            pixels = self._fetch(rows.start, rows.stop, columns.start, columns.stop)
+        # decoders of damaged files raise nearly anything
+        except Exception as error:
+            raise InputError(
+                f"{self._path}: damaged or cut short ({error}); expected a whole TIFF file"
+            ) from error
+        return tiff_colours(self._path, pixels, self._page)
+
+    def _sampled_limits(self, normalize: str) -> tuple[float, float] | None:
+        if normalize == "none" and self._page.dtype in (np.uint8, bool):
+            return None
+        windows = [self.values(box) for box in sample_boxes(self.size)]
+        return limits_of_windows(windows, self.size[0] * self.size[1], normalize)
+
+    def _empty(self, height: int, width: int) -> np.ndarray:
+        shape = (height, width) if self._samples == 1 else (height, width, self._samples)
+        return np.zeros(shape, self._page.dtype)
+
+    def _read_rows(self, y0: int, y1: int, x0: int, x1: int) -> np.ndarray:
+        """Uncompressed: the bytes lie where the pixels are."""
+        stored = self._page.dtype.newbyteorder(self._page.parent.byteorder)
+        pixel = stored.itemsize * self._samples
+        result = self._empty(y1 - y0, x1 - x0).astype(stored)
+        for row in range(y0, y1):
+            place = self._page.dataoffsets[0] + (row * self.size[1] + x0) * pixel
+            with_row = result[row - y0].reshape(-1).view(np.uint8)
+            if os.preadv(self._page.parent.filehandle.fileno(), [with_row], place) < with_row.size:
+                raise ValueError(f"row {row} is missing")
+        return result.astype(self._page.dtype, copy=False)
+
+    def _segment_size(self) -> tuple[int, int]:
+        page = self._page
+        if page.is_tiled:
+            return page.tilelength, page.tilewidth
+        return min(page.rowsperstrip, page.imagelength), page.imagewidth
+
+    def _decode_segments(self, y0: int, y1: int, x0: int, x1: int) -> np.ndarray:
+        height, width = self._segment_size()
+        across = -(-self.size[1] // width)
+        result = self._empty(y1 - y0, x1 - x0)
+        for i in range(y0 // height, -(-y1 // height)):
+            for j in range(x0 // width, -(-x1 // width)):
+                segment = self._segment(i * across + j)
+                if segment is None:  # left out of the file: empty
+                    continue
+                top, left = i * height, j * width
+                inside = segment[max(0, y0 - top) : y1 - top, max(0, x0 - left) : x1 - left]
+                y, x = max(top, y0) - y0, max(left, x0) - x0
+                result[y : y + inside.shape[0], x : x + inside.shape[1]] = inside
+        return result
+
+    def _segment(self, index: int) -> np.ndarray | None:
+        page, file = self._page, self._page.parent.filehandle
+        file.seek(page.dataoffsets[index])
+        data = file.read(page.databytecounts[index])
+        pixels, _, shape = page.decode(data, index, jpegtables=page.jpegtables)
+        if pixels is None:
+            return None
+        pixels = pixels[0, : shape[1], : shape[2]]
+        return pixels[..., 0] if self._samples == 1 else pixels
+
+
+def open_windows(
+    path: str | os.PathLike[str], page: int | None = None, normalize: str = "none"
+) -> ImageWindows:
+    """Open an image file to read windows of it.
+
+    Args:
+        path, page, normalize: as in :func:`nucdet.data.io.reading.read_image`.
+
+    Raises:
+        FileNotFoundError, InputError: as in :func:`nucdet.data.io.reading.read_image`.
+    """
+    path = Path(path)
+    if is_tiff(path):
+        large = _large_page(path, page)
+        if large is not None:
+            return TiffWindows(path, large, normalize)
+    return ImageWindows(decode_image(path, page), str(path), normalize)
+
+
+def _large_page(path: Path, page: int | None) -> tifffile.TiffPage | None:
+    """The page of a TIFF that is worth reading by windows and can be; else None."""
+    try:
+        tiff = tifffile.TiffFile(path)
+        pages = [p for p in tiff.pages if not p.keyframe.is_reduced]
+    except Exception:  # the ordinary reader will say what is wrong
+        return None
+    found = pages[choose_page(path, len(pages), page)]
+    layout = found.keyframe
+    plain = layout.axes in ("YX", "YXS") and layout.bitspersample in (8, 16, 32, 64)
+    if plain and layout.imagelength * layout.imagewidth > WHOLE_PIXELS and found is layout:
+        return found
+    tiff.close()
+    return None

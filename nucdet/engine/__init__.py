@@ -1,1 +1,0 @@
-"""Runs: training, evaluation, prediction of files."""

@@ -1,0 +1,155 @@
+"""The stand-alone classifier of report 000: is this crop a nucleus or an arbitrary background?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from detectron2.config import CfgNode, configurable
+from detectron2.structures import Boxes, Instances
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from nucdet.errors import InputError
+from nucdet.modeling.crop_rcnn.backbone import CropResNet
+from nucdet.modeling.crop_rcnn.crops import (
+    background_boxes,
+    cut_crops,
+    false_proposals,
+    jitter_boxes,
+    some,
+)
+
+MODES = ("drop", "rescore", "off")
+
+
+class NucleusFilter(nn.Module):
+    """The backbone of the RPN, its weights its own, and one fully connected layer.
+
+    Trained on nuclei (jittered boxes around them) against background of the same pictures, the
+    surest false proposals, and crops of other pictures where the mapper gives some; report 000 has
+    only the last, CIFAR-10's, so that its filter never sees what it is there to reject.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        backbone: CropResNet,
+        crop_size: int,
+        mode: str,
+        threshold: float,
+        nuclei_per_image: int,
+        background_per_image: int,
+        false_per_image: int,
+        jitter: float,
+    ):
+        """
+        Args:
+            backbone: for one grey channel.
+            crop_size: side of the crops, a multiple of 8.
+            mode: "drop": what is less likely than ``threshold`` goes; "rescore": scores are
+                multiplied by the probability.
+            threshold: see ``mode``.
+            nuclei_per_image, background_per_image, false_per_image: crops in training, at most.
+            jitter: see :func:`jitter_boxes`.
+        """
+        super().__init__()
+        self.backbone = backbone
+        self.crop_size, self.mode, self.threshold = crop_size, mode, threshold
+        self.nuclei_per_image, self.jitter = nuclei_per_image, jitter
+        self.background_per_image, self.false_per_image = background_per_image, false_per_image
+        channels = backbone.output_shape()["res3"].channels
+        self.classifier = nn.Linear(channels * (crop_size // 8) ** 2, 1)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
+        node = cfg.MODEL.NUCLEUS_FILTER
+        return {
+            "backbone": CropResNet(cfg.MODEL.CROP_RCNN.BACKBONE_CHANNELS),
+            "crop_size": cfg.MODEL.CROP_RCNN.CROP_SIZE,
+            "mode": node.MODE,
+            "threshold": node.THRESHOLD,
+            "nuclei_per_image": node.NUCLEI_PER_IMAGE,
+            "background_per_image": node.BACKGROUND_PER_IMAGE,
+            "false_per_image": node.FALSE_PER_IMAGE,
+            "jitter": cfg.MODEL.CROP_RCNN.JITTER,
+        }
+
+    def forward(self, crops: Tensor) -> Tensor:
+        """(N,) float32 logits of (N, 1, crop_size, crop_size) crops, grey levels in 0–1."""
+        if not len(crops):
+            # batch norm would learn NaN; the parameters still get a gradient, of 0
+            return crops.new_zeros(0) + 0 * sum(p.sum() for p in self.parameters())
+        return self.classifier(self.backbone(crops)["res3"].flatten(1))[:, 0].float()
+
+    def losses(
+        self,
+        image: Tensor,
+        proposals: list[Instances],
+        targets: list[Instances],
+        others: Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        """The cross-entropy of a batch.
+
+        Args:
+            image: (N, 1, H, W), 0–1.
+            proposals: of each image, with ``proposal_boxes``, the surest first.
+            targets: with ``gt_boxes``.
+            others: (K, 1, crop_size, crop_size), crops of pictures without nuclei.
+        """
+        nuclei, rest = [], []
+        for found, truth in zip(proposals, targets, strict=True):
+            chosen = some(len(truth), self.nuclei_per_image, image.device)
+            nuclei.append(jitter_boxes(truth.gt_boxes[chosen], self.jitter, truth.image_size))
+            rest.append(self.negatives(found.proposal_boxes, truth))
+        crops = [self._cut(image, boxes) for boxes in (nuclei, rest)]
+        if others is not None:
+            crops.append(others)
+        labels = torch.cat([torch.full((len(c),), float(i == 0)) for i, c in enumerate(crops)])
+        logits = self(torch.cat(crops))
+        loss = F.binary_cross_entropy_with_logits(logits, labels.to(logits.device), reduction="sum")
+        return {"loss_filter": loss / max(1, len(labels))}
+
+    def negatives(self, proposals: Boxes, truth: Instances) -> Boxes:
+        """Background of one image and false ones among its proposals."""
+        background = background_boxes(truth.gt_boxes, self.background_per_image, truth.image_size)
+        wrong = false_proposals(proposals, truth.gt_boxes, self.false_per_image)
+        return Boxes.cat([background, wrong])
+
+    def probabilities(self, image: Tensor, boxes: list[Boxes]) -> list[Tensor]:
+        """For each image the probabilities (k,) that its boxes hold a nucleus."""
+        likely = self(self._cut(image, boxes)).sigmoid()
+        return list(likely.split([len(part) for part in boxes]))
+
+    def apply(self, image: Tensor, instances: list[Instances]) -> list[Instances]:
+        """Drop or rescore detections as ``mode`` says, without training.
+
+        Args:
+            image: (N, 1, H, W), 0–1.
+            instances: with ``pred_boxes`` in its pixels and ``scores``.
+        """
+        likely = self.probabilities(image, [found.pred_boxes for found in instances])
+        if self.mode == "drop":
+            pairs = zip(instances, likely, strict=True)
+            return [found[p >= self.threshold] for found, p in pairs]
+        for found, p in zip(instances, likely, strict=True):
+            found.scores = found.scores * p
+        return instances
+
+    def _cut(self, image: Tensor, boxes: list[Boxes]) -> Tensor:
+        return cut_crops(image, [part.tensor for part in boxes], self.crop_size)
+
+
+def build_nucleus_filter(cfg: CfgNode) -> NucleusFilter | None:
+    """The filter that MODEL.NUCLEUS_FILTER asks for; None for MODE "off".
+
+    Raises:
+        InputError: another MODE than "drop", "rescore" and "off", or CROP_SIZE no multiple of 8.
+    """
+    mode, size = cfg.MODEL.NUCLEUS_FILTER.MODE, cfg.MODEL.CROP_RCNN.CROP_SIZE
+    if mode not in MODES:
+        raise InputError(f"MODEL.NUCLEUS_FILTER.MODE is {mode!r}, expected one of {MODES}")
+    if size < 8 or size % 8:
+        raise InputError(f"MODEL.CROP_RCNN.CROP_SIZE is {size}, expected a multiple of 8")
+    return None if mode == "off" else NucleusFilter(cfg)

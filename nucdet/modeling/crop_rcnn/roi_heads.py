@@ -1,0 +1,135 @@
+"""What becomes of proposals in report 000: filtered, cut from the picture, masked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from detectron2.config import CfgNode, configurable
+from detectron2.layers import ShapeSpec
+from detectron2.modeling import ROI_HEADS_REGISTRY
+from detectron2.modeling.roi_heads import ROIHeads, build_mask_head
+from detectron2.structures import ImageList, Instances
+from torch import Tensor, nn
+
+from nucdet.modeling.crop_rcnn.crops import cut_crops, jitter_boxes, some
+from nucdet.modeling.crop_rcnn.nucleus_filter import NucleusFilter, build_nucleus_filter
+
+
+@ROI_HEADS_REGISTRY.register()
+class CropROIHeads(ROIHeads):
+    """A filter and a mask network that see crops of the picture and share nothing.
+
+    Boxes are the proposals' own, scores their objectness. All that it needs of the features is the
+    map "image". Parts in evaluation mode give no losses.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        nucleus_filter: NucleusFilter | None,
+        mask_head: nn.Module,
+        crop_size: int,
+        masks_per_image: int,
+        jitter: float,
+        test_score_thresh: float,
+        test_topk_per_image: int,
+        **kwargs: Any,
+    ):
+        """
+        Args:
+            nucleus_filter: None: every proposal is kept.
+            mask_head: of ROI_MASK_HEAD_REGISTRY, for crops.
+            crop_size: side of the crops, pixels.
+            masks_per_image: nuclei that the mask head sees in training, at most.
+            jitter: see :func:`jitter_boxes`.
+            test_score_thresh: detections score at least this, after rescoring.
+            test_topk_per_image: the surest ones are kept.
+            kwargs: see :class:`ROIHeads`.
+        """
+        super().__init__(**kwargs)
+        self.nucleus_filter, self.mask_head = nucleus_filter, mask_head
+        self.crop_size, self.jitter = crop_size, jitter
+        self.masks_per_image = masks_per_image
+        self.test_score_thresh = test_score_thresh
+        self.test_topk_per_image = test_topk_per_image
+        self.mask_on = True
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
+        size = cfg.MODEL.CROP_RCNN.CROP_SIZE
+        return {
+            **super().from_config(cfg),
+            "nucleus_filter": build_nucleus_filter(cfg),
+            "mask_head": build_mask_head(
+                cfg, ShapeSpec(channels=input_shape["image"].channels, height=size, width=size)
+            ),
+            "crop_size": size,
+            "masks_per_image": cfg.MODEL.CROP_RCNN.MASKS_PER_IMAGE,
+            "jitter": cfg.MODEL.CROP_RCNN.JITTER,
+            "test_score_thresh": cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST,
+            "test_topk_per_image": cfg.TEST.DETECTIONS_PER_IMAGE,
+        }
+
+    def forward(
+        self,
+        images: ImageList,
+        features: dict[str, Tensor],
+        proposals: list[Instances],
+        targets: list[Instances] | None = None,
+        others: Tensor | None = None,
+    ) -> tuple[list[Instances], dict[str, Tensor]]:
+        """See :meth:`ROIHeads.forward`; ``others``: see :meth:`NucleusFilter.losses`."""
+        image = features["image"]
+        if not self.training:
+            found = self.keep(image, self.detections(proposals))
+            return self.forward_with_given_boxes(features, found), {}
+        losses: dict[str, Tensor] = {}
+        if self.nucleus_filter is not None and self.nucleus_filter.training:
+            losses |= self.nucleus_filter.losses(image, proposals, targets, others)
+        if self.mask_head.training:
+            losses |= self._mask_losses(image, targets)
+        return proposals, losses
+
+    def _mask_losses(self, image: Tensor, targets: list[Instances]) -> dict[str, Tensor]:
+        chosen = []
+        for truth in targets:
+            truth = truth[some(len(truth), self.masks_per_image, image.device)]
+            truth.proposal_boxes = jitter_boxes(truth.gt_boxes, self.jitter, truth.image_size)
+            chosen.append(truth)
+        boxes = [truth.proposal_boxes.tensor for truth in chosen]
+        return self.mask_head(cut_crops(image, boxes, self.crop_size), chosen)
+
+    def detections(self, proposals: list[Instances]) -> list[Instances]:
+        """Proposals as detections of class 0 that score their objectness, those that pass."""
+        found = []
+        for proposed in proposals:
+            scores = proposed.objectness_logits.float().sigmoid()
+            detected = Instances(proposed.image_size)
+            detected.pred_boxes, detected.scores = proposed.proposal_boxes, scores
+            detected.pred_classes = torch.zeros_like(scores, dtype=torch.int64)
+            found.append(self._passing(detected))
+        return found
+
+    def keep(self, image: Tensor, found: list[Instances]) -> list[Instances]:
+        """The detections that the filter keeps, the surest first, up to the limit."""
+        if self.nucleus_filter is not None:
+            found = self.nucleus_filter.apply(image, found)
+        kept = []
+        for detected in map(self._passing, found):
+            order = detected.scores.argsort(descending=True, stable=True)
+            kept.append(detected[order[: self.test_topk_per_image]])
+        return kept
+
+    def _passing(self, detected: Instances) -> Instances:
+        return detected[detected.scores >= self.test_score_thresh]
+
+    def forward_with_given_boxes(
+        self, features: dict[str, Tensor], instances: list[Instances]
+    ) -> list[Instances]:
+        """Add ``pred_masks``, soft (N, 1, M, M), to instances with ``pred_boxes``."""
+        if not self.mask_on:
+            return instances
+        boxes = [found.pred_boxes.tensor for found in instances]
+        return self.mask_head(cut_crops(features["image"], boxes, self.crop_size), instances)

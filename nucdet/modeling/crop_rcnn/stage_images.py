@@ -1,0 +1,201 @@
+"""What each part of CropRCNN makes of a picture, from anchors to masks, side by side."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+import torch
+from detectron2.config import CfgNode
+from detectron2.data import DatasetCatalog
+from detectron2.modeling import build_model
+from detectron2.structures import Boxes, Instances
+from torch import Tensor
+from tqdm import tqdm
+
+from nucdet.config import load_config
+from nucdet.data.datasets import check_datasets, register_datasets
+from nucdet.data.mapper import NucleusDatasetMapper
+from nucdet.errors import InputError
+from nucdet.modeling.checkpointing import NucleusCheckpointer
+from nucdet.modeling.crop_rcnn.architecture import CropRCNN
+from nucdet.modeling.crop_rcnn.crops import cut_crops
+from nucdet.postprocessing.overlap import OverlapElimination
+from nucdet.visualization.colors import FALSE, MATCHED, MISSED
+from nucdet.visualization.comparison import brighten
+from nucdet.visualization.drawing import draw_instances
+from nucdet.visualization.files import check_number, picture_names, save_png
+
+_PAPER, _INK = 24, (235, 235, 235)
+_GAP, _TITLE = 8, 28  # pixels
+_COLUMNS = 3
+# small pictures are enlarged to this many pixels at least
+_PANEL_SIDE = 480
+# side of a crop and its mask on the sheet of crops
+_TILE = 48
+
+
+class Stages(NamedTuple):
+    """Boxes in the pixels that the network saw."""
+
+    anchors: Boxes  # those that the RPN's classifier takes for nuclei
+    proposals: Boxes  # what its regression makes of them
+    after_nms: Boxes
+    kept: Instances  # by the filter: pred_boxes, scores, soft pred_masks (N, 1, M, M)
+    crops: Tensor  # (N, 1, S, S), 0–1, what filter and mask network saw of them
+
+
+@torch.no_grad()
+def find_stages(model: CropRCNN, inputs: dict[str, Any]) -> Stages:
+    """Send one picture through the parts of a model in evaluation mode.
+
+    Args:
+        model: with its weights.
+        inputs: as of the mapper, with "image".
+    """
+    images = model.preprocess_image([inputs])
+    features = model.backbone(images.tensor)
+    rpn, heads = model.proposal_generator, model.roi_heads
+    anchors, logits, deltas = rpn.outputs(features)
+    chosen = logits[0].sigmoid() >= heads.test_score_thresh
+    proposals = Boxes(rpn.box2box_transform.apply_deltas(deltas[0][chosen], anchors.tensor[chosen]))
+    proposals.clip(images.image_sizes[0])
+    detected = heads.detections(rpn(images, features)[0])
+    after_nms = detected[0].pred_boxes
+    kept = heads.keep(features["image"], detected)
+    crops = cut_crops(features["image"], [kept[0].pred_boxes.tensor], heads.crop_size)
+    kept = heads.forward_with_given_boxes(features, kept)
+    return Stages(anchors[chosen], proposals, after_nms, kept[0], crops)
+
+
+def draw_stages(image: np.ndarray, stages: Stages, masks: Any) -> np.ndarray:
+    """A sheet of six panels: anchors, proposals before and after NMS, filtered, crops, masks.
+
+    In the fourth, what the filter dropped is red. On the fifth each crop stands above its mask.
+
+    Args:
+        image: uint8 (H, W, 3) RGB, as the network saw it.
+        stages: of that picture.
+        masks: what came out in the end, of (H, W).
+
+    Returns:
+        uint8 (height, width, 3) RGB.
+    """
+    image = brighten(image)
+    zoom = max(1, -(-_PANEL_SIDE // max(image.shape[:2])))
+    shown = cv2.resize(image, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_NEAREST)
+    filtered = _draw_boxes(shown, stages.after_nms, FALSE, zoom)
+    kept = stages.kept
+    panels = {
+        f"anchors taken for nuclei: {len(stages.anchors)}": _draw_boxes(
+            shown, stages.anchors, MISSED, zoom
+        ),
+        f"proposals before NMS: {len(stages.proposals)}": _draw_boxes(
+            shown, stages.proposals, MISSED, zoom
+        ),
+        f"after NMS: {len(stages.after_nms)}": _draw_boxes(shown, stages.after_nms, MATCHED, zoom),
+        f"kept by the filter: {len(kept)}": _draw_boxes(filtered, kept.pred_boxes, MATCHED, zoom),
+        "crops, masks": _sheet_of_crops(stages.crops, kept.pred_masks, shown.shape[:2]),
+        f"nuclei: {len(masks)}": draw_instances(image, masks, zoom=zoom),
+    }
+    return _compose(panels)
+
+
+def visualize_stages(
+    config_file: str | os.PathLike[str],
+    overrides: Sequence[str] = (),
+    output_dir: str | os.PathLike[str] = "output/stages",
+    num: int | None = None,
+) -> list[Path]:
+    """Draw the stages of CropRCNN for pictures of DATASETS.TEST, as ``<name of the picture>.png``.
+
+    Args:
+        config_file: yaml of a CropRCNN.
+        overrides: KEY VALUE pairs, MODEL.WEIGHTS among them.
+        output_dir: made if missing; files of an earlier run are overwritten.
+        num: the first so many pictures; None: all.
+
+    Returns:
+        The files, in the order of the data set.
+
+    Raises:
+        InputError, FileNotFoundError: another model, unknown data set, missing or other weights.
+    """
+    check_number(num)
+    cfg = load_config(config_file, overrides)
+    model = _load(cfg)
+    register_datasets()
+    check_datasets(cfg.DATASETS.TEST)
+    entries = [entry for name in cfg.DATASETS.TEST for entry in DatasetCatalog.get(name)][:num]
+    mapper = NucleusDatasetMapper(cfg, augment=False)
+    eliminate = OverlapElimination(cfg)
+    files = []
+    names = picture_names([entry["file_name"] for entry in entries])
+    for entry, name in zip(tqdm(entries, "drawing", disable=None), names, strict=True):
+        inputs = mapper(entry)
+        image = np.repeat(inputs["image"].numpy()[0, :, :, None], 3, axis=2)
+        stages = find_stages(model, inputs)
+        result = eliminate(model.to_original(stages.kept, {}))
+        files.append(Path(output_dir, name))
+        save_png(files[-1], draw_stages(image, stages, result.pred_masks))
+    return files
+
+
+def _load(cfg: CfgNode) -> CropRCNN:
+    if not torch.cuda.is_available():
+        cfg.MODEL.DEVICE = "cpu"
+    if cfg.MODEL.META_ARCHITECTURE != "CropRCNN":
+        raise InputError(
+            f"MODEL.META_ARCHITECTURE is {cfg.MODEL.META_ARCHITECTURE!r}; stages are those of "
+            "'CropRCNN', see configs/DSB2018/crop_rcnn.yaml"
+        )
+    model = build_model(cfg).eval()
+    NucleusCheckpointer(model, complete=True).load(cfg.MODEL.WEIGHTS)
+    return model
+
+
+def _draw_boxes(
+    picture: np.ndarray, boxes: Boxes, color: tuple[int, int, int], zoom: int
+) -> np.ndarray:
+    picture = picture.copy()
+    for x0, y0, x1, y1 in (boxes.tensor * zoom).round().int().tolist():
+        cv2.rectangle(picture, (x0, y0), (x1 - 1, y1 - 1), color, 1)
+    return picture
+
+
+def _sheet_of_crops(crops: Tensor, masks: Tensor, size: tuple[int, int]) -> np.ndarray:
+    """As many crops, each above its soft mask, as fit (height, width)."""
+    sheet = np.full((*size, 3), _PAPER, np.uint8)
+    step = _TILE + 2
+    places = [
+        (y, x)
+        for y in range(0, size[0] - 2 * step, 2 * step + 4)
+        for x in range(0, size[1] - step, step)
+    ]
+    for (y, x), crop, mask in zip(places, crops[:, 0], masks[:, 0], strict=False):
+        sheet[y : y + _TILE, x : x + _TILE] = brighten(_grey(crop))
+        sheet[y + step : y + step + _TILE, x : x + _TILE] = _grey(mask)
+    return sheet
+
+
+def _grey(values: Tensor) -> np.ndarray:
+    pixels = (values.float().clamp(0, 1) * 255).byte().cpu().numpy()
+    pixels = cv2.resize(pixels, (_TILE, _TILE), interpolation=cv2.INTER_NEAREST)
+    return np.repeat(pixels[:, :, None], 3, axis=2)
+
+
+def _compose(panels: dict[str, np.ndarray]) -> np.ndarray:
+    height, width = next(iter(panels.values())).shape[:2]
+    rows = -(-len(panels) // _COLUMNS)
+    row, column = height + _TITLE + _GAP, width + _GAP
+    sheet = np.full((rows * row - _GAP, _COLUMNS * column - _GAP, 3), _PAPER, np.uint8)
+    for i, (title, panel) in enumerate(panels.items()):
+        y, x = i // _COLUMNS * row, i % _COLUMNS * column
+        sheet[y + _TITLE : y + _TITLE + height, x : x + width] = panel
+        place = (x + 6, y + _TITLE - 9)
+        cv2.putText(sheet, title, place, cv2.FONT_HERSHEY_SIMPLEX, 0.55, _INK, 1, cv2.LINE_AA)
+    return sheet

@@ -1,0 +1,90 @@
+"""The losses of CropRCNN's parts on a data set, beside those that report 000 gives for its own."""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from typing import Any
+
+from detectron2.evaluation import DatasetEvaluator
+
+from nucdet.errors import InputError
+from nucdet.evaluation.build import EVALUATORS
+from nucdet.evaluation.gather import gather_images
+from nucdet.evaluation.report import new_table, render
+
+# the report's validation losses: before training, after it, after it on perturbed pictures
+SEED = {
+    "rpn_objectness": (0.6865, 0.0983, 0.1138),
+    "rpn_box": (0.0277, 0.0202, 0.0227),
+    "filter": (0.7350, 0.0122, 0.0529),
+    "mask": (0.8074, 0.3853, 0.4084),
+}
+# measured as shares, given as percentages
+_SHARES = ("filter_accuracy", "filter_false", "recall_")
+
+
+class SubsystemLossEvaluator(DatasetEvaluator):
+    """The parts of CropRCNN under the task key ``subsystems``.
+
+    The model measures itself where its inputs hold the truth
+    (:meth:`CropRCNN.measure`); this takes the means over what
+    was counted: images for the RPN's losses, crops for the filter, pixels for the masks, nuclei for
+    the recall of the proposals. Losses as they are, shares in 0–100.
+    """
+
+    def __init__(self, distributed: bool = True) -> None:
+        """
+        Args:
+            distributed: gather the results of all processes in the main one.
+        """
+        self._logger = logging.getLogger(__name__)
+        self._distributed = distributed
+        self._measures: dict[int, dict[str, tuple[float, int]]] = {}
+
+    def reset(self) -> None:
+        """Forget the images of an earlier round."""
+        self._measures = {}
+
+    def process(self, inputs: list[dict[str, Any]], outputs: list[dict[str, Any]]) -> None:
+        """Take a batch: inputs with ``image_id``, outputs with ``subsystems``.
+
+        Raises:
+            InputError: the model measures no parts.
+        """
+        for entry, output in zip(inputs, outputs, strict=True):
+            if "subsystems" not in output:
+                raise InputError(
+                    "TEST.EVALUATORS has 'subsystems', and the model measures no parts; take it "
+                    "out, or set MODEL.META_ARCHITECTURE 'CropRCNN'"
+                )
+            self._measures[entry["image_id"]] = output["subsystems"]
+
+    def evaluate(self) -> OrderedDict[str, dict[str, float]] | None:
+        """``{"subsystems": metrics}`` in the main process, None in others, {} without images."""
+        gathered = gather_images(self._measures, self._distributed)
+        if gathered is None:
+            return None
+        if not gathered:
+            self._logger.warning("no image was processed, so there are no losses of subsystems")
+            return OrderedDict()
+        metrics = {}
+        for name in next(iter(gathered.values())):
+            total = sum(measures[name][0] for measures in gathered.values())
+            count = sum(measures[name][1] for measures in gathered.values())
+            if count:
+                metrics[name] = total / count * (100 if name.startswith(_SHARES) else 1)
+        self._logger.info("Subsystems on %d images:\n%s", len(gathered), _render(metrics))
+        return OrderedDict(subsystems=metrics)
+
+
+def _render(metrics: dict[str, float]) -> str:
+    columns = ("here", "report 000: before", "after", "perturbed")
+    table = new_table("Losses of the parts", "", *columns)
+    for name, value in metrics.items():
+        theirs = [f"{loss:.4f}" for loss in SEED.get(name, ())]
+        table.add_row(name, f"{value:.4f}" if name in SEED else f"{value:.1f} %", *theirs)
+    return render([table])
+
+
+EVALUATORS["subsystems"] = lambda cfg, dataset_name, output_folder: SubsystemLossEvaluator()

@@ -1,0 +1,73 @@
+"""Several networks as one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from detectron2.config import CfgNode, configurable
+from torch import Tensor, nn
+
+from nucdet.errors import InputError
+from nucdet.modeling.semantic.networks.build import (
+    SEGMENTATION_REGISTRY,
+    build_segmentation_network,
+)
+
+
+@SEGMENTATION_REGISTRY.register()
+class MeanEnsemble(nn.Module):
+    """The unweighted mean of its members' probabilities, before any threshold.
+
+    Arra, Vijjigiri and Madineni (Indiana University, 2018, section 7) so join U-Net and LinkNet.
+    ``MODEL.WEIGHTS: "ensemble://a.pth,b.pth"`` fills the members, in order, from their own
+    checkpoints; a checkpoint of the ensemble holds all of them.
+    """
+
+    output_stride = 1
+
+    @configurable
+    def __init__(self, *, members: Sequence[nn.Module]):
+        """
+        Args:
+            members: networks with logits of as many channels and of full size.
+
+        Raises:
+            InputError: there are none, or one's logits are smaller than the picture.
+        """
+        super().__init__()
+        if not members or any(member.output_stride != 1 for member in members):
+            raise InputError(
+                "MODEL.SEGMENTATION.MEMBERS: expected at least one network, each with logits of "
+                "full size"
+            )
+        self.members = nn.ModuleList(members)
+        self.size_divisibility = math.lcm(*(member.size_divisibility for member in members))
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
+        members = []
+        for keys in cfg.MODEL.SEGMENTATION.MEMBERS:
+            own = cfg.clone()
+            own.defrost()
+            try:
+                pairs = ((f"MODEL.SEGMENTATION.{key}", value) for key, value in keys.items())
+                own.merge_from_list([text for pair in pairs for text in pair])
+            except (AssertionError, AttributeError, KeyError, ValueError) as error:
+                raise InputError(
+                    f"MODEL.SEGMENTATION.MEMBERS: {keys}: {error}; expected MODEL.SEGMENTATION's "
+                    "keys and their values for each member"
+                ) from error
+            members.append(build_segmentation_network(own))
+        return {"members": members}
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) to logits (N, K, H, W) whose probabilities are the members' mean."""
+        logits = torch.stack([member(x) for member in self.members])
+        if logits.shape[2] > 1:
+            # softmax of the logarithms gives the probabilities back
+            return F.log_softmax(logits, dim=2).logsumexp(dim=0) - math.log(len(logits))
+        return F.logsigmoid(logits).logsumexp(dim=0) - F.logsigmoid(-logits).logsumexp(dim=0)

@@ -1,0 +1,107 @@
+"""The small FCN and the small U-Net of Arra, Vijjigiri and Madineni (Indiana University, 2018)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from detectron2.config import CfgNode, configurable
+from torch import Tensor, nn
+
+from nucdet.layers.blocks import UShape, conv_block
+from nucdet.modeling.semantic.networks.build import SEGMENTATION_REGISTRY
+
+
+@SEGMENTATION_REGISTRY.register()
+class SmallFCN(nn.Module):
+    """Three 3×3 convolutions with ReLU, each followed by max-pooling (section 4 of the report).
+
+    The report ends at 16 × 16 pixels and says nothing of how it gets there. From 256 × 256 this is
+    a stride of 16: pools of 2, 2 and 4. No nucleus below about 16 pixels survives it, which is why
+    it scored 0.0072.
+    """
+
+    size_divisibility = 16
+    output_stride = 16
+
+    @configurable
+    def __init__(self, *, in_channels: int, num_channels: int, channels: Sequence[int]):
+        """
+        Args:
+            in_channels: of the pictures.
+            num_channels: of the logits.
+            channels: of the three convolutions, 16, 32 and 64 in the report.
+        """
+        super().__init__()
+        first, second, third = channels
+        self.body = nn.Sequential(
+            conv_block(in_channels, first),
+            nn.MaxPool2d(2),
+            conv_block(first, second),
+            nn.MaxPool2d(2),
+            conv_block(second, third),
+            nn.MaxPool2d(4),
+        )
+        self.predictor = nn.Conv2d(third, num_channels, 1)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
+        return {
+            "in_channels": len(cfg.MODEL.PIXEL_MEAN),
+            "num_channels": cfg.MODEL.SEGMENTATION.NUM_CHANNELS,
+            "channels": cfg.MODEL.SEGMENTATION.CHANNELS,
+        }
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) to logits (N, K, H / 16, W / 16)."""
+        return self.predictor(self.body(x)).float()
+
+
+@SEGMENTATION_REGISTRY.register()
+class SmallUNet(UShape):
+    """U-Net of two 3×3 convolutions with ReLU and dropout a level (section 5 of the report).
+
+    Down: convolutions, dropout, max-pool at 16, 32, 64 and 128 channels. Up: a 3×3 transposed
+    convolution with stride 2, the skip beside it, convolutions and dropout at 128, 64, 32 and 16.
+    As the report has it there is nothing between the last max-pool and the first transposed
+    convolution.
+    """
+
+    output_stride = 1
+
+    @configurable
+    def __init__(
+        self, *, in_channels: int, num_channels: int, channels: Sequence[int], dropout: float = 0.0
+    ):
+        """
+        Args:
+            in_channels: of the pictures.
+            num_channels: of the logits.
+            channels: of each level from full resolution downwards.
+            dropout: share of a level's values that training sets to 0.
+        """
+        super().__init__()
+        self.size_divisibility = 2 ** len(channels)
+        for width in channels:
+            self.down.append(_level(in_channels, width, dropout))
+            in_channels = width
+        self.bottom = nn.Identity()
+        for width in reversed(channels):
+            up = nn.ConvTranspose2d(in_channels, width, 3, stride=2, padding=1, output_padding=1)
+            self.up.append(up)
+            self.merge.append(_level(2 * width, width, dropout))
+            in_channels = width
+        self.predictor = nn.Conv2d(in_channels, num_channels, 1)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
+        return {
+            "in_channels": len(cfg.MODEL.PIXEL_MEAN),
+            "num_channels": cfg.MODEL.SEGMENTATION.NUM_CHANNELS,
+            "channels": cfg.MODEL.SEGMENTATION.CHANNELS,
+            "dropout": cfg.MODEL.SEGMENTATION.DROPOUT,
+        }
+
+
+def _level(in_channels: int, width: int, dropout: float) -> nn.Sequential:
+    return nn.Sequential(conv_block(in_channels, width, width), nn.Dropout(dropout))

@@ -1,0 +1,77 @@
+"""The U-Net of Haigh, van Paasschen and Murphy (Stanford CS230, 2018)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from detectron2.config import CfgNode, configurable
+from torch import nn
+
+from nucdet.errors import InputError
+from nucdet.layers.blocks import UShape, conv_block
+from nucdet.modeling.semantic.networks.build import SEGMENTATION_REGISTRY
+
+
+@SEGMENTATION_REGISTRY.register()
+class UNetCS230(UShape):
+    """U-Net with one 3×3 convolution a level, as section III-B of the report counts them.
+
+    Down: a convolution, three times max-pool and convolution, a last convolution. Up: the same with
+    a 2×2 up-convolution for each max-pool, which halves the channels, and the skip beside it. ReLU
+    after each 3×3 convolution, no batch norm. The report gives no channels and refers to
+    Ronneberger et al.: 64, 128, 256, 512.
+
+    The highest level thus ends with two convolutions: these are what "U-Net −1" leaves out, and
+    "U-Net +1" adds one to them.
+    """
+
+    output_stride = 1
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        in_channels: int,
+        num_channels: int,
+        channels: Sequence[int] = (64, 128, 256, 512),
+        last_convs: int = 2,
+    ):
+        """
+        Args:
+            in_channels: of the pictures.
+            num_channels: of the logits.
+            channels: at full resolution and after each max-pool.
+            last_convs: 3×3 convolutions between the last skip and the predictor: 2, for "+1" 3 and
+                for "−1" none.
+
+        Raises:
+            InputError: ``last_convs`` is negative, or there are fewer than two levels.
+        """
+        super().__init__()
+        if last_convs < 0 or len(channels) < 2:
+            raise InputError(
+                "MODEL.SEGMENTATION: CHANNELS has to have at least two numbers, and LAST_CONVS is "
+                f"not negative; found {tuple(channels)} and {last_convs}"
+            )
+        *upper, bottom = channels
+        self.size_divisibility = 2 ** len(upper)
+        for width in upper:
+            self.down.append(conv_block(in_channels, width))
+            in_channels = width
+        self.bottom = conv_block(in_channels, bottom, bottom)
+        for level, width in reversed([*enumerate(upper)]):
+            self.up.append(nn.ConvTranspose2d(bottom, width, 2, stride=2))
+            convs = 1 if level else last_convs
+            self.merge.append(conv_block(2 * width, *[width] * convs))
+            bottom = width
+        self.predictor = nn.Conv2d(bottom if last_convs else 2 * bottom, num_channels, 1)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
+        return {
+            "in_channels": len(cfg.MODEL.PIXEL_MEAN),
+            "num_channels": cfg.MODEL.SEGMENTATION.NUM_CHANNELS,
+            "channels": cfg.MODEL.SEGMENTATION.CHANNELS,
+            "last_convs": cfg.MODEL.SEGMENTATION.LAST_CONVS,
+        }

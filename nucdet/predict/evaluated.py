@@ -1,0 +1,63 @@
+"""A model as the evaluators ask it: along the road of prediction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from detectron2.config import CfgNode
+from torch import nn
+
+from nucdet.data.io.windows import ImageWindows
+from nucdet.predict.finding import Finder
+from nucdet.predict.network import Network
+
+
+class EvaluatedModel:
+    """Inputs of :class:`nucdet.data.evaluation_mapper.EvaluationMapper` in, predictions out.
+
+    An image gives the instances that :class:`nucdet.predict.Segmenter` finds in it, before the
+    overlap elimination that the evaluators share, see :mod:`nucdet.evaluation.build`.
+    """
+
+    def __init__(self, cfg: CfgNode, network: Network):
+        """
+        Args:
+            cfg: of the network.
+            network: what finds nuclei.
+        """
+        self._network = network
+        self._find = Finder(cfg, network)
+
+    def __call__(self, batched_inputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Predict a batch.
+
+        Returns:
+            For each image ``"instances"`` in pixels of its "height" and "width", and
+            ``"subsystems"`` where the input has "measured" and the model measures its parts.
+        """
+        sources = [ImageWindows(x["image"].permute(1, 2, 0).numpy()) for x in batched_inputs]
+        # a perturbation may have changed the size of an image; its truth stays as it is
+        sizes = [(x["height"], x["width"]) for x in batched_inputs]
+        found = self._find(sources, sizes=sizes)
+        outputs: list[dict[str, Any]] = [{"instances": one.instances} for one in found]
+        measure = getattr(self._network.bare_model, "measure", None)
+        if measure is not None and all("measured" in x for x in batched_inputs):
+            measured = measure([x["measured"] for x in batched_inputs])
+            for output, measures in zip(outputs, measured, strict=True):
+                output["subsystems"] = measures
+        return outputs
+
+
+@contextmanager
+def evaluated(cfg: CfgNode, model: nn.Module) -> Iterator[EvaluatedModel]:
+    """A model, perhaps one in training, for the time of an evaluation.
+
+    It computes as in prediction (channels-last, precision "auto", TEST.AUG) and is left as it was.
+    """
+    network = Network(cfg, model)
+    try:
+        yield EvaluatedModel(cfg, network)
+    finally:
+        network.close()

@@ -1,0 +1,215 @@
+"""Nuclei of a picture in two lines of Python, whatever its size, depth or magnification."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from detectron2.config import CfgNode
+
+from nucdet.config import load_config
+from nucdet.data.datasets import class_names
+from nucdet.data.io.normalization import check_rule
+from nucdet.data.io.windows import ImageWindows, open_windows
+from nucdet.errors import InputError
+from nucdet.modeling.model_zoo import DEFAULT_MODEL, PREFIX, find_model, model_names
+from nucdet.postprocessing.overlap import OverlapElimination
+from nucdet.predict.blocks import eliminate_by_blocks
+from nucdet.predict.finding import Finder
+from nucdet.predict.network import Network
+from nucdet.predict.prediction import Prediction
+
+
+def default_model() -> Path:
+    """The config of the model that ships with nucdet; it names its weights, ``nucdet://…``.
+
+    Raises:
+        InputError: this copy of nucdet ships none, or its files are damaged.
+    """
+    if DEFAULT_MODEL not in model_names():
+        raise InputError(
+            "no default model ships with this copy of nucdet; give a config file and weights "
+            "(--config-file configs/… MODEL.WEIGHTS output/…/model_best.pth)"
+        )
+    return find_model(DEFAULT_MODEL).config
+
+
+class Segmenter:
+    """A trained network that finds the nuclei of pictures.
+
+    Example::
+
+        from nucdet import Segmenter
+
+        segmenter = Segmenter("configs/DSB2018/mask_rcnn_lite0_FPN.yaml", "model_best.pth")
+        prediction = segmenter.predict(image)
+        labels, table = prediction.label_map(), prediction.table()
+
+    Attributes:
+        cfg: the frozen config.
+        class_names: what the numbers of ``pred_classes`` mean.
+    """
+
+    def __init__(
+        self,
+        config_file: str | os.PathLike[str] | None = None,
+        weights: str | os.PathLike[str] | None = None,
+        overrides: Sequence[str] = (),
+        device: str = "auto",
+        precision: str = "auto",
+    ):
+        """
+        Args:
+            config_file: a yaml; None: the model that ships with nucdet.
+            weights: a checkpoint; None: MODEL.WEIGHTS of the config and overrides.
+            overrides: ``KEY VALUE`` pairs for the config.
+            device: "cpu", "cuda", "cuda:1", …; "auto": MODEL.DEVICE, or the CPU without a GPU.
+            precision: see :class:`nucdet.predict.network.Network`.
+
+        Raises:
+            FileNotFoundError, InputError: see :func:`configure`.
+        """
+        self.cfg = configure(config_file, weights, overrides, device)
+        self.class_names = _class_names(self.cfg)
+        self._finder = Finder(self.cfg, Network.load(self.cfg, precision))
+        self._elimination = OverlapElimination(self.cfg)
+
+    def predict(self, image: np.ndarray, diameter: float | str | None = None) -> Prediction:
+        """Find the nuclei of one picture.
+
+        Args:
+            image: (H, W), (H, W, 1), (H, W, 3) RGB or (H, W, 4) RGBA; bool, integers or floats.
+                They become 8 bits by the rule INPUT.NORMALIZE of the config.
+            diameter: of the nuclei, in pixels of the image: it is rescaled so that they are as
+                large as in training. "auto": estimated from a first look. None: resized as in
+                evaluation.
+
+        Raises:
+            InputError: another shape or dtype, or a diameter that is none.
+        """
+        return self.predict_batch([image], diameter)[0]
+
+    def predict_batch(
+        self, images: Sequence[np.ndarray], diameter: float | str | None = None
+    ) -> list[Prediction]:
+        """:meth:`predict` for several images; on a GPU those of equal size go through together.
+
+        Returns:
+            One prediction an image, in their order.
+        """
+        rule = self.cfg.INPUT.NORMALIZE
+        sources = [ImageWindows(image, f"image {i}", rule) for i, image in enumerate(images)]
+        return self.predict_windows(sources, diameter)
+
+    def predict_file(
+        self,
+        path: str | os.PathLike[str],
+        page: int | None = None,
+        diameter: float | str | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Prediction:
+        """Find the nuclei of an image file; of a large TIFF only windows are in memory.
+
+        Args:
+            path, page: see :func:`nucdet.data.io.reading.read_image`.
+            diameter: see :meth:`predict`.
+            progress: called as ``progress(tiles done, tiles)`` where there are several.
+
+        Raises:
+            FileNotFoundError, InputError: the file cannot be read; a diameter that is none.
+        """
+        return self.predict_windows([self.open(path, page)], diameter, progress)[0]
+
+    def open(self, path: str | os.PathLike[str], page: int | None = None) -> ImageWindows:
+        """A file as :meth:`predict_windows` takes it, normalised as the config says.
+
+        Args:
+            path, page: see :func:`nucdet.data.io.reading.read_image`.
+
+        Raises:
+            FileNotFoundError, InputError: the file cannot be read.
+        """
+        return open_windows(path, page, self.cfg.INPUT.NORMALIZE)
+
+    def predict_windows(
+        self,
+        sources: Sequence[ImageWindows],
+        diameter: float | str | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> list[Prediction]:
+        """:meth:`predict_batch` for images of :meth:`open`; arguments as for :meth:`predict_file`.
+
+        Raises:
+            InputError: a file is damaged; a diameter that is none.
+        """
+        predictions = []
+        for source, found in zip(sources, self._finder(sources, diameter, progress), strict=True):
+            if len(found.plan.tiles) > 1:
+                left = eliminate_by_blocks(found.instances, self._elimination)
+            else:
+                left = self._elimination(found.instances)
+            predictions.append(Prediction(left, source, found.plan.diameter))
+        return predictions
+
+
+def configure(
+    config_file: str | os.PathLike[str] | None = None,
+    weights: str | os.PathLike[str] | None = None,
+    overrides: Sequence[str] = (),
+    device: str = "auto",
+) -> CfgNode:
+    """The config of a :class:`Segmenter`, checked without building the network.
+
+    Raises:
+        FileNotFoundError: there is no such config or weights file.
+        InputError: a mistake in the config, no weights named, no such device, no default model.
+    """
+    if config_file is None:
+        config_file = default_model()
+    cfg = load_config(config_file, overrides)
+    if weights is not None:
+        cfg.MODEL.WEIGHTS = str(weights)
+    if cfg.MODEL.SEGMENTATION.NETWORK == "none":
+        cfg.MODEL.WEIGHTS = ""  # there is nothing to load them into
+    else:
+        _check_weights(cfg.MODEL.WEIGHTS, config_file)
+    check_rule(cfg.INPUT.NORMALIZE)
+    cfg.MODEL.DEVICE = _device(cfg.MODEL.DEVICE if device == "auto" else device, device == "auto")
+    cfg.freeze()
+    return cfg
+
+
+def _check_weights(weights: str, config_file: str | os.PathLike[str]) -> None:
+    if not weights or weights.startswith("imagenet://"):
+        raise InputError(
+            f"{config_file}: names no trained weights (MODEL.WEIGHTS is {weights!r}); "
+            "give those of a training, output/…/model_best.pth"
+        )
+    if weights.startswith(PREFIX):
+        find_model(weights)
+    elif "://" not in weights and not Path(weights).is_file():
+        raise FileNotFoundError(f"MODEL.WEIGHTS {weights}: no such file")
+
+
+def _device(name: str, automatic: bool) -> str:
+    try:
+        kind = torch.device(name).type
+    except RuntimeError:
+        raise InputError(f"device is {name!r}; expected 'auto', 'cpu' or 'cuda'") from None
+    if kind == "cuda" and not torch.cuda.is_available():
+        if automatic:
+            return "cpu"
+        raise InputError(f"device is {name!r}, but PyTorch finds no GPU; use 'cpu'")
+    return name
+
+
+def _class_names(cfg: CfgNode) -> list[str]:
+    """From the data set that the network was trained on."""
+    for name in cfg.DATASETS.TRAIN:
+        if found := class_names(name):
+            return found
+    count = cfg.MODEL.ROI_HEADS.NUM_CLASSES
+    return ["nucleus"] if count == 1 else [f"class {i}" for i in range(count)]

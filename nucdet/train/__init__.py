@@ -1,0 +1,1 @@
+"""Training: trainer, hooks, averaged weights, runs of one or several processes."""

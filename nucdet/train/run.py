@@ -1,0 +1,102 @@
+"""One run of training or evaluation, from parsed arguments to results."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.engine import default_argument_parser, default_setup
+from detectron2.utils import comm
+from detectron2.utils.logger import setup_logger
+
+from nucdet.config import load_config
+from nucdet.data.datasets import check_datasets, check_training_data, register_datasets
+from nucdet.errors import InputError, run_tool
+from nucdet.modeling.checkpointing import NucleusCheckpointer
+from nucdet.processes import run_processes
+from nucdet.train.perturbed import compare_perturbed, seed_perturbation
+from nucdet.train.trainer import NucleusTrainer
+
+
+def argument_parser() -> argparse.ArgumentParser:
+    """Detectron2's arguments for training and evaluation, and nucdet's."""
+    parser = default_argument_parser(epilog="KEY VALUE pairs override the config file.")
+    parser.add_argument(
+        "--perturb",
+        metavar="MEAN,POWER",
+        help="with --eval-only: evaluate once more with additive noise of this mean (share of the "
+        "picture's largest value) and power (share of its variance), e.g. 0.05,0.1, and print the "
+        "scores side by side",
+    )
+    return parser
+
+
+def command_line() -> None:
+    """What tools/train_net.py runs, and ``python -m nucdet.train.run``."""
+    run_tool(lambda: run(argument_parser().parse_args()))
+
+
+def run(args: argparse.Namespace) -> None:
+    """Train, or with ``args.eval_only`` evaluate, on as many processes as the arguments say.
+
+    Args:
+        args: as from :func:`argument_parser`.
+
+    Raises:
+        InputError, OSError: found before any process starts, as far as that is possible.
+    """
+    prepare(args)
+    run_processes(_run_process, args, args)
+
+
+def prepare(args: argparse.Namespace) -> CfgNode:
+    """The config of a run: file and overrides, device chosen, data sets registered, all checked."""
+    cfg = load_config(args.config_file or None, args.opts)
+    register_datasets()
+    if cfg.MODEL.DEVICE == "cuda" and not torch.cuda.is_available():
+        cfg.MODEL.DEVICE = "cpu"
+    if args.perturb is not None:
+        seed_perturbation(args.perturb)
+        if not args.eval_only:
+            raise InputError("--perturb belongs to evaluation; add --eval-only")
+    if args.eval_only:
+        check_datasets(cfg.DATASETS.TEST)
+    else:
+        check_training_data(cfg)
+    if not args.eval_only and not cfg.DATASETS.TRAIN:
+        raise InputError("DATASETS.TRAIN is empty; name a data set to train on")
+    _check_writable(Path(cfg.OUTPUT_DIR))
+    cfg.freeze()
+    return cfg
+
+
+def _check_writable(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    if not os.access(folder, os.W_OK):
+        raise PermissionError(f"OUTPUT_DIR {folder}: cannot be written to; choose another")
+
+
+def _run_process(args: argparse.Namespace) -> dict[str, Any] | None:
+    cfg = prepare(args)
+    default_setup(cfg, args)
+    # Detectron2 shows its own messages only
+    setup_logger(cfg.OUTPUT_DIR, comm.get_rank(), name="nucdet", enable_propagation=True)
+    if args.eval_only:
+        model = NucleusTrainer.build_model(cfg)
+        checkpointer = NucleusCheckpointer(model, save_dir=cfg.OUTPUT_DIR, complete=True)
+        checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=args.resume)
+        results = NucleusTrainer.test(cfg, model)
+        if args.perturb is not None:
+            compare_perturbed(cfg, model, results, seed_perturbation(args.perturb))
+        return results
+    trainer = NucleusTrainer(cfg)
+    trainer.resume_or_load(resume=args.resume)
+    return trainer.train()
+
+
+if __name__ == "__main__":
+    command_line()

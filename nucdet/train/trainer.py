@@ -1,0 +1,271 @@
+"""Detectron2's DefaultTrainer with nucdet's data, evaluators and hooks."""
+
+from __future__ import annotations
+
+import logging
+import weakref
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.data import (
+    DatasetFromList,
+    build_detection_test_loader,
+    build_detection_train_loader,
+)
+from detectron2.data.build import get_detection_dataset_dicts
+from detectron2.engine import AMPTrainer, DefaultTrainer, SimpleTrainer, TrainerBase, hooks
+from detectron2.engine.defaults import create_ddp_model
+from detectron2.evaluation import DatasetEvaluator
+from detectron2.evaluation.testing import flatten_results_dict
+from detectron2.solver import get_default_optimizer_params
+from detectron2.solver.build import maybe_add_gradient_clipping
+from detectron2.utils import comm
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from nucdet.data.evaluation_mapper import EvaluationMapper
+from nucdet.data.mapper import NucleusDatasetMapper
+from nucdet.data.sampling import build_sampler
+from nucdet.errors import InputError
+from nucdet.evaluation.build import build_evaluator
+from nucdet.layers.precision import computes_bfloat16
+from nucdet.modeling.checkpointing import NucleusCheckpointer
+from nucdet.predict.evaluated import evaluated
+from nucdet.train.averaging import WeightAveraging
+from nucdet.train.hooks import BestModel, CsvLog, StagedFreezing
+from nucdet.train.validation_loss import validation_losses
+
+logger = logging.getLogger(__name__)
+
+# with the optimizer's state a checkpoint is three times the size of the model
+_KEPT_CHECKPOINTS = 3
+
+
+class NucleusTrainer(DefaultTrainer):
+    """Trains what a config describes; see :class:`DefaultTrainer` for the interface.
+
+    Beyond it: data-parallel training on CPUs too, balanced sampling, staged freezing, averaged
+    weights, best model and early stop, validation loss, csv logs.
+    """
+
+    def __init__(self, cfg: CfgNode):
+        # DefaultTrainer.__init__ wraps the model for GPUs only and takes Detectron2's checkpointer
+        TrainerBase.__init__(self)
+        cfg = self.auto_scale_workers(cfg, comm.get_world_size())
+        model = self.build_model(cfg)
+        optimizer = self.build_optimizer(cfg, model)
+        loader = self.build_train_loader(cfg)
+        make = _mixed_precision_trainer(cfg) if cfg.SOLVER.AMP.ENABLED else SimpleTrainer
+        self._trainer = make(_data_parallel(model), loader, optimizer)
+        self.scheduler = self.build_lr_scheduler(cfg, optimizer)
+        self.checkpointer = NucleusCheckpointer(model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self))
+        self.start_iter = 0
+        self.max_iter = cfg.SOLVER.MAX_ITER
+        self.cfg = cfg
+        # (iteration, {"task/metric": value}) of the newest evaluation, for the hooks
+        self.last_evaluation: tuple[int, dict[str, float]] = (-1, {})
+        self._stopping = False
+        self.register_hooks(self.build_hooks())
+
+    @property
+    def bare_model(self) -> nn.Module:
+        """The model without the wrapper of data-parallel training."""
+        wrapped = isinstance(self.model, DistributedDataParallel)
+        return self.model.module if wrapped else self.model
+
+    def set_trainable(self, names: set[str]) -> None:
+        """Let the parameters of these names train and no others.
+
+        Frozen parameters need no gradient at all, which saves their part of the backward pass; a
+        data-parallel wrapper expects one from each parameter it saw, so it is made anew.
+        """
+        model = self.bare_model
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad = name in names
+            if name not in names:
+                parameter.grad = None
+        self._trainer.model = _data_parallel(model)
+
+    def stop(self) -> None:
+        """End the training after this iteration and save it as model_final.pth."""
+        self._stopping = True
+
+    def after_step(self) -> None:
+        super().after_step()
+        if self._stopping:
+            raise _StopTraining
+
+    def train(self) -> Any:
+        """Run the training; returns the last evaluation's results, or None without one."""
+        try:
+            super().train()
+        except _StopTraining:
+            if comm.is_main_process():
+                self.checkpointer.save("model_final", iteration=self.iter)
+        return getattr(self, "_last_eval_results", None)
+
+    def build_hooks(self) -> list[Any]:
+        """Order matters: average, freeze, step the rate, save, evaluate, keep the best, log."""
+        cfg = self.cfg
+        result = [hooks.IterationTimer()]
+        if cfg.SOLVER.EMA_DECAY:
+            result.append(WeightAveraging(self.bare_model, cfg.SOLVER.EMA_DECAY))
+        if cfg.SOLVER.STAGES:
+            result.append(StagedFreezing(cfg.SOLVER.STAGES, self.bare_model))
+        result.append(hooks.LRScheduler())
+        if comm.is_main_process():
+            result.append(
+                hooks.PeriodicCheckpointer(
+                    self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD, max_to_keep=_KEPT_CHECKPOINTS
+                )
+            )
+        if cfg.DATASETS.TEST:
+            result.append(hooks.EvalHook(cfg.TEST.EVAL_PERIOD, self._evaluate))
+            result.append(
+                BestModel(cfg.TEST.BEST_METRIC, cfg.OUTPUT_DIR, cfg.SOLVER.EARLY_STOP_PATIENCE)
+            )
+        if comm.is_main_process():
+            result.append(CsvLog(cfg.OUTPUT_DIR))
+            result.append(hooks.PeriodicWriter(self.build_writers(), period=20))
+        return result
+
+    def _evaluate(self) -> dict[str, Any]:
+        results = self.test(self.cfg, self.model)
+        # every process gets the main one's results, so that all decide the same (early stop)
+        results = comm.all_gather(results)[0]
+        if self.cfg.TEST.VALIDATION_LOSS:
+            loader = self.build_validation_loader()
+            results["validation"] = validation_losses(self.bare_model, loader)
+        self._last_eval_results = results
+        # Detectron2 counts one too many where nothing was left to train
+        iteration = min(self.iter, self.max_iter)
+        self.last_evaluation = (iteration, dict(flatten_results_dict(results)))
+        return results
+
+    @classmethod
+    def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
+        """SOLVER.OPTIMIZER with Detectron2's rules for weight decay and gradient clipping."""
+        if not any(parameter.requires_grad for parameter in model.parameters()):
+            raise InputError(
+                f"{cfg.MODEL.META_ARCHITECTURE}: there is nothing to train "
+                f"(MODEL.SEGMENTATION.NETWORK is {cfg.MODEL.SEGMENTATION.NETWORK!r}); --eval-only "
+                "evaluates it as it is"
+            )
+        name = cfg.SOLVER.OPTIMIZER
+        optimizers = {"SGD": torch.optim.SGD, "ADAM": torch.optim.Adam, "ADAMW": torch.optim.AdamW}
+        if name not in optimizers:
+            raise InputError(f"SOLVER.OPTIMIZER is {name!r}, expected one of {[*optimizers]}")
+        parameters = get_default_optimizer_params(
+            model,
+            base_lr=cfg.SOLVER.BASE_LR,
+            weight_decay_norm=cfg.SOLVER.WEIGHT_DECAY_NORM,
+            bias_lr_factor=cfg.SOLVER.BIAS_LR_FACTOR,
+            weight_decay_bias=cfg.SOLVER.WEIGHT_DECAY_BIAS,
+            lr_factor_func=_rate_factors(cfg),
+        )
+        optimizer = maybe_add_gradient_clipping(cfg, optimizers[name])
+        momentum = {"momentum": cfg.SOLVER.MOMENTUM, "nesterov": cfg.SOLVER.NESTEROV}
+        return optimizer(
+            parameters,
+            lr=cfg.SOLVER.BASE_LR,
+            weight_decay=cfg.SOLVER.WEIGHT_DECAY,
+            # one pass over all weights; with AMP on a GPU a fused step unscales after the clipping
+            fused=torch.device(cfg.MODEL.DEVICE).type == "cpu",
+            **(momentum if name == "SGD" else {}),
+        )
+
+    @classmethod
+    def build_lr_scheduler(
+        cls, cfg: CfgNode, optimizer: torch.optim.Optimizer
+    ) -> torch.optim.lr_scheduler.LRScheduler:
+        """SOLVER.LR_SCHEDULER_NAME; the one with a fixed gamma as one with equal steps.
+
+        Detectron2's own fails in the step after the last iteration.
+        """
+        if cfg.SOLVER.LR_SCHEDULER_NAME == "WarmupStepWithFixedGammaLR":
+            cfg = cfg.clone()
+            cfg.defrost()
+            rates = cfg.SOLVER.NUM_DECAYS + 1
+            cfg.SOLVER.LR_SCHEDULER_NAME = "WarmupMultiStepLR"
+            steps = {cfg.SOLVER.MAX_ITER * i // rates for i in range(1, rates)}
+            cfg.SOLVER.STEPS = sorted(steps - {0})  # fewer where there are too few iterations
+        return super().build_lr_scheduler(cfg, optimizer)
+
+    @classmethod
+    def build_train_loader(cls, cfg: CfgNode) -> Any:
+        records = get_detection_dataset_dicts(
+            list(cfg.DATASETS.TRAIN), filter_empty=cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS
+        )
+        sampler = build_sampler(cfg, records)
+        # packed once for the loader and for augmentations that take several pictures
+        dataset = DatasetFromList(records, copy=False)
+        mapper = NucleusDatasetMapper(cfg, augment=True, records=dataset)
+        return build_detection_train_loader(cfg, mapper=mapper, dataset=dataset, sampler=sampler)
+
+    @classmethod
+    def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> Any:
+        return build_detection_test_loader(cfg, dataset_name, mapper=EvaluationMapper(cfg))
+
+    def build_validation_loader(self) -> Any:
+        """DATASETS.TEST with truth and without augmentation, each picture once."""
+        cfg = self.cfg
+        dicts = get_detection_dataset_dicts(
+            list(cfg.DATASETS.TEST), filter_empty=cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS
+        )
+        mapper = NucleusDatasetMapper(cfg, augment=False, with_truth=True)
+        return build_detection_test_loader(
+            dicts, mapper=mapper, num_workers=cfg.DATALOADER.NUM_WORKERS
+        )
+
+    @classmethod
+    def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> DatasetEvaluator:
+        return build_evaluator(cfg, dataset_name)
+
+    @classmethod
+    def test(cls, cfg: CfgNode, model: nn.Module, evaluators: Any = None) -> OrderedDict[str, Any]:
+        """Evaluate on DATASETS.TEST; see :meth:`DefaultTrainer.test`. {} on other processes.
+
+        Instances are those that a Segmenter finds: tiles, limits, views and precision alike.
+        """
+        with evaluated(cfg, model) as predictor:
+            return super().test(cfg, predictor, evaluators) or OrderedDict()
+
+
+def _rate_factors(cfg: CfgNode) -> Callable[[str], float]:
+    """SOLVER.LR_FACTORS as a function of a parameter's name."""
+    factors = [(str(start), float(factor)) for start, factor in cfg.SOLVER.LR_FACTORS]
+    return lambda name: next((f for start, f in factors if name.startswith(start)), 1.0)
+
+
+class Bfloat16Trainer(SimpleTrainer):
+    """SimpleTrainer that computes in bfloat16 where that is safe; weights stay in 32 bits.
+
+    For CPUs, which Detectron2's AMPTrainer refuses. bfloat16 has the range of float32, so the loss
+    needs no scaling.
+    """
+
+    def run_step(self) -> None:
+        with torch.autocast("cpu", torch.bfloat16):
+            super().run_step()
+
+
+def _mixed_precision_trainer(cfg: CfgNode) -> type[SimpleTrainer]:
+    if torch.device(cfg.MODEL.DEVICE).type != "cpu":
+        return AMPTrainer
+    if computes_bfloat16():
+        return Bfloat16Trainer
+    logger.warning("SOLVER.AMP: this CPU does not compute in bfloat16, training in 32 bits")
+    return SimpleTrainer
+
+
+class _StopTraining(BaseException):
+    """Leaves the training loop; no error, so not one of the Exceptions that the loop logs."""
+
+
+def _data_parallel(model: nn.Module) -> nn.Module:
+    on_gpu = next(model.parameters()).is_cuda
+    device_ids = [torch.cuda.current_device()] if on_gpu else None
+    return create_ddp_model(model, broadcast_buffers=False, device_ids=device_ids)

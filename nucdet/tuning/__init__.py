@@ -1,0 +1,1 @@
+"""Many runs for one choice: thresholds, searches over config keys, cross-validation."""

@@ -1,0 +1,141 @@
+"""Train and score on each fold, or without each kind of picture: tools/cross_validate.py."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+from nucdet.config import load_config
+from nucdet.data.datasets import NUM_FOLDS, check_datasets, register_datasets
+from nucdet.data.image_kinds import PICTURE_KINDS
+from nucdet.errors import InputError
+from nucdet.files import write_atomically
+from nucdet.tuning.trial_tables import exit_code, mean_and_sd, with_sd, write_trials
+from nucdet.tuning.trials import DONE, Outcome, Trial, plan_trials, run_trials
+
+TABLE, SUMMARY = "cross_validation.csv", "summary.csv"
+_DATASET = "dsb2018"
+
+
+def cross_validate(
+    config_file: str,
+    output_dir: str | None = None,
+    overrides: Sequence[str] = (),
+    *,
+    folds: int = NUM_FOLDS,
+    leave_out_kind: bool = False,
+    only: Sequence[str] = (),
+    retry_failed: bool = False,
+) -> int:
+    """Train and score each part, and after each training write both csv files.
+
+    cross_validation.csv has a row a part, summary.csv a row a metric: mean and sample standard
+    deviation over the parts that are done and have it.
+
+    Args:
+        config_file: yaml; its DATASETS.TRAIN and TEST are replaced.
+        output_dir: default: OUTPUT_DIR of the config with ``_folds`` or ``_kinds`` appended.
+        overrides: KEY VALUE pairs for all trainings.
+        folds: into how many the data were converted.
+        leave_out_kind: instead of folds, train without one kind of picture and score on it: how
+            well it does on kinds of microscopy that it has not seen.
+        only: folds (numbers) or kinds to train now; none: all. Others that are done count.
+        retry_failed: train again what failed before.
+
+    Returns:
+        1 if a training failed, else 0.
+
+    Raises:
+        InputError, OSError: found before the first training starts.
+    """
+    cfg = load_config(config_file, overrides)
+    metric = cfg.TEST.BEST_METRIC
+    suffix = "kinds" if leave_out_kind else "folds"
+    output = Path(output_dir or f"{cfg.OUTPUT_DIR}_{suffix}")
+    if leave_out_kind:
+        parts = {kind: (f"without_{kind}", f"only_{kind}") for kind in PICTURE_KINDS}
+    else:
+        _check_folds(folds)
+        parts = {str(k): (f"fold{k}_train", f"fold{k}_val") for k in range(folds)}
+    unknown = set(only) - set(parts)
+    if unknown:
+        raise InputError(f"--only {','.join(sorted(unknown))}: expected some of {','.join(parts)}")
+    label = "kind" if leave_out_kind else "fold"
+    settings = [
+        ({label: part}, [*overrides, *_datasets(train, test)])
+        for part, (train, test) in parts.items()
+    ]
+    trials = plan_trials(config_file, settings, output)
+    chosen = [not only or trial.labels[label] in only for trial in trials]
+
+    for outcomes in run_trials(trials, config_file, output, metric, chosen, retry_failed):
+        write_trials(output / TABLE, trials, outcomes, metric)
+        summary = _summarize(outcomes)
+        with write_atomically(output / SUMMARY) as temporary:
+            summary.to_csv(temporary, index=False)
+    _print_tables(trials, outcomes, label, metric, summary)
+    print(f"{TABLE} and {SUMMARY} are in {output}")
+    return exit_code(outcomes, output / TABLE)
+
+
+def _datasets(train: str, test: str) -> list[str]:
+    names = {"TRAIN": f"('{_DATASET}_{train}',)", "TEST": f"('{_DATASET}_{test}',)"}
+    return [text for key, value in names.items() for text in (f"DATASETS.{key}", value)]
+
+
+def _check_folds(folds: int) -> None:
+    if not 2 <= folds <= NUM_FOLDS:
+        raise InputError(f"--folds {folds}: expected 2 to {NUM_FOLDS}")
+    if folds == NUM_FOLDS:
+        return
+    register_datasets()
+    try:
+        check_datasets([f"{_DATASET}_fold{folds}_val"])
+    except FileNotFoundError:
+        return
+    raise InputError(
+        f"--folds {folds}: the data set was converted into more folds, so these would leave "
+        "pictures out; give that number, and --only for some of them"
+    )
+
+
+def _summarize(outcomes: Sequence[Outcome | None]) -> pd.DataFrame:
+    done = pd.DataFrame([o.metrics for o in outcomes if o and o.state == DONE])
+    rows: list[dict[str, Any]] = []
+    for name, column in done.items():
+        values = column.dropna().tolist()  # a fold need not have every kind of picture
+        mean, sd = mean_and_sd(values)
+        rows.append({"metric": name, "mean": mean, "sd": sd, "trainings": len(values)})
+    return pd.DataFrame(rows, columns=["metric", "mean", "sd", "trainings"])
+
+
+def _print_tables(
+    trials: Sequence[Trial],
+    outcomes: Sequence[Outcome | None],
+    label: str,
+    metric: str,
+    summary: pd.DataFrame,
+) -> None:
+    console = Console()
+    parts = Table(title="Trainings", title_justify="left")
+    for column in (label, "state", metric, "seconds"):
+        parts.add_column(column, justify="left" if column in (label, "state") else "right")
+    for trial, outcome in zip(trials, outcomes, strict=True):
+        part = str(trial.labels[label])
+        if outcome is None:
+            parts.add_row(part, "waiting", "–", "–")
+            continue
+        score = f"{outcome.metrics[metric]:.2f}" if outcome.metrics else "–"
+        parts.add_row(part, outcome.state, score, f"{outcome.seconds:.0f}")
+    console.print(parts)
+    metrics = Table(title="Mean ± standard deviation", title_justify="left")
+    for column in ("metric", "value", "trainings"):
+        metrics.add_column(column, justify="left" if column == "metric" else "right")
+    for row in summary.itertuples():
+        metrics.add_row(row.metric, with_sd(row.mean, row.sd), str(row.trainings))
+    console.print(metrics)

@@ -1,0 +1,222 @@
+"""What tune_thresholds.py does: read, try the grid, write a csv and the best as a yaml."""
+
+from __future__ import annotations
+
+import csv
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import astuple, replace
+from pathlib import Path
+from typing import Any
+
+from detectron2.config import CfgNode
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from nucdet.config import load_config
+from nucdet.errors import InputError
+from nucdet.evaluation.ground_truth import GroundTruth
+from nucdet.files import write_atomically
+from nucdet.postprocessing.overlap import OverlapElimination
+from nucdet.tuning.outlines import OffsetScore, best_offset, score_offsets
+from nucdet.tuning.thresholds import CachedPredictions, Grid, Point
+
+_Path = str | os.PathLike[str]
+_COLUMNS = (
+    "varied",
+    "mask_threshold",
+    "score_threshold",
+    "min_area",
+    "min_relative_area",
+    "min_relative_score",
+    "priority",
+    "mAP",
+)
+_SHOWN = 5
+# Pixels. The distances at which a grid has pixels are 1, √2, 2, √5, …; all between act alike.
+OUTLINE_OFFSETS = (-2.0, -1.5, -1.0, 0.0, 1.0, 1.5, 2.0)
+
+
+def tune_thresholds(
+    ground_truth: _Path,
+    predictions: Sequence[_Path],
+    output_dir: _Path,
+    grid: Grid,
+    mask_thresholds: Sequence[float] | None = None,
+    config_file: _Path | None = None,
+    outline_offsets: Sequence[float] = OUTLINE_OFFSETS,
+) -> Point:
+    """Find the best of a grid, and then the best outline offset; write and print what was tried.
+
+    The files are ``thresholds.csv``, ``outline_offsets.csv`` and ``best.yaml``.
+
+    Args:
+        ground_truth: COCO JSON.
+        predictions: files with masks as the network gave them: low score threshold, overlaps not
+            yet eliminated. One, or one for each of ``mask_thresholds``.
+        output_dir: for the files.
+        grid: values to try. With several classes, each then gets its own, from the best on.
+        mask_thresholds: the MASK_THRESH that each file of ``predictions`` was made with; binary
+            masks do not tell.
+        config_file: what ``best.yaml`` builds on (``_BASE_``).
+        outline_offsets: values of TEST.OUTLINE_OFFSET to try, in pixels.
+
+    Raises:
+        FileNotFoundError, InputError: what is wrong with the files or values, in one line.
+    """
+    told = list(mask_thresholds) if mask_thresholds is not None else [None] * len(predictions)
+    if len(told) != len(predictions) or (mask_thresholds is None and len(told) > 1):
+        given = 0 if mask_thresholds is None else len(told)
+        raise InputError(
+            f"found {len(predictions)} files of predictions and {given} mask thresholds; give "
+            "--mask-thresholds with one for each file, or a single file"
+        )
+    if config_file is not None and not Path(config_file).is_file():
+        raise FileNotFoundError(f"{config_file}: no such config file")
+    truth = GroundTruth(ground_truth)
+    if not truth.images:
+        raise InputError(f"{ground_truth}: found no images; expected at least one to evaluate")
+
+    class_count = max(len(truth.categories), 1)
+    tried: list[Point] = []
+    scored: dict[float | None, tuple[_Path, bool]] = {}
+    for file, mask_threshold in zip(predictions, told, strict=True):
+        cached = CachedPredictions(truth, file)
+        usable = _usable(grid, cached, file)
+        points = cached.score_grid(usable)
+        if class_count > 1 and cached.has_scores:
+            points += cached.score_classes(usable, _best(points))
+        tried += [replace(point, mask_threshold=mask_threshold) for point in points]
+        scored[mask_threshold] = file, cached.has_scores
+    best = _best(tried)
+    folder = Path(output_dir)
+    _write_csv(tried, folder / "thresholds.csv")
+    file, has_scores = scored[best.mask_threshold]
+    content = _content(best, class_count, has_scores)
+    elimination = OverlapElimination(_config_of(content))
+    offsets = score_offsets(truth, file, elimination, outline_offsets)
+    _write_offsets(offsets, folder / "outline_offsets.csv")
+    content["TEST"]["OUTLINE_OFFSET"] = best_offset(offsets).offset
+    _write_yaml(content, folder / "best.yaml", config_file)
+    Console().print(_table(tried))
+    Console().print(_offset_table(offsets))
+    print(f"{len(tried)} points in {folder / 'thresholds.csv'}; best.yaml beside it")
+    return best
+
+
+def _best(points: Sequence[Point]) -> Point:
+    """The one with the highest score; of equals the first, which has the lowest thresholds."""
+    return max(points, key=lambda point: point.score)
+
+
+def _usable(grid: Grid, cached: CachedPredictions, file: _Path) -> Grid:
+    """The grid without what these predictions cannot tell; the screen says what and why."""
+    if not cached.has_scores:
+        print(f"{file}: no scores in it, so thresholds and rules by score are left out")
+        return replace(
+            grid, score_thresholds=(0.0,), min_relative_scores=(0.0,), priorities=("area",)
+        )
+    if math.isfinite(cached.lowest_score) and cached.lowest_score > 0.25:
+        print(
+            f"{file}: the lowest score is {cached.lowest_score:.2f}, lower thresholds are moot; "
+            "predict with MODEL.ROI_HEADS.SCORE_THRESH_TEST 0.05 for more"
+        )
+    if not cached.overlap and len(grid.priorities) > 1:
+        print(
+            f"{file}: no two masks overlap, so there is no overlap rule to choose; predict with "
+            "TEST.OVERLAP_ELIMINATION.ENABLED False for one"
+        )
+        return replace(grid, priorities=grid.priorities[:1])
+    return grid
+
+
+def _row(point: Point) -> list[str]:
+    return [
+        point.varied,
+        "" if point.mask_threshold is None else f"{point.mask_threshold:g}",
+        " ".join(f"{value:g}" for value in point.score_thresholds),
+        " ".join(map(str, point.min_areas)),
+        f"{point.min_relative_area:g}",
+        f"{point.min_relative_score:g}",
+        point.priority,
+        f"{point.score:.4f}",
+    ]
+
+
+def _write_csv(points: Sequence[Point], path: Path) -> None:
+    with write_atomically(path) as temporary, temporary.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(_COLUMNS)
+        writer.writerows(map(_row, points))
+
+
+def _write_offsets(offsets: Sequence[OffsetScore], path: Path) -> None:
+    with write_atomically(path) as temporary, temporary.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(("outline_offset", "mAP", "outline_bias"))
+        writer.writerows([f"{value:.4f}" for value in astuple(entry)] for entry in offsets)
+
+
+def _content(best: Point, class_count: int, has_scores: bool) -> dict[str, Any]:
+    """Config keys that give the best point's score; masks keep their holes and pieces, as tried."""
+    common = len(best.min_areas) == 1
+    overlap = {
+        "ENABLED": True,
+        "PRIORITY": best.priority,
+        "MIN_AREA": best.min_areas[0] if common else 0,
+        "MIN_AREA_LIMIT": 0.0,
+        "MIN_RELATIVE_AREA": best.min_relative_area,
+        "MIN_RELATIVE_SCORE": best.min_relative_score,
+        "KEEP_LARGEST_PIECE": False,
+        "FILL_HOLES": False,
+        "CLASS_MIN_AREAS": [] if common else list(best.min_areas),
+    }
+    content: dict[str, Any] = {"TEST": {"OVERLAP_ELIMINATION": overlap}}
+    if has_scores:
+        thresholds = best.score_thresholds * (class_count if len(best.score_thresholds) == 1 else 1)
+        overlap["CLASS_SCORE_THRESHOLDS"] = list(thresholds)
+        content["MODEL"] = {"ROI_HEADS": {"SCORE_THRESH_TEST": min(thresholds)}}
+    if best.mask_threshold is not None:
+        content.setdefault("MODEL", {})["ROI_MASK_HEAD"] = {"MASK_THRESH": best.mask_threshold}
+    return content
+
+
+def _config_of(content: dict[str, Any]) -> CfgNode:
+    """Defaults and these keys."""
+    cfg = load_config()
+    cfg.merge_from_other_cfg(CfgNode(content))
+    return cfg
+
+
+def _write_yaml(content: dict[str, Any], path: Path, config_file: _Path | None) -> None:
+    if config_file is not None:
+        content["_BASE_"] = os.path.relpath(config_file, path.parent)
+    with write_atomically(path) as temporary:
+        temporary.write_text(CfgNode(content).dump(), encoding="utf-8")
+
+
+def _offset_table(offsets: Sequence[OffsetScore]) -> Table:
+    table = Table(title="Outlines moved, at the best point", box=box.SIMPLE)
+    for column in ("pixels", "mAP", "bias of the radius, pixels"):
+        table.add_column(column, justify="right")
+    for entry in offsets:
+        table.add_row(f"{entry.offset:g}", f"{entry.score:.4f}", f"{entry.bias:.2f}")
+    return table
+
+
+def _table(points: Sequence[Point]) -> Table:
+    """The best points, and what the masks score as they are, if that was tried."""
+    table = Table(title=f"Kaggle mAP of {len(points)} points", box=box.SIMPLE)
+    for column in ("class", "mask ≥", "score >", "area ≥", "share ≥", "sure ≥", "rule", "mAP"):
+        table.add_column(column, justify="right")
+    for point in sorted(points, key=lambda point: -point.score)[:_SHOWN]:
+        table.add_row(*_row(point))
+    for point in points:
+        rules = (*point.score_thresholds, *point.min_areas)
+        if not any((*rules, point.min_relative_area, point.min_relative_score)):
+            table.add_section()
+            table.add_row(*_row(point))
+            break
+    return table

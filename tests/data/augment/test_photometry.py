@@ -1,0 +1,184 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from detectron2.data import transforms as T
+
+from nucdet.config import load_config
+from nucdet.data.augment import colour
+from nucdet.data.augment.photometry import build_photometric
+from nucdet.errors import InputError
+
+
+@pytest.fixture(autouse=True)
+def seed():
+    np.random.seed(0)
+
+
+@pytest.fixture
+def picture() -> np.ndarray:
+    return np.random.default_rng(0).integers(20, 200, (32, 32, 3), dtype=np.uint8)
+
+
+@pytest.fixture
+def fluorescence() -> np.ndarray:
+    """A grey disc of 60 on a ground of 10."""
+    ys, xs = np.mgrid[:64, :64]
+    grey = np.where((ys - 32) ** 2 + (xs - 32) ** 2 < 150, 60, 10).astype(np.uint8)
+    return np.repeat(grey[..., None], 3, axis=2)
+
+
+def _change(image: np.ndarray, **keys) -> np.ndarray:
+    pairs = [(f"INPUT.AUGMENTATION.{k.replace('__', '.')}", str(v)) for k, v in keys.items()]
+    cfg = load_config(overrides=[text for pair in pairs for text in pair])
+    given = T.AugInput(image.copy())
+    transforms = T.AugmentationList(build_photometric(cfg.INPUT.AUGMENTATION))(given)
+    labels = np.arange(image.shape[0] * image.shape[1], dtype=np.float32).reshape(image.shape[:2])
+    assert np.array_equal(transforms.apply_segmentation(labels), labels)
+    assert np.array_equal(transforms.apply_image(image), given.image)  # the same twice
+    assert given.image.dtype == np.uint8 and given.image.shape == image.shape
+    return given.image
+
+
+ALL_KEYS = {
+    "GREY_PROB": 1.0, "COLOURISE_PROB": 1.0, "STAIN__PROB": 1.0, "HUE_SATURATION__PROB": 1.0,
+    "CHANNELS__PROB": 1.0, "CHANNEL_SHUFFLE_PROB": 1.0, "INVERT_PROB": 1.0, "BRIGHTNESS": 0.3,
+    "CONTRAST": 0.3, "GAMMA": 2.0, "FADE__PROB": 1.0, "ILLUMINATION__PROB": 1.0, "BLUR__PROB": 1.0,
+    "NOISE__PROB": 1.0, "JPEG__PROB": 1.0,
+}  # fmt: skip
+
+
+def test_without_a_key_nothing_changes(picture):
+    assert np.array_equal(_change(picture), picture)
+
+
+@pytest.mark.parametrize("key", ALL_KEYS)
+def test_each_key_changes_the_picture_and_not_the_masks(picture, key):
+    assert not np.array_equal(_change(picture, **{key: ALL_KEYS[key]}), picture)
+
+
+def test_all_at_once_and_the_same_seed_gives_the_same_picture(picture):
+    np.random.seed(5)
+    first = _change(picture, **ALL_KEYS)
+    np.random.seed(5)
+    assert np.array_equal(_change(picture, **ALL_KEYS), first)
+
+
+def test_grey_invert_and_blur(picture):
+    assert np.array_equal(_change(picture, INVERT_PROB=1.0), 255 - picture)
+    grey = _change(picture, GREY_PROB=1.0)
+    assert np.array_equal(grey[..., 0], picture.mean(axis=2).round().astype(np.uint8))
+    assert np.array_equal(grey[..., 0], grey[..., 2])
+    assert _change(picture, BLUR__PROB=1.0, BLUR__SIGMA=3.0).std() < picture.std()
+
+
+def test_gamma_keeps_black_white_and_order():
+    ramp = np.repeat(np.arange(256, dtype=np.uint8)[None, :, None], 3, axis=2)
+    bent = _change(ramp, GAMMA=2.0)[0, :, 0].astype(int)
+    assert (bent[0], bent[-1]) == (0, 255)
+    assert (np.diff(bent) >= 0).all()
+    assert (bent != np.arange(256)).any()
+
+
+def test_noise_is_as_strong_as_said_and_leaves_a_grey_picture_grey():
+    image = np.full((64, 64, 3), 100, np.uint8)
+    noisy = _change(image, NOISE__PROB=1.0, NOISE__SIGMA=20.0)
+    assert 0 < noisy.std() < 21
+    assert np.array_equal(noisy[..., 0], noisy[..., 1])
+
+
+def test_a_stain_shift_of_nothing_is_nothing(picture):
+    assert np.array_equal(colour.draw_stain(0.0)(picture), picture)
+
+
+def test_more_haematoxylin_darkens_by_its_own_colour(monkeypatch):
+    # a pixel of pure haematoxylin, amount 1, doubled: each optical density doubles
+    stain = np.array([0.65, 0.70, 0.29])
+    monkeypatch.setattr(np.random, "uniform", lambda low, high, n: [np.full(n, 2.0), np.zeros(n)][
+        low == -1.0
+    ])  # fmt: skip
+    pixel = (256 * np.exp(-stain) - 1).round().astype(np.uint8)[None, None]
+    doubled = colour.draw_stain(1.0)(pixel)[0, 0]
+    assert np.allclose(doubled, 256 * np.exp(-2 * stain) - 1, atol=2)
+
+
+def test_a_third_of_a_turn_makes_red_green(monkeypatch):
+    monkeypatch.setattr(np.random, "uniform", lambda low, high: high if high > 2 else 1.0)
+    red = np.array([[[200, 0, 0]]], np.uint8)
+    assert colour.draw_hue_and_saturation(120.0, 0.3)(red)[0, 0] == pytest.approx(
+        [0, 200, 0], abs=6
+    )
+    grey = np.full((1, 1, 3), 77, np.uint8)
+    assert np.array_equal(colour.draw_hue_and_saturation(120.0, 0.3)(grey), grey)
+
+
+def test_channels_change_by_a_straight_line_each(picture):
+    changed = _change(picture, CHANNELS__PROB=1.0, CHANNELS__GAIN=0.2, CHANNELS__OFFSET=10.0)
+    lines = [np.polyfit(picture[..., c].ravel(), changed[..., c].ravel(), 1) for c in range(3)]
+    assert all(0.79 < slope < 1.21 and abs(start) < 11 for slope, start in lines)
+    assert len({round(slope, 3) for slope, _ in lines}) == 3
+
+
+def test_shuffled_channels_are_the_channels(picture):
+    orders = set()
+    for _ in range(30):
+        shuffled = colour.draw_channel_order()(picture)
+        found = [
+            next(k for k in range(3) if np.array_equal(shuffled[..., c], picture[..., k]))
+            for c in range(3)
+        ]
+        orders.add(tuple(found))
+    assert len(orders) == 6
+
+
+def test_dyed_nuclei_stand_out_from_a_ground_that_is_light_or_dark(fluorescence):
+    grounds = []
+    for _ in range(40):
+        dyed = colour.draw_colours()(fluorescence).astype(int)
+        assert len(np.unique(dyed.reshape(-1, 3), axis=0)) == 2
+        ground, nuclei = dyed[0, 0], dyed[32, 32]
+        assert abs(ground.max() - nuclei.max()) >= 25
+        grounds.append(ground.max() > nuclei.max())
+    assert 8 < sum(grounds) < 32
+
+
+def test_the_dye_counts_from_the_ground_also_where_it_is_bright(fluorescence):
+    np.random.seed(3)
+    dyed = colour.draw_colours()(fluorescence)
+    np.random.seed(3)
+    assert np.array_equal(colour.draw_colours()(255 - fluorescence), dyed)
+
+
+def test_a_faded_picture_keeps_its_order_and_stays_visible(picture, fluorescence):
+    for _ in range(20):
+        faded = _change(picture, FADE__PROB=1.0, FADE__CONTRAST=0.2).astype(float)
+        share = (faded.max() - faded.min()) / (picture.max() - picture.min())
+        assert 0.19 <= share <= 1.0
+        assert np.corrcoef(faded.ravel(), picture.ravel())[0, 1] > 0.999
+        faint = _change(fluorescence, FADE__PROB=1.0, FADE__CONTRAST=0.05).astype(int)
+        assert 23 <= faint[32, 32, 0] - faint[0, 0, 0] <= 50
+
+
+def test_uneven_light_is_smooth_and_within_its_strength():
+    image = np.full((96, 96, 3), 100, np.uint8)
+    for _ in range(20):
+        lit = _change(image, ILLUMINATION__PROB=1.0, ILLUMINATION__STRENGTH=0.5)
+        grey = lit[..., 0].astype(int)
+        assert np.array_equal(lit[..., 0], lit[..., 2])
+        assert 2 < grey.max() - grey.min() < 140
+        assert np.abs(np.diff(grey, axis=0)).max() <= 8
+        # 2^±0.5, or up to 64 more
+        assert grey.min() >= 70 and grey.max() <= 164
+
+
+def test_jpeg_keeps_colours_in_their_channels():
+    image = np.zeros((32, 32, 3), np.uint8)
+    image[:] = (200, 40, 90)
+    pressed = _change(image, JPEG__PROB=1.0, JPEG__QUALITY=30).astype(int)
+    assert np.abs(pressed - image).max() < 12
+
+
+@pytest.mark.parametrize(("key", "value"), [("JPEG__QUALITY", 0), ("FADE__CONTRAST", 0.0)])
+def test_values_out_of_range_name_the_key(picture, key, value):
+    with pytest.raises(InputError, match=key.replace("__", r"\.")):
+        _change(picture, **{key: value})

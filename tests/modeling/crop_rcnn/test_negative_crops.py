@@ -1,0 +1,131 @@
+"""Crops of pictures without nuclei: from a folder, from CIFAR-10's own files."""
+
+from __future__ import annotations
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from nucdet.config import load_config
+from nucdet.data.mapper import NucleusDatasetMapper
+from nucdet.errors import InputError
+from nucdet.modeling.crop_rcnn.negative_crops import NegativeCrops, read_cifar10
+
+
+def save_grey(path, value: int, size=(50, 70)) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.full(size, value, np.uint8)).save(path)
+
+
+def cifar(values, classes=0) -> np.ndarray:
+    """(N, 3072): each picture with values in red, 0 in green and blue."""
+    data = np.zeros((len(values), 3, 1024), np.uint8)
+    data[:, 0] = np.array(values)[:, None]
+    return data.reshape(len(values), -1)
+
+
+def seen(crops: torch.Tensor) -> set[int]:
+    assert crops.dtype == torch.uint8
+    return set(crops.unique().tolist())
+
+
+def test_every_fifth_picture_is_for_evaluation(tmp_path):
+    for i in range(6):
+        save_grey(tmp_path / f"deep/{i}.png", 40 * i)
+    (tmp_path / "notes.txt").write_text("no picture")
+    np.random.seed(0)
+    training = NegativeCrops(tmp_path, 60, 32, training=True)
+    evaluation = NegativeCrops(tmp_path, 60, 32, training=False)
+    assert training(1).shape == (60, 1, 32, 32)
+    assert seen(training(1)) == {40, 80, 120, 160}
+    assert seen(evaluation(1)) == {0, 200}
+
+
+def test_evaluation_draws_the_same_for_an_image_and_training_does_not(tmp_path):
+    rng = np.random.default_rng(0)
+    for i in range(3):
+        Image.fromarray(rng.integers(0, 255, (60, 60), np.uint8)).save(tmp_path / f"{i}.png")
+    evaluation = NegativeCrops(tmp_path, 3, 32, training=False)
+    assert torch.equal(evaluation(7), evaluation(7))
+    assert not torch.equal(evaluation(7), evaluation(8))
+    training = NegativeCrops(tmp_path, 3, 32, training=True)
+    assert not torch.equal(training(7), training(7))
+
+
+def test_a_crop_is_a_piece_of_the_picture(tmp_path):
+    """One as large as the crop leaves no choice."""
+    pixels = np.arange(1024, dtype=np.uint16).reshape(32, 32) // 4
+    for name in "ab":
+        Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / f"{name}.png")
+    crop = NegativeCrops(tmp_path, 1, 32, training=True)(1)
+    assert np.array_equal(crop[0, 0].numpy(), pixels)
+
+
+def test_pictures_smaller_than_a_crop_are_enlarged(tmp_path):
+    for name in "ab":
+        save_grey(tmp_path / f"{name}.png", 9, size=(5, 7))
+    assert seen(NegativeCrops(tmp_path, 4, 32, training=True)(1)) == {9}
+
+
+@pytest.mark.parametrize("version", ["python", "binary"])
+def test_cifar10_as_it_unpacks(tmp_path, version):
+    folder = tmp_path / "cifar-10-batches"
+    folder.mkdir()
+    names = {"data_batch_1": [30, 60], "data_batch_2": [90], "test_batch": [240]}
+    for name, values in names.items():
+        if version == "python":
+            batch = {b"data": cifar(values), b"labels": [0] * len(values), b"batch_label": b"x"}
+            (folder / name).write_bytes(pickle.dumps(batch, protocol=2))
+        else:
+            labels = np.full((len(values), 1), 7, np.uint8)
+            data = np.concatenate([labels, cifar(values)], axis=1)
+            (folder / f"{name}.bin").write_bytes(data.tobytes())
+    np.random.seed(0)
+    # the mean of the three colours
+    assert seen(NegativeCrops(tmp_path, 50, 32, training=True)(1)) == {10, 20, 30}
+    assert seen(NegativeCrops(tmp_path, 50, 32, training=False)(1)) == {80}
+
+
+class _Harm:
+    def __reduce__(self):
+        return (print, ("a pickle ran code",))
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"not a pickle", pickle.dumps({"data": 1}), pickle.dumps({b"data": _Harm()})]
+)
+def test_a_damaged_or_harmful_batch_is_one_line(tmp_path, content, capsys):
+    path = tmp_path / "data_batch_1"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="data_batch_1: not a batch of CIFAR-10"):
+        read_cifar10(path)
+    assert "ran code" not in capsys.readouterr().out
+
+
+def test_missing_and_empty_folders_are_one_line(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no such folder"):
+        NegativeCrops(tmp_path / "none", 4, 32, training=True)
+    save_grey(tmp_path / "single.png", 1)
+    with pytest.raises(InputError, match="found 1 pictures and no batches"):
+        NegativeCrops(tmp_path, 4, 32, training=True)
+
+
+def test_the_mapper_adds_them_where_the_config_names_a_folder(registered, repository, tmp_path):
+    from detectron2.data import DatasetCatalog
+
+    for i in range(2):
+        save_grey(tmp_path / f"others/{i}.png", 100 * i)
+    record = DatasetCatalog.get("synthetic_train")[0]
+    pairs = ["MODEL.NUCLEUS_FILTER.OTHERS_FOLDER", str(tmp_path / "others")]
+    cfg = load_config(repository / "configs/DSB2018/crop_rcnn.yaml", pairs)
+    mapped = NucleusDatasetMapper(cfg, augment=True)(record)
+    assert mapped["negative_crops"].shape == (16, 1, 32, 32)
+    assert seen(mapped["negative_crops"]) == {100}
+    measured = NucleusDatasetMapper(cfg, augment=False, with_truth=True)(record)
+    assert seen(measured["negative_crops"]) == {0}
+    assert "negative_crops" not in NucleusDatasetMapper(cfg, augment=False)(record)
+    cfg.MODEL.NUCLEUS_FILTER.MODE = "off"
+    assert "negative_crops" not in NucleusDatasetMapper(cfg, augment=True)(record)

@@ -1,0 +1,76 @@
+"""The sheet that shows what each part of CropRCNN makes of a picture."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from detectron2.structures import Boxes, Instances
+
+from nucdet.errors import InputError
+from nucdet.modeling.crop_rcnn.stage_images import Stages, draw_stages, visualize_stages
+from nucdet.structures import CroppedMasks
+from nucdet.visualization.colors import FALSE, MATCHED, MISSED
+
+SIDE = 480  # large enough to be shown as it is
+TITLE, GAP = 28, 8
+
+
+def boxes(*corners) -> Boxes:
+    return Boxes(torch.tensor(corners, dtype=torch.float32).reshape(-1, 4))
+
+
+def panel(sheet: np.ndarray, number: int) -> np.ndarray:
+    y, x = divmod(number, 3)
+    top, left = y * (SIDE + TITLE + GAP) + TITLE, x * (SIDE + GAP)
+    return sheet[top : top + SIDE, left : left + SIDE]
+
+
+def where(picture: np.ndarray, color) -> list[int]:
+    """The box (x0, y0, x1, y1) around all pixels of a colour; [] without any."""
+    rows, columns = np.nonzero((picture == color).all(axis=2))
+    return [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1] if len(rows) else []
+
+
+def test_each_panel_shows_its_stage():
+    kept = Instances((SIDE, SIDE))
+    kept.pred_boxes = boxes((100, 120, 140, 180))
+    kept.pred_masks = torch.ones(1, 1, 32, 32)
+    stages = Stages(
+        anchors=boxes((10, 20, 30, 50)),
+        proposals=boxes((12, 22, 32, 52), (40, 40, 60, 60)),
+        after_nms=boxes((100, 120, 140, 180), (300, 300, 340, 350)),
+        kept=kept,
+        crops=torch.full((1, 1, 32, 32), 0.8),
+    )
+    image = np.full((SIDE, SIDE, 3), 150, np.uint8)
+    dense = np.zeros((1, SIDE, SIDE), bool)
+    dense[0, 120:180, 100:140] = True
+    sheet = draw_stages(image, stages, CroppedMasks.from_dense(dense))
+    assert sheet.shape == (2 * (SIDE + TITLE) + GAP, 3 * SIDE + 2 * GAP, 3)
+    assert where(panel(sheet, 0), MISSED) == [10, 20, 30, 50]
+    assert where(panel(sheet, 1), MISSED) == [12, 22, 60, 60]
+    assert where(panel(sheet, 2), MATCHED) == [100, 120, 340, 350]
+    assert where(panel(sheet, 3), MATCHED) == [100, 120, 140, 180]
+    assert where(panel(sheet, 3), FALSE) == [300, 300, 340, 350]  # dropped by the filter
+    crops = panel(sheet, 4)
+    assert (crops[:48, :48] == 204).all()  # 0.8
+    assert (crops[50:98, :48] == 255).all()  # its mask
+    outside = panel(sheet, 5)[~dense[0]]
+    assert (np.abs(outside.astype(int) - 150) < 3).mean() > 0.99
+    assert not np.array_equal(panel(sheet, 5)[dense[0]], image[dense[0]])
+
+
+def test_a_picture_in_which_nothing_is_found():
+    kept = Instances((60, 60))
+    kept.pred_boxes, kept.pred_masks = boxes(), torch.zeros(0, 1, 32, 32)
+    nothing = Stages(boxes(), boxes(), boxes(), kept, torch.zeros(0, 1, 32, 32))
+    image = np.zeros((60, 60, 3), np.uint8)
+    sheet = draw_stages(image, nothing, CroppedMasks.from_dense(np.zeros((0, 60, 60), bool)))
+    assert sheet.shape[0] > 2 * 480  # small pictures are enlarged
+
+
+def test_another_model_is_one_line(repository):
+    config = repository / "configs/DSB2018/mask_rcnn_lite0_FPN.yaml"
+    with pytest.raises(InputError, match="stages are those of 'CropRCNN'"):
+        visualize_stages(config, ["MODEL.DEVICE", "cpu"])

@@ -1,0 +1,81 @@
+import numpy as np
+import pytest
+
+from nucdet.data.io.windows import ImageWindows
+from nucdet.predict import drawing as predict_drawing
+from nucdet.predict.drawing import (
+    THUMBNAIL_SIDE,
+    draw_overlay,
+    draw_thumbnail,
+    read_picture,
+    reduce_masks,
+    reduction,
+)
+from nucdet.structures import CroppedMasks
+
+
+@pytest.mark.parametrize(
+    ("size", "factor"), [((480, 1), 1), ((481, 480), 2), ((1, 5000), 11), ((8, 8), 1)]
+)
+def test_reduction_is_the_least_that_fits(size, factor):
+    assert reduction(size, 480) == factor
+
+
+@pytest.mark.parametrize("factor", [1, 2, 3, 7])
+def test_reduced_masks_are_every_nth_pixel(factor):
+    rng = np.random.default_rng(factor)
+    dense = np.zeros((30, 23, 31), bool)
+    for mask in dense:
+        y, x = rng.integers(0, (20, 28))
+        mask[y : y + rng.integers(1, 9), x : x + rng.integers(1, 9)] = True
+    reduced = reduce_masks(CroppedMasks.from_dense(dense), factor)
+    assert np.array_equal(reduced.to_dense(), dense[:, ::factor, ::factor])
+
+
+def test_a_large_picture_is_averaged_in_bands(monkeypatch):
+    monkeypatch.setattr(predict_drawing, "OVERLAY_SIDE", 10)
+    monkeypatch.setattr(predict_drawing, "_BAND", 2)
+    image = np.arange(25 * 30, dtype=np.uint8).reshape(25, 30)
+    picture = read_picture(ImageWindows(image))
+    assert picture.shape == (9, 10, 3)
+    blocks = image[:24].reshape(8, 3, 10, 3).mean(axis=(1, 3))
+    assert np.abs(picture[:8, :, 0] - blocks).max() <= 0.5
+
+
+@pytest.mark.parametrize("size", [(8, 8), (1, 5000), (520, 696), (100, 60)])
+def test_thumbnail_shows_the_outlines_at_a_readable_size(size):
+    labels = np.zeros(size, np.uint8)
+    labels[:, : size[1] // 3] = 1
+    image = np.full((*size, 3), 40, np.uint8)
+    thumbnail = draw_thumbnail(image, CroppedMasks.from_label_map(labels))
+    assert max(thumbnail.shape) <= THUMBNAIL_SIDE * 1.25
+    # outlines are coloured, the picture is grey
+    assert (np.ptp(thumbnail.astype(int), axis=2) > 60).any()
+
+
+def test_overlay_of_a_large_picture_is_reduced(monkeypatch):
+    monkeypatch.setattr(predict_drawing, "OVERLAY_SIDE", 50)
+    monkeypatch.setattr(predict_drawing, "_WINDOW", 50)
+    monkeypatch.setattr("nucdet.visualization.drawing.READABLE_SIDE", 1)
+    labels = np.zeros((101, 80), np.uint8)
+    labels[10:60, 20:50] = 1
+    picture = read_picture(ImageWindows(np.zeros((101, 80), np.uint8)))
+    overlay = draw_overlay(picture, CroppedMasks.from_label_map(labels))
+    assert overlay.shape == (34, 27, 3)
+    assert overlay[4:20, 7:16].any(axis=2).all()
+    assert not overlay[:2].any() and not overlay[23:].any()
+
+
+def test_an_overlay_drawn_in_windows_shows_no_seams(monkeypatch):
+    rng = np.random.default_rng(0)
+    # with gaps, as the order decides which of two outlines that meet is on top
+    labels = np.kron(np.arange(1, 64).reshape(7, 9), np.ones((13, 12), np.int32))
+    for i in range(3):
+        labels[i::13] = labels[:, i::12] = 0
+    masks = CroppedMasks.from_label_map(labels)
+    picture = rng.integers(0, 80, (91, 108, 3)).astype(np.uint8)
+    monkeypatch.setattr("nucdet.visualization.drawing.READABLE_SIDE", 1)
+    whole = draw_overlay(picture, masks)
+    monkeypatch.setattr(predict_drawing, "_WINDOW", 32)
+    parts = draw_overlay(picture, masks)
+    assert np.array_equal(parts, whole)

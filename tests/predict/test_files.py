@@ -1,0 +1,151 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from nucdet.errors import InputError
+from nucdet.export import ImageRecord
+from nucdet.predict.files import InputFile, RecordStore, find_inputs
+
+
+@pytest.fixture
+def tree(tmp_path, monkeypatch):
+    """Make empty files below ``in``, from which the paths of a test start."""
+
+    def make(*names):
+        for name in names:
+            path = tmp_path / "in" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+        return tmp_path / "in"
+
+    monkeypatch.chdir(tmp_path)
+    return make
+
+
+def find(*inputs, output="out"):
+    return {f.file_name: f.name for f in find_inputs([str(i) for i in inputs], Path(output))}
+
+
+def test_one_file(tree):
+    folder = tree("a.b.png", "c.png")
+    (found,) = find_inputs(["in/a.b.png"], Path("out"))
+    assert found == InputFile(folder / "a.b.png", "a.b.png", "a.b")
+
+
+def test_a_folder_is_searched_with_all_below_it(tree):
+    tree("b.TIF", "a.png", "day1/c.jpg", "day1/notes.txt", "._a.png", "d.json")
+    assert find("in") == {"a.png": "a", "b.TIF": "b", "day1/c.jpg": "day1/c"}
+
+
+def test_a_pattern_keeps_the_folders_after_its_fixed_part(tree):
+    tree("x/images/a.png", "x/masks/m.png", "y/images/b.dat", "y/images/sub/c.png")
+    assert find("in/*/images/*") == {"x/images/a.png": "x/images/a", "y/images/b.dat": "y/images/b"}
+    assert list(find("in/**/c.png")) == ["y/images/sub/c.png"]
+
+
+def test_a_file_whose_name_looks_like_a_pattern_is_that_file(tree):
+    tree("a[1].png", "a1.png")
+    assert find("in/a[1].png") == {"a[1].png": "a[1]"}
+
+
+def test_several_inputs_share_a_folder_and_count_once(tree):
+    tree("day1/a.png", "day2/a.png")
+    expected = {"day1/a.png": "day1/a", "day2/a.png": "day2/a"}
+    assert find("in/day1", "in/day2", "in/day1/a.png") == expected
+
+
+def test_equal_stems_keep_their_endings(tree):
+    tree("a.png", "a.tif", "A.jpg", "b.png")
+    assert find("in") == {"A.jpg": "A.jpg", "a.png": "a.png", "a.tif": "a.tif", "b.png": "b"}
+
+
+def test_names_of_the_shared_files_are_not_taken(tree):
+    tree("summary.png", "sub/kaggle.png")
+    assert find("in") == {"summary.png": "summary.png", "sub/kaggle.png": "sub/kaggle"}
+
+
+def test_names_that_clash_all_the_same_are_an_error(tree):
+    tree("a.png", "a.tif", "a.png.bmp")
+    with pytest.raises(InputError, match=r"a\.png.* and a\.png.*same name"):
+        find("in")
+
+
+def test_an_earlier_run_is_not_predicted(tree):
+    tree("a.png", "out/a_overlay.png")
+    assert list(find("in", output="in/out")) == ["a.png"]
+    with pytest.raises(InputError, match="lie in the output folder"):
+        find("in/*.png", output="in")
+    # one file that is named is meant
+    assert list(find("in/out/a_overlay.png", output="in/out")) == ["a_overlay.png"]
+
+
+@pytest.mark.parametrize("given", ["in", "in/*.tif"])
+def test_nothing_found(tree, given):
+    tree("notes.txt")
+    with pytest.raises(InputError, match="found no"):
+        find(given)
+
+
+def test_no_such_file(tree):
+    with pytest.raises(FileNotFoundError, match=r"MODEL\.WEIGHTS: no such file or folder"):
+        find("MODEL.WEIGHTS")
+
+
+# --- records
+
+
+@pytest.fixture
+def record():
+    return ImageRecord("a", "a.png", 1, 2, ["11"], [1], [0.5], [0], ["nucleus"], "data:,", (1, 1))
+
+
+@pytest.fixture
+def file(tree):
+    return InputFile(tree("a.png") / "a.png", "a.png", "a")
+
+
+def test_a_record_is_kept_as_it_was(tmp_path, file, record):
+    RecordStore(tmp_path, "s").save(file, record)
+    store = RecordStore(tmp_path, "s")
+    kept = store.record(file)
+    assert kept is not None
+    assert kept.counts == record.counts
+    assert kept.size == record.size
+    assert store.error(file) is None
+
+
+def test_done_needs_record_and_all_files(tmp_path, file, record):
+    store = RecordStore(tmp_path, "s")
+    label = tmp_path / "a_label.tif"
+    label.touch()
+    assert not store.is_done(file, [label])
+    store.save(file, record)
+    assert store.is_done(file, [label])
+    assert not store.is_done(file, [label, tmp_path / "a.csv"])
+
+
+def test_other_settings_or_another_picture_are_not_done(tmp_path, file, record):
+    store = RecordStore(tmp_path, "s")
+    store.save(file, record)
+    assert RecordStore(tmp_path, "other").record(file) is None
+    os.utime(file.path, (1, 1))
+    assert store.record(file) is None
+
+
+def test_a_failure_is_kept_and_not_done(tmp_path, file):
+    store = RecordStore(tmp_path, "s")
+    store.save(file, None, "damaged")
+    assert store.error(file) == "damaged"
+    assert not store.is_done(file, [])
+    store.forget(file)
+    assert store.error(file) is None
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"settings": "s"}'])
+def test_a_damaged_record_is_none(tmp_path, file, text):
+    store = RecordStore(tmp_path, "s")
+    store.save(file, None, "damaged")
+    (tmp_path / ".records" / "a.json").write_text(text)
+    assert store.record(file) is None
+    assert store.error(file) is None

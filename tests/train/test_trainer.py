@@ -1,0 +1,298 @@
+"""Training runs of seconds on drawn pictures, through the command line's own entry."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from detectron2.data import MetadataCatalog
+from detectron2.engine import hooks
+
+from nucdet.errors import InputError
+from nucdet.evaluation.offline import evaluate_predictions
+from nucdet.modeling.checkpointing import NucleusCheckpointer
+from nucdet.train.run import argument_parser, prepare, run
+from nucdet.train.trainer import NucleusTrainer
+
+CONFIG = "configs/quick_schedules/mask_rcnn_lite0_FPN_synthetic.yaml"
+
+
+@pytest.fixture
+def arguments(repository, registered, tiny_overrides):
+    """Parsed arguments of a tiny run; more flags and KEY VALUE pairs may be given."""
+
+    def parse(*extra: str) -> argparse.Namespace:
+        flags = [text for text in extra if text.startswith("--")]
+        pairs = [text for text in extra if not text.startswith("--")]
+        return argument_parser().parse_args(
+            ["--config-file", str(repository / CONFIG), *flags, *tiny_overrides, *pairs]
+        )
+
+    return parse
+
+
+def _output(args) -> Path:
+    return Path(args.opts[args.opts.index("OUTPUT_DIR") + 1])
+
+
+def _weights(path: Path) -> dict[str, torch.Tensor]:
+    return torch.load(path, map_location="cpu", weights_only=False)["model"]
+
+
+def test_a_run_leaves_what_it_promises(arguments):
+    args = arguments("TEST.EVAL_PERIOD", "2", "TEST.VALIDATION_LOSS", "True")
+    run(args)
+    output = _output(args)
+    losses = pd.read_csv(output / "losses.csv")
+    assert losses["iteration"].tolist() == [0, 1, 2, 3]
+    parts = losses[[c for c in losses if c.startswith("loss_")]]
+    assert np.allclose(parts.sum(axis=1), losses["total_loss"], rtol=1e-3)
+    assert {"lr", "time"} <= set(losses)
+
+    evaluation = pd.read_csv(output / "evaluation.csv")
+    assert len(evaluation) == 2
+    assert {"kaggle/mAP", "segm/AP50", "validation/total_loss"} <= set(evaluation)
+    assert (evaluation["validation/loss_mask"] > 0).all()
+
+    best = torch.load(output / "model_best.pth", weights_only=True)
+    assert best["metric"] == "kaggle/mAP"
+    assert best["value"] == pytest.approx(evaluation["kaggle/mAP"].max())
+    assert (output / "config.yaml").is_file()
+    assert (output / "metrics.json").is_file()
+    assert list(output.glob("events.*"))
+    assert (output / "last_checkpoint").read_text() == "model_final.pth"
+
+
+def test_the_same_seed_gives_the_same_weights(arguments):
+    weights = []
+    for _ in range(2):
+        args = arguments("SOLVER.MAX_ITER", "2", "DATASETS.TEST", "()")
+        run(args)
+        weights.append(_weights(_output(args) / "model_final.pth"))
+    assert all(torch.equal(weights[0][k], weights[1][k]) for k in weights[0])
+
+
+def test_a_killed_training_resumes_where_its_checkpoint_is(arguments, monkeypatch):
+    args = arguments("DATASETS.TEST", "()", "SOLVER.CHECKPOINT_PERIOD", "2", "SOLVER.MAX_ITER", "6")
+
+    step = NucleusTrainer.run_step
+
+    def die_in_iteration_3(self):
+        if self.iter == 3:
+            raise KeyboardInterrupt
+        step(self)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(NucleusTrainer, "run_step", die_in_iteration_3)
+        run(args)
+    assert pd.read_csv(_output(args) / "losses.csv")["iteration"].tolist() == [0, 1, 2]
+
+    started = []
+    monkeypatch.setattr(
+        NucleusTrainer, "run_step", lambda self: (started.append(self.iter), step(self))
+    )
+    args.resume = True
+    run(args)
+    assert started == [2, 3, 4, 5]
+    assert pd.read_csv(_output(args) / "losses.csv")["iteration"].tolist() == [0, 1, 2, 3, 4, 5]
+
+
+def test_a_longer_schedule_goes_on_from_the_end_of_a_shorter_one(arguments):
+    run(arguments("SOLVER.MAX_ITER", "1"))
+    args = arguments("--resume", "SOLVER.MAX_ITER", "2")
+    run(args)
+    output = _output(args)
+    assert pd.read_csv(output / "losses.csv")["iteration"].tolist() == [0, 1]
+    assert pd.read_csv(output / "evaluation.csv")["iteration"].tolist() == [1, 2]
+    run(args)  # nothing is left to train: the evaluation is run again, and its row replaced
+    assert pd.read_csv(output / "evaluation.csv")["iteration"].tolist() == [1, 2]
+
+
+def test_stages_train_their_parts_and_no_others(arguments):
+    heads = "{'until': 2, 'train': ['roi_heads']}"
+    stages = f"[{heads}, {{'until': 4, 'train': ['backbone.fpn_', 'roi_heads']}}]"
+    args = arguments("SOLVER.STAGES", stages, "DATASETS.TEST", "()")
+    cfg = prepare(args)
+    trainer = NucleusTrainer(cfg)
+    start = {k: v.clone() for k, v in trainer.model.named_parameters()}
+    changed = []
+
+    def after_step(_):
+        now = dict(trainer.model.named_parameters())
+        changed.append({k.split(".")[0] for k in now if not torch.equal(now[k], start[k])})
+
+    trainer.register_hooks([hooks.CallbackHook(after_step=after_step)])
+    trainer.train()
+    assert changed == [
+        {"roi_heads"},
+        {"roi_heads"},
+        {"backbone", "roi_heads"},
+        {"backbone", "roi_heads"},
+    ]
+    bottom_up = [n for n, p in trainer.model.named_parameters() if "bottom_up" in n]
+    assert all(torch.equal(dict(trainer.model.named_parameters())[n], start[n]) for n in bottom_up)
+
+
+@pytest.mark.parametrize(
+    ("stages", "message"),
+    [
+        ("[{'until': 2, 'train': ['roi_head_']}]", "'roi_head_' is the start of no"),
+        ("[{'until': 2}]", "expected"),
+        ("[{'until': 2, 'train': []}, {'until': 1, 'train': []}]", "must ascend"),
+    ],
+)
+def test_wrong_stages_are_one_line(arguments, stages, message):
+    with pytest.raises(InputError, match=message):
+        run(arguments("SOLVER.STAGES", stages))
+
+
+def test_early_stop_ends_a_training_that_no_longer_improves(arguments, monkeypatch):
+    scores = iter([10.0, 30.0, 20.0, 25.0, 90.0])
+    monkeypatch.setattr(
+        NucleusTrainer, "test", classmethod(lambda *a: {"kaggle": {"mAP": next(scores)}})
+    )
+    args = arguments(
+        "TEST.EVAL_PERIOD", "1", "SOLVER.EARLY_STOP_PATIENCE", "2", "SOLVER.MAX_ITER", "9"
+    )
+    run(args)
+    output = _output(args)
+    assert pd.read_csv(output / "evaluation.csv")["kaggle/mAP"].tolist() == [10, 30, 20, 25]
+    best = torch.load(output / "model_best.pth", weights_only=True)
+    assert (best["value"], best["iteration"]) == (30, 1)
+    assert (output / "last_checkpoint").read_text() == "model_final.pth"
+
+
+def test_validation_loss_changes_nothing(arguments):
+    outputs = []
+    for validation in ("False", "True"):
+        args = arguments(
+            "TEST.EVAL_PERIOD", "1", "SOLVER.MAX_ITER", "2", "TEST.VALIDATION_LOSS", validation
+        )
+        run(args)
+        outputs.append(_weights(_output(args) / "model_final.pth"))
+    assert all(torch.equal(outputs[0][k], outputs[1][k]) for k in outputs[0])
+
+
+def test_averaged_weights_are_what_is_evaluated_and_saved(arguments):
+    args = arguments("TEST.EVAL_PERIOD", "2", "SOLVER.MAX_ITER", "2", "SOLVER.EMA_DECAY", "0.9")
+    run(args)
+    output = _output(args)
+    final = torch.load(output / "model_final.pth", weights_only=False)
+    training = final["trainer"]["hooks"]["WeightAveraging"]
+    assert training["updates"] == 2
+    best = _weights(output / "model_best.pth")
+    name = "roi_heads.box_predictor.cls_score.weight"
+    assert torch.equal(best[name], final["model"][name])
+    assert not torch.equal(best[name], training["weights"][name])
+
+
+def _trained(arguments) -> tuple[Path, Path]:
+    """Weights that find something after a second of training, and their output folder."""
+    args = arguments("SOLVER.MAX_ITER", "2", "DATASETS.TEST", "()")
+    run(args)
+    return _output(args) / "model_final.pth", _output(args)
+
+
+def test_evaluation_with_several_views_of_each_picture(arguments):
+    weights, output = _trained(arguments)
+    tables = []
+    for enabled in ("False", "True"):
+        run(
+            arguments(
+                "--eval-only",
+                "MODEL.WEIGHTS", str(weights),
+                "MODEL.ROI_HEADS.SCORE_THRESH_TEST", "0.05",
+                "TEST.AUG.ENABLED", enabled,
+                "TEST.AUG.ZOOMS", "(1.0, 1.5)",
+            )
+        )  # fmt: skip
+        folder = output / "inference" / "synthetic_val"
+        tables.append(json.loads((folder / "coco_instances_results.json").read_text()))
+    assert tables[0] and tables[1] and tables[0] != tables[1]
+
+
+def test_two_processes_find_the_same_as_one(arguments, tmp_path):
+    weights, output = _trained(arguments)
+    results = {}
+    for processes in (1, 2):
+        args = arguments(
+            "--eval-only",
+            "MODEL.WEIGHTS", str(weights),
+            "MODEL.ROI_HEADS.SCORE_THRESH_TEST", "0.05",
+        )  # fmt: skip
+        args.num_gpus = processes
+        run(args)
+        folder = output / "inference" / "synthetic_val"
+        predictions = json.loads((folder / "coco_instances_results.json").read_text())
+        order = sorted(predictions, key=lambda p: (p["image_id"], -p["score"], p["bbox"]))
+        table = pd.read_csv(folder / "kaggle_per_image.csv").sort_values("id")
+        results[processes] = (order, table.to_csv(index=False))
+    assert results[1][0]
+    assert results[1] == results[2]
+
+    # and the written file scores the same outside of training
+    scores = tmp_path / "scores.json"
+    truth = MetadataCatalog.get("synthetic_val").json_file
+    evaluate_predictions(truth, folder / "coco_instances_results.json", json_file=scores)
+    kaggle = json.loads(scores.read_text())["kaggle"]["mAP"]
+    assert kaggle == pytest.approx(table["score"].mean(), abs=1e-3)
+
+
+def test_two_processes_train_together(arguments):
+    heads = "{'until': 1, 'train': ['roi_heads']}"
+    stages = f"[{heads}, {{'until': 2, 'train': ['backbone', 'roi_heads']}}]"
+    args = arguments("SOLVER.MAX_ITER", "2", "SOLVER.STAGES", stages, "SOLVER.EMA_DECAY", "0.9")
+    args.num_gpus = 2
+    run(args)
+    output = _output(args)
+    assert pd.read_csv(output / "losses.csv")["iteration"].tolist() == [0, 1]
+    assert len(pd.read_csv(output / "evaluation.csv")) == 1
+    model = NucleusTrainer.build_model(prepare(args))
+    NucleusCheckpointer(model).load(str(output / "model_final.pth"))
+
+
+def test_bad_input_is_found_before_anything_runs(arguments, tmp_path, monkeypatch):
+    with pytest.raises(InputError, match=r"'dsb2018_trian' is not registered"):
+        run(arguments("DATASETS.TRAIN", "('dsb2018_trian',)"))
+    with pytest.raises(InputError, match=r"SOLVER\.OPTIMIZER is 'LION'"):
+        run(arguments("SOLVER.OPTIMIZER", "LION"))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="file"):
+        run(arguments("OUTPUT_DIR", str(tmp_path / "file" / "below")))
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
+    with pytest.raises(FileNotFoundError, match=r"instances_train\.json: not found"):
+        run(arguments())
+
+
+@pytest.mark.parametrize("name", ["SGD", "ADAM", "ADAMW"])
+def test_each_optimizer_trains(arguments, name):
+    trainer = NucleusTrainer(prepare(arguments("SOLVER.OPTIMIZER", name, "DATASETS.TEST", "()")))
+    assert name.lower() in type(trainer.optimizer).__name__.lower()
+    trainer.train()
+
+
+@pytest.mark.parametrize("iterations, factors", [(8, [1, 1, 0.1, 0.1, 0.01, 0.01]), (2, [1, 0.1])])
+def test_equal_steps_of_the_rate(arguments, iterations, factors):
+    pairs = ["SOLVER.LR_SCHEDULER_NAME", "WarmupStepWithFixedGammaLR", "SOLVER.WARMUP_ITERS", "0"]
+    pairs += ["SOLVER.NUM_DECAYS", "3", "SOLVER.GAMMA", "0.1", "SOLVER.BASE_LR", "1.0"]
+    cfg = prepare(arguments(*pairs, "SOLVER.MAX_ITER", str(iterations)))
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    scheduler = NucleusTrainer.build_lr_scheduler(cfg, optimizer)
+    rates = []
+    for _ in factors:
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    assert rates == pytest.approx(factors)
+
+
+def test_a_mistake_that_another_process_meets_is_its_own_line(arguments, registered, tmp_path):
+    args = arguments("--eval-only", "MODEL.WEIGHTS", str(tmp_path / "none.pth"))
+    args.num_gpus = 2
+    with pytest.raises(OSError, match=r"none\.pth.*no such file"):
+        run(args)
