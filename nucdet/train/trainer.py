@@ -23,6 +23,7 @@ from detectron2.evaluation.testing import flatten_results_dict
 from detectron2.solver import get_default_optimizer_params
 from detectron2.solver.build import maybe_add_gradient_clipping
 from detectron2.utils import comm
+from detectron2.utils.env import seed_all_rng
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -88,6 +89,17 @@ class NucleusTrainer(DefaultTrainer):
             if name not in names:
                 parameter.grad = None
         self._trainer.model = _data_parallel(model)
+
+    def resume_or_load(self, resume: bool = True) -> None:
+        """See :meth:`DefaultTrainer.resume_or_load`.
+
+        What goes on draws images and augmentations anew, from a seed of its own: with the seed of
+        the start, a training in ten parts would see the first part's images ten times.
+        """
+        super().resume_or_load(resume)
+        if self.start_iter > 0 and self.cfg.SEED >= 0:
+            seed_all_rng(self.cfg.SEED + self.start_iter + comm.get_rank())
+            self._trainer.reset_data_loader(lambda: self.build_train_loader(self.cfg))
 
     def stop(self) -> None:
         """End the training after this iteration and save it as model_final.pth."""

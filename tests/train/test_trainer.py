@@ -102,6 +102,27 @@ def test_a_killed_training_resumes_where_its_checkpoint_is(arguments, monkeypatc
     assert pd.read_csv(_output(args) / "losses.csv")["iteration"].tolist() == [0, 1, 2, 3, 4, 5]
 
 
+def test_a_resumed_training_sees_other_images_than_its_start(arguments, monkeypatch):
+    seen = []
+    step = NucleusTrainer.run_step
+
+    def note_images(self):
+        data = next(self._trainer._data_loader_iter)
+        seen.append(torch.cat([x["image"].flatten() for x in data]))
+        step(self)
+
+    monkeypatch.setattr(NucleusTrainer, "run_step", note_images)
+    keys = ["DATASETS.TEST", "()", "SOLVER.CHECKPOINT_PERIOD", "1", "SOLVER.MAX_ITER"]
+    run(arguments(*keys, "1"))
+    for _ in range(2):  # going on is as reproducible as starting
+        args = arguments("--resume", *keys, "2")
+        run(args)
+        (_output(args) / "last_checkpoint").write_text("model_0000000.pth")
+    start, resumed, again = seen
+    assert start.shape != resumed.shape or not torch.equal(start, resumed)
+    assert torch.equal(resumed, again)
+
+
 def test_a_longer_schedule_goes_on_from_the_end_of_a_shorter_one(arguments):
     run(arguments("SOLVER.MAX_ITER", "1"))
     args = arguments("--resume", "SOLVER.MAX_ITER", "2")
