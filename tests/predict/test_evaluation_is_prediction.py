@@ -25,6 +25,7 @@ from nucdet.train.trainer import NucleusTrainer
 
 RCNN = "configs/DSB2018/mask_rcnn_lite0_FPN.yaml"
 UNET = "configs/DSB2018/unet_small.yaml"
+VOTING = "configs/nuclei/center_voting_lite0.yaml"
 CONFIGS = {
     # random masks are near 0.5, random scores near each other
     RCNN: {
@@ -34,6 +35,13 @@ CONFIGS = {
         "TEST.DETECTIONS_PER_IMAGE": "12",
     },
     UNET: {"MODEL.SEPARATION.THRESHOLD": "otsu", "INPUT.CROP.SIZE": "[64, 64]"},
+    VOTING: {
+        "MODEL.CENTER_VOTING.THRESHOLD": "0.45",
+        "MODEL.CENTER_VOTING.MIN_VOTES": "1",
+        "TEST.OVERLAP_ELIMINATION.CLASS_SCORE_THRESHOLDS": "()",
+        "DATASETS.TRAIN": "('synthetic_train',)",
+        "INPUT.CROP.SIZE": "[64, 64]",
+    },
 }
 TILES = {"WHOLE_SIDE": 48, "TILE_SIDE": 44, "TILE_OVERLAP": 16}
 
@@ -92,6 +100,8 @@ def model_of(repository, registered, tiny_overrides, tmp_path):
 def test_eval_only(model_of, monkeypatch, config, case):
     if case == "two views" and config == UNET:
         more = ("MODEL.SEMANTIC.TTA", "flips")
+    elif case == "two views" and config == VOTING:
+        more = ("MODEL.CENTER_VOTING.VIEWS", "mirror")
     else:
         more = ("TEST.AUG.ENABLED", str(case == "two views"))
     cfg, model, segmenter = model_of(config, *more)
