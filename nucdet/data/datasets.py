@@ -13,6 +13,7 @@ from detectron2.data.datasets import load_coco_json
 
 from nucdet.data.cell_types import LIVECELL_TYPES, SARTORIUS_TYPES
 from nucdet.data.conversion.json_stream import stream_entries
+from nucdet.data.conversion.manifest import check_manifest
 from nucdet.data.dataset_info import DATASET_FILE, DatasetInfo, find_datasets
 from nucdet.data.image_kinds import PICTURE_KINDS
 from nucdet.errors import InputError
@@ -188,6 +189,7 @@ def _converter_options(name: str) -> str:
 
 def _load(name: str, json_file: Path, image_root: Path) -> list[dict]:
     check_datasets([name])
+    check_manifest(json_file)
     try:
         records = load_coco_json(str(json_file), str(image_root), name)
         kinds = _kinds(json_file)  # Detectron2 leaves out what it does not know

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nucdet.data.conversion.manifest import write_manifest
 from nucdet.files import write_json
 from nucdet.structures import CroppedMasks
 
@@ -81,6 +82,30 @@ def write_coco(
             "annotations": annotations,
         },
     )
+
+
+def write_splits(
+    folder: Path,
+    splits: Mapping[str, Sequence[Picture]],
+    name: str,
+    categories: Sequence[str] = ("nucleus",),
+) -> None:
+    """Write all splits of a data set as ``instances_<split>.json``, and what they are as a set.
+
+    Args:
+        folder: ``annotations`` of the data set.
+        splits: the images of each.
+        name: of the data set, for the descriptions.
+        categories: their names in the order of their ids.
+    """
+    for split, pictures in splits.items():
+        write_coco(folder / json_name(split), pictures, f"{name} {split}", categories)
+    write_manifest(folder, map(json_name, splits))
+
+
+def json_name(split: str) -> str:
+    """The file of a split in the folder ``annotations`` of its data set."""
+    return f"instances_{split}.json"
 
 
 def print_splits(splits: Mapping[str, Sequence[Picture]], objects: str, folder: Path) -> None:

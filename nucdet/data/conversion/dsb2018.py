@@ -13,7 +13,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from nucdet.data.conversion.coco_json import Picture, print_splits, write_coco
+from nucdet.data.conversion.coco_json import Picture, print_splits, write_splits
 from nucdet.data.conversion.dsb2018_pictures import PictureTask, convert_pictures
 from nucdet.data.conversion.kaggle_csv import read_groups, read_solution
 from nucdet.data.conversion.report import ConversionReport, Problem
@@ -125,9 +125,7 @@ def convert_dsb2018(
         splits |= _split_by_kind(pictures)
     if len(tasks) > in_train:
         splits["test"] = [r.picture for r in results[in_train:] if r.picture]
-    for split, members in splits.items():
-        path = root / "annotations" / f"instances_{split}.json"
-        write_coco(path, members, f"DSB2018 {split}")
+    write_splits(root / "annotations", splits, "DSB2018")
     return splits
 
 

@@ -12,6 +12,9 @@ from nucdet.errors import InputError
 
 _SOLUTION_COLUMNS = ("ImageId", "EncodedPixels", "Height", "Width")
 _GROUP_COLUMNS = ("img_id", "mosaic_idx")
+# Characters of a field. Python's own limit of 131,072 is less than the run-length code of a large,
+# ragged mask, as real solutions hold them.
+_LONGEST_FIELD = 1 << 28
 
 
 @dataclass
@@ -77,6 +80,7 @@ def read_rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[
     Raises:
         InputError: not a csv, or columns are missing.
     """
+    csv.field_size_limit(_LONGEST_FIELD)
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)

@@ -15,8 +15,9 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from nucdet.data.cell_types import LIVECELL_TYPES
-from nucdet.data.conversion.coco_json import Picture, write_coco
+from nucdet.data.conversion.coco_json import Picture, json_name, write_coco
 from nucdet.data.conversion.livecell_truth import TruthReader
+from nucdet.data.conversion.manifest import write_manifest
 from nucdet.data.conversion.report import ConversionReport
 from nucdet.errors import InputError
 from nucdet.files import write_atomically
@@ -106,7 +107,7 @@ def convert_livecell(
                 continue
             pictures = reader.read(path, image_files[SPLITS[name.split("_")[-1]]])
             for split, members in _splits_of(name, pictures, by_type, sources):
-                target = root / "annotations" / f"instances_{split}.json"
+                target = root / "annotations" / json_name(split)
                 beside = staged.enter_context(write_atomically(target))
                 classes = LIVECELL_TYPES if by_type else ("cell",)
                 write_coco(beside, members, f"LIVECell {split}", classes)
@@ -114,6 +115,8 @@ def convert_livecell(
         report.finish()
         if not counts:
             raise InputError(f"{root}: none of the images of its JSONs is there; {_EXPECTED}")
+    # the splits are the makers' own: those with and without cell types stay valid
+    write_manifest(root / "annotations", map(json_name, counts), keep=True)
     return counts
 
 

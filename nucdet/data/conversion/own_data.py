@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from nucdet.data.conversion.coco_json import Picture, write_coco
+from nucdet.data.conversion.coco_json import Picture, json_name, write_coco
 from nucdet.data.conversion.dsb2018 import set_groups
 from nucdet.data.conversion.dsb2018_pictures import PictureResult
 from nucdet.data.conversion.json_stream import stream_entries
+from nucdet.data.conversion.manifest import write_manifest
 from nucdet.data.conversion.own_splits import group_names, listed_splits
 from nucdet.data.conversion.report import ConversionReport
 from nucdet.data.conversion.splits import assign_parts
@@ -180,8 +181,9 @@ class OwnData:
             # what is staged first gets its name last
             write_dataset_file(self._stage(staged, DATASET_FILE), info)
             for split, members in splits.items():
-                beside = self._stage(staged, f"annotations/instances_{split}.json")
+                beside = self._stage(staged, f"annotations/{json_name(split)}")
                 write_coco(beside, members, f"{self.name} {split}", classes)
+        write_manifest(self.folder / "annotations", map(json_name, splits), keep=True)
         return splits
 
     def _stage(self, staged: ExitStack, name: str) -> Path:

@@ -15,7 +15,7 @@ import numpy as np
 from tqdm import tqdm
 
 from nucdet.data.cell_types import SARTORIUS_TYPES
-from nucdet.data.conversion.coco_json import Picture, annotations_of, print_splits, write_coco
+from nucdet.data.conversion.coco_json import Picture, annotations_of, print_splits, write_splits
 from nucdet.data.conversion.kaggle_csv import read_rows
 from nucdet.data.conversion.report import ConversionReport, Problem
 from nucdet.data.conversion.splits import assign_parts
@@ -113,9 +113,7 @@ def convert_sartorius(
         split: [p for (p, _), side in zip(pictures, part, strict=True) if side == number]
         for number, split in enumerate(("train", "val"))
     }
-    for split, members in splits.items():
-        path = root / "annotations" / f"instances_{split}.json"
-        write_coco(path, members, f"Sartorius {split}", SARTORIUS_TYPES)
+    write_splits(root / "annotations", splits, "Sartorius", SARTORIUS_TYPES)
     return splits
 
 

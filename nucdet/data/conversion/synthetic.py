@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from nucdet.data.conversion.coco_json import Picture, annotations_of, write_coco
+from nucdet.data.conversion.coco_json import Picture, annotations_of, write_splits
 from nucdet.data.conversion.splits import assign_parts
 from nucdet.data.conversion.synthetic_pictures import LOOKS, draw_picture
 from nucdet.errors import InputError
@@ -66,8 +66,7 @@ def make_synthetic(
         split: [p for p, side in zip(pictures, part, strict=True) if side == number]
         for number, split in enumerate(("train", "val"))
     }
-    for split, members in splits.items():
-        write_coco(root / "annotations" / f"instances_{split}.json", members, f"synthetic {split}")
+    write_splits(root / "annotations", splits, "synthetic")
     return splits
 
 

@@ -61,7 +61,7 @@ def test_data_set_on_disk(tmp_path):
     for name in ("a", "b"):
         make_synthetic(tmp_path / name, images=8, size=64, val_fraction=0.5, seed=3)
     files = sorted(p.relative_to(tmp_path / "a") for p in (tmp_path / "a").rglob("*.*"))
-    assert len(files) == 8 + 2
+    assert len(files) == 8 + 2 + 1  # images, splits, the manifest
     for file in files:
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
     for split in ("train", "val"):

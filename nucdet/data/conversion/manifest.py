@@ -1,0 +1,76 @@
+"""Which JSON files one conversion wrote, so that no run mixes those of two.
+
+A conversion that is killed while it writes leaves new files beside old ones, perhaps of another
+seed: a network would then be judged on images that it was trained on. The manifest is written last,
+and who loads a data set compares.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+from nucdet.errors import InputError
+from nucdet.files import write_json
+
+MANIFEST = "conversion.json"
+
+
+def write_manifest(folder: Path, names: Iterable[str], keep: bool = False) -> None:
+    """Note what a conversion wrote, after it has written it, and clear what killed ones left.
+
+    Args:
+        folder: of the JSON files.
+        names: of the files that the conversion wrote.
+        keep: whether files of earlier conversions stay valid, as where images are added to a data
+            set of one's own.
+    """
+    hashes = _read(folder) if keep else {}
+    hashes |= {name: _hash(folder / name) for name in names}
+    write_json(folder / MANIFEST, {"files": dict(sorted(hashes.items()))})
+    for left in folder.glob(".instances_*-*.json"):  # see write_atomically
+        left.unlink(missing_ok=True)
+
+
+def check_manifest(json_file: Path) -> None:
+    """Compare a JSON with the manifest beside it; without one there is nothing to compare.
+
+    Raises:
+        InputError: the file is of another conversion than the manifest, was changed after it, or
+            is none of what the last conversion wrote.
+    """
+    folder = json_file.parent
+    if not (folder / MANIFEST).is_file():
+        return
+    expected = _read(folder).get(json_file.name)
+    if expected is None:
+        found = "an older conversion wrote it, with other options"
+    elif expected != _hash(json_file):
+        found = "it was changed since, or a conversion was cut off"
+    else:
+        return
+    raise InputError(
+        f"{json_file}: not what the last conversion of {folder.parent.name} wrote ({found}), so "
+        f"its images may be in other splits, too; convert again, or remove {MANIFEST} beside it if "
+        "you changed it on purpose"
+    )
+
+
+def _read(folder: Path) -> dict[str, str]:
+    path = folder / MANIFEST
+    if not path.is_file():
+        return {}
+    try:
+        files = json.loads(path.read_text(encoding="utf-8"))["files"]
+        if not isinstance(files, dict):
+            raise TypeError(f"files is a {type(files).__name__}")
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: damaged ({error}); convert the data set again") from None
+    return files
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
