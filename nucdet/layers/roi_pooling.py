@@ -85,7 +85,10 @@ class _Product(torch.autograd.Function):
 
 def _times(sparse: Tensor, dense: Tensor) -> Tensor:
     with torch.autocast("cpu", enabled=False):  # sparse products know no shorter type
-        return (sparse @ dense.float()).to(dense.dtype)
+        # given a place for the result, addmm copies no zeros into it first
+        result = dense.new_empty((sparse.shape[0], dense.shape[1]), dtype=torch.float32)
+        torch.addmm(result, sparse, dense.float(), beta=0, out=result)
+        return result.to(dense.dtype)
 
 
 def _csr(rows: Tensor, columns: Tensor, values: Tensor, size: tuple[int, int]) -> Tensor:

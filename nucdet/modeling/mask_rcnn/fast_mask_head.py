@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from detectron2.modeling.roi_heads import MaskRCNNConvUpsampleHead
 from torch import Tensor, channels_last, nn
+
+_MASKS = 64  # at a time in inference: larger maps are new memory each time, which costs more
 
 
 class FastMaskHead(MaskRCNNConvUpsampleHead):
@@ -28,6 +31,11 @@ class FastMaskHead(MaskRCNNConvUpsampleHead):
         """(N, C, M, M) to logits (N, K, 2M, 2M)."""
         if x.device.type != "cpu":
             return super().layers(x)
+        if torch.is_grad_enabled() or len(x) <= _MASKS:
+            return self._some_layers(x)
+        return torch.cat([self._some_layers(part) for part in x.split(_MASKS)])
+
+    def _some_layers(self, x: Tensor) -> Tensor:
         x = x.contiguous(memory_format=channels_last)
         for layer in self.conv_norm_relus:
             x = layer(x)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from nucdet.errors import InputError
 from nucdet.layers.blocks import conv_block
+from nucdet.layers.convolution import speed_up
 from nucdet.modeling.backbones.timm_fpn import TimmBackbone
 from nucdet.modeling.semantic.networks.build import SEGMENTATION_REGISTRY
 
@@ -24,7 +25,7 @@ class TimmUNet(nn.Module):
 
     The decoder has two convolutions at each of the strides 16, 8, 4 and 2. From there sub-pixel
     convolution (Shi et al., 2016, arXiv:1609.05158) goes to full resolution, where one thin
-    convolution sees the picture again: most of a U-Net's time goes to its highest level, and what
+    convolution sees the image again: most of a U-Net's time goes to its highest level, and what
     that needs is little, as it only draws the edges that the levels below found.
     """
 
@@ -43,7 +44,7 @@ class TimmUNet(nn.Module):
         """
         Args:
             encoder: its ``body`` gives maps at the strides 2, 4, 8, 16 and 32.
-            in_channels: of the pictures.
+            in_channels: of the images.
             num_channels: of the logits.
             channels: of the decoder at the strides 16, 8, 4, 2 and 1.
 
@@ -70,6 +71,8 @@ class TimmUNet(nn.Module):
         self.to_full = nn.Conv2d(below, 4 * top, 1, bias=False)
         self.full = conv_block(top + in_channels, top, norm="BN")
         self.predictor = nn.Conv2d(top, num_channels, 1)
+        for block in (*self.decoder, self.full):  # the encoder is quick already
+            speed_up(block)
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
@@ -92,7 +95,20 @@ class TimmUNet(nn.Module):
         *skips, y = self.encoder.body(x)
         for block, skip in zip(self.decoder, reversed(skips), strict=True):
             y = block(torch.cat([F.interpolate(y, scale_factor=2.0), skip], dim=1))
-        y = F.pixel_shuffle(self.to_full(y), 2)
-        # under autocast y is bfloat16; with float32 beside it cat would make all of it float32
-        y = self.full(torch.cat([y, x.to(y.dtype)], dim=1))
+        y = self.full(self._full_resolution(y, x))
         return self.predictor(y).float()
+
+    def _full_resolution(self, y: Tensor, image: Tensor) -> Tensor:
+        """``cat([pixel_shuffle(to_full(y), 2), image])``, channels-last, in one copy.
+
+        ``to_full``'s channels, (channel, row, column) of the 2×2 pixels, are computed in the order
+        (row, column, channel), so that those of one pixel lie side by side.
+        """
+        top = self.to_full.out_channels // 4
+        weight = self.to_full.weight.unflatten(0, (top, 4)).transpose(0, 1).flatten(0, 1)
+        fine = F.conv2d(y, weight).permute(0, 2, 3, 1).unflatten(-1, (2, 2, top)).transpose(2, 3)
+        # under autocast fine is bfloat16; with float32 beside it cat would make all of it float32
+        image = image.to(fine.dtype).permute(0, 2, 3, 1)
+        image = image.unflatten(2, (-1, 2)).unflatten(1, (-1, 2))
+        both = torch.cat([fine, image], dim=-1)
+        return both.flatten(3, 4).flatten(1, 2).permute(0, 3, 1, 2)
