@@ -7,13 +7,15 @@ Three things cost a training most, measured on one thread of two CPUs with bfloa
   stride in bfloat16 (40 ms of (2, 96, 192, 192), in float32 4 ms). See :class:`_Depthwise`.
 - A frozen batch norm multiplies and adds maps where it could change the weights. See
   :func:`speed_up`, which also spares batch norms in inference.
-- TensorFlow's "SAME" padding copies maps. Where it is the same on both sides, the convolution can do
-  it; where a depthwise one needs a row and a column more at the end, its kernel gets a row and a
-  column of zeros at the beginning (35 ms of a float32 map of (8, 96, 128, 128) became 7 ms).
+- TensorFlow's "SAME" padding copies maps. Where it is the same on both sides, the convolution can
+  do it; where a depthwise one needs a row and a column more at the end, its kernel gets a row and
+  a column of zeros at the beginning (35 ms of a float32 map of (8, 96, 128, 128) became 7 ms).
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -29,12 +31,14 @@ class FastConv2d(nn.Conv2d):
 
     same: bool  # TensorFlow's "SAME" padding, whose width depends on the image's
     norm: list[nn.Module]  # the norm behind it; in a list, since it is not this module's to save
+    fixed: tuple[Tensor, Tensor] | None  # weight and bias with the norm folded in, see fixed_norms
 
     @classmethod
     def convert(cls, convolution: nn.Conv2d) -> None:
         """Make a convolution one of these, in place."""
         convolution.same = type(convolution).__name__ == "Conv2dSame"
         convolution.norm = []
+        convolution.fixed = None
         convolution.__class__ = cls
 
     @property
@@ -48,7 +52,7 @@ class FastConv2d(nn.Conv2d):
         """(N, C, H, W) to (N, K, H', W')."""
         weight, bias = self.weight, self.bias
         if self.takes_norm:
-            weight, bias = _folded(weight, bias, self.norm[0])
+            weight, bias = self.fixed or _folded(weight, bias, self.norm[0])
         start = end = self.padding
         if self.same:
             start, end = _same_padding(x, self.kernel_size, self.stride, self.dilation)
@@ -91,6 +95,23 @@ def speed_up(network: nn.Module) -> None:
             convolution.norm = [norm]
             norm.convolution = [convolution]
             norm.__class__ = type(f"Foldable{type(norm).__name__}", (_Foldable, type(norm)), {})
+
+
+@contextmanager
+def fixed_norms(network: nn.Module) -> Iterator[None]:
+    """Fold the norms once, for as long as neither weights nor statistics change.
+
+    Folding them anew for each image takes some milliseconds of small operations.
+    """
+    folding = [m for m in network.modules() if isinstance(m, FastConv2d) and m.takes_norm]
+    with torch.no_grad():
+        for convolution in folding:
+            convolution.fixed = _folded(convolution.weight, convolution.bias, convolution.norm[0])
+    try:
+        yield
+    finally:
+        for convolution in folding:
+            convolution.fixed = None
 
 
 class _Tracer(fx.Tracer):

@@ -18,6 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 from nucdet.data.augment.geometry import Resize, build_test_augmentation
 from nucdet.data.mapper import convert_format
 from nucdet.errors import InputError
+from nucdet.layers.convolution import fixed_norms
 from nucdet.layers.precision import computes_bfloat16
 from nucdet.modeling.checkpointing import NucleusCheckpointer
 from nucdet.modeling.mask_rcnn.augmented_inference import AugmentedRCNN
@@ -68,6 +69,7 @@ class Network:
             self._undo.callback(setattr, module, "training", module.training)
         self.bare_model.eval()
         _to_channels_last(self.bare_model, self._undo)
+        self._undo.enter_context(fixed_norms(self.bare_model))
         on_cpu = self.device.type == "cpu"
         if precision == "bfloat16" or (precision == "auto" and on_cpu and computes_bfloat16()):
             _lower_precision(self.bare_model, self._undo)

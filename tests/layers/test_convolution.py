@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from nucdet.layers.convolution import FastConv2d, speed_up
+from nucdet.layers.convolution import FastConv2d, fixed_norms, speed_up
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -30,6 +30,24 @@ def test_depthwise_convolution_has_the_gradients_of_torchs_own(side, stride, dty
         strict=True,
     ):
         assert (a.float() - b).norm() < tolerance * b.norm()
+
+
+@pytest.mark.parametrize("size", [(16, 16), (17, 17), (17, 16)])
+@pytest.mark.parametrize("side", [3, 5])
+def test_tensorflows_padding_of_a_stride_is_the_kernels_or_a_copy(side, size):
+    from timm.layers import Conv2dSame
+
+    torch.manual_seed(0)
+    convolution = Conv2dSame(4, 4, side, stride=2, groups=4)
+    x = torch.randn(2, 4, *size, requires_grad=True)
+    parameters = (x, convolution.weight, convolution.bias)
+    expected = convolution(x)
+    upstream = torch.randn_like(expected)
+    gradients = torch.autograd.grad(expected, parameters, upstream)
+    FastConv2d.convert(convolution)
+    found = convolution(x)
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(torch.autograd.grad(found, parameters, upstream), gradients)
 
 
 @pytest.mark.parametrize("size", [(16, 16), (17, 18)])
@@ -77,6 +95,19 @@ def test_copies_do_not_share_their_norms():
     other[1].running_mean.fill_(5.0)
     x = torch.zeros(1, 1, 2, 2)
     assert not torch.equal(network(x), other(x))
+
+
+def test_norms_are_fixed_until_the_end():
+    network = nn.Sequential(nn.Conv2d(1, 1, 1), nn.BatchNorm2d(1)).eval()
+    speed_up(network)
+    x = torch.randn(1, 1, 2, 2)
+    before = network(x)
+    with fixed_norms(network):
+        torch.testing.assert_close(network(x), before)
+        network[1].running_mean.fill_(5.0)
+        torch.testing.assert_close(network(x), before)
+    shift = 5.0 / (1 + network[1].eps) ** 0.5
+    torch.testing.assert_close(network(x), before - shift)
 
 
 def test_a_convolution_that_is_used_twice_keeps_its_norm():

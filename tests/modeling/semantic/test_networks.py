@@ -175,6 +175,16 @@ def test_timm_unet_logits_and_gradients():
     assert not [n for n, p in network.named_parameters() if p.grad is None or not p.grad.any()]
 
 
+def test_timm_unet_shuffles_pixels_as_torch_does():
+    torch.manual_seed(0)
+    network = build_segmentation_network(load_config())
+    y = torch.randn(2, network.to_full.in_channels, 3, 5)
+    image = torch.randn(2, 3, 6, 10)
+    shuffled = torch.nn.functional.pixel_shuffle(network.to_full(y), 2)
+    found = network._full_resolution(y, image)
+    torch.testing.assert_close(found, torch.cat([shuffled, image], dim=1))
+
+
 @pytest.mark.parametrize("num_channels", [1, 3])
 def test_ensemble_has_the_mean_of_its_members_probabilities(num_channels):
     class Constant(torch.nn.Module):
