@@ -322,7 +322,7 @@ def _add_crop_rcnn(cfg: CfgNode) -> None:
     nucleus_filter.NUCLEI_PER_IMAGE = 32
     nucleus_filter.BACKGROUND_PER_IMAGE = 16
     nucleus_filter.FALSE_PER_IMAGE = 16
-    # CropRCNN: folder of pictures without nuclei, or of CIFAR-10 (its python or binary version), of
+    # CropRCNN: folder of images without nuclei, or of CIFAR-10 (its python version, unpacked), of
     # which each image brings OTHERS_PER_IMAGE crops as further negatives; evaluation has crops of
     # its own for the filter's loss. "": none.
     nucleus_filter.OTHERS_FOLDER = ""

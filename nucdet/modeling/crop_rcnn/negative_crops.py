@@ -1,49 +1,36 @@
-"""Small pictures without nuclei, a folder's or CIFAR-10's, on which a nucleus filter learns.
+"""Small images without nuclei, a folder's or CIFAR-10's, on which a nucleus filter learns.
 
 Report 000 trains and measures its filter on nuclei against CIFAR-10
-(https://www.cs.toronto.edu/~kriz/cifar.html), whose own files are read as they unpack.
+(https://www.cs.toronto.edu/~kriz/cifar.html), whose official files torchvision reads.
 """
 
 from __future__ import annotations
 
-import io
-import pickle
 import zlib
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 import torch
 from detectron2.config import CfgNode
 from torch import Tensor
+from torchvision.datasets import CIFAR10
 
 from nucdet.data.augment.colour import grey_values
 from nucdet.data.io.reading import read_image
 from nucdet.errors import InputError
 
 _SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"}
-# one in so many pictures of a folder is kept for evaluation
+# one in so many images of a folder is kept for evaluation
 _HELD_OUT = 5
-_CIFAR_SIDE = 32
-_CIFAR_BYTES = 3 * _CIFAR_SIDE**2
-# all that a pickle of CIFAR-10 needs; another one could run anything
-_SAFE = {
-    ("numpy.core.multiarray", "_reconstruct"),
-    ("numpy._core.multiarray", "_reconstruct"),
-    ("numpy", "ndarray"),
-    ("numpy", "dtype"),
-    ("_codecs", "encode"),
-}
 
 
 class NegativeCrops:
-    """Draws grey crops from CIFAR-10's files or from any pictures, another set in evaluation.
+    """Draws grey crops from CIFAR-10 or from any other images, another set in evaluation.
 
-    CIFAR-10 brings a set for each (``data_batch_*``, ``test_batch``). Of other pictures, every
-    fifth in the order of their names is left to evaluation; a crop is a square of any size and
-    place in one of them, resized.
+    CIFAR-10 brings a set for each. Of other images, every fifth in the order of their names is left
+    to evaluation; a crop is a square of any size and place in one of them, resized.
     """
 
     def __init__(
@@ -57,38 +44,39 @@ class NegativeCrops:
     ):
         """
         Args:
-            folder: with CIFAR-10's batches (python or binary version), or with pictures, also in
-                folders below it.
+            folder: with CIFAR-10's python version (its folder cifar-10-batches-py), or with images,
+                also in folders below it.
             count: how many crops are drawn at a time.
             size: their side, pixels.
             training: which of the two sets.
-            normalize: INPUT.NORMALIZE, for pictures; CIFAR-10's have no depth but 8 bits.
+            normalize: INPUT.NORMALIZE, for images; CIFAR-10's have no depth but 8 bits.
 
         Raises:
             FileNotFoundError: there is no such folder.
-            InputError: it holds neither, or a damaged batch.
+            InputError: it holds neither, or damaged files of CIFAR-10.
         """
         folder = Path(folder)
         if not folder.is_dir():
             raise FileNotFoundError(
                 f"MODEL.NUCLEUS_FILTER.OTHERS_FOLDER {folder}: no such folder; give one with "
-                'CIFAR-10 or pictures, or ""'
+                'CIFAR-10 or images, or ""'
             )
         self.count, self.size, self.training = count, size, training
         self.normalize = normalize
         self._small: np.ndarray | None = None
-        batches = sorted(folder.rglob("data_batch_*" if training else "test_batch*"))
-        if batches:
-            self._small = np.concatenate([read_cifar10(path) for path in batches])
-            return
-        pictures = sorted(p for p in folder.rglob("*") if p.suffix.lower() in _SUFFIXES)
-        if len(pictures) < 2:
+        name = CIFAR10.base_folder
+        for cifar10 in (folder, *folder.rglob(name)):
+            if cifar10.resolve().name == name:
+                self._small = read_cifar10(cifar10.resolve(), training)
+                return
+        images = sorted(p for p in folder.rglob("*") if p.suffix.lower() in _SUFFIXES)
+        if len(images) < 2:
             raise InputError(
-                f"MODEL.NUCLEUS_FILTER.OTHERS_FOLDER {folder}: found {len(pictures)} pictures and "
-                "no batches of CIFAR-10; expected two pictures or more"
+                f"MODEL.NUCLEUS_FILTER.OTHERS_FOLDER {folder}: found {len(images)} images and "
+                f"no {name}; expected two images or more"
             )
-        held_out = pictures[::_HELD_OUT]
-        self._pictures = sorted(set(pictures) - set(held_out)) if training else held_out
+        held_out = images[::_HELD_OUT]
+        self._images = sorted(set(images) - set(held_out)) if training else held_out
 
     @classmethod
     def from_config(cls, cfg: CfgNode, *, training: bool) -> NegativeCrops | None:
@@ -117,46 +105,38 @@ class NegativeCrops:
     def _one(self, rng: np.random.Generator) -> np.ndarray:
         if self._small is not None:
             return self._resized(self._small[rng.integers(len(self._small))])
-        picture = _read_grey(self._pictures[rng.integers(len(self._pictures))], self.normalize)
-        shorter = min(picture.shape)
+        image = _read_grey(self._images[rng.integers(len(self._images))], self.normalize)
+        shorter = min(image.shape)
         smallest = min(self.size, shorter)
         side = round(smallest * (shorter / smallest) ** rng.random())
-        y, x = (rng.integers(length - side + 1) for length in picture.shape)
-        return self._resized(picture[y : y + side, x : x + side])
+        y, x = (rng.integers(length - side + 1) for length in image.shape)
+        return self._resized(image[y : y + side, x : x + side])
 
     def _resized(self, crop: np.ndarray) -> np.ndarray:
         return cv2.resize(crop, (self.size, self.size), interpolation=cv2.INTER_AREA)
 
 
-def read_cifar10(path: Path) -> np.ndarray:
-    """A batch of CIFAR-10 as uint8 (N, 32, 32), the mean of its colours.
+def read_cifar10(folder: Path, training: bool) -> np.ndarray:
+    """One set of CIFAR-10 as uint8 (N, 32, 32), the mean of its colours.
+
+    Its files are pickles, which could run any code; torchvision loads none whose checksum is not
+    the official one.
+
+    Args:
+        folder: with CIFAR-10's python version, as it unpacks.
+        training: which of the two sets.
 
     Raises:
-        InputError: not a batch of the python or binary version.
+        InputError: a file is missing or not the official one.
     """
-    data = path.read_bytes()
     try:
-        if path.suffix == ".bin":  # each picture after a byte with its class
-            pixels = np.frombuffer(data, np.uint8).reshape(-1, 1 + _CIFAR_BYTES)[:, 1:]
-        else:
-            batch = _CifarUnpickler(io.BytesIO(data), encoding="bytes").load()
-            pixels = np.asarray(batch[b"data"], np.uint8)
-        colours = pixels.reshape(-1, 3, _CIFAR_SIDE, _CIFAR_SIDE)
-    except (ValueError, TypeError, KeyError, EOFError, pickle.UnpicklingError) as error:
+        images = CIFAR10(folder.parent, train=training).data
+    except RuntimeError as error:
         raise InputError(
-            f"{path}: not a batch of CIFAR-10 ({error}); expected its python or binary version, "
-            "unpacked"
+            f"{folder}: a file of CIFAR-10's python version is missing or differs from the official"
+            " one; unpack cifar-10-python.tar.gz again"
         ) from error
-    return colours.mean(axis=1).round().astype(np.uint8)
-
-
-class _CifarUnpickler(pickle.Unpickler):
-    """Reads arrays, bytes and containers, nothing else."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in _SAFE:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}")
-        return super().find_class(module, name)
+    return grey_values(images.reshape(-1, *images.shape[2:])).reshape(images.shape[:3])
 
 
 @lru_cache(maxsize=128)

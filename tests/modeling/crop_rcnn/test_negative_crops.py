@@ -1,13 +1,15 @@
-"""Crops of pictures without nuclei: from a folder, from CIFAR-10's own files."""
+"""Crops of images without nuclei: from a folder, from CIFAR-10's files."""
 
 from __future__ import annotations
 
+import hashlib
 import pickle
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torchvision.datasets import CIFAR10
 
 from nucdet.config import load_config
 from nucdet.data.mapper import NucleusDatasetMapper
@@ -20,11 +22,28 @@ def save_grey(path, value: int, size=(50, 70)) -> None:
     Image.fromarray(np.full(size, value, np.uint8)).save(path)
 
 
-def cifar(values, classes=0) -> np.ndarray:
-    """(N, 3072): each picture with values in red, 0 in green and blue."""
-    data = np.zeros((len(values), 3, 1024), np.uint8)
-    data[:, 0] = np.array(values)[:, None]
-    return data.reshape(len(values), -1)
+@pytest.fixture
+def cifar10(tmp_path, monkeypatch):
+    """Small files in CIFAR-10's format, and torchvision's checksums of the official ones theirs."""
+    folder = tmp_path / "deep" / CIFAR10.base_folder
+    folder.mkdir(parents=True)
+
+    def write(name: str, content: dict) -> list[str]:
+        data = pickle.dumps(content)
+        (folder / name).write_bytes(data)
+        return [name, hashlib.md5(data).hexdigest()]
+
+    def batch(name: str, *values: int) -> list[str]:
+        data = np.zeros((len(values), 3, 1024), np.uint8)
+        data[:, 0] = np.array(values)[:, None]  # red; green and blue are 0
+        return write(name, {"data": data.reshape(len(values), -1), "labels": [0] * len(values)})
+
+    train = [batch("data_batch_1", 30, 60), batch("data_batch_2", 92)]
+    meta, checksum = write("batches.meta", {"label_names": ["a"]})
+    monkeypatch.setattr(CIFAR10, "train_list", train)
+    monkeypatch.setattr(CIFAR10, "test_list", [batch("test_batch", 240)])
+    monkeypatch.setattr(CIFAR10, "meta", {**CIFAR10.meta, "filename": meta, "md5": checksum})
+    return folder
 
 
 def seen(crops: torch.Tensor) -> set[int]:
@@ -32,10 +51,10 @@ def seen(crops: torch.Tensor) -> set[int]:
     return set(crops.unique().tolist())
 
 
-def test_every_fifth_picture_is_for_evaluation(tmp_path):
+def test_every_fifth_image_is_for_evaluation(tmp_path):
     for i in range(6):
         save_grey(tmp_path / f"deep/{i}.png", 40 * i)
-    (tmp_path / "notes.txt").write_text("no picture")
+    (tmp_path / "notes.txt").write_text("no image")
     np.random.seed(0)
     training = NegativeCrops(tmp_path, 60, 32, training=True)
     evaluation = NegativeCrops(tmp_path, 60, 32, training=False)
@@ -55,7 +74,7 @@ def test_evaluation_draws_the_same_for_an_image_and_training_does_not(tmp_path):
     assert not torch.equal(training(7), training(7))
 
 
-def test_a_crop_is_a_piece_of_the_picture(tmp_path):
+def test_a_crop_is_a_piece_of_the_image(tmp_path):
     """One as large as the crop leaves no choice."""
     pixels = np.arange(1024, dtype=np.uint16).reshape(32, 32) // 4
     for name in "ab":
@@ -64,29 +83,17 @@ def test_a_crop_is_a_piece_of_the_picture(tmp_path):
     assert np.array_equal(crop[0, 0].numpy(), pixels)
 
 
-def test_pictures_smaller_than_a_crop_are_enlarged(tmp_path):
+def test_images_smaller_than_a_crop_are_enlarged(tmp_path):
     for name in "ab":
         save_grey(tmp_path / f"{name}.png", 9, size=(5, 7))
     assert seen(NegativeCrops(tmp_path, 4, 32, training=True)(1)) == {9}
 
 
-@pytest.mark.parametrize("version", ["python", "binary"])
-def test_cifar10_as_it_unpacks(tmp_path, version):
-    folder = tmp_path / "cifar-10-batches"
-    folder.mkdir()
-    names = {"data_batch_1": [30, 60], "data_batch_2": [90], "test_batch": [240]}
-    for name, values in names.items():
-        if version == "python":
-            batch = {b"data": cifar(values), b"labels": [0] * len(values), b"batch_label": b"x"}
-            (folder / name).write_bytes(pickle.dumps(batch, protocol=2))
-        else:
-            labels = np.full((len(values), 1), 7, np.uint8)
-            data = np.concatenate([labels, cifar(values)], axis=1)
-            (folder / f"{name}.bin").write_bytes(data.tobytes())
+def test_cifar10_as_it_unpacks(tmp_path, cifar10):
     np.random.seed(0)
     # the mean of the three colours
-    assert seen(NegativeCrops(tmp_path, 50, 32, training=True)(1)) == {10, 20, 30}
-    assert seen(NegativeCrops(tmp_path, 50, 32, training=False)(1)) == {80}
+    assert seen(NegativeCrops(tmp_path, 50, 32, training=True)(1)) == {10, 20, 31}
+    assert seen(NegativeCrops(cifar10, 50, 32, training=False)(1)) == {80}
 
 
 class _Harm:
@@ -94,14 +101,14 @@ class _Harm:
         return (print, ("a pickle ran code",))
 
 
-@pytest.mark.parametrize(
-    "content", [b"", b"not a pickle", pickle.dumps({"data": 1}), pickle.dumps({b"data": _Harm()})]
-)
-def test_a_damaged_or_harmful_batch_is_one_line(tmp_path, content, capsys):
-    path = tmp_path / "data_batch_1"
-    path.write_bytes(content)
-    with pytest.raises(InputError, match="data_batch_1: not a batch of CIFAR-10"):
-        read_cifar10(path)
+@pytest.mark.parametrize("content", [None, b"not a pickle", pickle.dumps({"data": _Harm()})])
+def test_a_missing_or_other_file_is_one_line_and_runs_no_code(cifar10, content, capsys):
+    (cifar10 / "data_batch_2").unlink()
+    if content is not None:
+        (cifar10 / "data_batch_2").write_bytes(content)
+    for training in (True, False):
+        with pytest.raises(InputError, match=r"cifar-10-batches-py: a file of CIFAR-10"):
+            read_cifar10(cifar10, training)
     assert "ran code" not in capsys.readouterr().out
 
 
@@ -109,7 +116,7 @@ def test_missing_and_empty_folders_are_one_line(tmp_path):
     with pytest.raises(FileNotFoundError, match="no such folder"):
         NegativeCrops(tmp_path / "none", 4, 32, training=True)
     save_grey(tmp_path / "single.png", 1)
-    with pytest.raises(InputError, match="found 1 pictures and no batches"):
+    with pytest.raises(InputError, match="found 1 images and no cifar-10-batches-py"):
         NegativeCrops(tmp_path, 4, 32, training=True)
 
 
