@@ -1,120 +1,94 @@
-"""A histogram as an SVG picture that stands inside a page."""
+"""A histogram as an SVG image that stands inside a page."""
 
 from __future__ import annotations
 
-import math
+import io
 from collections.abc import Sequence
 from html import escape
 
+import matplotlib
 import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
-WIDTH, HEIGHT = 760, 240
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 28, 22, 46
 _BINS = 40
 # the few largest (clumps, debris) would squeeze all others into one bar
 _SHOWN = 99.5
+# text stays text, and equal numbers give equal bytes
+_STYLE = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "nucdet",
+    "font.sans-serif": "DejaVu Sans",
+    "font.size": 9,
+}
+_NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
 
 
 def histogram_svg(values: Sequence[float], label: str) -> str:
     """Draw how often values of each size occur, with the median marked.
 
     The axis starts at 0 and ends beyond the 99.5th percentile, at a round number; larger values are
-    counted in the last bar, which then says so.
+    counted in the last bar, which then says so. Each bar has its range and count as a tooltip.
 
     Args:
         values: at least one number, none negative.
         label: of the axis, with the unit.
 
     Returns:
-        An ``<svg>`` element; its colours are CSS classes ``bar``, ``axis``, ``grid``, ``median``.
+        An ``<svg>`` element. Its bars have the ids ``bar-0``, ``bar-1`` …, the median's line
+        ``median``, for a style sheet to colour them.
     """
     data = np.asarray(values, dtype=float)
-    top = float(np.percentile(data, _SHOWN)) or 1.0
-    step = round_step(top, 8)
-    end = math.ceil(top / step + 1e-9) * step
-    # whole numbers fall on bars evenly only where a bar spans a whole number of them
-    whole = bool((data == np.rint(data)).all())
-    span = max(1.0, math.ceil(end / _BINS)) if whole else end / _BINS
-    bins = max(1, round(math.ceil(end / span)))
-    end = bins * span
-    last = np.minimum(data, np.nextafter(end, 0))
-    counts, edges = np.histogram(last, bins=bins, range=(0, end))
-    y_step = max(1.0, round_step(counts.max(), 4))
-    y_end = math.ceil(counts.max() / y_step) * y_step
-
-    def x_of(value: float) -> float:
-        return _LEFT + (WIDTH - _LEFT - _RIGHT) * value / end
-
-    def y_of(count: float) -> float:
-        return HEIGHT - _BOTTOM - (HEIGHT - _TOP - _BOTTOM) * count / y_end
-
-    beyond = int((data >= end).sum())
-    parts = [
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
-        f'aria-label="Histogram of {escape(label)}">',
-        *(_grid_line(y_of(c), c) for c in np.arange(0, y_end + 1, y_step)),
-        *_bars(counts, edges, x_of, y_of, beyond),
-        *(_x_tick(x_of(v), v) for v in np.arange(0, end + step / 2, step) if v <= end),
-        _median_mark(x_of(float(min(np.median(data), end))), float(np.median(data))),
-        f'<text class="axis" x="{(WIDTH + _LEFT) / 2:.1f}" y="{HEIGHT - 6}" '
-        f'text-anchor="middle">{escape(label)}</text>',
-        "</svg>",
-    ]
-    return "".join(parts)
+    end = MaxNLocator(8).tick_values(0, np.percentile(data, _SHOWN) or 1.0)[-1]
+    span = end / _BINS
+    if (data == np.rint(data)).all():
+        # whole numbers fall on bars evenly only where a bar spans a whole number of them
+        span = max(1.0, np.ceil(span))
+        end = span * (np.floor(end / span) + 1)
+    edges = np.linspace(0, end, round(end / span) + 1)
+    counts, _ = np.histogram(np.minimum(data, end), edges)
+    beyond = int((data > end).sum())
+    with matplotlib.rc_context(_STYLE):
+        svg = _draw(edges, counts, float(np.median(data)), label, beyond)
+    for i, (low, high, count) in enumerate(zip(edges, edges[1:], counts.tolist(), strict=False)):
+        more = beyond and i == len(counts) - 1
+        tip = f"{low:g} and more: {count:,}" if more else f"{low:g} to {high:g}: {count:,}"
+        svg = svg.replace(f'<g id="bar-{i}">', f'<g id="bar-{i}"><title>{tip}</title>', 1)
+    return svg
 
 
-def round_step(length: float, parts: int) -> float:
-    """1, 2 or 5 times a power of ten, so that about ``parts`` steps make the length.
-
-    Example:
-        >>> round_step(730, 8), round_step(0.9, 4)
-        (100.0, 0.2)
-    """
-    raw = length / parts
-    power = 10.0 ** math.floor(math.log10(raw))
-    return power * min((1, 2, 5, 10), key=lambda factor: abs(factor * power - raw))
-
-
-def _bars(counts, edges, x_of, y_of, beyond: int) -> list[str]:
-    bars = []
-    for i, count in enumerate(counts.tolist()):
-        if not count:
-            continue
-        x, width = x_of(edges[i]), x_of(edges[i + 1]) - x_of(edges[i])
-        tip = f"{edges[i]:g} to {edges[i + 1]:g}: {count:,}"
-        if beyond and i == len(counts) - 1:
-            tip = f"{edges[i]:g} and more: {count:,}"
-        bars.append(
-            f'<rect class="bar" x="{x + 0.75:.2f}" y="{y_of(count):.2f}" '
-            f'width="{max(width - 1.5, 1):.2f}" height="{y_of(0) - y_of(count):.2f}" rx="1.5">'
-            f"<title>{tip}</title></rect>"
-        )
+def _draw(edges: np.ndarray, counts: np.ndarray, median: float, label: str, beyond: int) -> str:
+    figure = Figure(figsize=(7.6, 2.4), layout="constrained")
+    figure.patch.set_visible(False)
+    axes = figure.subplots()
+    axes.patch.set_visible(False)
+    axes.spines[:].set_visible(False)
+    bars = axes.bar(edges[:-1], counts, np.diff(edges) * 0.9, align="edge", clip_on=False)
+    for i, bar in enumerate(bars):
+        bar.set_gid(f"bar-{i}")
+    line = axes.axvline(min(median, edges[-1]), linestyle="--", linewidth=1, clip_on=False)
+    line.set_gid("median")
+    left = median < edges[-1] / 2
+    axes.annotate(
+        f"median {median:,.4g}",
+        (min(median, edges[-1]), 1),
+        (4 if left else -4, 0),
+        xycoords=axes.get_xaxis_transform(),
+        textcoords="offset points",
+        ha="left" if left else "right",
+        va="top",
+    )
     if beyond:
-        text = f"{beyond:,} larger, in the last bar"
-        bars.append(
-            f'<text class="axis" x="{WIDTH - _RIGHT}" y="{_TOP - 8}" text-anchor="end">{text}'
-            "</text>"
-        )
-    return bars
-
-
-def _grid_line(y: float, count: float) -> str:
-    return (
-        f'<line class="grid" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{y:.2f}" y2="{y:.2f}"/>'
-        f'<text class="axis" x="{_LEFT - 8}" y="{y + 4:.2f}" text-anchor="end">{count:,.0f}</text>'
-    )
-
-
-def _x_tick(x: float, value: float) -> str:
-    y = HEIGHT - _BOTTOM + 18
-    return f'<text class="axis" x="{x:.2f}" y="{y}" text-anchor="middle">{value:,.6g}</text>'
-
-
-def _median_mark(x: float, value: float) -> str:
-    bottom = HEIGHT - _BOTTOM
-    anchor, shift = ("start", 6) if x < WIDTH / 2 else ("end", -6)
-    return (
-        f'<line class="median" x1="{x:.2f}" x2="{x:.2f}" y1="{_TOP}" y2="{bottom}"/>'
-        f'<text class="axis" x="{x + shift:.2f}" y="{_TOP + 14}" text-anchor="{anchor}">'
-        f"median {value:,.4g}</text>"
-    )
+        axes.set_title(f"{beyond:,} larger, in the last bar", loc="right", fontsize=9)
+    axes.set(xlabel=label, xlim=(0, edges[-1]), ylim=(0, counts.max()))
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.6g}"))
+    axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
+    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    axes.tick_params(length=0)
+    axes.grid(axis="y", linewidth=0.5, clip_on=False)
+    axes.set_axisbelow(True)
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", metadata=_NO_METADATA)
+    svg = buffer.getvalue()
+    opening = f'<svg role="img" aria-label="Histogram of {escape(label)}" '
+    return opening + svg[svg.index("<svg ") + len("<svg ") :]

@@ -5,13 +5,13 @@ from xml.etree import ElementTree
 import pytest
 
 from nucdet.export import ReportFacts, report, write_report
-from nucdet.export.histogram import histogram_svg, round_step
+from nucdet.export.histogram import histogram_svg
 
 
 class Page(HTMLParser):
     """Text, tags and attributes of a page; complains about tags that are not closed in order."""
 
-    VOID = ("meta", "img", "line", "rect")
+    VOID = ("meta", "img")
 
     def __init__(self, path):
         super().__init__()
@@ -48,6 +48,7 @@ def test_page_needs_no_other_file(tmp_path, records):
     page = Page(tmp_path / "r.html")
     links = [value for name, value in page.attributes if name in ("src", "href")]
     assert links
+    assert "--panel" in page.source
     assert all(value.startswith(("data:image/jpeg;base64,", "#")) for value in links)
     assert "script" not in page.tags
     assert "url(" not in page.source and "@import" not in page.source
@@ -75,7 +76,7 @@ def test_names_and_reasons_are_escaped_and_failures_listed(tmp_path, make_record
 
 
 @pytest.mark.parametrize("some", [True, False])
-def test_a_run_without_nuclei_or_pictures_has_a_page(tmp_path, make_record, no_masks, some):
+def test_a_run_without_nuclei_or_images_has_a_page(tmp_path, make_record, no_masks, some):
     records = [make_record("a", no_masks)] if some else []
     write_report(tmp_path / "r.html", records, ReportFacts(failures={"b.png": "damaged"}))
     page = Page(tmp_path / "r.html")
@@ -83,7 +84,7 @@ def test_a_run_without_nuclei_or_pictures_has_a_page(tmp_path, make_record, no_m
     assert "svg" not in page.tags
 
 
-def test_a_long_page_shows_some_pictures_and_lists_all(tmp_path, monkeypatch, make_record, masks):
+def test_a_long_page_shows_some_images_and_lists_all(tmp_path, monkeypatch, make_record, masks):
     monkeypatch.setattr(report, "MAX_THUMBNAILS", 3)
     records = [make_record(f"p{i}", masks) for i in range(5)]
     write_report(tmp_path / "r.html", records, ReportFacts())
@@ -95,7 +96,7 @@ def test_a_long_page_shows_some_pictures_and_lists_all(tmp_path, monkeypatch, ma
 
 def _bars(svg):
     root = ElementTree.fromstring(svg)
-    titles = [bar.find("title").text for bar in root.iter("rect")]
+    titles = [title.text for title in root.iter("{http://www.w3.org/2000/svg}title")]
     return [re.fullmatch(r"(.*): ([\d,]+)", title).groups() for title in titles]
 
 
@@ -114,5 +115,9 @@ def test_histogram_of_any_values_is_whole(values):
     assert sum(int(count) for _, count in bars) == len(values)
 
 
-def test_round_steps():
-    assert [round_step(x, 1) for x in (1, 1.4, 1.6, 4, 8, 70)] == [1, 1, 2, 5, 10, 50]
+def test_histogram_is_repeatable_and_says_its_label_and_median():
+    svg = histogram_svg([1.5, 2.5, 4.25], "area in <µm²>")
+    assert svg == histogram_svg([1.5, 2.5, 4.25], "area in <µm²>")
+    text = "".join(ElementTree.fromstring(svg).itertext())
+    assert "median 2.5" in text and "area in <µm²>" in text and "larger" not in text
+    assert "1 larger, in the last bar" in histogram_svg([1.0] * 500 + [90.0], "area")

@@ -73,6 +73,7 @@ def test_a_file_cut_anywhere_is_an_error(tmp_path):
         ('{"a": 1} x', "trailing garbage"),
         ('{"a" 1}', "separated by a colon"),
         ("{1: 2}", "1: 2"),
+        ('{"a": [NaN]}', "invalid char"),
         ('{"a": [1 2]}', r"after array element.* near '\{\"a\": \[1 2\]\}'"),
         ("\xff", "invalid char"),
         ('{"a": "\xff"}', "invalid bytes in UTF8"),

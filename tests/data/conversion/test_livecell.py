@@ -206,7 +206,7 @@ def test_a_polygon_that_says_nothing_costs_only_itself(release, capsys, segmenta
     ("segmentation", "message"),
     [
         ([[1, 1, 5, 5, "x", 7]], "expected x and y in turn"),
-        ([[1, 1, 5, 5, 3, float("nan")]], "all finite"),
+        ("[[1, 1, 5, 5, 3, NaN]]", "all finite"),
         ([[1, 1, 5, 5, 3, 7, 9]], "x and y of at least 3 points"),
         ("[[1, 2", "is not JSON"),
         (None, "expected polygons or RLE"),
@@ -245,7 +245,7 @@ def test_a_json_cut_in_half_costs_its_split(release, capsys):
     path = release.root / "livecell_coco_train.json"
     release.content.pop("train")
     path.write_text(path.read_text()[: path.stat().st_size // 2])
-    counts = fails_with(release, r"livecell_coco_train\.json: cut off or not JSON", capsys)
+    counts = fails_with(release, r"livecell_coco_train\.json: cut off or not a COCO JSON", capsys)
     assert "train" not in counts and counts["val"] == (1, 1)
 
 
