@@ -7,9 +7,10 @@
     python tools/search.py --config-file FILE --variant 'as it is:' \\
         --variant 'no flips: INPUT.RANDOM_FLIP none' --seeds 1,2,3
 
-Writes search.csv (a row a training), search.png and best.yaml into the output folder after each
-training. The same command goes on where it was interrupted; values may be added. Exit code 1: a
-training failed; 2: a mistake in the command or a config, found before anything is trained.
+Writes search.csv (a row a training), Optuna's plots and best.yaml into the output folder after each
+setting; the study itself is study.db there. The same command goes on where it was interrupted, and
+run in several processes at once it shares the settings among them; values may be added. Exit code
+1: a training failed; 2: a mistake in the command or a config, found before anything is trained.
 """
 
 from __future__ import annotations
@@ -49,6 +50,12 @@ def main() -> int:
         help="DRAW is loguniform(LOW,HIGH), uniform(LOW,HIGH) or choice(V1,V2,…)",
     )
     parser.add_argument("--trials", type=int, metavar="N", help="settings to draw with --random")
+    parser.add_argument(
+        "--sampler",
+        choices=["random", "tpe"],
+        default="random",
+        help="of --random: independent draws, or Optuna's TPE, which learns from earlier ones",
+    )
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="of the draws (0)")
     parser.add_argument(
         "--seeds",
@@ -79,6 +86,7 @@ def main() -> int:
         variants=args.variant,
         draws=args.random,
         trials=args.trials,
+        sampler=args.sampler,
         draw_seed=args.seed,
         seeds=args.seeds,
         metric=args.metric,

@@ -1,4 +1,4 @@
-"""Train and score on each fold, or without each kind of picture: tools/cross_validate.py."""
+"""Train and score on each fold, or without each kind of image: tools/cross_validate.py."""
 
 from __future__ import annotations
 
@@ -16,7 +16,16 @@ from nucdet.data.image_kinds import PICTURE_KINDS
 from nucdet.errors import InputError
 from nucdet.files import write_atomically
 from nucdet.tuning.trial_tables import exit_code, mean_and_sd, with_sd, write_trials
-from nucdet.tuning.trials import DONE, Outcome, Trial, plan_trials, run_trials
+from nucdet.tuning.trials import (
+    DONE,
+    Outcome,
+    Trial,
+    check_metric,
+    lock_folder,
+    plan_trials,
+    read_outcome,
+    run_trial,
+)
 
 TABLE, SUMMARY = "cross_validation.csv", "summary.csv"
 _DATASET = "dsb2018"
@@ -42,7 +51,7 @@ def cross_validate(
         output_dir: default: OUTPUT_DIR of the config with ``_folds`` or ``_kinds`` appended.
         overrides: KEY VALUE pairs for all trainings.
         folds: into how many the data were converted.
-        leave_out_kind: instead of folds, train without one kind of picture and score on it: how
+        leave_out_kind: instead of folds, train without one kind of image and score on it: how
             well it does on kinds of microscopy that it has not seen.
         only: folds (numbers) or kinds to train now; none: all. Others that are done count.
         retry_failed: train again what failed before.
@@ -71,9 +80,13 @@ def cross_validate(
         for part, (train, test) in parts.items()
     ]
     trials = plan_trials(config_file, settings, output)
-    chosen = [not only or trial.labels[label] in only for trial in trials]
 
-    for outcomes in run_trials(trials, config_file, output, metric, chosen, retry_failed):
+    outcomes = [read_outcome(trial.folder) for trial in trials]
+    check_metric(outcomes, metric)
+    for index, trial in enumerate(trials):
+        if not only or trial.labels[label] in only:
+            with lock_folder(trial.folder) as lock:
+                outcomes[index] = run_trial(trial, config_file, metric, lock, retry_failed)
         write_trials(output / TABLE, trials, outcomes, metric)
         summary = _summarize(outcomes)
         with write_atomically(output / SUMMARY) as temporary:
@@ -100,7 +113,7 @@ def _check_folds(folds: int) -> None:
         return
     raise InputError(
         f"--folds {folds}: the data set was converted into more folds, so these would leave "
-        "pictures out; give that number, and --only for some of them"
+        "images out; give that number, and --only for some of them"
     )
 
 
@@ -108,7 +121,7 @@ def _summarize(outcomes: Sequence[Outcome | None]) -> pd.DataFrame:
     done = pd.DataFrame([o.metrics for o in outcomes if o and o.state == DONE])
     rows: list[dict[str, Any]] = []
     for name, column in done.items():
-        values = column.dropna().tolist()  # a fold need not have every kind of picture
+        values = column.dropna().tolist()  # a fold need not have every kind of image
         mean, sd = mean_and_sd(values)
         rows.append({"metric": name, "mean": mean, "sd": sd, "trainings": len(values)})
     return pd.DataFrame(rows, columns=["metric", "mean", "sd", "trainings"])

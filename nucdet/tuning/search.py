@@ -1,34 +1,61 @@
-"""Search over config keys by short trainings: what tools/search.py runs."""
+"""Search over config keys by short trainings, an Optuna study: what tools/search.py runs.
+
+The study lies in the output folder (SQLite), so that the same command goes on where it was
+interrupted, and the same command in several processes shares the settings among them.
+"""
 
 from __future__ import annotations
 
-import math
+import hashlib
 import os
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
+import matplotlib.pyplot as plt
+import numpy as np
+import optuna
 import yaml
 from detectron2.config import CfgNode
+from optuna.trial import FrozenTrial, TrialState
+from optuna.visualization import matplotlib as plots
 from rich.console import Console
 from rich.table import Table
 
 from nucdet.config import load_config
 from nucdet.errors import InputError
 from nucdet.files import write_atomically
-from nucdet.tuning.search_plot import plot_search
 from nucdet.tuning.search_space import (
-    Setting,
-    grid_settings,
-    log_uniform_keys,
-    random_settings,
+    Axis,
+    Point,
+    distributions,
+    drawn_axes,
+    grid_axes,
+    grid_points,
+    random_points,
 )
 from nucdet.tuning.trial_tables import exit_code, mean_and_sd, with_sd, write_trials
-from nucdet.tuning.trials import DONE, Outcome, Trial, flat_config, plan_trials, run_trials
+from nucdet.tuning.trials import (
+    DONE,
+    FAILED,
+    Trial,
+    flat_config,
+    lock_folder,
+    plan_trials,
+    read_outcome,
+    run_trial,
+)
 
-TABLE, PICTURE, BEST = "search.csv", "search.png", "best.yaml"
+STUDY, TABLE, BEST = "study.db", "search.csv", "best.yaml"
+PLOTS: dict[str, Callable[[optuna.Study], Any]] = {
+    "search.png": plots.plot_slice,
+    "search_history.png": plots.plot_optimization_history,
+}
 _SEED = "SEED"
+_TPE_STARTUP = 10  # settings that are drawn at random before TPE has learned anything
 
 
 def search(
@@ -40,21 +67,25 @@ def search(
     variants: Sequence[str] = (),
     draws: Sequence[str] = (),
     trials: int | None = None,
+    sampler: str = "random",
     draw_seed: int = 0,
     seeds: Sequence[int] = (),
     metric: str | None = None,
     retry_failed: bool = False,
 ) -> int:
-    """Train every setting, and after each training write search.csv, search.png and best.yaml.
+    """Train every setting, and after each one write search.csv, Optuna's plots and best.yaml.
 
     Args:
         config_file: yaml that all start from.
         output_dir: default: OUTPUT_DIR of the config with ``_search`` appended.
         overrides: KEY VALUE pairs for all trainings.
-        grids, variants: see :func:`nucdet.tuning.search_space.grid_settings`.
-        draws, trials, draw_seed: see :func:`nucdet.tuning.search_space.random_settings`; instead of
-            grids and variants.
-        seeds: train each setting once with each of these; none: once with SEED of the config.
+        grids, variants: see :func:`nucdet.tuning.search_space.grid_axes`.
+        draws: see :func:`nucdet.tuning.search_space.drawn_axes`; instead of grids and variants.
+        trials: how many settings are drawn.
+        sampler: ``"random"``, or ``"tpe"`` to draw where earlier settings did well.
+        draw_seed: of the draws.
+        seeds: train each setting once with each of these and rank by the mean; none: once with SEED
+            of the config.
         metric: ``"task/metric"`` of the last evaluation that ranks them, higher is better; default:
             TEST.BEST_METRIC.
         retry_failed: train again what failed before.
@@ -63,128 +94,223 @@ def search(
         1 if a training failed, else 0.
 
     Raises:
-        InputError, OSError: found in any of the configs, before the first training starts.
+        InputError, OSError: found in any of the configs, before the first training starts; with
+            ``"tpe"`` in those of the first settings.
     """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
     cfg = load_config(config_file, overrides)
     metric = metric or cfg.TEST.BEST_METRIC
     output = Path(output_dir or f"{cfg.OUTPUT_DIR}_search")
-    settings = _settings(grids, variants, draws, trials, draw_seed, flat_config(cfg))
-    axes = list(settings[0].labels)
-    taken = {"OUTPUT_DIR", *([_SEED] if seeds else [])} & set(axes)
+    _check_options(bool(grids or variants), bool(draws), trials)
+    axes = drawn_axes(draws, flat_config(cfg)) if draws else grid_axes(grids, variants)
+    taken = {"OUTPUT_DIR", *([_SEED] if seeds else [])} & {axis.name for axis in axes}
     if taken:
         raise InputError(f"{taken.pop()} cannot be varied here; use --output-dir and --seeds")
-    planned = plan_trials(config_file, _with_seeds(settings, overrides, seeds), output)
-    left_out = len(settings) * max(1, len(seeds)) - len(planned)
-    if left_out:
-        print(f"{left_out} settings left out: their configs equal others'")
-
-    logarithmic = log_uniform_keys(draws)
-    for outcomes in run_trials(planned, config_file, output, metric, None, retry_failed):
-        write_trials(output / TABLE, planned, outcomes, metric)
-        table = _by_setting(planned, outcomes, axes, metric)
-        if table["mean"].notna().any():
-            with write_atomically(output / PICTURE) as temporary:
-                figure = plot_search(table, axes, metric, logarithmic, joined=not draws)
-                figure.savefig(temporary, dpi=120)
-        _write_best(output / BEST, table, planned, config_file, metric)
-    _print_ranking(table, axes, metric, output)
+    learns = bool(draws) and sampler == "tpe"
+    if draws:
+        points = random_points(axes, min(trials, _TPE_STARTUP) if learns else trials, draw_seed)
+    else:
+        points = grid_points(axes)
+    work = _Search(config_file, output, metric, overrides, axes, seeds, retry_failed, {})
+    for point in points:
+        work.trainings(point)
+    study = work.open_study(draw_seed)
+    work.enqueue(study, points)
+    work.write(study)
+    while work.run_next(study, trials if learns else 0):
+        work.write(study)
+    work.print_ranking(study)
+    outcomes = [read_outcome(trial.folder) for trial in work.all_trainings(study)]
     return exit_code(outcomes, output / TABLE)
 
 
-def _settings(
-    grids: Sequence[str],
-    variants: Sequence[str],
-    draws: Sequence[str],
-    trials: int | None,
-    seed: int,
-    current: Mapping[str, Any],
-) -> list[Setting]:
-    if bool(draws) == bool(grids or variants):
+def _check_options(grid: bool, drawn: bool, trials: int | None) -> None:
+    if drawn == grid:
         raise InputError("expected either --grid and --variant, or --random; see --help")
-    if bool(draws) != (trials is not None):
+    if drawn != (trials is not None):
         raise InputError("--trials N belongs to --random, and --random needs it")
-    if not draws:
-        return grid_settings(grids, variants)
-    if trials < 1:
+    if drawn and trials < 1:
         raise InputError(f"--trials {trials}: expected 1 or more")
-    return random_settings(draws, trials, seed, current)
 
 
-def _with_seeds(
-    settings: Sequence[Setting], overrides: Sequence[str], seeds: Sequence[int]
-) -> list[tuple[dict[str, Any], list[str]]]:
-    # seed by seed, so that a search that is stopped half-way has seen every setting
-    return [
-        (
-            {**setting.labels, **({_SEED: seed} if seeds else {})},
-            [*overrides, *setting.overrides, *([_SEED, str(seed)] if seeds else [])],
-        )
-        for seed in (seeds or [None])
-        for setting in settings
-    ]
+@dataclass(frozen=True)
+class _Search:
+    """What all steps of a search need to know; ``planned`` remembers trainings by their point."""
+
+    config_file: str
+    output: Path
+    metric: str
+    overrides: Sequence[str]
+    axes: Sequence[Axis]
+    seeds: Sequence[int]
+    retry_failed: bool
+    planned: dict[str, list[Trial]]
+
+    def trainings(self, point: Point) -> list[Trial]:
+        """A training for each seed; their configs are checked."""
+        key = repr(sorted(point.items()))
+        if key not in self.planned:
+            pairs = [text for axis in self.axes for text in axis.overrides(point[axis.name])]
+            labels = {axis.name: point[axis.name] for axis in self.axes}
+            settings = [
+                (
+                    {**labels, **({} if seed is None else {_SEED: seed})},
+                    [*self.overrides, *pairs, *([] if seed is None else [_SEED, str(seed)])],
+                )
+                for seed in (self.seeds or [None])
+            ]
+            self.planned[key] = plan_trials(self.config_file, settings, self.output)
+        return self.planned[key]
+
+    def all_trainings(self, study: optuna.Study) -> list[Trial]:
+        """Of all settings in the study, each once; of settings with equal configs the first."""
+        trials = [t for frozen in study.trials for t in self.trainings(_point(frozen))]
+        return list({trial.folder: trial for trial in trials}.values())
+
+    def open_study(self, seed: int) -> optuna.Study:
+        """The study in the output folder that has this space, these configs, seeds and metric."""
+        cfg = flat_config(load_config(self.config_file, self.overrides))
+        cfg.pop("OUTPUT_DIR")
+        space = [(a.name, repr(a.distribution), dict(a.choices)) for a in self.axes]
+        identity = repr((sorted(cfg.items()), space, list(self.seeds), self.metric))
+        self.output.mkdir(parents=True, exist_ok=True)
+        with lock_folder(self.output, wait=True):
+            return optuna.create_study(
+                storage=f"sqlite:///{(self.output / STUDY).resolve()}",
+                study_name=hashlib.sha256(identity.encode()).hexdigest()[:8],
+                sampler=optuna.samplers.TPESampler(
+                    n_startup_trials=_TPE_STARTUP, seed=seed, constant_liar=True
+                ),
+                direction="maximize",
+                load_if_exists=True,
+            )
+
+    def enqueue(self, study: optuna.Study, points: Sequence[Point]) -> None:
+        """Queue what is new, what was interrupted and, on demand, what failed."""
+        with lock_folder(self.output, wait=True):
+            for frozen in study.get_trials(states=[TrialState.RUNNING]):
+                if not self._is_alive(frozen):
+                    study.tell(frozen.number, state=TrialState.FAIL)
+            known = [(_point(frozen), frozen.state) for frozen in study.trials]
+            open_points = [p for p, state in known if state == TrialState.FAIL and self._again(p)]
+            settled = [p for p, state in known if p not in open_points or state in _UNDER_WAY]
+            for point in [*open_points, *points]:
+                if point not in settled:
+                    study.enqueue_trial(point)
+                    settled.append(point)
+
+    def _again(self, point: Point) -> bool:
+        outcomes = [read_outcome(trial.folder) for trial in self.trainings(point)]
+        return self.retry_failed or not any(o and o.state == FAILED for o in outcomes)
+
+    def _is_alive(self, frozen: FrozenTrial) -> bool:
+        """Whether a process, or a training that it left behind, works on it."""
+        try:
+            with ExitStack() as locks:
+                for trial in self.trainings(_point(frozen)):
+                    locks.enter_context(lock_folder(trial.folder))
+        except InputError:
+            return True
+        return False
+
+    def run_next(self, study: optuna.Study, count: int) -> bool:
+        """Train the next setting that waits, or while there are fewer than ``count``, a new one."""
+        with ExitStack() as locks:
+            with lock_folder(self.output, wait=True):
+                waiting = study.get_trials(deepcopy=False, states=[TrialState.WAITING])
+                if not waiting and len({repr(_point(t)) for t in study.trials}) >= count:
+                    return False
+                trial = study.ask(distributions(self.axes))
+                value = None
+                try:
+                    trainings = self.trainings(trial.params)
+                    held = [locks.enter_context(lock_folder(t.folder)) for t in trainings]
+                except BaseException:
+                    study.tell(trial, state=TrialState.FAIL)
+                    raise
+            try:
+                values = []
+                for training, lock in zip(trainings, held, strict=True):
+                    outcome = run_trial(
+                        training, self.config_file, self.metric, lock, self.retry_failed
+                    )
+                    values.append(outcome.metrics.get(self.metric, np.nan))
+                    self.write_table(study)
+                value = float(np.mean(values))
+            finally:
+                failed = value is None or np.isnan(value)
+                study.tell(trial, None if failed else value, TrialState.FAIL if failed else None)
+        return True
+
+    def write_table(self, study: optuna.Study) -> None:
+        """search.csv: a row a training."""
+        trials = self.all_trainings(study)
+        outcomes = [read_outcome(trial.folder) for trial in trials]
+        write_trials(self.output / TABLE, trials, outcomes, self.metric)
+
+    def write(self, study: optuna.Study) -> None:
+        """search.csv, and once a setting is complete Optuna's plots and best.yaml."""
+        self.write_table(study)
+        done = {repr(t.params) for t in study.get_trials(states=[TrialState.COMPLETE])}
+        if not done:
+            return
+        plt.switch_backend("agg")
+        for name, plot in PLOTS.items():
+            figure = np.ravel(plot(study))[0].figure
+            with write_atomically(self.output / name) as temporary:
+                figure.savefig(temporary, dpi=120, bbox_inches="tight")
+            plt.close(figure)
+        self._write_best(study, len(done))
+
+    def _write_best(self, study: optuna.Study, complete: int) -> None:
+        """The best complete setting as a config: ``_BASE_`` and the keys that the search set."""
+        trials = self.trainings(study.best_params)
+        delta: dict[str, Any] = {"_BASE_": os.path.relpath(self.config_file, self.output)}
+        for key in (key for key in trials[0].overrides[::2] if key != "OUTPUT_DIR"):
+            *nodes, last = key.split(".")
+            node, value = delta, trials[0].cfg
+            for name in nodes:
+                node, value = node.setdefault(name, {}), value[name]
+            node[last] = _plain(value[last])
+        score = with_sd(*mean_and_sd(self._scores(trials)))
+        headline = f"# {self.metric} {score}, the best of {complete} settings"
+        with write_atomically(self.output / BEST) as temporary:
+            text = yaml.safe_dump(delta, sort_keys=False, default_flow_style=None, width=100)
+            temporary.write_text(f"{headline}\n{text}", encoding="utf-8")
+
+    def _scores(self, trials: Sequence[Trial]) -> list[float]:
+        outcomes = [read_outcome(trial.folder) for trial in trials]
+        return [o.metrics[self.metric] for o in outcomes if o and o.state == DONE]
+
+    def print_ranking(self, study: optuna.Study) -> None:
+        """Every setting with its mean and standard deviation; complete ones first, best first."""
+        shown = Table(title=f"{self.metric}, best first", title_justify="left")
+        for axis in self.axes:
+            shown.add_column(axis.name, overflow="fold")
+        shown.add_column(self.metric, justify="right")
+        shown.add_column("trainings", justify="right")
+        settings = {trials[0].folder: trials for trials in map(self._of, study.trials)}
+        rows = [(trials, self._scores(trials)) for trials in settings.values()]
+        rows.sort(key=lambda r: (len(r[1]) == len(r[0]), np.mean(r[1] or [0])), reverse=True)
+        for trials, scores in rows:
+            labels = [str(trials[0].labels[axis.name]) for axis in self.axes]
+            done = f"{len(scores)} of {len(trials)}"
+            shown.add_row(*labels, with_sd(*mean_and_sd(scores)), done)
+        Console().print(shown)
+        print(f"{TABLE}, {', '.join(PLOTS)} and {BEST} are in {self.output}")
+
+    def _of(self, frozen: FrozenTrial) -> list[Trial]:
+        return self.trainings(_point(frozen))
 
 
-def _by_setting(
-    trials: Sequence[Trial], outcomes: Sequence[Outcome | None], axes: Sequence[str], metric: str
-) -> pd.DataFrame:
-    """One row a setting, best first: its axes, mean and sd over seeds, done, planned, first trial.
-
-    Settings of which a seed failed or has not run yet come behind the others.
-    """
-    members: dict[str, list[int]] = {}
-    for index, trial in enumerate(trials):
-        members.setdefault(str([trial.labels[axis] for axis in axes]), []).append(index)
-    rows = []
-    for indices in members.values():
-        ended = [outcomes[i] for i in indices]
-        values = [o.metrics[metric] for o in ended if o and o.state == DONE]
-        mean, sd = mean_and_sd(values)
-        labels = {axis: trials[indices[0]].labels[axis] for axis in axes}
-        numbers = {"done": len(values), "planned": len(indices), "trial": indices[0]}
-        rows.append({**labels, "mean": mean, "sd": sd, **numbers})
-    table = pd.DataFrame(rows)
-    table["complete"] = table["done"] == table["planned"]
-    order = ["complete", "mean"]
-    return table.sort_values(order, ascending=False, kind="stable", ignore_index=True)
+_UNDER_WAY = (TrialState.WAITING, TrialState.RUNNING, TrialState.COMPLETE)
 
 
-def _write_best(
-    path: Path, table: pd.DataFrame, trials: Sequence[Trial], config_file: str, metric: str
-) -> None:
-    """The best complete setting as a config: ``_BASE_`` and the keys that the search set."""
-    best = table.iloc[0]
-    if not best["complete"] or math.isnan(best["mean"]):
-        return
-    trial = trials[int(best["trial"])]
-    keys = [key for key in trial.overrides[::2] if key != "OUTPUT_DIR"]
-    delta: dict[str, Any] = {"_BASE_": os.path.relpath(config_file, path.parent)}
-    for key in keys:
-        *nodes, last = key.split(".")
-        node, value = delta, trial.cfg
-        for name in nodes:
-            node, value = node.setdefault(name, {}), value[name]
-        node[last] = _plain(value[last])
-    complete = table[table["complete"]]
-    headline = (
-        f"# {metric} {with_sd(best['mean'], best['sd'])}, the best of {len(complete)} settings"
-    )
-    with write_atomically(path) as temporary:
-        text = yaml.safe_dump(delta, sort_keys=False, default_flow_style=None, width=100)
-        temporary.write_text(f"{headline}\n{text}", encoding="utf-8")
+def _point(frozen: FrozenTrial) -> Point:
+    # one that waits has no parameters yet, only what it was enqueued with
+    return frozen.params or frozen.system_attrs["fixed_params"]
 
 
 def _plain(value: Any) -> Any:
     return {k: _plain(v) for k, v in value.items()} if isinstance(value, CfgNode) else value
-
-
-def _print_ranking(table: pd.DataFrame, axes: Sequence[str], metric: str, output: Path) -> None:
-    shown = Table(title=f"{metric}, best first", title_justify="left")
-    for axis in axes:
-        shown.add_column(axis, overflow="fold")
-    shown.add_column(metric, justify="right")
-    shown.add_column("trainings", justify="right")
-    for _, row in table.iterrows():
-        done = f"{row['done']} of {row['planned']}"
-        shown.add_row(*(str(row[axis]) for axis in axes), with_sd(row["mean"], row["sd"]), done)
-    Console().print(shown)
-    print(f"{TABLE}, {PICTURE} and {BEST} are in {output}")

@@ -1,9 +1,4 @@
-"""What a search tries: every combination of given values, or values drawn at random.
-
-A random search over a few keys needs no more than numpy. The trainings are few and long: a sampler
-that learns (Optuna's TPE) would hardly leave its random start-up phase, and independent draws can
-be resumed, extended and repeated exactly.
-"""
+"""What a search varies: its axes, read from the command line, as Optuna's distributions."""
 
 from __future__ import annotations
 
@@ -15,25 +10,48 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
+import optuna
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
 
 from nucdet.errors import InputError
 
 VARIANT = "variant"
+Point = dict[str, Any]  # a value of each axis
 _DRAW = re.compile(r"(loguniform|uniform|choice)\((.*)\)")
 _DIGITS = 4  # significant, of a drawn number
+_LOG_FROM = 30  # ratio of the largest to the smallest number of a grid
 
 
 @dataclass(frozen=True)
-class Setting:
-    """One point of the search: its value on every axis, and the KEY VALUE pairs that make it."""
+class Axis:
+    """One thing that is varied.
 
-    labels: Mapping[str, str]
-    overrides: tuple[str, ...]
+    Attributes:
+        name: a config key, or VARIANT.
+        distribution: where Optuna takes values from.
+        choices: KEY VALUE pairs that make each value; empty for numbers of a range.
+    """
+
+    name: str
+    distribution: BaseDistribution
+    choices: Mapping[Any, tuple[str, ...]]
+
+    def overrides(self, value: Any) -> tuple[str, ...]:
+        """KEY VALUE pairs that give the config this value."""
+        if self.choices:
+            return self.choices[value]
+        whole = isinstance(self.distribution, IntDistribution)
+        # a key that is a float insists on a point or an exponent
+        return self.name, str(value) if whole else str(float(f"{value:.{_DIGITS}g}"))
 
 
-def grid_settings(grids: Sequence[str], variants: Sequence[str] = ()) -> list[Setting]:
-    """Every combination of the axes' values.
+def grid_axes(grids: Sequence[str], variants: Sequence[str] = ()) -> list[Axis]:
+    """Axes of which every combination is tried.
 
     Args:
         grids: ``"KEY=V1,V2,…"``, an axis each; values as on the command line of train_net.py, with
@@ -41,72 +59,84 @@ def grid_settings(grids: Sequence[str], variants: Sequence[str] = ()) -> list[Se
         variants: ``"NAME: KEY VALUE KEY VALUE …"``, together one more axis, for what takes several
             keys at once (with and without augmentation); no pair: the config as it is.
 
-    Example:
-        >>> [s.overrides for s in grid_settings(["A.B=(1,2),3"])]
-        [('A.B', '(1,2)'), ('A.B', '3')]
-
     Raises:
         InputError: a text that does not parse, or an axis given twice.
     """
-    axes: dict[str, list[tuple[str, tuple[str, ...]]]] = {}
+    axes = []
     for text in grids:
-        key, values = _key_and_rest("--grid", text, "KEY=V1,V2,…")
-        if key in axes:
-            raise InputError(f"--grid {key}: given twice; name all its values in one")
-        axes[key] = [(value, (key, value)) for value in split_values(values, f"--grid {key}")]
+        key, rest = _key_and_rest("--grid", text, "KEY=V1,V2,…")
+        values = split_values(rest, f"--grid {key}")
+        numbers = _numbers(values)
+        choices = {v: (key, text) for v, text in zip(numbers or values, values, strict=True)}
+        axes.append(Axis(key, _distribution(numbers) or _categories(choices), choices))
     if variants:
-        axes[VARIANT] = [_variant(text) for text in variants]
-        names = [name for name, _ in axes[VARIANT]]
-        if len(set(names)) < len(names):
+        pairs = [_variant(text) for text in variants]
+        if len(dict(pairs)) < len(pairs):
+            names = [name for name, _ in pairs]
             raise InputError(f"--variant: names {names}, expected different ones")
-    return [
-        Setting(
-            {axis: label for axis, (label, _) in zip(axes, point, strict=True)},
-            tuple(itertools.chain.from_iterable(pairs for _, pairs in point)),
-        )
-        for point in itertools.product(*axes.values())
-    ]
+        axes.append(Axis(VARIANT, _categories(dict(pairs)), dict(pairs)))
+    return _distinct("--grid", axes)
 
 
-def random_settings(
-    draws: Sequence[str], trials: int, seed: int, current: Mapping[str, Any]
-) -> list[Setting]:
-    """Settings drawn independently; more of them begin with the same ones.
+def drawn_axes(draws: Sequence[str], current: Mapping[str, Any]) -> list[Axis]:
+    """Axes of which values are drawn.
 
     Args:
         draws: ``"KEY=loguniform(LOW,HIGH)"``, ``"KEY=uniform(LOW,HIGH)"`` or
             ``"KEY=choice(V1,V2,…)"``.
-        trials: how many settings.
-        seed: of the draws.
         current: value of every key in the config; where it is an integer, so are the drawn numbers.
 
     Raises:
         InputError: a text that does not parse, a key that is unknown or given twice, a range that
             is empty or not positive for ``loguniform``.
     """
-    parsed = {}
+    axes = []
     for text in draws:
         key, rest = _key_and_rest("--random", text, "KEY=loguniform(LOW,HIGH)")
-        if key in parsed:
-            raise InputError(f"--random {key}: given twice")
         if key not in current:
             raise InputError(f"--random {key}: there is no such key in the config")
-        parsed[key] = _parse_draw(key, rest)
-    random = np.random.default_rng(seed)
-    settings = []
-    for _ in range(trials):
-        labels = {
-            key: _drawn(kind, values, random.uniform(), type(current[key]) is int)
-            for key, (kind, values) in parsed.items()
-        }
-        settings.append(Setting(labels, tuple(itertools.chain.from_iterable(labels.items()))))
-    return settings
+        match = _DRAW.fullmatch(rest)
+        if not match:
+            raise InputError(
+                f"--random {key}: found {rest!r}, expected loguniform(LOW,HIGH), "
+                "uniform(LOW,HIGH) or choice(V1,V2,…)"
+            )
+        kind, values = match[1], split_values(match[2], f"--random {key}")
+        if kind == "choice":
+            choices = {value: (key, value) for value in values}
+            axes.append(Axis(key, _categories(choices), choices))
+            continue
+        numbers = _numbers(values)
+        if not numbers or len(numbers) != 2:
+            raise InputError(f"--random {key}: found {rest!r}, expected two numbers")
+        log = kind == "loguniform"
+        try:
+            if type(current[key]) is int:
+                bounds = IntDistribution(*map(round, numbers), log=log)
+            else:
+                bounds = FloatDistribution(*numbers, log=log)
+        except ValueError as error:
+            raise InputError(f"--random {key}: found {rest!r}: {error}") from None
+        axes.append(Axis(key, bounds, {}))
+    return _distinct("--random", axes)
 
 
-def log_uniform_keys(draws: Sequence[str]) -> set[str]:
-    """The keys among ``draws`` that are drawn log-uniformly."""
-    parts = (text.partition("=") for text in draws)
-    return {key.strip() for key, _, rest in parts if rest.strip().startswith("loguniform")}
+def grid_points(axes: Sequence[Axis]) -> list[Point]:
+    """Every combination of the axes' choices."""
+    names = [axis.name for axis in axes]
+    values = itertools.product(*(axis.choices for axis in axes))
+    return [dict(zip(names, point, strict=True)) for point in values]
+
+
+def random_points(axes: Sequence[Axis], count: int, seed: int) -> list[Point]:
+    """Points drawn independently by Optuna's random sampler; more of them begin with the same."""
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed))
+    return [study.ask(distributions(axes)).params for _ in range(count)]
+
+
+def distributions(axes: Sequence[Axis]) -> dict[str, BaseDistribution]:
+    """By name, as Optuna takes them."""
+    return {axis.name: axis.distribution for axis in axes}
 
 
 def split_values(text: str, source: str) -> list[str]:
@@ -140,6 +170,35 @@ def split_values(text: str, source: str) -> list[str]:
     return values
 
 
+def _distribution(numbers: Sequence[float] | None) -> FloatDistribution | None:
+    # a range rather than categories, so that Optuna's plots have an axis of numbers
+    if not numbers:
+        return None
+    low, high = min(numbers), max(numbers)
+    return FloatDistribution(low, high, log=low > 0 and high / low >= _LOG_FROM)
+
+
+def _categories(choices: Mapping[str, Any]) -> CategoricalDistribution:
+    return CategoricalDistribution(list(choices))
+
+
+def _numbers(values: Sequence[str]) -> list[float] | None:
+    """The values as finite, different numbers, if they all are that."""
+    try:
+        numbers = [float(value) for value in values]
+    except ValueError:
+        return None
+    return numbers if all(map(math.isfinite, numbers)) and len({*numbers}) == len(values) else None
+
+
+def _distinct(option: str, axes: list[Axis]) -> list[Axis]:
+    names = [axis.name for axis in axes]
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(f"{option} {name}: given twice; name all its values in one")
+    return axes
+
+
 def _key_and_rest(option: str, text: str, form: str) -> tuple[str, str]:
     key, equals, rest = text.partition("=")
     if not equals or not key.strip():
@@ -156,34 +215,3 @@ def _variant(text: str) -> tuple[str, tuple[str, ...]]:
     if not colon or not name.strip() or len(pairs) % 2:
         raise InputError(f"--variant {text!r}: expected 'NAME: KEY VALUE KEY VALUE …'")
     return name.strip(), pairs
-
-
-def _parse_draw(key: str, text: str) -> tuple[str, list[Any]]:
-    match = _DRAW.fullmatch(text)
-    if not match:
-        raise InputError(
-            f"--random {key}: found {text!r}, expected loguniform(LOW,HIGH), uniform(LOW,HIGH) or "
-            "choice(V1,V2,…)"
-        )
-    kind, values = match[1], split_values(match[2], f"--random {key}")
-    if kind == "choice":
-        return kind, values
-    try:
-        low, high = map(float, values)
-    except ValueError as error:
-        raise InputError(f"--random {key}: found {text!r}, expected two numbers") from error
-    if not (math.isfinite(low) and low < high < math.inf) or (kind == "loguniform" and low <= 0):
-        above = "above 0, " if kind == "loguniform" else ""
-        raise InputError(f"--random {key}: found {text!r}, expected numbers {above}the lower first")
-    return kind, [low, high]
-
-
-def _drawn(kind: str, values: Sequence[Any], uniform: float, whole: bool) -> str:
-    """The value at ``uniform`` in 0–1 of the distribution."""
-    if kind == "choice":
-        return values[int(uniform * len(values))]
-    low, high = values
-    logarithmic = kind == "loguniform"
-    number = low * (high / low) ** uniform if logarithmic else low + (high - low) * uniform
-    # a float's text keeps its point or exponent, which a key that is a float insists on
-    return str(round(number)) if whole else str(float(f"{number:.{_DIGITS}g}"))

@@ -116,55 +116,30 @@ def plan_trials(
     return list(planned.values())
 
 
-def run_trials(
-    trials: Sequence[Trial],
-    config_file: str | Path,
-    output_dir: str | Path,
-    metric: str,
-    chosen: Sequence[bool] | None = None,
-    retry_failed: bool = False,
-) -> Iterator[list[Outcome | None]]:
-    """Run what is not finished, and tell the state of all after each.
-
-    A finished trial is kept, an interrupted one goes on from its last checkpoint, a failed one is
-    recorded and the others go on.
+def run_trial(
+    trial: Trial, config_file: str | Path, metric: str, lock: int, retry_failed: bool = False
+) -> Outcome:
+    """Train unless the trial has ended; an interrupted one goes on from its last checkpoint.
 
     Args:
-        trials: from :func:`plan_trials`.
+        trial: from :func:`plan_trials`.
         config_file: as given to it.
-        output_dir: as given to it.
         metric: ``"task/metric"`` that is expected among the results.
-        chosen: which of them to run; None: all. Finished ones count either way.
-        retry_failed: also run again what failed.
-
-    Yields:
-        The outcome of each trial, None where it has not been started: once before the first
-        training and once after each.
+        lock: from :func:`lock_folder` for the trial's folder.
+        retry_failed: also train again what failed.
 
     Raises:
-        InputError: ``metric`` is not among the results; or another process works in the folder.
+        InputError: ``metric`` is not among the results.
     """
-    Path(output_dir).mkdir(parents=True, exist_ok=True)
-    with _sole_user(Path(output_dir)) as lock:
-        outcomes = [_read_outcome(trial.folder) for trial in trials]
-        _check_metric(outcomes, metric)
-        yield outcomes
-        ended = {DONE} if retry_failed else {DONE, FAILED}
-        waiting = [
-            index
-            for index, outcome in enumerate(outcomes)
-            if (chosen is None or chosen[index]) and (outcome is None or outcome.state not in ended)
-        ]
-        for number, index in enumerate(waiting, 1):
-            trial = trials[index]
-            log = trial.folder / _LOG_FILE
-            print(f"training {number} of {len(waiting)}: {trial.name} (log: {log})", flush=True)
-            outcome = _run_trial(trial, config_file, outcomes[index], lock)
-            outcomes[index] = outcome
-            _check_metric([outcome], metric)
-            score = f"{metric} {outcome.metrics[metric]:.2f}" if outcome.metrics else outcome.error
-            print(f"    {outcome.state}: {score} ({outcome.seconds:.0f} s)", flush=True)
-            yield outcomes
+    outcome = read_outcome(trial.folder)
+    if outcome is None or outcome.state not in ({DONE} if retry_failed else {DONE, FAILED}):
+        print(f"training {trial.name} (log: {trial.folder / _LOG_FILE})", flush=True)
+        outcome = _run_trial(trial, config_file, outcome, lock)
+        check_metric([outcome], metric)
+        score = f"{metric} {outcome.metrics[metric]:.2f}" if outcome.metrics else outcome.error
+        print(f"    {outcome.state}: {score} ({outcome.seconds:.0f} s)", flush=True)
+    check_metric([outcome], metric)
+    return outcome
 
 
 def train(trial: Trial, config_file: str | Path, lock: int) -> None:
@@ -191,7 +166,6 @@ def train(trial: Trial, config_file: str | Path, lock: int) -> None:
 
 
 def _run_trial(trial: Trial, config_file: str | Path, before: Outcome | None, lock: int) -> Outcome:
-    trial.folder.mkdir(parents=True, exist_ok=True)
     start = time.monotonic() - (before.seconds if before else 0)
     outcome = Outcome(INTERRUPTED, 0)
     try:
@@ -208,7 +182,12 @@ def _run_trial(trial: Trial, config_file: str | Path, before: Outcome | None, lo
     return outcome
 
 
-def _read_outcome(folder: Path) -> Outcome | None:
+def read_outcome(folder: Path) -> Outcome | None:
+    """How the trial of a folder went so far, None where it has not been started.
+
+    Raises:
+        InputError: the folder's record of it is damaged.
+    """
     path = folder / _STATE_FILE
     if not path.is_file():
         return None
@@ -230,7 +209,8 @@ def _read_results(folder: Path) -> tuple[dict[str, float], int]:
     return last.drop("iteration").astype(float).to_dict(), iterations
 
 
-def _check_metric(outcomes: Sequence[Outcome | None], metric: str) -> None:
+def check_metric(outcomes: Sequence[Outcome | None], metric: str) -> None:
+    """Raise InputError where a finished trial has no such metric."""
     for outcome in outcomes:
         if outcome and outcome.state == DONE and metric not in outcome.metrics:
             found = ", ".join(name for name in outcome.metrics if "errors-" not in name)
@@ -238,14 +218,19 @@ def _check_metric(outcomes: Sequence[Outcome | None], metric: str) -> None:
 
 
 @contextmanager
-def _sole_user(folder: Path) -> Iterator[int]:
-    """Hold the folder's lock; a training that outlives this process keeps holding it."""
+def lock_folder(folder: Path, wait: bool = False) -> Iterator[int]:
+    """Hold a folder's lock; a training that outlives this process keeps holding it.
+
+    Raises:
+        InputError: another process holds it, and ``wait`` is not set.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("a") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError as error:
             raise InputError(
-                f"{folder}: another command works in this folder, or a training that it left "
+                f"{folder}: another command trains in this folder, or a training that it left "
                 "behind; wait until it ends or choose another --output-dir"
             ) from error
         yield file.fileno()
