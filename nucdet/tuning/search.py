@@ -7,7 +7,6 @@ interrupted, and the same command in several processes shares the settings among
 from __future__ import annotations
 
 import hashlib
-import os
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -18,8 +17,6 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 import optuna
-import yaml
-from detectron2.config import CfgNode
 from optuna.trial import FrozenTrial, TrialState
 from optuna.visualization import matplotlib as plots
 from rich.console import Console
@@ -31,13 +28,12 @@ from nucdet.files import write_atomically
 from nucdet.tuning.search_space import (
     Axis,
     Point,
-    distributions,
     drawn_axes,
     grid_axes,
     grid_points,
     random_points,
 )
-from nucdet.tuning.trial_tables import exit_code, mean_and_sd, with_sd, write_trials
+from nucdet.tuning.trial_tables import exit_code, mean_and_sd, with_sd, write_config, write_trials
 from nucdet.tuning.trials import (
     DONE,
     FAILED,
@@ -154,12 +150,9 @@ class _Search:
             pairs = [text for axis in self.axes for text in axis.overrides(point[axis.name])]
             labels = {axis.name: point[axis.name] for axis in self.axes}
             settings = [
-                (
-                    {**labels, **({} if seed is None else {_SEED: seed})},
-                    [*self.overrides, *pairs, *([] if seed is None else [_SEED, str(seed)])],
-                )
-                for seed in (self.seeds or [None])
-            ]
+                ({**labels, _SEED: seed}, [*self.overrides, *pairs, _SEED, str(seed)])
+                for seed in self.seeds
+            ] or [(labels, [*self.overrides, *pairs])]
             self.planned[key] = plan_trials(self.config_file, settings, self.output)
         return self.planned[key]
 
@@ -221,8 +214,8 @@ class _Search:
                 waiting = study.get_trials(deepcopy=False, states=[TrialState.WAITING])
                 if not waiting and len({repr(_point(t)) for t in study.trials}) >= count:
                     return False
-                trial = study.ask(distributions(self.axes))
-                value = None
+                trial = study.ask({axis.name: axis.distribution for axis in self.axes})
+                value = np.nan
                 try:
                     trainings = self.trainings(trial.params)
                     held = [locks.enter_context(lock_folder(t.folder)) for t in trainings]
@@ -239,8 +232,10 @@ class _Search:
                     self.write_table(study)
                 value = float(np.mean(values))
             finally:
-                failed = value is None or np.isnan(value)
-                study.tell(trial, None if failed else value, TrialState.FAIL if failed else None)
+                if np.isnan(value):  # a training failed or was interrupted
+                    study.tell(trial, state=TrialState.FAIL)
+                else:
+                    study.tell(trial, value)
         return True
 
     def write_table(self, study: optuna.Study) -> None:
@@ -261,23 +256,10 @@ class _Search:
             with write_atomically(self.output / name) as temporary:
                 figure.savefig(temporary, dpi=120, bbox_inches="tight")
             plt.close(figure)
-        self._write_best(study, len(done))
-
-    def _write_best(self, study: optuna.Study, complete: int) -> None:
-        """The best complete setting as a config: ``_BASE_`` and the keys that the search set."""
         trials = self.trainings(study.best_params)
-        delta: dict[str, Any] = {"_BASE_": os.path.relpath(self.config_file, self.output)}
-        for key in (key for key in trials[0].overrides[::2] if key != "OUTPUT_DIR"):
-            *nodes, last = key.split(".")
-            node, value = delta, trials[0].cfg
-            for name in nodes:
-                node, value = node.setdefault(name, {}), value[name]
-            node[last] = _plain(value[last])
         score = with_sd(*mean_and_sd(self._scores(trials)))
-        headline = f"# {self.metric} {score}, the best of {complete} settings"
-        with write_atomically(self.output / BEST) as temporary:
-            text = yaml.safe_dump(delta, sort_keys=False, default_flow_style=None, width=100)
-            temporary.write_text(f"{headline}\n{text}", encoding="utf-8")
+        headline = f"{self.metric} {score}, the best of {len(done)} settings"
+        write_config(self.output / BEST, self.config_file, trials[0], headline)
 
     def _scores(self, trials: Sequence[Trial]) -> list[float]:
         outcomes = [read_outcome(trial.folder) for trial in trials]
@@ -290,7 +272,7 @@ class _Search:
             shown.add_column(axis.name, overflow="fold")
         shown.add_column(self.metric, justify="right")
         shown.add_column("trainings", justify="right")
-        settings = {trials[0].folder: trials for trials in map(self._of, study.trials)}
+        settings = {id(t): t for t in (self.trainings(_point(f)) for f in study.trials)}
         rows = [(trials, self._scores(trials)) for trials in settings.values()]
         rows.sort(key=lambda r: (len(r[1]) == len(r[0]), np.mean(r[1] or [0])), reverse=True)
         for trials, scores in rows:
@@ -300,9 +282,6 @@ class _Search:
         Console().print(shown)
         print(f"{TABLE}, {', '.join(PLOTS)} and {BEST} are in {self.output}")
 
-    def _of(self, frozen: FrozenTrial) -> list[Trial]:
-        return self.trainings(_point(frozen))
-
 
 _UNDER_WAY = (TrialState.WAITING, TrialState.RUNNING, TrialState.COMPLETE)
 
@@ -310,7 +289,3 @@ _UNDER_WAY = (TrialState.WAITING, TrialState.RUNNING, TrialState.COMPLETE)
 def _point(frozen: FrozenTrial) -> Point:
     # one that waits has no parameters yet, only what it was enqueued with
     return frozen.params or frozen.system_attrs["fixed_params"]
-
-
-def _plain(value: Any) -> Any:
-    return {k: _plain(v) for k, v in value.items()} if isinstance(value, CfgNode) else value

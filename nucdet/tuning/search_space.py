@@ -68,13 +68,17 @@ def grid_axes(grids: Sequence[str], variants: Sequence[str] = ()) -> list[Axis]:
         values = split_values(rest, f"--grid {key}")
         numbers = _numbers(values)
         choices = {v: (key, text) for v, text in zip(numbers or values, values, strict=True)}
-        axes.append(Axis(key, _distribution(numbers) or _categories(choices), choices))
+        distribution: BaseDistribution = CategoricalDistribution(list(choices))
+        if numbers:  # a range rather than categories: Optuna's plots then have an axis of numbers
+            low, high = min(numbers), max(numbers)
+            distribution = FloatDistribution(low, high, log=low > 0 and high / low >= _LOG_FROM)
+        axes.append(Axis(key, distribution, choices))
     if variants:
         pairs = [_variant(text) for text in variants]
-        if len(dict(pairs)) < len(pairs):
-            names = [name for name, _ in pairs]
+        names = [name for name, _ in pairs]
+        if len({*names}) < len(names):
             raise InputError(f"--variant: names {names}, expected different ones")
-        axes.append(Axis(VARIANT, _categories(dict(pairs)), dict(pairs)))
+        axes.append(Axis(VARIANT, CategoricalDistribution(names), dict(pairs)))
     return _distinct("--grid", axes)
 
 
@@ -104,7 +108,7 @@ def drawn_axes(draws: Sequence[str], current: Mapping[str, Any]) -> list[Axis]:
         kind, values = match[1], split_values(match[2], f"--random {key}")
         if kind == "choice":
             choices = {value: (key, value) for value in values}
-            axes.append(Axis(key, _categories(choices), choices))
+            axes.append(Axis(key, CategoricalDistribution(values), choices))
             continue
         numbers = _numbers(values)
         if not numbers or len(numbers) != 2:
@@ -131,12 +135,8 @@ def grid_points(axes: Sequence[Axis]) -> list[Point]:
 def random_points(axes: Sequence[Axis], count: int, seed: int) -> list[Point]:
     """Points drawn independently by Optuna's random sampler; more of them begin with the same."""
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed))
-    return [study.ask(distributions(axes)).params for _ in range(count)]
-
-
-def distributions(axes: Sequence[Axis]) -> dict[str, BaseDistribution]:
-    """By name, as Optuna takes them."""
-    return {axis.name: axis.distribution for axis in axes}
+    distributions = {axis.name: axis.distribution for axis in axes}
+    return [study.ask(distributions).params for _ in range(count)]
 
 
 def split_values(text: str, source: str) -> list[str]:
@@ -168,18 +168,6 @@ def split_values(text: str, source: str) -> list[str]:
             "closed"
         )
     return values
-
-
-def _distribution(numbers: Sequence[float] | None) -> FloatDistribution | None:
-    # a range rather than categories, so that Optuna's plots have an axis of numbers
-    if not numbers:
-        return None
-    low, high = min(numbers), max(numbers)
-    return FloatDistribution(low, high, log=low > 0 and high / low >= _LOG_FROM)
-
-
-def _categories(choices: Mapping[str, Any]) -> CategoricalDistribution:
-    return CategoricalDistribution(list(choices))
 
 
 def _numbers(values: Sequence[str]) -> list[float] | None:

@@ -1,13 +1,17 @@
-"""What trials gave, as a csv and in numbers."""
+"""What trials gave: as a csv, in numbers, as a config."""
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+import yaml
+from detectron2.config import CfgNode
 
 from nucdet.files import write_atomically
 from nucdet.tuning.trials import FAILED, Outcome, Trial
@@ -37,6 +41,24 @@ def write_trials(
         )
     with write_atomically(path) as temporary:
         pd.DataFrame(rows).to_csv(temporary, index=False)
+
+
+def write_config(path: Path, config_file: str, trial: Trial, headline: str) -> None:
+    """Write what a trial trained with as a yaml: ``_BASE_`` and the keys that it overrides."""
+    delta: dict[str, Any] = {"_BASE_": os.path.relpath(config_file, path.parent)}
+    for key in (key for key in trial.overrides[::2] if key != "OUTPUT_DIR"):
+        *nodes, last = key.split(".")
+        node, value = delta, trial.cfg
+        for name in nodes:
+            node, value = node.setdefault(name, {}), value[name]
+        node[last] = _plain(value[last])
+    with write_atomically(path) as temporary:
+        text = yaml.safe_dump(delta, sort_keys=False, default_flow_style=None, width=100)
+        temporary.write_text(f"# {headline}\n{text}", encoding="utf-8")
+
+
+def _plain(value: Any) -> Any:
+    return {k: _plain(v) for k, v in value.items()} if isinstance(value, CfgNode) else value
 
 
 def mean_and_sd(values: Sequence[float]) -> tuple[float, float]:
