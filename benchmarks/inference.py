@@ -113,7 +113,7 @@ def found_anyway(nuclei: int) -> list[str]:
         "MODEL.RPN.POST_NMS_TOPK_TEST": max(1000, 2 * nuclei),
         "MODEL.RPN.PRE_NMS_TOPK_TEST": max(2000, 4 * nuclei),
         "MODEL.RPN.NMS_THRESH": 0.7,  # CropRCNN's would leave too few
-        "MODEL.NUCLEUS_FILTER.THRESHOLD": 0.0,
+        "MODEL.NUCLEUS_FILTER.MODE": "rescore",
     }
     return [text for pair in limits.items() for text in (pair[0], str(pair[1]))]
 

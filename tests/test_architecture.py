@@ -17,6 +17,7 @@ FLOORS = {
     "nucdet.processes": 0,
     "nucdet.config": 0,
     "nucdet.config_files": 0,
+    "nucdet.removed_keys": 0,
     "nucdet.structures": 0,
     "nucdet.layers": 0,
     "nucdet.postprocessing": 1,
@@ -34,6 +35,8 @@ FLOORS = {
 
 
 def _floor(module: str) -> tuple[int, str]:
+    if module.startswith("nucdet.modeling.") and module.endswith(".config"):
+        return 0, module  # nucdet.config loads the keys of each system without its networks
     room = max((r for r in FLOORS if module == r or module.startswith(r + ".")), key=len)
     return FLOORS[room], room
 

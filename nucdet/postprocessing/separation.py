@@ -74,7 +74,6 @@ class Separation:
             "HYSTERESIS", hysteresis, 0 <= low <= high <= 1, "(low, high) with 0 ≤ low ≤ high ≤ 1"
         )
         _check("OPENING_RADIUS", opening_radius, opening_radius > 0, "pixels, more than 0")
-        _check("SMOOTHING", smoothing, smoothing >= 0, "pixels, 0 or more")
         _check("DEPTH", depth, 0 <= depth <= 1, "0 … 1")
         _check("MIN_SIZE", min_size, min_size >= 0, "pixels, 0 or more")
         self.threshold = threshold
@@ -97,7 +96,6 @@ class Separation:
             "hysteresis": (low, high),
             "method": node.METHOD,
             "opening_radius": node.OPENING_RADIUS,
-            "smoothing": node.SMOOTHING,
             "depth": node.DEPTH,
             "min_size": node.MIN_SIZE,
             "fill_holes": node.FILL_HOLES,

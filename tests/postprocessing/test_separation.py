@@ -229,7 +229,6 @@ def test_from_config():
         ("HYSTERESIS", (0.7, 0.3), "low ≤ high"),
         ("HYSTERESIS", (0.7,), "two numbers"),
         ("OPENING_RADIUS", 0.0, "more than 0"),
-        ("SMOOTHING", -1.0, "0 or more"),
         ("DEPTH", 2.0, "0 … 1"),
         ("MIN_SIZE", -1, "0 or more"),
     ],

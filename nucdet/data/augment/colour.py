@@ -1,4 +1,4 @@
-"""Random colours: stains, camera channels, and grey pictures dyed in two colours.
+"""Random colours: stains, camera channels, and grey images dyed in two colours.
 
 Each ``draw_…`` draws its parameters and returns an operation on uint8 RGB (H, W, 3).
 """
@@ -70,14 +70,8 @@ def draw_channel_changes(gain: float, offset: float) -> _Operation:
     return lambda image: cv2.LUT(image, table[:, None])
 
 
-def draw_channel_order() -> _Operation:
-    """Red, green and blue in a random order."""
-    order = np.random.permutation(3)
-    return lambda image: np.ascontiguousarray(image[..., order])
-
-
 def draw_colours() -> _Operation:
-    """Dye the picture's grey values from a random colour of the ground to one of the nuclei.
+    """Dye the image's grey values from a random colour of the ground to one of the nuclei.
 
     The grey values are stretched first. The ground becomes light and the nuclei dark or the other
     way round, whatever they were: fluorescence turns into something like a stain on white or like
@@ -89,7 +83,7 @@ def draw_colours() -> _Operation:
     def dye(image: np.ndarray) -> np.ndarray:
         grey = grey_values(image)
         low, middle, high = np.percentile(grey[::4, ::4], (0.5, 50, 99.8))
-        # pictures of nothing but ground stay faint
+        # images of nothing but ground stay faint
         ramp = np.clip((np.arange(256) - low) / max(high - low, 16), 0, 1)
         if middle > (low + high) / 2:  # the ground is bright: count from there
             ramp = 1 - ramp

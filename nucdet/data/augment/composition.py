@@ -1,4 +1,4 @@
-"""Training pictures made of several: copy-paste of nuclei and mosaics."""
+"""Training images made of several: copy-paste of nuclei and mosaics."""
 
 from __future__ import annotations
 
@@ -16,20 +16,23 @@ from nucdet.data.augment.photometry import build_photometric
 from nucdet.data.augment.sample import Sample
 from nucdet.structures import CroppedMasks
 
-# From a data set's dict to a picture after the geometric augmentations
+# Share of the images whose copies of nuclei come from another image of the same kind
+_FROM_ANOTHER = 0.5
+
+# From a data set's dict to an image after the geometric augmentations
 Reader = Callable[[dict[str, Any]], Sample]
 
 
 @dataclass
 class Composition:
-    """Joins pictures as INPUT.AUGMENTATION.COPY_PASTE and MOSAIC say.
+    """Joins images as INPUT.AUGMENTATION.COPY_PASTE and MOSAIC say.
 
-    Nuclei are pasted between pictures whose geometry is augmented and whose light and colour are
+    Nuclei are pasted between images whose geometry is augmented and whose light and colour are
     not yet; the parts of a mosaic get light and colour of their own.
 
     Attributes:
         cfg: the node INPUT.AUGMENTATION.
-        records: where other pictures come from; empty: the picture itself is the other one.
+        records: where other images come from; empty: the image itself is the other one.
         photometric: augmentations of light and colour.
     """
 
@@ -52,12 +55,12 @@ class Composition:
         return cls(aug, records, T.AugmentationList(build_photometric(aug)))
 
     def __call__(self, record: dict[str, Any], read: Reader) -> Sample:
-        """The picture of ``record``, perhaps with copies of nuclei, perhaps in a mosaic."""
+        """The image of ``record``, perhaps with copies of nuclei, perhaps in a mosaic."""
         sample = read(record)
         keys = self.cfg.COPY_PASTE
         if np.random.rand() < keys.PROB:
             source = sample
-            if np.random.rand() < keys.OTHER_PICTURE:
+            if np.random.rand() < _FROM_ANOTHER:
                 source = read(self._same_kind(record))
             sample = paste_nuclei(sample, source, keys.MAX_FRACTION, keys.TOUCHING)
         if np.random.rand() < self.cfg.MOSAIC.PROB:
@@ -79,10 +82,10 @@ class Composition:
 
 
 def mosaic(parts: Sequence[Sample], light: Callable[[np.ndarray], np.ndarray]) -> Sample:
-    """Four pictures around a random point, each a random window of its own (YOLOv4's mosaic).
+    """Four images around a random point, each a random window of its own (YOLOv4's mosaic).
 
     Args:
-        parts: four pictures; the first gives the size. Where one is smaller than its quarter, the
+        parts: four images; the first gives the size. Where one is smaller than its quarter, the
             rest of the quarter is filled with its median colour.
         light: changes light and colour of each part.
 

@@ -18,7 +18,6 @@ from fvcore.transforms.transform import Transform
 
 from nucdet.data.augment.colour import (
     draw_channel_changes,
-    draw_channel_order,
     draw_colours,
     draw_hue_and_saturation,
     draw_stain,
@@ -28,7 +27,15 @@ from nucdet.errors import InputError
 
 ImageOperation = Callable[[np.ndarray], np.ndarray]
 
-_VISIBLE = 24  # grey levels between ground and nuclei
+# How strong what INPUT.AUGMENTATION gives a probability for is.
+_STAIN = 0.1  # a stain's factor from 1 ± this, and its constant ± this (optical density)
+_HUE = 20.0  # degrees to either side
+_SATURATION = 0.3  # its factor from 1 ± this
+_GAIN, _OFFSET = 0.2, 15.0  # of a channel: factor from 1 ± gain, ± offset in grey levels
+_FADED = 0.2  # the least share of the range 0–255 that is left
+_LIGHT = 0.5  # a factor from 2^-x to 2^x, or a glow of up to x × 128 grey levels
+_NOISE = 12.0  # the largest standard deviation, grey levels
+_VISIBLE = 24  # grey levels between ground and nuclei, where a fade stops
 
 
 def build_photometric(aug: CfgNode) -> list[T.Augmentation | Transform]:
@@ -39,29 +46,23 @@ def build_photometric(aug: CfgNode) -> list[T.Augmentation | Transform]:
     """
     if not 1 <= aug.JPEG.QUALITY <= 95:
         raise InputError(f"INPUT.AUGMENTATION.JPEG.QUALITY is {aug.JPEG.QUALITY}, expected 1 to 95")
-    if not 0 < aug.FADE.CONTRAST <= 1:
-        raise InputError(
-            f"INPUT.AUGMENTATION.FADE.CONTRAST is {aug.FADE.CONTRAST}, expected above 0, up to 1"
-        )
-    hue, channels = aug.HUE_SATURATION, aug.CHANNELS
     candidates = [
         (aug.GREY_PROB, Photometric(lambda: _grey)),
         (aug.COLOURISE_PROB, Photometric(draw_colours)),
-        (aug.STAIN.PROB, Photometric(partial(draw_stain, aug.STAIN.STRENGTH))),
-        (hue.PROB, Photometric(partial(draw_hue_and_saturation, hue.HUE, hue.SATURATION))),
+        (aug.STAIN.PROB, Photometric(partial(draw_stain, _STAIN))),
         (
-            channels.PROB,
-            Photometric(partial(draw_channel_changes, channels.GAIN, channels.OFFSET)),
+            aug.HUE_SATURATION.PROB,
+            Photometric(partial(draw_hue_and_saturation, _HUE, _SATURATION)),
         ),
-        (aug.CHANNEL_SHUFFLE_PROB, Photometric(draw_channel_order)),
+        (aug.CHANNELS.PROB, Photometric(partial(draw_channel_changes, _GAIN, _OFFSET))),
         (aug.INVERT_PROB, Photometric(lambda: invert)),
         (float(aug.BRIGHTNESS > 0), T.RandomBrightness(1 - aug.BRIGHTNESS, 1 + aug.BRIGHTNESS)),
         (float(aug.CONTRAST > 0), T.RandomContrast(1 - aug.CONTRAST, 1 + aug.CONTRAST)),
         (float(aug.GAMMA != 1), Photometric(partial(_draw_gamma, aug.GAMMA))),
-        (aug.FADE.PROB, Photometric(partial(_draw_fade, aug.FADE.CONTRAST))),
-        (aug.ILLUMINATION.PROB, Photometric(partial(_draw_light, aug.ILLUMINATION.STRENGTH))),
+        (aug.FADE.PROB, Photometric(partial(_draw_fade, _FADED))),
+        (aug.ILLUMINATION.PROB, Photometric(partial(_draw_light, _LIGHT))),
         (aug.BLUR.PROB, Photometric(partial(_draw_blur, aug.BLUR.SIGMA))),
-        (aug.NOISE.PROB, Photometric(partial(_draw_noise, aug.NOISE.SIGMA))),
+        (aug.NOISE.PROB, Photometric(partial(_draw_noise, _NOISE))),
         (aug.JPEG.PROB, Photometric(partial(_draw_jpeg, aug.JPEG.QUALITY))),
     ]
     return [T.RandomApply(a, p) if p < 1 else a for p, a in candidates if p > 0]

@@ -1,4 +1,4 @@
-"""Crops of pictures, and the boxes that heads are trained on. All of an image's boxes at once."""
+"""Crops of images, and the boxes that heads are trained on. All of an image's boxes at once."""
 
 from __future__ import annotations
 
@@ -8,9 +8,14 @@ from detectron2.structures.boxes import pairwise_ioa
 from torch import Tensor
 from torchvision.ops import roi_align
 
-# Sides in pixels of background boxes in pictures without a nucleus to copy from
+# Side in pixels of the crops that filter and mask network see, a multiple of 8 (report 000)
+CROP_SIZE = 32
+# Boxes around nuclei that training cuts are moved by up to this share of their sides, and grow or
+# shrink by up to it
+JITTER = 0.2
+# Sides in pixels of background boxes in images without a nucleus to copy from
 _SIDES = (8.0, 64.0)
-# Boxes that are tried for one of background; in dense pictures most meet a nucleus
+# Boxes that are tried for one of background; in dense images most meet a nucleus
 _TRIES = 8
 # Share of a nucleus, or of the box, that background and false proposals may hold
 FALSE_IOU = 0.1

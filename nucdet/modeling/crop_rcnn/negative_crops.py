@@ -20,8 +20,11 @@ from torchvision.datasets import CIFAR10
 from nucdet.data.augment.colour import grey_values
 from nucdet.data.io.reading import read_image
 from nucdet.errors import InputError
+from nucdet.modeling.crop_rcnn.crops import CROP_SIZE
 
 _SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"}
+# crops that each image of a training brings
+_CROPS_PER_IMAGE = 16
 # one in so many images of a folder is kept for evaluation
 _HELD_OUT = 5
 
@@ -80,15 +83,14 @@ class NegativeCrops:
 
     @classmethod
     def from_config(cls, cfg: CfgNode, *, training: bool) -> NegativeCrops | None:
-        """What MODEL.NUCLEUS_FILTER.OTHERS_* describes; None where it asks for nothing."""
+        """What MODEL.NUCLEUS_FILTER.OTHERS_FOLDER describes; None where it asks for nothing."""
         node = cfg.MODEL.NUCLEUS_FILTER
         if not node.OTHERS_FOLDER or node.MODE == "off":
             return None
-        size = cfg.MODEL.CROP_RCNN.CROP_SIZE
         return cls(
             node.OTHERS_FOLDER,
-            node.OTHERS_PER_IMAGE,
-            size,
+            _CROPS_PER_IMAGE,
+            CROP_SIZE,
             training=training,
             normalize=cfg.INPUT.NORMALIZE,
         )

@@ -13,6 +13,8 @@ from torch.nn import functional as F
 from nucdet.errors import InputError
 from nucdet.modeling.crop_rcnn.backbone import CropResNet
 from nucdet.modeling.crop_rcnn.crops import (
+    CROP_SIZE,
+    JITTER,
     background_boxes,
     cut_crops,
     false_proposals,
@@ -38,11 +40,11 @@ class NucleusFilter(nn.Module):
         backbone: CropResNet,
         crop_size: int,
         mode: str,
-        threshold: float,
-        nuclei_per_image: int,
-        background_per_image: int,
         false_per_image: int,
-        jitter: float,
+        threshold: float = 0.5,
+        nuclei_per_image: int = 32,
+        background_per_image: int = 16,
+        jitter: float = JITTER,
     ):
         """
         Args:
@@ -50,8 +52,9 @@ class NucleusFilter(nn.Module):
             crop_size: side of the crops, a multiple of 8.
             mode: "drop": what is less likely than ``threshold`` goes; "rescore": scores are
                 multiplied by the probability.
+            false_per_image, nuclei_per_image, background_per_image: crops in training, at most: of
+                the surest false proposals, of nuclei, and of background.
             threshold: see ``mode``.
-            nuclei_per_image, background_per_image, false_per_image: crops in training, at most.
             jitter: see :func:`jitter_boxes`.
         """
         super().__init__()
@@ -67,13 +70,9 @@ class NucleusFilter(nn.Module):
         node = cfg.MODEL.NUCLEUS_FILTER
         return {
             "backbone": CropResNet(cfg.MODEL.CROP_RCNN.BACKBONE_CHANNELS),
-            "crop_size": cfg.MODEL.CROP_RCNN.CROP_SIZE,
+            "crop_size": CROP_SIZE,
             "mode": node.MODE,
-            "threshold": node.THRESHOLD,
-            "nuclei_per_image": node.NUCLEI_PER_IMAGE,
-            "background_per_image": node.BACKGROUND_PER_IMAGE,
             "false_per_image": node.FALSE_PER_IMAGE,
-            "jitter": cfg.MODEL.CROP_RCNN.JITTER,
         }
 
     def forward(self, crops: Tensor) -> Tensor:
@@ -145,11 +144,9 @@ def build_nucleus_filter(cfg: CfgNode) -> NucleusFilter | None:
     """The filter that MODEL.NUCLEUS_FILTER asks for; None for MODE "off".
 
     Raises:
-        InputError: another MODE than "drop", "rescore" and "off", or CROP_SIZE no multiple of 8.
+        InputError: another MODE than "drop", "rescore" and "off".
     """
-    mode, size = cfg.MODEL.NUCLEUS_FILTER.MODE, cfg.MODEL.CROP_RCNN.CROP_SIZE
+    mode = cfg.MODEL.NUCLEUS_FILTER.MODE
     if mode not in MODES:
         raise InputError(f"MODEL.NUCLEUS_FILTER.MODE is {mode!r}, expected one of {MODES}")
-    if size < 8 or size % 8:
-        raise InputError(f"MODEL.CROP_RCNN.CROP_SIZE is {size}, expected a multiple of 8")
     return None if mode == "off" else NucleusFilter(cfg)

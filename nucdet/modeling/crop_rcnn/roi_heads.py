@@ -12,7 +12,13 @@ from detectron2.modeling.roi_heads import ROIHeads, build_mask_head
 from detectron2.structures import ImageList, Instances
 from torch import Tensor, nn
 
-from nucdet.modeling.crop_rcnn.crops import cut_crops, jitter_boxes, some
+from nucdet.modeling.crop_rcnn.crops import (
+    CROP_SIZE,
+    JITTER,
+    cut_crops,
+    jitter_boxes,
+    some,
+)
 from nucdet.modeling.crop_rcnn.nucleus_filter import NucleusFilter, build_nucleus_filter
 
 
@@ -30,22 +36,22 @@ class CropROIHeads(ROIHeads):
         *,
         nucleus_filter: NucleusFilter | None,
         mask_head: nn.Module,
-        crop_size: int,
-        masks_per_image: int,
-        jitter: float,
         test_score_thresh: float,
         test_topk_per_image: int,
+        crop_size: int = CROP_SIZE,
+        masks_per_image: int = 32,
+        jitter: float = JITTER,
         **kwargs: Any,
     ):
         """
         Args:
             nucleus_filter: None: every proposal is kept.
             mask_head: of ROI_MASK_HEAD_REGISTRY, for crops.
+            test_score_thresh: detections score at least this, after rescoring.
+            test_topk_per_image: the surest ones are kept.
             crop_size: side of the crops, pixels.
             masks_per_image: nuclei that the mask head sees in training, at most.
             jitter: see :func:`jitter_boxes`.
-            test_score_thresh: detections score at least this, after rescoring.
-            test_topk_per_image: the surest ones are kept.
             kwargs: see :class:`ROIHeads`.
         """
         super().__init__(**kwargs)
@@ -58,16 +64,11 @@ class CropROIHeads(ROIHeads):
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
-        size = cfg.MODEL.CROP_RCNN.CROP_SIZE
+        image = ShapeSpec(channels=input_shape["image"].channels, height=CROP_SIZE, width=CROP_SIZE)
         return {
             **super().from_config(cfg),
             "nucleus_filter": build_nucleus_filter(cfg),
-            "mask_head": build_mask_head(
-                cfg, ShapeSpec(channels=input_shape["image"].channels, height=size, width=size)
-            ),
-            "crop_size": size,
-            "masks_per_image": cfg.MODEL.CROP_RCNN.MASKS_PER_IMAGE,
-            "jitter": cfg.MODEL.CROP_RCNN.JITTER,
+            "mask_head": build_mask_head(cfg, image),
             "test_score_thresh": cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST,
             "test_topk_per_image": cfg.TEST.DETECTIONS_PER_IMAGE,
         }

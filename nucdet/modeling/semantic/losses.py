@@ -38,7 +38,7 @@ def build_segmentation_loss(cfg: CfgNode) -> SegmentationLoss:
             partial(weighted_border_loss, class_weights=class_weights),
             (1, 3),
         ),
-        "focal": (partial(focal_loss, gamma=node.FOCAL_GAMMA), (1, 3)),
+        "focal": (focal_loss, (1, 3)),
     }
     if node.LOSS not in losses:
         raise InputError(f"MODEL.SEGMENTATION.LOSS is {node.LOSS!r}, expected one of {[*losses]}")

@@ -1,4 +1,4 @@
-"""What a semantic network is trained towards: the class of each pixel, made from instance masks."""
+"""What a semantic network is trained towards: each pixel's class, made from instance masks."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import cv2
 import numpy as np
 from detectron2.config import CfgNode, configurable
 
-from nucdet.errors import InputError
 from nucdet.structures import CroppedMasks
 
 BACKGROUND, BODY, BORDER = 0, 1, 2
 
+# U-Net's w0 for MODEL.SEGMENTATION.LOSS "weighted_border" (its paper, section 3)
+_WEIGHT_HEIGHT = 10.0
 # in units of the weights' sigma; beyond it they add less than 0.012 of their height
 _REACH_OF_WEIGHTS = 3.0
 
@@ -25,7 +26,7 @@ class SemanticTargets:
     def __init__(
         self,
         *,
-        border: str | None,
+        border: bool,
         border_width: float = 3.0,
         border_gap: float = 5.0,
         border_share: float = 0.5,
@@ -34,47 +35,31 @@ class SemanticTargets:
     ):
         """
         Args:
-            border: "touching": where two nuclei meet, "rim": all around each nucleus, None: no
-                third class.
-            border_width: pixels of a nucleus are border up to this distance from another nucleus
-                ("touching") or from what is not this nucleus ("rim").
-            border_gap: "touching": background is border where the distances to its two nearest
-                nuclei add up to this at most.
+            border: whether there is a third class, where two nuclei meet. All distances in pixels
+                as the network sees them.
+            border_width: pixels of a nucleus are border up to this distance from another nucleus.
+            border_gap: background is border where the distances to its two nearest nuclei add up
+                to this at most.
             border_share: of the radius of a nucleus's largest inscribed circle, the most that
                 ``border_width`` takes from it; < 1, so that the smallest keeps a pixel of body.
             weight_height: w0 of the weights; 0: none.
-            weight_sigma: their σ, pixels.
+            weight_sigma: their σ.
         """
-        if border not in (None, "touching", "rim"):
-            raise InputError(
-                f"INPUT.SEMANTIC_TARGETS.BORDER is {border!r}, expected 'touching' or 'rim'"
-            )
-        if not 0 <= border_share < 1:
-            raise InputError(
-                f"INPUT.SEMANTIC_TARGETS.BORDER_SHARE is {border_share}, expected 0 to below 1"
-            )
         self.border, self.border_share = border, border_share
         self.border_width, self.border_gap = border_width, border_gap
         self.weight_height, self.weight_sigma = weight_height, weight_sigma
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, object]:
-        keys = cfg.INPUT.SEMANTIC_TARGETS
         weighted = cfg.MODEL.SEGMENTATION.LOSS == "weighted_border"
         return {
-            "border": keys.BORDER if cfg.MODEL.SEGMENTATION.NUM_CHANNELS > 1 else None,
-            "border_width": keys.BORDER_WIDTH,
-            "border_gap": keys.BORDER_GAP,
-            "border_share": keys.BORDER_SHARE,
-            "weight_height": keys.WEIGHT_W0 if weighted else 0.0,
-            "weight_sigma": keys.WEIGHT_SIGMA,
+            "border": cfg.MODEL.SEGMENTATION.NUM_CHANNELS > 1,
+            "weight_height": _WEIGHT_HEIGHT if weighted else 0.0,
         }
 
     def __call__(self, masks: CroppedMasks) -> tuple[np.ndarray, np.ndarray | None]:
         """Labels (H, W) int64, and weights (H, W) float32 or None."""
-        reach = 0.0
-        if self.border == "touching":
-            reach = max(self.border_width, self.border_gap)
+        reach = max(self.border_width, self.border_gap) if self.border else 0.0
         if self.weight_height > 0:
             reach = max(reach, _REACH_OF_WEIGHTS * self.weight_sigma)
         nearest, second = two_nearest(masks, reach) if reach else (None, None)
@@ -87,18 +72,17 @@ class SemanticTargets:
         self, masks: CroppedMasks, nearest: np.ndarray | None, second: np.ndarray | None
     ) -> np.ndarray:
         labels = np.zeros(masks.image_size, np.int64)
-        if self.border == "touching":
+        if self.border:
             # in a nucleus the nearest one is 0 away: another nucleus is the second nearest
             labels[(nearest > 0) & (nearest + second <= self.border_gap)] = BORDER
         for box, crop in zip(masks.slices(), masks.crops, strict=True):
-            if self.border is None:
+            if not self.border:
                 labels[box][crop] = BODY
                 continue
             padded, inner = _padded(crop, box, _grown(box, 1, masks.image_size))
             depth = _distance(padded)[inner]
             width = min(self.border_width, self.border_share * float(depth[crop].max(initial=0)))
-            far = depth if self.border == "rim" else second[box]
-            labels[box][crop] = np.where(far[crop] <= width, BORDER, BODY)
+            labels[box][crop] = np.where(second[box][crop] <= width, BORDER, BODY)
         return labels
 
 
@@ -146,7 +130,7 @@ Box = tuple[slice, slice]
 
 
 def _grown(box: Box, by: int, size: tuple[int, int]) -> Box:
-    """Larger by some pixels on all sides, as far as the picture goes."""
+    """Larger by some pixels on all sides, as far as the image goes."""
     rows, columns = (
         slice(max(0, side.start - by), min(length, side.stop + by))
         for side, length in zip(box, size, strict=True)

@@ -80,8 +80,7 @@ def test_nuclei_come_from_pictures_of_the_same_kind():
         read.append(record)
         return _part(record["id"] + 1)
 
-    overrides = [PASTE, "1.0", "INPUT.AUGMENTATION.COPY_PASTE.OTHER_PICTURE", "1.0"]
-    composition = Composition.from_config(load_config(overrides=overrides), records)
+    composition = Composition.from_config(load_config(overrides=[PASTE, "1.0"]), records)
     for _ in range(60):
         composition(records[1], reader)
     assert {record["kind"] for record in read} == {"b"}

@@ -42,7 +42,7 @@ def _change(image: np.ndarray, **keys) -> np.ndarray:
 
 ALL_KEYS = {
     "GREY_PROB": 1.0, "COLOURISE_PROB": 1.0, "STAIN__PROB": 1.0, "HUE_SATURATION__PROB": 1.0,
-    "CHANNELS__PROB": 1.0, "CHANNEL_SHUFFLE_PROB": 1.0, "INVERT_PROB": 1.0, "BRIGHTNESS": 0.3,
+    "CHANNELS__PROB": 1.0, "INVERT_PROB": 1.0, "BRIGHTNESS": 0.3,
     "CONTRAST": 0.3, "GAMMA": 2.0, "FADE__PROB": 1.0, "ILLUMINATION__PROB": 1.0, "BLUR__PROB": 1.0,
     "NOISE__PROB": 1.0, "JPEG__PROB": 1.0,
 }  # fmt: skip
@@ -82,8 +82,8 @@ def test_gamma_keeps_black_white_and_order():
 
 def test_noise_is_as_strong_as_said_and_leaves_a_grey_picture_grey():
     image = np.full((64, 64, 3), 100, np.uint8)
-    noisy = _change(image, NOISE__PROB=1.0, NOISE__SIGMA=20.0)
-    assert 0 < noisy.std() < 21
+    noisy = _change(image, NOISE__PROB=1.0)
+    assert 0 < noisy.std() < 12.5
     assert np.array_equal(noisy[..., 0], noisy[..., 1])
 
 
@@ -113,22 +113,10 @@ def test_a_third_of_a_turn_makes_red_green(monkeypatch):
 
 
 def test_channels_change_by_a_straight_line_each(picture):
-    changed = _change(picture, CHANNELS__PROB=1.0, CHANNELS__GAIN=0.2, CHANNELS__OFFSET=10.0)
+    changed = _change(picture, CHANNELS__PROB=1.0)
     lines = [np.polyfit(picture[..., c].ravel(), changed[..., c].ravel(), 1) for c in range(3)]
-    assert all(0.79 < slope < 1.21 and abs(start) < 11 for slope, start in lines)
+    assert all(0.79 < slope < 1.21 and abs(start) < 16 for slope, start in lines)
     assert len({round(slope, 3) for slope, _ in lines}) == 3
-
-
-def test_shuffled_channels_are_the_channels(picture):
-    orders = set()
-    for _ in range(30):
-        shuffled = colour.draw_channel_order()(picture)
-        found = [
-            next(k for k in range(3) if np.array_equal(shuffled[..., c], picture[..., k]))
-            for c in range(3)
-        ]
-        orders.add(tuple(found))
-    assert len(orders) == 6
 
 
 def test_dyed_nuclei_stand_out_from_a_ground_that_is_light_or_dark(fluorescence):
@@ -151,18 +139,18 @@ def test_the_dye_counts_from_the_ground_also_where_it_is_bright(fluorescence):
 
 def test_a_faded_picture_keeps_its_order_and_stays_visible(picture, fluorescence):
     for _ in range(20):
-        faded = _change(picture, FADE__PROB=1.0, FADE__CONTRAST=0.2).astype(float)
+        faded = _change(picture, FADE__PROB=1.0).astype(float)
         share = (faded.max() - faded.min()) / (picture.max() - picture.min())
         assert 0.19 <= share <= 1.0
         assert np.corrcoef(faded.ravel(), picture.ravel())[0, 1] > 0.999
-        faint = _change(fluorescence, FADE__PROB=1.0, FADE__CONTRAST=0.05).astype(int)
+        faint = _change(fluorescence, FADE__PROB=1.0).astype(int)
         assert 23 <= faint[32, 32, 0] - faint[0, 0, 0] <= 50
 
 
 def test_uneven_light_is_smooth_and_within_its_strength():
     image = np.full((96, 96, 3), 100, np.uint8)
     for _ in range(20):
-        lit = _change(image, ILLUMINATION__PROB=1.0, ILLUMINATION__STRENGTH=0.5)
+        lit = _change(image, ILLUMINATION__PROB=1.0)
         grey = lit[..., 0].astype(int)
         assert np.array_equal(lit[..., 0], lit[..., 2])
         assert 2 < grey.max() - grey.min() < 140
@@ -178,7 +166,6 @@ def test_jpeg_keeps_colours_in_their_channels():
     assert np.abs(pressed - image).max() < 12
 
 
-@pytest.mark.parametrize(("key", "value"), [("JPEG__QUALITY", 0), ("FADE__CONTRAST", 0.0)])
-def test_values_out_of_range_name_the_key(picture, key, value):
-    with pytest.raises(InputError, match=key.replace("__", r"\.")):
-        _change(picture, **{key: value})
+def test_a_quality_out_of_range_names_the_key(picture):
+    with pytest.raises(InputError, match=r"JPEG\.QUALITY is 0, expected 1 to 95"):
+        _change(picture, JPEG__QUALITY=0)

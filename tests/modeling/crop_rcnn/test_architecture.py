@@ -187,17 +187,17 @@ def test_crops_of_other_pictures_are_negatives(crop_rcnn):
     """With nothing else but them: their loss is known."""
     model = crop_rcnn(
         "MODEL.CROP_RCNN.TRAIN_PARTS", "('filter',)",
-        "MODEL.NUCLEUS_FILTER.NUCLEI_PER_IMAGE", "0",
-        "MODEL.NUCLEUS_FILTER.BACKGROUND_PER_IMAGE", "0",
         "MODEL.NUCLEUS_FILTER.FALSE_PER_IMAGE", "0",
     )  # fmt: skip
+    nucleus_filter = model.roi_heads.nucleus_filter
+    nucleus_filter.nuclei_per_image = nucleus_filter.background_per_image = 0
     seen = []
 
     def constant(crops):
         seen.append(crops)
         return torch.full((len(crops),), 2.0)
 
-    model.roi_heads.nucleus_filter.forward = constant
+    nucleus_filter.forward = constant
     others = torch.randint(0, 255, (5, 1, 32, 32), dtype=torch.uint8)
     loss = losses_of(model, [picture(negative_crops=others)])["loss_filter"]
     torch.testing.assert_close(loss, nn.functional.softplus(torch.tensor(2.0)))
@@ -327,7 +327,6 @@ def test_pictures_are_stretched_if_wanted(crop_rcnn):
     ("key", "value", "message"),
     [
         ("MODEL.NUCLEUS_FILTER.MODE", "on", "expected one of"),
-        ("MODEL.CROP_RCNN.CROP_SIZE", "30", "multiple of 8"),
         ("MODEL.CROP_RCNN.UNET_CHANNELS", "(8, 8)", "four numbers"),
     ],
 )

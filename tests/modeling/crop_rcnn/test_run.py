@@ -22,7 +22,7 @@ TINY = [
     "MODEL.CROP_RCNN.UNET_CHANNELS", "(4, 4, 4, 4)",
     "MODEL.RPN.CONV_DIMS", "[8]",
     "MODEL.ROI_HEADS.SCORE_THRESH_TEST", "0.0",
-    "MODEL.NUCLEUS_FILTER.THRESHOLD", "0.0",
+    "MODEL.NUCLEUS_FILTER.MODE", "rescore",  # which drops nothing
     "SOLVER.AMP.ENABLED", "False",
 ]  # fmt: skip
 

@@ -79,7 +79,7 @@ def test_border_weights_move_the_loss_to_their_pixels(channels):
 
 
 def test_focal_plays_sure_pixels_down():
-    loss = _loss("focal", 1, FOCAL_GAMMA=2.0)(_logits(0.1, 0.5, 0.5, 0.9), LABELS, None)
+    loss = _loss("focal", 1)(_logits(0.1, 0.5, 0.5, 0.9), LABELS, None)
     expected = (0.01 * -math.log(0.9) + 2 * 0.25 * HALF + 0.81 * -math.log(0.1)) / 4
     assert float(loss["loss_focal"]) == pytest.approx(expected, rel=1e-5)
     even = _loss("focal", 3)(torch.zeros(1, 3, 1, 4), LABELS, None)

@@ -9,8 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nucdet.config import load_config
-from nucdet.errors import InputError
 from nucdet.modeling.semantic.targets import BODY, BORDER, SemanticTargets, two_nearest
 from nucdet.structures import CroppedMasks
 
@@ -25,12 +23,12 @@ def drawn(labels: np.ndarray) -> list[str]:
     return ["".join(".ob"[value] for value in row) for row in labels]
 
 
-def targets(border: str | None = "touching", **kwargs) -> SemanticTargets:
+def targets(border: bool = True, **kwargs) -> SemanticTargets:
     return SemanticTargets(border=border, **kwargs)
 
 
 def test_two_classes_are_background_and_nucleus():
-    labels, weights = targets(None)(masks_of(".11. .122 ...."))
+    labels, weights = targets(False)(masks_of(".11. .122 ...."))
     assert labels.dtype == np.int64 and weights is None
     assert labels.tolist() == [[0, 1, 1, 0], [0, 1, 1, 1], [0, 0, 0, 0]]
 
@@ -53,21 +51,14 @@ def test_a_lone_nucleus_has_no_border():
     assert not (labels == BORDER).any()
 
 
-def test_a_rim_goes_all_around_but_not_along_the_edge_of_the_picture():
-    masks = masks_of(".......\n" + "\n".join(["11111.."] * 5))
-    labels, _ = targets("rim", border_width=1)(masks)
-    assert drawn(labels) == [".......", "bbbbb..", *["oooob.."] * 4]
-
-
 def test_the_border_of_small_nuclei_is_thin():
-    small = masks_of("....... .11111. .11111. .11111. .11111. .11111. .......")
-    labels, _ = targets("rim", border_width=3, border_share=0.5)(small)
+    small = masks_of("\n".join(["............", *[".1111122222."] * 5, "............"]))
+    labels, _ = targets(border_width=3, border_gap=0, border_share=0.5)(small)
     # the deepest pixel is 3 deep: half of it is less than 2
-    assert drawn(labels)[3] == ".booob."
+    assert drawn(labels)[3] == ".oooobboooo."
     tiny = masks_of("..... .121. .....")
-    for border in ("rim", "touching"):
-        labels, _ = targets(border, border_width=3, border_gap=0)(tiny)
-        assert drawn(labels) == [".....", ".ooo.", "....."]
+    labels, _ = targets(border_width=3, border_gap=0)(tiny)
+    assert drawn(labels) == [".....", ".ooo.", "....."]
 
 
 def test_distances_to_the_two_nearest():
@@ -88,15 +79,15 @@ def test_where_masks_overlap_is_border():
 
 def test_weights_are_the_papers():
     masks = masks_of("1..2")
-    _, weights = targets(None, weight_height=10, weight_sigma=5)(masks)
+    _, weights = targets(False, weight_height=10, weight_sigma=5)(masks)
     assert weights.dtype == np.float32
     expected = 1 + 10 * math.exp(-(3**2) / 50)
     assert weights[0].tolist() == pytest.approx([expected] * 4)
-    _, weights = targets(None, weight_height=10)(masks_of("1..."))
+    _, weights = targets(False, weight_height=10)(masks_of("1..."))
     assert weights.tolist() == [[1.0] * 4]
 
 
-@pytest.mark.parametrize("border", [None, "touching", "rim"])
+@pytest.mark.parametrize("border", [False, True])
 def test_nothing_and_everything(border):
     nothing = CroppedMasks.from_label_map(np.zeros((5, 7), int))
     labels, weights = targets(border, weight_height=10)(nothing)
@@ -106,8 +97,8 @@ def test_nothing_and_everything(border):
 
 
 @settings(deadline=None, max_examples=30)
-@given(st.integers(0, 10**6), st.integers(1, 12), st.sampled_from(["touching", "rim"]))
-def test_every_nucleus_keeps_body_and_distances_are_exact(seed, count, border):
+@given(st.integers(0, 10**6), st.integers(1, 12))
+def test_every_nucleus_keeps_body_and_distances_are_exact(seed, count):
     random = np.random.default_rng(seed)
     y, x = np.mgrid[:24, :31]
     labels = np.zeros((24, 31), int)
@@ -115,10 +106,8 @@ def test_every_nucleus_keeps_body_and_distances_are_exact(seed, count, border):
         cy, cx, ry, rx = random.uniform([0, 0, 0.3, 0.3], [24, 31, 7, 7])
         labels[((y - cy) / ry) ** 2 + ((x - cx) / rx) ** 2 <= 1] = i + 1
     masks = CroppedMasks.from_label_map(labels)
-    classes, _ = targets(border)(masks)
+    classes, _ = targets()(masks)
     assert all((classes[mask] == BODY).any() for mask in masks)
-    if border == "rim":
-        assert ((classes > 0) == (labels > 0)).all()
 
     found = np.array(two_nearest(masks, 4))
     points = np.stack([y, x], axis=-1)[:, :, None]
@@ -127,12 +116,3 @@ def test_every_nucleus_keeps_body_and_distances_are_exact(seed, count, border):
     near = expected <= 4
     np.testing.assert_allclose(found[near], expected[near], rtol=1e-6)
     assert (found[~near] > 4).all()
-
-
-@pytest.mark.parametrize(
-    ("key", "value"), [("BORDER", "outline"), ("BORDER_SHARE", "1.0"), ("BORDER_SHARE", "-0.1")]
-)
-def test_mistakes_name_the_key(key, value):
-    overrides = ["MODEL.SEGMENTATION.NUM_CHANNELS", "3", f"INPUT.SEMANTIC_TARGETS.{key}", value]
-    with pytest.raises(InputError, match=rf"SEMANTIC_TARGETS\.{key} is '?{value}"):
-        SemanticTargets(load_config(overrides=overrides))

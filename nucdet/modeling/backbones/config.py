@@ -1,0 +1,15 @@
+"""Config keys of the networks that several systems build on."""
+
+from __future__ import annotations
+
+from detectron2.config import CfgNode
+
+
+def add_config(cfg: CfgNode) -> None:
+    """Add MODEL.TIMM to a config, in place."""
+    timm = cfg.MODEL.TIMM = CfgNode()
+    # A timm model that supports features_only, for build_timm_fpn_backbone and TimmUNet.
+    timm.NAME = "tf_efficientnet_lite0"
+    # "FrozenBN": statistics and affine as pretrained (the choice for batches of a few images);
+    # "BN": trained batch norm.
+    timm.NORM = "FrozenBN"
