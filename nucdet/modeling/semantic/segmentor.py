@@ -17,7 +17,7 @@ from nucdet.data.mapper import Targets
 from nucdet.errors import InputError
 from nucdet.layers.padding import reflect_to
 from nucdet.modeling.semantic.losses import build_segmentation_loss
-from nucdet.modeling.semantic.networks import build_segmentation_network
+from nucdet.modeling.semantic.networks.build import build_segmentation_network
 from nucdet.modeling.semantic.targets import SemanticTargets
 from nucdet.postprocessing.classical import grey_foreground
 from nucdet.postprocessing.separation import Separation

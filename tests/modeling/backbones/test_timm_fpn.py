@@ -6,7 +6,7 @@ from detectron2.layers import ShapeSpec
 from timm.layers import FrozenBatchNormAct2d
 
 from nucdet.config import load_config
-from nucdet.modeling.backbones import TimmBackbone, build_timm_fpn_backbone
+from nucdet.modeling.backbones.timm_fpn import TimmBackbone, build_timm_fpn_backbone
 
 
 @pytest.mark.parametrize("name", ["tf_efficientnet_lite0", "resnet18"])

@@ -7,17 +7,13 @@ import torch
 
 from nucdet.config import load_config
 from nucdet.errors import InputError
-from nucdet.modeling.semantic.networks import (
-    FCN8s,
-    LinkNet,
-    MeanEnsemble,
-    SmallFCN,
-    SmallUNet,
-    TimmUNet,
-    UNetCS230,
-    build_segmentation_network,
-)
-from nucdet.modeling.semantic.networks.fcn8s import fcn_of_vgg16, is_vgg16
+from nucdet.modeling.semantic.networks.build import build_segmentation_network
+from nucdet.modeling.semantic.networks.ensemble import MeanEnsemble
+from nucdet.modeling.semantic.networks.fcn8s import FCN8s, fcn_of_vgg16, is_vgg16
+from nucdet.modeling.semantic.networks.linknet import LinkNet
+from nucdet.modeling.semantic.networks.small import SmallFCN, SmallUNet
+from nucdet.modeling.semantic.networks.timm_unet import TimmUNet
+from nucdet.modeling.semantic.networks.unet_cs230 import UNetCS230
 
 
 def _conv(inside, outside, kernel=3, bias=True):

@@ -10,7 +10,7 @@ from detectron2.utils.visualizer import Visualizer
 from torch import nn
 
 from nucdet.errors import InputError
-from nucdet.modeling.semantic import SemanticInstanceSegmentor
+from nucdet.modeling.semantic.segmentor import SemanticInstanceSegmentor
 from nucdet.postprocessing.separation import Separation
 from nucdet.structures import CroppedMasks
 

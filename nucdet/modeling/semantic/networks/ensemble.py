@@ -16,6 +16,7 @@ from nucdet.modeling.semantic.networks.build import (
     SEGMENTATION_REGISTRY,
     build_segmentation_network,
 )
+from nucdet.modeling.weight_sources import Weights, read_weights, weight_source
 
 
 @SEGMENTATION_REGISTRY.register()
@@ -71,3 +72,38 @@ class MeanEnsemble(nn.Module):
             # softmax of the logarithms gives the probabilities back
             return F.log_softmax(logits, dim=2).logsumexp(dim=0) - math.log(len(logits))
         return F.logsigmoid(logits).logsumexp(dim=0) - F.logsigmoid(-logits).logsumexp(dim=0)
+
+
+@weight_source("ensemble")
+def read_members(paths: str, model: nn.Module) -> Weights:
+    """The weights of an ensemble's members, each from the checkpoint of its own training.
+
+    Args:
+        paths: of the checkpoints, with commas between them, in the order of the members.
+        model: a segmentor whose ``network`` is a :class:`MeanEnsemble`.
+
+    Raises:
+        FileNotFoundError: a checkpoint does not exist.
+        InputError: there are more or fewer checkpoints than members, or one lacks some parameters.
+    """
+    members = getattr(getattr(model, "network", None), "members", ())
+    names = paths.split(",")
+    if len(members) != len(names):
+        raise InputError(
+            f"MODEL.WEIGHTS ensemble://{paths}: names {len(names)} checkpoints, and the config's "
+            f"network has {len(members)} members; give one for each, in order"
+        )
+    weights: Weights = {}
+    for i, (path, member) in enumerate(zip(names, members, strict=True)):
+        alone = nn.Module()
+        alone.network = member
+        found = read_weights(path, alone)
+        missing = [name for name, _ in alone.named_parameters() if name not in found]
+        if missing:
+            raise InputError(
+                f"MODEL.WEIGHTS {path}: weights of another network; {missing[0]} of the config's "
+                f"{type(member).__name__} is not among them; give the members' own, in order"
+            )
+        inner = {name.removeprefix("network."): value for name, value in found.items()}
+        weights |= {f"network.members.{i}.{name}": value for name, value in inner.items()}
+    return weights

@@ -12,6 +12,7 @@ from torchvision.models.vgg import cfgs, make_layers
 
 from nucdet.errors import InputError
 from nucdet.modeling.semantic.networks.build import SEGMENTATION_REGISTRY
+from nucdet.modeling.weight_sources import weight_format
 
 # max-pool layers of VGG16 whose outputs have the strides 8, 16 and 32
 _SKIPPED_TO = (3, 4, 5)
@@ -119,6 +120,12 @@ def fcn_of_vgg16(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         renamed[f"{name}.weight"] = weight.view(len(weight), -1, kernel, kernel)
         renamed[f"{name}.bias"] = weights[f"{linear}.bias"]
     return renamed
+
+
+@weight_format(is_vgg16)
+def _segmentor_of_vgg16(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """What :func:`fcn_of_vgg16` gives, under the names of a segmentor with that network."""
+    return {f"network.{name}": value for name, value in fcn_of_vgg16(weights).items()}
 
 
 def _bilinear_upsampling(channels: int, factor: int) -> nn.ConvTranspose2d:

@@ -1,0 +1,125 @@
+"""What MODEL.WEIGHTS may name beside files and Detectron2's own places, each known to its package.
+
+A source is a word before ``://`` and a function that finds the weights and gives them the names of
+the model::
+
+    @weight_source("filter")
+    def read_filter(rest: str, model: nn.Module) -> Weights:  # filter://<rest>
+        ...
+
+A format is another library's names for the weights in a file: :func:`weight_format`. Every module
+of nucdet.modeling is imported with it, so that what a package registers is known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from detectron2.utils.file_io import PathManager
+from torch import nn
+
+from nucdet.modeling.checkpoint_files import read_checkpoint
+
+# names of parameters and buffers -> tensors, or arrays in the files of Detectron2's zoo
+Weights = dict[str, Any]
+
+NO_WEIGHTS = 'go on with MODEL.WEIGHTS "" (random weights) or configs/DSB2018/mask_rcnn_lite0_FPN'
+
+
+@dataclass(frozen=True)
+class WeightSource:
+    """How the weights of ``<name>://<rest>`` are found.
+
+    Attributes:
+        read: from ``rest`` and the model that will take the weights to weights with its names.
+        least_share: of the model's parameters that they have to fill.
+    """
+
+    read: Callable[[str, nn.Module], Weights]
+    least_share: float
+
+
+@dataclass(frozen=True)
+class WeightFormat:
+    """How weights with the names of another library are recognised and renamed."""
+
+    recognises: Callable[[Mapping[str, Any]], bool]
+    rename: Callable[[Mapping[str, Any]], Weights]
+
+
+_SOURCES: dict[str, WeightSource] = {}
+_FORMATS: list[WeightFormat] = []
+
+Reader = Callable[[str, nn.Module], Weights]
+
+
+def weight_source(name: str, *, least_share: float = 0.0) -> Callable[[Reader], Reader]:
+    """Decorator: the function reads what MODEL.WEIGHTS names as ``<name>://<rest>``.
+
+    Raises:
+        ValueError: the name is taken.
+    """
+
+    def register(read: Reader) -> Reader:
+        if name in _SOURCES:
+            raise ValueError(f"a source of weights named {name!r} is registered already")
+        _SOURCES[name] = WeightSource(read, least_share)
+        return read
+
+    return register
+
+
+def weight_format(
+    recognises: Callable[[Mapping[str, Any]], bool],
+) -> Callable[[Callable[[Mapping[str, Any]], Weights]], Callable[[Mapping[str, Any]], Weights]]:
+    """Decorator: the function renames weights for which ``recognises`` is true."""
+
+    def register(rename: Callable[[Mapping[str, Any]], Weights]) -> Any:
+        _FORMATS.append(WeightFormat(recognises, rename))
+        return rename
+
+    return register
+
+
+def find_source(path: str) -> tuple[WeightSource | None, str]:
+    """The source that a path names and the rest of the path; None and the path for a file."""
+    name, separator, rest = path.partition("://")
+    if separator and name in _SOURCES:
+        return _SOURCES[name], rest
+    return None, path
+
+
+def rename_known(weights: Weights) -> Weights:
+    """Weights with our names where a format recognises them, else as they are."""
+    for known in _FORMATS:
+        if known.recognises(weights):
+            return known.rename(weights)
+    return weights
+
+
+def check_file(path: str) -> None:
+    """Raise FileNotFoundError where a path names a file of this machine that does not exist."""
+    if "://" not in path and not Path(path).is_file():
+        raise FileNotFoundError(f"MODEL.WEIGHTS {path}: no such file; {NO_WEIGHTS}")
+
+
+def read_weights(path: str, model: nn.Module) -> Weights:
+    """The weights that any MODEL.WEIGHTS names, for sources that are made of others.
+
+    Args:
+        path: a file, one of Detectron2's places, or ``<source>://<rest>``.
+        model: that will take them.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        InputError: the file is not a checkpoint.
+    """
+    source, rest = find_source(path)
+    if source is not None:
+        return source.read(rest, model)
+    check_file(path)
+    content = read_checkpoint(PathManager.get_local_path(path))
+    return rename_known(content.get("model", content))
