@@ -1,17 +1,19 @@
 """An image's overlapping masks as a table, on which overlap elimination and score take no pixels.
 
 Whatever thresholds are tried, the masks stay where they are; only who takes part changes. So the
-picture is cut once into atoms, the sets of pixels that the same true and the same predicted masks
-cover, and the rest is arithmetic on a few thousand of them.
+image is cut once into atoms, the sets of pixels that the same true and the same predicted masks
+cover, and the rest is arithmetic on a few thousand of them. The rules are those of
+:mod:`nucdet.postprocessing.rules`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from nucdet.evaluation.matching import Intersections, match
+from nucdet.postprocessing.rules import Candidates
 from nucdet.structures import CroppedMasks
 
 
@@ -103,22 +105,59 @@ class Atoms:
         return owners
 
 
-def score_cut(cut: Intersections, min_area: int, min_relative_area: float) -> float:
-    """The Kaggle score, 0–1, of an image after the cut and without the masks that are too small.
+@dataclass(frozen=True, kw_only=True)
+class AtomCandidates(Candidates):
+    """The predicted masks of an image as the rules see them, without their pixels.
 
-    Args:
-        cut: from :meth:`Atoms.cut`.
-        min_area, min_relative_area: see :func:`nucdet.postprocessing.overlap.eliminate_overlaps`.
+    Attributes:
+        atoms: of the image.
+        shared: what :meth:`Atoms.cut` left of all masks; None before the cut.
     """
-    kept = cut.pred_areas >= max(min_area, 1)
-    if min_relative_area > 0 and kept.any():
-        kept &= cut.pred_areas >= min_relative_area * cut.pred_areas[kept].mean()
-    listed = kept[cut.pred]
-    pred = (np.cumsum(kept) - 1)[cut.pred[listed]]
-    left = Intersections(
-        cut.true[listed], pred, cut.pixels[listed], cut.true_areas, cut.pred_areas[kept]
-    )
-    return match(left).score
+
+    atoms: Atoms
+    shared: Intersections | None = None
+
+    @classmethod
+    def of_atoms(cls, atoms: Atoms, scores: np.ndarray, classes: np.ndarray) -> AtomCandidates:
+        """All predicted masks of an image with their scores (N,) and classes (N,), from 0."""
+        return cls(
+            areas=atoms.pred_areas,
+            scores=scores,
+            classes=classes,
+            numbers=np.arange(len(atoms.pred_areas)),
+            atoms=atoms,
+        )
+
+    def keep(self, wanted: np.ndarray) -> AtomCandidates:
+        return replace(self, **self.columns(wanted))
+
+    def cut(self, rank: np.ndarray, keep_largest_piece: bool) -> AtomCandidates:
+        if keep_largest_piece:
+            raise ValueError("atoms know no pieces of masks; cut without keep_largest_piece")
+        taking_part = np.zeros(len(self.atoms.pred_areas), dtype=bool)
+        taking_part[self.numbers] = True
+        ranks = np.zeros(len(taking_part), dtype=rank.dtype)
+        ranks[self.numbers] = rank
+        shared = self.atoms.cut(taking_part, ranks)
+        return replace(self, shared=shared, areas=shared.pred_areas[self.numbers])
+
+    def fill_holes(self) -> AtomCandidates:
+        raise ValueError("atoms know no holes of masks; score without fill_holes")
+
+    def move_outlines(self, offset: float) -> AtomCandidates:
+        raise ValueError("atoms know no outlines of masks; score with an outline_offset of 0")
+
+    def score(self) -> float:
+        """The Kaggle score of the image, 0–1, with the masks that are left after the cut."""
+        cut = self.shared
+        place = np.full(len(cut.pred_areas), -1)
+        place[self.numbers] = np.arange(len(self.numbers))
+        pred = place[cut.pred]
+        listed = pred >= 0
+        left = Intersections(
+            cut.true[listed], pred[listed], cut.pixels[listed], cut.true_areas, self.areas
+        )
+        return match(left).score
 
 
 def _joined(members: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

@@ -13,6 +13,8 @@ import cv2
 import numpy as np
 import pandas as pd
 import tifffile
+import torch
+from detectron2.structures import Instances
 
 from nucdet.errors import InputError
 from nucdet.evaluation.ground_truth import GroundTruth, TrueImage, read_json
@@ -37,6 +39,35 @@ class Prediction:
     masks: CroppedMasks
     scores: np.ndarray | None
     categories: np.ndarray | None = None
+
+    def as_instances(self, truth: GroundTruth) -> Instances:
+        """What :class:`nucdet.postprocessing.OverlapElimination` takes.
+
+        ``pred_classes`` count the categories of the ground truth from 0 (0 for all masks where the
+        file has no categories); ``scores`` are there where the file has some.
+
+        Args:
+            truth: of this image.
+
+        Raises:
+            InputError: a category that the ground truth does not have.
+        """
+        instances = Instances(self.masks.image_size, pred_masks=self.masks)
+        classes = np.zeros(len(self.masks), np.int64)
+        if self.categories is not None and truth.categories:
+            known = np.array(sorted(truth.categories))
+            classes = np.searchsorted(known, self.categories)
+            wrong = known[np.minimum(classes, len(known) - 1)] != self.categories
+            if wrong.any():
+                raise InputError(
+                    f"found category_id {self.categories[wrong][0]} in predictions of image "
+                    f"{self.image.file_name}; expected the ground truth's, "
+                    f"{', '.join(map(str, known.tolist()))}"
+                )
+        instances.pred_classes = torch.from_numpy(classes)
+        if self.scores is not None:
+            instances.scores = torch.from_numpy(self.scores)
+        return instances
 
 
 _Decoder = Callable[[TrueImage], Prediction]

@@ -2,21 +2,77 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.structures import Boxes, Instances
-from scipy import ndimage
 
 from nucdet.errors import InputError
+from nucdet.postprocessing.blocks import by_blocks
+from nucdet.postprocessing.cutting import cut_overlaps, fill_holes
 from nucdet.postprocessing.outline_offset import offset_outlines
+from nucdet.postprocessing.rules import Candidates, OverlapSettings, apply_rules
 from nucdet.structures import CroppedMasks
 
-PRIORITIES = ("area", "score")
+
+@dataclass(frozen=True, kw_only=True)
+class MaskCandidates(Candidates):
+    """Candidates with their pixels, worked on in blocks of an image of any size.
+
+    Attributes:
+        masks: N masks of one image.
+        block: see :func:`by_blocks`; it does not change the result.
+    """
+
+    masks: CroppedMasks
+    block: int = 2048
+
+    @classmethod
+    def of_masks(
+        cls,
+        masks: CroppedMasks,
+        scores: np.ndarray | None = None,
+        classes: np.ndarray | None = None,
+        block: int = 2048,
+    ) -> MaskCandidates:
+        """All masks of an image, with their scores and classes where there are some.
+
+        Raises:
+            ValueError: not as many scores as masks.
+        """
+        if scores is not None and len(scores) != len(masks):
+            raise ValueError(f"{len(scores)} scores for {len(masks)} masks")
+        return cls(
+            areas=masks.areas,
+            scores=scores,
+            classes=classes,
+            numbers=np.arange(len(masks), dtype=np.int64),
+            masks=masks,
+            block=block,
+        )
+
+    def keep(self, wanted: np.ndarray) -> MaskCandidates:
+        if wanted.all():
+            return self
+        return replace(self, masks=self.masks[wanted], **self.columns(wanted))
+
+    def cut(self, rank: np.ndarray, keep_largest_piece: bool) -> MaskCandidates:
+        def change(masks: CroppedMasks, indices: np.ndarray) -> CroppedMasks:
+            return cut_overlaps(masks, rank[indices], keep_largest_piece)
+
+        return self._with(by_blocks(self.masks, change, self.block))
+
+    def fill_holes(self) -> MaskCandidates:
+        return self._with(by_blocks(self.masks, lambda masks, _: fill_holes(masks), self.block))
+
+    def move_outlines(self, offset: float) -> MaskCandidates:
+        return self._with(offset_outlines(self.masks, offset, self.block))
+
+    def _with(self, masks: CroppedMasks) -> MaskCandidates:
+        return replace(self, masks=masks, areas=masks.areas)
 
 
 def eliminate_overlaps(
@@ -30,20 +86,7 @@ def eliminate_overlaps(
 ) -> tuple[CroppedMasks, np.ndarray]:
     """Give each pixel that several masks cover to one of them; the result fits one label map.
 
-    In this order:
-
-    1. Masks that are empty or smaller than ``min_area`` take no part: what would be dropped anyway
-       takes no pixel from another.
-    2. Each pixel goes to the largest mask that covers it (``"area"``; the area before the cut), so
-       the largest of a clash stays whole, or to the one with the highest score (``"score"``). The
-       lower index wins a tie.
-    3. ``keep_largest_piece``: of a mask that lost pixels only the largest 8-connected piece stays
-       (of equals, the first in reading order). Masks that lost nothing stay as they are, in however
-       many pieces.
-    4. Masks that now are empty or smaller than ``min_area`` are dropped, and after them those
-       smaller than ``min_relative_area`` times the mean area of the rest.
-    5. ``fill_holes``: background enclosed by one mask (4-connected, not at the image border)
-       becomes part of it. A hole that holds another mask stays, all of it.
+    The rules, their order and what the settings mean: :mod:`nucdet.postprocessing.rules`.
 
     What is dropped becomes background. Applied to its own result it changes nothing, except with
     ``min_relative_area``: dropping the smallest raises the mean.
@@ -53,8 +96,8 @@ def eliminate_overlaps(
         scores: (N,) float, needed for ``"score"``.
         priority: ``"area"`` or ``"score"``.
         min_area: pixels.
-        keep_largest_piece: see 3.
-        fill_holes: see 5.
+        keep_largest_piece: of a mask that was cut apart only the largest piece stays.
+        fill_holes: background that one mask encloses becomes part of it.
         min_relative_area: share of the image's mean mask area, 0 to drop none.
 
     Returns:
@@ -72,223 +115,58 @@ def eliminate_overlaps(
             >>> left.areas.tolist(), kept.tolist()
             ([3, 5], [0, 1])
     """
-    _check_priority(priority)
-    areas = masks.areas
-    if priority == "score":
-        if scores is None:
-            raise InputError("overlap elimination by score: the masks have no scores; use 'area'")
-        rank = np.asarray(scores)
-    else:
-        rank = areas
-    if len(rank) != len(masks):
-        raise ValueError(f"{len(rank)} scores for {len(masks)} masks")
-
-    kept = np.flatnonzero(areas >= max(min_area, 1))
-    weakest_first = kept[np.lexsort((-kept, rank[kept]))]
-    left = _cut(masks, kept, masks.paint(weakest_first), keep_largest_piece)
-
-    large = left.areas >= max(min_area, 1)
-    left, kept = left[large], kept[large]
-    if min_relative_area > 0 and len(left):
-        large = left.areas >= min_relative_area * left.areas.mean()
-        left, kept = left[large], kept[large]
-    return (_fill_holes(left) if fill_holes else left), kept
-
-
-def relatively_sure(scores: np.ndarray, share: float) -> np.ndarray:
-    """Which of a picture's scores, (N,), reach ``share`` times their median: (N,) bool."""
-    return scores >= share * np.median(scores) if len(scores) else np.ones(0, dtype=bool)
-
-
-def _check_priority(priority: str) -> None:
-    if priority not in PRIORITIES:
-        raise InputError(
-            f"TEST.OVERLAP_ELIMINATION.PRIORITY is {priority!r}; expected 'area' or 'score'"
-        )
-
-
-def _cut(
-    masks: CroppedMasks, kept: np.ndarray, owner: np.ndarray, keep_largest_piece: bool
-) -> CroppedMasks:
-    """What the label map ``owner`` (label i + 1 for mask i) leaves of the masks ``kept``."""
-    windows = []
-    for i, box in zip(kept.tolist(), masks[kept].slices(), strict=True):
-        window = owner[box] == i + 1
-        if keep_largest_piece and not np.array_equal(window, masks.crops[i]):
-            window = _largest_piece(window)
-        windows.append(window)
-    return CroppedMasks.from_windows(masks.offsets[kept], windows, masks.image_size)
-
-
-def _largest_piece(window: np.ndarray) -> np.ndarray:
-    # not OpenCV's labels: theirs are not in reading order, which decides between equals
-    pieces, count = ndimage.label(window, structure=np.ones((3, 3)))
-    if count <= 1:
-        return window
-    return pieces == 1 + np.argmax(np.bincount(pieces.ravel())[1:])
-
-
-def _fill_holes(masks: CroppedMasks) -> CroppedMasks:
-    """Fill background that only one mask borders on. The masks must not overlap."""
-    labels = masks.to_label_map()
-    count, parts = cv2.connectedComponents((labels == 0).view(np.uint8), connectivity=4)
-    # a background part is a mask's hole if the lowest and the highest label beside it are the same
-    lowest = np.full(count, np.iinfo(labels.dtype).max, dtype=labels.dtype)
-    highest = np.zeros(count, dtype=labels.dtype)
-    before, after = np.s_[:-1], np.s_[1:]
-    for here, there in ((before, after), (after, before)):
-        for a, b in ((np.s_[here], np.s_[there]), (np.s_[:, here], np.s_[:, there])):
-            beside = np.nonzero((parts[a] > 0) & (labels[b] > 0))
-            np.minimum.at(lowest, parts[a][beside], labels[b][beside])
-            np.maximum.at(highest, parts[a][beside], labels[b][beside])
-    open_parts = np.concatenate([parts[0], parts[-1], parts[:, 0], parts[:, -1]])
-    highest[open_parts] = 0
-    enclosed = lowest == highest
-    if not enclosed.any():
-        return masks
-
-    filled = np.nonzero(enclosed[parts])
-    labels[filled] = highest[parts[filled]]
-    crops = list(masks.crops)
-    boxes = list(masks.slices())
-    for i in (np.unique(labels[filled]) - 1).tolist():
-        crops[i] = labels[boxes[i]] == i + 1
-    return CroppedMasks(masks.offsets, crops, masks.image_size)
+    settings = OverlapSettings(
+        priority=priority,
+        min_area=min_area,
+        keep_largest_piece=keep_largest_piece,
+        fill_holes=fill_holes,
+        min_relative_area=min_relative_area,
+    )
+    left = apply_rules(MaskCandidates.of_masks(masks, scores), settings)
+    return left.masks, left.numbers
 
 
 class OverlapElimination:
-    """:func:`eliminate_overlaps` on Detectron2's predictions, set by ``TEST.OVERLAP_ELIMINATION``,
-    and then :func:`offset_outlines`, set by ``TEST.OUTLINE_OFFSET``.
+    """The rules on Detectron2's predictions, set by ``TEST.OVERLAP_ELIMINATION`` and
+    ``TEST.OUTLINE_OFFSET``.
 
-    Evaluators, the submission writer and the predictor all take their masks from here. Before the
-    elimination, each class may have a score and an area of its own that its masks must reach.
+    Evaluators, the submission writer, prediction of images of any size and the drawings of results
+    all take their masks from here.
     """
 
     @configurable
-    def __init__(
-        self,
-        *,
-        enabled: bool,
-        priority: str,
-        min_area: int,
-        keep_largest_piece: bool,
-        fill_holes: bool,
-        min_relative_area: float,
-        min_area_limit: float = 0.0,
-        min_relative_score: float = 0.0,
-        class_score_thresholds: Sequence[float] = (),
-        class_min_areas: Sequence[int] = (),
-        outline_offset: float = 0.0,
-    ):
+    def __init__(self, *, enabled: bool, settings: OverlapSettings, block: int = 2048):
         """
         Args:
             enabled: if False, masks only become :class:`CroppedMasks`.
-            priority, min_area, keep_largest_piece, fill_holes, min_relative_area: see
-                :func:`eliminate_overlaps`.
-            min_area_limit: see :meth:`settings_for`.
-            min_relative_score, class_score_thresholds, class_min_areas: see :meth:`select`.
-            outline_offset: pixels, see :func:`offset_outlines`.
-
-        Raises:
-            InputError: an unknown priority, an outline offset that is no finite number.
+            settings: of the rules.
+            block: side in pixels of the parts that are worked on at a time; it does not change the
+                result.
         """
-        _check_priority(priority)
-        if not np.isfinite(outline_offset):
-            raise InputError(
-                f"TEST.OUTLINE_OFFSET is {outline_offset}; expected a number of pixels, 0 for none"
-            )
         self.enabled = enabled
-        self.outline_offset = outline_offset
-        self.min_area_limit = min_area_limit
-        self.min_relative_score = min_relative_score
-        self.class_score_thresholds = np.array(class_score_thresholds, np.float64)
-        self.class_min_areas = np.array(class_min_areas, np.int64)
-        self.settings = {
-            "priority": priority,
-            "min_area": min_area,
-            "keep_largest_piece": keep_largest_piece,
-            "fill_holes": fill_holes,
-            "min_relative_area": min_relative_area,
-        }
+        self.settings = settings
+        self.block = block
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
-        node = cfg.TEST.OVERLAP_ELIMINATION
         return {
-            "enabled": node.ENABLED,
-            "priority": node.PRIORITY,
-            "min_area": node.MIN_AREA,
-            "keep_largest_piece": node.KEEP_LARGEST_PIECE,
-            "fill_holes": node.FILL_HOLES,
-            "min_relative_area": node.MIN_RELATIVE_AREA,
-            "min_area_limit": node.MIN_AREA_LIMIT,
-            "min_relative_score": node.MIN_RELATIVE_SCORE,
-            "class_score_thresholds": node.CLASS_SCORE_THRESHOLDS,
-            "class_min_areas": node.CLASS_MIN_AREAS,
-            "outline_offset": cfg.TEST.OUTLINE_OFFSET,
+            "enabled": cfg.TEST.OVERLAP_ELIMINATION.ENABLED,
+            "settings": OverlapSettings.from_config(cfg),
         }
-
-    def select(self, instances: Instances) -> Instances:
-        """Those whose score is above, and whose area not below, the number for their class; and of
-        these, those whose score is at least ``min_relative_score`` times their median.
-
-        Args:
-            instances: all of one picture, on the CPU, ``pred_masks`` as CroppedMasks; with
-                ``pred_classes`` for the numbers of classes, ``scores`` for all rules about them.
-
-        Raises:
-            InputError: a class has no number, or there are no scores.
-        """
-        wanted = np.ones(len(instances), dtype=bool)
-        if len(self.class_score_thresholds):
-            least = self._by_class("SCORE_THRESHOLDS", self.class_score_thresholds, instances)
-            wanted &= instances.scores.numpy() > least
-        if len(self.class_min_areas):
-            least = self._by_class("MIN_AREAS", self.class_min_areas, instances)
-            wanted &= instances.pred_masks.areas >= least
-        if self.min_relative_score > 0:
-            if not instances.has("scores"):
-                raise InputError(
-                    "TEST.OVERLAP_ELIMINATION.MIN_RELATIVE_SCORE: the masks have no scores; set it "
-                    "to 0"
-                )
-            scores = instances.scores.numpy()
-            wanted[wanted] = relatively_sure(scores[wanted], self.min_relative_score)
-        return instances if wanted.all() else instances[torch.from_numpy(wanted)]
-
-    def settings_for(self, masks: CroppedMasks) -> dict[str, Any]:
-        """Arguments of :func:`eliminate_overlaps` for all selected masks of one picture.
-
-        With ``min_area_limit`` the least area is at most that share of their median area.
-        """
-        if not self.min_area_limit or not len(masks):
-            return dict(self.settings)
-        most = round(self.min_area_limit * float(np.median(masks.areas)))
-        return self.settings | {"min_area": min(self.settings["min_area"], most)}
-
-    @staticmethod
-    def _by_class(key: str, numbers: np.ndarray, instances: Instances) -> np.ndarray:
-        classes = instances.pred_classes.numpy()
-        if classes.max(initial=-1) >= len(numbers):
-            raise InputError(
-                f"TEST.OVERLAP_ELIMINATION.CLASS_{key} has {len(numbers)} numbers, but there are "
-                f"masks of class {classes.max()} (from 0); give one number for each class"
-            )
-        return numbers[classes]
 
     def __call__(self, instances: Instances) -> Instances:
         """Resolve the overlaps of one image's predictions, then move their outlines.
 
         Args:
-            instances: ``pred_masks`` (CroppedMasks or dense N x H x W, any device), ``scores`` if
-                the priority needs them, any other fields.
+            instances: ``pred_masks`` (CroppedMasks or dense N x H x W, any device), ``scores`` and
+                ``pred_classes`` if a rule needs them, any other fields.
 
         Returns:
             New Instances on the CPU, ``pred_masks`` as CroppedMasks. If enabled: those that are
             left, in the same order, ``pred_boxes`` tight around the new masks, other fields kept.
 
         Raises:
-            InputError: no ``pred_masks``, or no ``scores`` where the priority needs them.
+            InputError: no ``pred_masks``, or no ``scores`` where a rule needs them.
         """
         if not instances.has("pred_masks"):
             raise InputError("the predictions have no pred_masks; set MODEL.MASK_ON to True")
@@ -299,20 +177,13 @@ class OverlapElimination:
             result.set(name, value.to("cpu") if hasattr(value, "to") else value)
         if not self.enabled:
             return result
-        result = self.select(result)
-        scores = result.scores.numpy() if result.has("scores") else None
-        settings = self.settings_for(result.pred_masks)
-        masks, kept = eliminate_overlaps(result.pred_masks, scores, **settings)
-        return self.finish(result, masks, kept)
-
-    def finish(self, instances: Instances, masks: CroppedMasks, kept: np.ndarray) -> Instances:
-        """The instances that are left, with the masks that are left of them, outlines moved.
-
-        Args:
-            instances: those that took part.
-            masks, kept: as from :func:`eliminate_overlaps`.
-        """
-        result = instances[torch.from_numpy(kept)]
-        result.pred_masks = offset_outlines(masks, self.outline_offset)
-        result.pred_boxes = Boxes(torch.from_numpy(result.pred_masks.boxes))
+        scores, classes = (
+            result.get(name).numpy() if result.has(name) else None
+            for name in ("scores", "pred_classes")
+        )
+        masks = MaskCandidates.of_masks(result.pred_masks, scores, classes, self.block)
+        left = apply_rules(masks, self.settings)
+        result = result[torch.from_numpy(left.numbers)]
+        result.pred_masks = left.masks
+        result.pred_boxes = Boxes(torch.from_numpy(left.masks.boxes))
         return result

@@ -17,7 +17,6 @@ from nucdet.data.io.windows import ImageWindows, open_windows
 from nucdet.errors import InputError
 from nucdet.modeling.model_zoo import DEFAULT_MODEL, PREFIX, find_model, model_names
 from nucdet.postprocessing.overlap import OverlapElimination
-from nucdet.predict.blocks import eliminate_by_blocks
 from nucdet.predict.finding import Finder
 from nucdet.predict.network import Network
 from nucdet.predict.prediction import Prediction
@@ -147,10 +146,7 @@ class Segmenter:
         """
         predictions = []
         for source, found in zip(sources, self._finder(sources, diameter, progress), strict=True):
-            if len(found.plan.tiles) > 1:
-                left = eliminate_by_blocks(found.instances, self._elimination)
-            else:
-                left = self._elimination(found.instances)
+            left = self._elimination(found.instances)
             predictions.append(Prediction(left, source, found.plan.diameter))
         return predictions
 

@@ -7,14 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-from detectron2.structures import Instances
 from tqdm import tqdm
 
 from nucdet.evaluation.generalisation import matched_radii
 from nucdet.evaluation.ground_truth import GroundTruth
 from nucdet.evaluation.matching import Intersections, match
-from nucdet.evaluation.predictions_io import Prediction, read_predictions
+from nucdet.evaluation.predictions_io import read_predictions
 from nucdet.postprocessing.outline_offset import offset_outlines
 from nucdet.postprocessing.overlap import OverlapElimination
 
@@ -49,14 +47,13 @@ def score_offsets(
     Raises:
         FileNotFoundError, InputError: what is wrong with the file, in one line.
     """
-    numbers = {category: i for i, category in enumerate(sorted(truth.categories))}
     scores: dict[float, list[float]] = {offset: [] for offset in offsets}
     radii: dict[float, list[np.ndarray]] = {offset: [] for offset in offsets}
     read = read_predictions(predictions, truth)
     for prediction in tqdm(read, "outlines", len(truth.images), disable=None):
         true = truth.masks(prediction.image.image_id)
         true = true[true.areas > 0]
-        left = elimination(_instances(prediction, numbers)).pred_masks
+        left = elimination(prediction.as_instances(truth)).pred_masks
         for offset in scores:
             pairs = Intersections.of_masks(true, offset_outlines(left, offset))
             matching = match(pairs)
@@ -71,19 +68,6 @@ def score_offsets(
 def best_offset(scores: Sequence[OffsetScore]) -> OffsetScore:
     """That of the highest score; of equals the one that moves outlines least."""
     return max(scores, key=lambda entry: (entry.score, -abs(entry.offset)))
-
-
-def _instances(prediction: Prediction, numbers: dict[int, int]) -> Instances:
-    """The masks with what elimination asks for; categories were checked when they were read."""
-    count = len(prediction.masks)
-    instances = Instances(prediction.masks.image_size, pred_masks=prediction.masks)
-    classes = [0] * count
-    if prediction.categories is not None and numbers:
-        classes = [numbers[category] for category in prediction.categories.tolist()]
-    instances.pred_classes = torch.tensor(classes, dtype=torch.int64)
-    if prediction.scores is not None:
-        instances.scores = torch.from_numpy(prediction.scores)
-    return instances
 
 
 def _bias(radii: np.ndarray) -> float:

@@ -14,10 +14,10 @@ import numpy as np
 from tqdm import tqdm
 
 from nucdet.errors import InputError
-from nucdet.evaluation.atoms import Atoms, score_cut
+from nucdet.evaluation.atoms import AtomCandidates, Atoms
 from nucdet.evaluation.ground_truth import GroundTruth
 from nucdet.evaluation.predictions_io import Prediction, read_predictions
-from nucdet.postprocessing.overlap import relatively_sure
+from nucdet.postprocessing.rules import FINISHING, SHARING, OverlapSettings, apply_rules
 
 _Path = str | os.PathLike[str]
 
@@ -54,6 +54,19 @@ class Point:
     mask_threshold: float | None = None
     varied: str = "all"
     score: float = 0.0
+
+    def settings(self, class_count: int) -> OverlapSettings:
+        """What the rules of overlap elimination go by at this point."""
+        common = len(self.min_areas) == 1
+        shared = class_count if len(self.score_thresholds) == 1 else 1
+        return OverlapSettings(
+            priority=self.priority,
+            min_area=self.min_areas[0] if common else 0,
+            min_relative_area=self.min_relative_area,
+            min_relative_score=self.min_relative_score,
+            class_score_thresholds=self.score_thresholds * shared,
+            class_min_areas=() if common else self.min_areas,
+        )
 
 
 class CachedPredictions:
@@ -92,18 +105,22 @@ class CachedPredictions:
 
     def score_grid(self, grid: Grid) -> list[Point]:
         """All combinations of the grid, scored; the same values for all classes."""
-        table = np.stack([_score_grid(i, grid) for i in tqdm(self._images, "grid", disable=None)])
-        points = itertools.product(
-            grid.priorities,
-            grid.score_thresholds,
-            grid.min_relative_scores,
-            grid.min_areas,
-            grid.min_relative_areas,
-        )
-        scores = 100 * table.mean(axis=0).ravel()
+        points = [
+            Point((threshold,), (area,), share, sure, priority)
+            for priority, threshold, sure, area, share in itertools.product(
+                grid.priorities,
+                grid.score_thresholds,
+                grid.min_relative_scores,
+                grid.min_areas,
+                grid.min_relative_areas,
+            )
+        ]
+        settings = [point.settings(len(self.class_names)) for point in points]
+        bar = tqdm(self._images, "grid", disable=None)
+        table = np.stack([_score_all(image, settings) for image in bar])
+        scores = 100 * table.mean(axis=0)
         return [
-            Point((threshold,), (area,), share, sure, priority, score=float(score))
-            for (priority, threshold, sure, area, share), score in zip(points, scores, strict=True)
+            replace(point, score=float(score)) for point, score in zip(points, scores, strict=True)
         ]
 
     def score_classes(self, grid: Grid, start: Point) -> list[Point]:
@@ -118,7 +135,7 @@ class CachedPredictions:
             score_thresholds=start.score_thresholds * count,
             min_areas=start.min_areas * count,
         )
-        scores = np.array([_score(i, best) for i in self._images])
+        scores = np.array([self._score(i, best) for i in self._images])
         best = replace(best, score=100 * float(scores.mean()))
         tried = [best]
         for _ in range(_MAX_ROUNDS):
@@ -127,13 +144,16 @@ class CachedPredictions:
                 concerned = [k for k, i in enumerate(self._images) if (i.classes == number).any()]
                 for point in _varied(grid, replace(best, varied=name), number):
                     new = scores.copy()
-                    new[concerned] = [_score(self._images[k], point) for k in concerned]
+                    new[concerned] = [self._score(self._images[k], point) for k in concerned]
                     tried.append(replace(point, score=100 * float(new.mean())))
                 best = max([best, *tried], key=lambda p: p.score)
-                scores = np.array([_score(i, best) for i in self._images])
+                scores = np.array([self._score(i, best) for i in self._images])
             if best.score <= before.score:
                 break
         return tried
+
+    def _score(self, image: _Image, point: Point) -> float:
+        return float(_score_all(image, [point.settings(len(self.class_names))])[0])
 
 
 @dataclass(frozen=True)
@@ -157,39 +177,15 @@ def _classes(prediction: Prediction, numbers: dict[int, int], path: _Path) -> np
     return np.array([numbers[c] for c in prediction.categories.tolist()], np.int64)
 
 
-def _rank(image: _Image, priority: str) -> np.ndarray:
-    return image.scores if priority == "score" else image.atoms.pred_areas
-
-
-def _score_grid(image: _Image, grid: Grid) -> np.ndarray:
-    """Scores of one image, 0–1, in the order of :meth:`CachedPredictions.score_grid`."""
-    atoms, areas = image.atoms, image.atoms.pred_areas
+def _score_all(image: _Image, settings: Sequence[OverlapSettings]) -> np.ndarray:
+    """Scores of one image, 0–1, with each of the settings; neighbors that cut alike cut once."""
+    masks = AtomCandidates.of_atoms(image.atoms, image.scores, image.classes)
     scores = []
-    for priority, threshold, share_of_score in itertools.product(
-        grid.priorities, grid.score_thresholds, grid.min_relative_scores
-    ):
-        sure = _relatively_sure(image, image.scores > threshold, share_of_score)
-        for area in grid.min_areas:
-            cut = atoms.cut(sure & (areas >= area), _rank(image, priority))
-            scores += [score_cut(cut, area, share) for share in grid.min_relative_areas]
+    for _, alike in itertools.groupby(settings, lambda one: replace(one, min_relative_area=0.0)):
+        same_cut = list(alike)
+        cut = apply_rules(masks, same_cut[0], SHARING)
+        scores += [apply_rules(cut, one, FINISHING).score() for one in same_cut]
     return np.array(scores)
-
-
-def _relatively_sure(image: _Image, taking_part: np.ndarray, share: float) -> np.ndarray:
-    """Of those that take part, (N,) bool, the ones that :class:`OverlapElimination` leaves in."""
-    left = taking_part.copy()
-    left[taking_part] = relatively_sure(image.scores[taking_part], share)
-    return left
-
-
-def _score(image: _Image, point: Point) -> float:
-    """Score of one image, 0–1, at a point with one value for each class."""
-    thresholds, areas = np.array(point.score_thresholds), np.array(point.min_areas)
-    taking_part = image.scores > thresholds[image.classes]
-    taking_part &= image.atoms.pred_areas >= areas[image.classes]
-    taking_part = _relatively_sure(image, taking_part, point.min_relative_score)
-    cut = image.atoms.cut(taking_part, _rank(image, point.priority))
-    return score_cut(cut, 0, point.min_relative_area)
 
 
 def _varied(grid: Grid, point: Point, number: int) -> Iterator[Point]:

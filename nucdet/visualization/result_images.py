@@ -1,4 +1,4 @@
-"""Pictures of a prediction beside the truth, the worst first if wanted."""
+"""Images of a prediction beside the ground truth, the worst first if wanted."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from nucdet.errors import InputError
 from nucdet.evaluation.ground_truth import GroundTruth, TrueImage
 from nucdet.evaluation.predictions_io import Prediction, read_predictions
 from nucdet.evaluation.scoring import score_image
-from nucdet.postprocessing.overlap import eliminate_overlaps
+from nucdet.postprocessing.overlap import OverlapElimination
+from nucdet.postprocessing.rules import OverlapSettings
 from nucdet.structures import CroppedMasks
 from nucdet.visualization.comparison import draw_comparison
 from nucdet.visualization.files import check_number, picture_names, save_png
@@ -41,11 +42,11 @@ def visualize_results(
     num: int | None = None,
     score_threshold: float | None = None,
     sort: str = "name",
+    elimination: OverlapElimination | None = None,
 ) -> list[Path]:
-    """Draw each picture's prediction beside its truth, as ``<name of the picture>.png``.
+    """Draw each image's prediction beside its ground truth, as ``<name of the image>.png``.
 
-    Overlaps are eliminated as in evaluation ("area"), so that the scores are those of
-    tools/evaluate_predictions.py; they are printed with the files.
+    The scores are printed with the files.
 
     Args:
         predictions: see :func:`nucdet.evaluation.predictions_io.read_predictions`.
@@ -54,9 +55,11 @@ def visualize_results(
         ground_truth: COCO JSON.
         image_root: folder to which the JSON's file names are relative; if not given, that of the
             data set, or the folder above the one of the JSON (``<root>/annotations/x.json``).
-        num: how many pictures, the first in order of ``sort``; None: all.
+        num: how many images, the first in order of ``sort``; None: all.
         score_threshold: predictions with a lower score are left out; None: none.
-        sort: "name", or "worst" or "best" by the picture's Kaggle score.
+        sort: "name", or "worst" or "best" by the image's Kaggle score.
+        elimination: rules for overlaps, those of a config say; None: the largest mask keeps what
+            several claim, as in :func:`nucdet.evaluation.offline.score_files`.
 
     Returns:
         The files, in the order of ``sort``.
@@ -67,9 +70,11 @@ def visualize_results(
     check_number(num)
     if sort not in SORTS:
         raise InputError(f"found sort {sort!r}; expected one of {SORTS}")
+    if elimination is None:
+        elimination = OverlapElimination(enabled=True, settings=OverlapSettings())
     truth, root = _open_truth(dataset, ground_truth, image_root)
     scored = [
-        _score(prediction, truth, score_threshold, predictions)
+        _score(prediction, truth, score_threshold, elimination, predictions)
         for prediction in tqdm(
             read_predictions(predictions, truth), "scoring", len(truth.images), disable=None
         )
@@ -80,10 +85,10 @@ def visualize_results(
     names = picture_names([s.image.file_name for s in scored])
     files = []
     for item, name in zip(tqdm(scored[:num], "drawing", disable=None), names, strict=False):
-        picture = _read(root, item.image)
+        pixels = _read(root, item.image)
         true_masks = truth.masks(item.image.image_id)
         files.append(Path(output_dir, name))
-        save_png(files[-1], draw_comparison(picture, item.masks, true_masks, name=item.image.stem))
+        save_png(files[-1], draw_comparison(pixels, item.masks, true_masks, name=item.image.stem))
         tqdm.write(f"{item.score:.3f}  {files[-1]}")
     return files
 
@@ -91,7 +96,7 @@ def visualize_results(
 def _open_truth(
     dataset: str | None, ground_truth: _Path | None, image_root: _Path | None
 ) -> tuple[GroundTruth, Path]:
-    """The true masks and the folder of the images."""
+    """The ground truth and the folder of the images."""
     if (dataset is None) == (ground_truth is None):
         raise InputError("give either a data set or a ground truth JSON, not both")
     if dataset is None:
@@ -107,14 +112,18 @@ def _open_truth(
 
 
 def _score(
-    prediction: Prediction, truth: GroundTruth, threshold: float | None, source: _Path
+    prediction: Prediction,
+    truth: GroundTruth,
+    threshold: float | None,
+    elimination: OverlapElimination,
+    source: _Path,
 ) -> _Scored:
-    masks, scores, image = prediction.masks, prediction.scores, prediction.image
+    instances, image = prediction.as_instances(truth), prediction.image
     if threshold is not None:
-        if scores is None:
+        if prediction.scores is None:
             raise InputError(f"{source}: found no scores in it, which a score threshold needs")
-        masks = masks[scores >= threshold]
-    masks, _ = eliminate_overlaps(masks)
+        instances = instances[instances.scores >= threshold]
+    masks = elimination(instances).pred_masks
     return _Scored(image, masks, score_image(image, truth.masks(image.image_id), masks).score)
 
 
@@ -124,10 +133,10 @@ def _read(root: Path, image: TrueImage) -> np.ndarray:
         raise FileNotFoundError(
             f"{path}: no such image; give the folder of the images with --image-root"
         )
-    picture = read_image(path)
-    if picture.shape[:2] != (image.height, image.width):
+    pixels = read_image(path)
+    if pixels.shape[:2] != (image.height, image.width):
         raise InputError(
-            f"{path}: is {picture.shape[0]}×{picture.shape[1]} pixels, the ground truth says "
+            f"{path}: is {pixels.shape[0]}×{pixels.shape[1]} pixels, the ground truth says "
             f"{image.height}×{image.width} (height×width); give the right --image-root"
         )
-    return picture
+    return pixels

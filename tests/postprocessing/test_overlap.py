@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from nucdet.config import load_config
 from nucdet.errors import InputError
 from nucdet.postprocessing import OverlapElimination, eliminate_overlaps
+from nucdet.postprocessing.rules import OverlapSettings
 from nucdet.structures import CroppedMasks
 
 fast = settings(deadline=None, max_examples=80)
@@ -207,16 +208,8 @@ def test_memory_grows_with_the_image_not_with_the_number_of_masks():
     assert peak < 40 * 2**20
 
 
-def settings_of(**changes) -> OverlapElimination:
-    defaults = {
-        "enabled": True,
-        "priority": "area",
-        "min_area": 0,
-        "keep_largest_piece": False,
-        "fill_holes": False,
-        "min_relative_area": 0.0,
-    }
-    return OverlapElimination(**{**defaults, **changes})
+def settings_of(enabled: bool = True, **changes) -> OverlapElimination:
+    return OverlapElimination(enabled=enabled, settings=OverlapSettings(**changes))
 
 
 def predictions(as_dense: bool) -> Instances:
@@ -286,7 +279,7 @@ def test_outlines_move_after_the_cut():
     raw = settings_of(enabled=False, outline_offset=1.0)(predictions(as_dense=False))
     assert raw.pred_masks.areas.tolist() == predictions(as_dense=False).pred_masks.areas.tolist()
     cfg = load_config(overrides=["TEST.OUTLINE_OFFSET", "1.0"])
-    assert OverlapElimination(cfg).outline_offset == 1
+    assert OverlapElimination(cfg).settings.outline_offset == 1
     with pytest.raises(InputError, match=r"TEST\.OUTLINE_OFFSET is nan"):
         settings_of(outline_offset=float("nan"))
 

@@ -10,8 +10,6 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from nucdet.postprocessing.overlap import OverlapElimination
-from nucdet.predict.blocks import eliminate_by_blocks
 from nucdet.predict.tiling import Tile, stitch, tile_grid
 from nucdet.structures import CroppedMasks
 
@@ -151,54 +149,6 @@ def test_nothing_found():
     tiles = tile_grid((100, 100), 60, 20)
     found = in_tiles(np.zeros((100, 100), bool), tiles)
     assert len(found) == 0 and found.pred_masks.image_size == (100, 100)
-
-
-@given(seed=st.integers(0, 10_000), block=st.integers(10, 60))
-@settings(deadline=None, max_examples=30)
-def test_elimination_by_blocks_is_elimination(seed, block):
-    rng = np.random.default_rng(seed)
-    dense = np.stack(
-        [
-            discs((90, 110), [(rng.integers(90), rng.integers(110))], rng.uniform(1, 12))
-            for _ in range(40)
-        ]
-    )
-    dense[0, 10:40, 10:40] = True  # with holes for others to lie in
-    dense[0, 15:35, 15:35] = False
-    masks = CroppedMasks.from_dense(dense[dense.any(axis=(1, 2))])
-    instances = instances_of(masks, rng.permutation(len(masks)) / len(masks))
-    elimination = OverlapElimination(
-        enabled=True,
-        priority=rng.choice(["area", "score"]),
-        min_area=int(rng.integers(20)),
-        keep_largest_piece=bool(rng.integers(2)),
-        fill_holes=bool(rng.integers(2)),
-        min_relative_area=float(rng.choice([0, 0.3])),
-        min_area_limit=float(rng.choice([0, 0.1])),
-        class_score_thresholds=(float(rng.choice([0, 0.5])),),
-        min_relative_score=float(rng.choice([0, 0.8])),
-        outline_offset=float(rng.choice([-1, 0, 1.5])),
-    )
-    expected = elimination(instances)
-    found = eliminate_by_blocks(instances, elimination, block)
-    assert torch.equal(found.scores, expected.scores)
-    np.testing.assert_array_equal(
-        found.pred_masks.to_label_map(), expected.pred_masks.to_label_map()
-    )
-    torch.testing.assert_close(found.pred_boxes.tensor, expected.pred_boxes.tensor)
-
-
-def test_elimination_that_is_off_changes_nothing():
-    masks = CroppedMasks.from_dense(np.ones((2, 5, 5), bool))
-    off = OverlapElimination(
-        enabled=False,
-        priority="area",
-        min_area=0,
-        keep_largest_piece=False,
-        fill_holes=False,
-        min_relative_area=0.0,
-    )
-    assert len(eliminate_by_blocks(instances_of(masks), off)) == 2
 
 
 @pytest.mark.parametrize("other", [Tile(0, 60, 50, 90), Tile(50, 0, 90, 60)])

@@ -11,11 +11,13 @@ from hypothesis import strategies as st
 
 from nucdet.config import load_config
 from nucdet.errors import InputError
-from nucdet.evaluation.atoms import Atoms, score_cut
+from nucdet.evaluation.atoms import AtomCandidates, Atoms
 from nucdet.evaluation.ground_truth import GroundTruth
 from nucdet.evaluation.matching import Intersections, match
 from nucdet.evaluation.predictions_io import read_predictions
-from nucdet.postprocessing import OverlapElimination, eliminate_overlaps
+from nucdet.postprocessing import OverlapElimination
+from nucdet.postprocessing.overlap import MaskCandidates
+from nucdet.postprocessing.rules import OverlapSettings, apply_rules
 from nucdet.structures import CroppedMasks
 from nucdet.tuning.report import tune_thresholds
 from nucdet.tuning.thresholds import CachedPredictions, Grid
@@ -41,19 +43,40 @@ def rectangles(draw, most=6):
     st.sampled_from([0.0, 0.3, 0.5]),
     st.integers(0, 9),
     st.sampled_from([0.0, 0.4, 1.0]),
+    st.sampled_from([0.0, 0.8]),
 )
-def test_atoms_score_as_the_masks_do(true, pred, scores, priority, threshold, area, share):
-    scores = scores[: len(pred)]
-    wanted = scores > threshold
-    left, _ = eliminate_overlaps(
-        pred[wanted], scores[wanted], priority, area, min_relative_area=share
+def test_atoms_score_as_the_masks_do(true, pred, scores, priority, threshold, area, share, sure):
+    classes = np.zeros(len(pred), np.int64)
+    rules = OverlapSettings(
+        priority=priority,
+        min_area=area,
+        min_relative_area=share,
+        min_relative_score=sure,
+        class_score_thresholds=(threshold,),
     )
-    expected = match(Intersections.of_masks(true[true.areas > 0], left)).score
+    left = apply_rules(MaskCandidates.of_masks(pred, scores[: len(pred)], classes), rules)
+    expected = match(Intersections.of_masks(true[true.areas > 0], left.masks)).score
 
     atoms = Atoms.of_masks(true, pred)
-    rank = scores if priority == "score" else atoms.pred_areas
-    cut = atoms.cut(wanted & (atoms.pred_areas >= area), rank)
-    assert score_cut(cut, area, share) == pytest.approx(expected, abs=1e-12)
+    found = apply_rules(AtomCandidates.of_atoms(atoms, scores[: len(pred)], classes), rules)
+    assert found.numbers.tolist() == left.numbers.tolist()
+    assert found.areas.tolist() == left.areas.tolist()
+    assert found.score() == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("rules", "what"),
+    [
+        ({"keep_largest_piece": True}, "pieces"),
+        ({"fill_holes": True}, "holes"),
+        ({"outline_offset": 1.0}, "outlines"),
+    ],
+)
+def test_atoms_refuse_what_needs_pixels(spans, rules, what):
+    masks = spans((0, 0, 5))
+    atoms = AtomCandidates.of_atoms(Atoms.of_masks(masks, masks), np.ones(1), np.zeros(1, int))
+    with pytest.raises(ValueError, match=f"no {what}"):
+        apply_rules(atoms, OverlapSettings(**rules))
 
 
 @pytest.fixture

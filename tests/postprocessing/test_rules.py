@@ -1,0 +1,67 @@
+"""The one list of rules, on masks of a whole image and of its blocks."""
+
+import numpy as np
+import torch
+from detectron2.structures import Instances
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nucdet.postprocessing import OverlapElimination
+from nucdet.postprocessing.overlap import MaskCandidates
+from nucdet.postprocessing.rules import RULES, OverlapSettings, apply_rules
+from nucdet.structures import CroppedMasks
+
+
+@given(seed=st.integers(0, 10_000), block=st.integers(10, 60))
+@settings(deadline=None, max_examples=30)
+def test_the_size_of_the_blocks_does_not_change_the_result(seed, block):
+    rng = np.random.default_rng(seed)
+    y, x = np.ogrid[:90, :110]
+    dense = np.stack(
+        [
+            (y - rng.integers(90)) ** 2 + (x - rng.integers(110)) ** 2 <= rng.uniform(1, 12) ** 2
+            for _ in range(40)
+        ]
+    )
+    dense[0, 10:40, 10:40] = True  # with holes for others to lie in
+    dense[0, 15:35, 15:35] = False
+    masks = CroppedMasks.from_dense(dense[dense.any(axis=(1, 2))])
+    scores = rng.permutation(len(masks)) / len(masks)
+    found = Instances((90, 110), pred_masks=masks, scores=torch.from_numpy(scores))
+    found.pred_classes = torch.zeros(len(masks), dtype=torch.int64)
+    rules = OverlapSettings(
+        priority=str(rng.choice(["area", "score"])),
+        min_area=int(rng.integers(20)),
+        keep_largest_piece=bool(rng.integers(2)),
+        fill_holes=bool(rng.integers(2)),
+        min_relative_area=float(rng.choice([0, 0.3])),
+        min_area_limit=float(rng.choice([0, 0.1])),
+        class_score_thresholds=(float(rng.choice([0, 0.5])),),
+        min_relative_score=float(rng.choice([0, 0.8])),
+        outline_offset=float(rng.choice([-1, 0, 1.5])),
+    )
+    whole = OverlapElimination(enabled=True, settings=rules)(found)
+    parts = OverlapElimination(enabled=True, settings=rules, block=block)(found)
+    assert torch.equal(parts.scores, whole.scores)
+    np.testing.assert_array_equal(parts.pred_masks.to_label_map(), whole.pred_masks.to_label_map())
+    torch.testing.assert_close(parts.pred_boxes.tensor, whole.pred_boxes.tensor)
+
+
+def test_the_rules_have_names_of_their_own_and_one_order():
+    names = [rule.name for rule in RULES]
+    assert len(set(names)) == len(names)
+    order = [
+        "relative score",
+        "small before the cut",
+        "cut",
+        "small after the cut",
+        "relative area",
+    ]
+    assert [name for name in names if name in order] == order
+
+
+def test_a_rule_can_be_left_out(spans):
+    masks = MaskCandidates.of_masks(spans((0, 0, 4), (0, 2, 8), (0, 3, 4)))
+    without = [rule for rule in RULES if rule.name != "cut"]
+    assert apply_rules(masks, OverlapSettings(), without).areas.tolist() == [4, 6, 1]
+    assert apply_rules(masks, OverlapSettings()).areas.tolist() == [2, 6]
