@@ -8,9 +8,11 @@ says for which case it exists (tests/test_config_keys.py).
 from __future__ import annotations
 
 import importlib.util
+import re
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from detectron2.config import CfgNode, get_cfg
 
@@ -212,9 +214,9 @@ def load_config(config_file: str | Path | None = None, overrides: Sequence[str] 
                 raise InputError(
                     f"{config_file}: VERSION is {loaded['VERSION']!r}, expected {cfg.VERSION}"
                 )
-            cfg.merge_from_other_cfg(CfgNode(loaded))
+            cfg.merge_from_other_cfg(CfgNode(_with_floats(loaded, cfg)))
         source = "the command line"
-        cfg.merge_from_list(list(overrides))
+        cfg.merge_from_list(_with_floats_in_pairs(overrides, cfg))
     except InputError:
         raise
     except (KeyError, ValueError, AssertionError, TypeError, AttributeError) as error:
@@ -224,3 +226,28 @@ def load_config(config_file: str | Path | None = None, overrides: Sequence[str] 
             "package of nucdet/modeling, and in Detectron2's defaults"
         ) from error
     return cfg
+
+
+def _with_floats(loaded: dict[str, Any], defaults: CfgNode) -> dict[str, Any]:
+    """What a yaml holds, with floats where it has integers for them: yacs takes no 1 for a 1.0."""
+    result = {}
+    for key, value in loaded.items():
+        default = defaults.get(key)
+        if isinstance(value, dict) and isinstance(default, CfgNode):
+            value = _with_floats(value, default)
+        elif type(value) is int and isinstance(default, float):
+            value = float(value)
+        result[key] = value
+    return result
+
+
+def _with_floats_in_pairs(overrides: Sequence[str], defaults: CfgNode) -> list[Any]:
+    """The same for ``KEY VALUE`` pairs."""
+    result: list[Any] = list(overrides)
+    for i in range(0, len(result) - 1, 2):
+        default: Any = defaults
+        for part in str(result[i]).split("."):
+            default = default.get(part) if isinstance(default, CfgNode) else None
+        if isinstance(default, float) and re.fullmatch(r"[+-]?\d+", str(result[i + 1])):
+            result[i + 1] = float(result[i + 1])
+    return result

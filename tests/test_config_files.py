@@ -69,3 +69,16 @@ def test_mistakes_are_one_line(tmp_path, files, message):
 def test_missing_base_names_who_asks_for_it(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"b\.yaml: no such .*a\.yaml names as _BASE_"):
         load_config(write(tmp_path, a="_BASE_: b.yaml"))
+
+
+def test_integers_are_taken_for_floats(tmp_path):
+    path = write(tmp_path, a="TEST: {OUTLINE_OFFSET: -2}\nSOLVER: {BASE_LR: 1, MAX_ITER: 5}\n")
+    cfg = load_config(path, ["TEST.NUCLEUS_DIAMETER", "30", "SOLVER.MOMENTUM", "0.5"])
+    values = cfg.TEST.OUTLINE_OFFSET, cfg.SOLVER.BASE_LR, cfg.TEST.NUCLEUS_DIAMETER
+    assert values == (-2, 1, 30) and all(isinstance(value, float) for value in values)
+    assert cfg.SOLVER.MAX_ITER == 5 and isinstance(cfg.SOLVER.MAX_ITER, int)
+    assert load_config(overrides=["TEST.OUTLINE_OFFSET", "1"]).TEST.OUTLINE_OFFSET == 1
+    with pytest.raises(InputError, match=r"OUTLINE_OFFSET"):
+        load_config(overrides=["TEST.OUTLINE_OFFSET", "wide"])
+    with pytest.raises(InputError, match=r"MAX_ITER"):
+        load_config(overrides=["SOLVER.MAX_ITER", "1.5"])
