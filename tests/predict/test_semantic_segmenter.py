@@ -87,14 +87,14 @@ def test_odd_pictures(segmenter, image):
 def test_bfloat16_changes_next_to_nothing(segmenter):
     network = segmenter._finder.network.model
     image = torch.from_numpy(discs((64, 48), 16, 5)).expand(3, 64, 48)
-    exact = network.probabilities([image])
+    exact = network.maps([image])
     original = network.network
     try:
         network.network = Brightness()
         with ExitStack() as undo:
             _lower_precision(network, undo)
-            near = network.probabilities([image])
-        again = network.probabilities([image])
+            near = network.maps([image])
+        again = network.maps([image])
     finally:
         network.network = original
     assert torch.equal(again, exact)

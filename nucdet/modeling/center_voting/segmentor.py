@@ -10,16 +10,20 @@ import torch
 import torch.nn.functional as F
 from detectron2.config import CfgNode, configurable
 from detectron2.modeling import META_ARCH_REGISTRY
-from detectron2.structures import Boxes, Instances
+from detectron2.structures import Instances
 from torch import Tensor, nn
 
 from nucdet.data.mapper import Targets
 from nucdet.errors import InputError
-from nucdet.layers.padding import reflect_to
 from nucdet.modeling.center_voting.grouping import group_pixels, nearest_labels
 from nucdet.modeling.center_voting.losses import center_voting_losses
 from nucdet.modeling.center_voting.targets import center_targets
 from nucdet.modeling.semantic.networks.build import build_segmentation_network
+from nucdet.modeling.semantic.pixelwise import (
+    PixelwiseSegmentor,
+    nucleus_instances,
+    resized_maps,
+)
 from nucdet.postprocessing.overlap import eliminate_overlaps
 from nucdet.structures import CroppedMasks
 
@@ -28,7 +32,7 @@ VIEWS = {"one": ((),), "mirror": ((), (1,)), "flips": ((), (0,), (1,), (0, 1))}
 
 
 @META_ARCH_REGISTRY.register()
-class CenterVotingSegmentor(nn.Module):
+class CenterVotingSegmentor(PixelwiseSegmentor):
     """A network labels the pixels of an image and says where each one's nucleus has its center.
 
     Takes and gives what Detectron2's architectures do. Inputs are dicts with ``"image"`` (C, H, W)
@@ -60,15 +64,12 @@ class CenterVotingSegmentor(nn.Module):
             grouping: keyword arguments of :func:`group_pixels`.
             views: a key of VIEWS; the maps are the mean over the views.
         """
-        super().__init__()
+        super().__init__(network, pixel_mean, pixel_std)
         if views not in VIEWS:
             known = ", ".join(VIEWS)
             raise InputError(f"MODEL.CENTER_VOTING.VIEWS is {views!r}, expected one of {known}")
-        self.network = network.to(memory_format=torch.channels_last)
         self.offset_scale, self.loss_weights = offset_scale, tuple(loss_weights)
         self.threshold, self.grouping, self.views = threshold, grouping, VIEWS[views]
-        self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), False)
-        self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), False)
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
@@ -103,22 +104,10 @@ class CenterVotingSegmentor(nn.Module):
             }
         ]
 
-    @property
-    def device(self) -> torch.device:
-        return self.pixel_mean.device
-
-    def forward(
-        self, batched_inputs: list[dict[str, Any]]
-    ) -> dict[str, Tensor] | list[dict[str, Any]]:
-        """Losses in training, else a prediction for each image, in its original pixels."""
-        if self.training:
-            return self._losses(batched_inputs)
-        return self.inference(batched_inputs)
-
-    def _losses(self, batched_inputs: list[dict[str, Any]]) -> dict[str, Tensor]:
-        images = [self._normalised(x["image"]) for x in batched_inputs]
-        size = tuple(np.max([image.shape[-2:] for image in images], axis=0))
-        logits = self._logits(torch.stack([reflect_to(image, size) for image in images]))
+    def losses(self, batched_inputs: list[dict[str, Any]]) -> dict[str, Tensor]:
+        """See :class:`PixelwiseSegmentor`."""
+        batch, size = self.batch_of([x["image"] for x in batched_inputs])
+        logits = self.logits(batch)
         targets = [x["center_targets"].to(self.device) for x in batched_inputs]
         # what is mirrored beyond an image's edge has no truth of its own: offsets would point back
         valid = [_with_zeros(torch.ones_like(t[0]), size) for t in targets]
@@ -134,35 +123,25 @@ class CenterVotingSegmentor(nn.Module):
             for weight, (name, loss) in zip(self.loss_weights, losses.items(), strict=True)
         }
 
-    def inference(self, batched_inputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Predict images; those of equal size go through the network together."""
-        same_size: dict[torch.Size, list[int]] = {}
-        for i, x in enumerate(batched_inputs):
-            same_size.setdefault(x["image"].shape, []).append(i)
-        results: list[dict[str, Any]] = [{}] * len(batched_inputs)
-        for numbers in same_size.values():
-            found = self.maps([batched_inputs[i]["image"] for i in numbers])
-            for i, maps in zip(numbers, found.cpu().numpy(), strict=True):
-                x, (height, width) = batched_inputs[i], maps.shape[-2:]
-                size = x.get("height", height), x.get("width", width)
-                results[i] = {"instances": self.instances(maps, size)}
-        return results
-
     def maps(self, images: list[Tensor]) -> Tensor:
         """(N, 4, H, W) float32 of N images (C, H, W) of equal size.
 
         Foreground probability, depth, and (dy, dx) in pixels of the image given.
         """
-        batch = torch.stack([self._normalised(image) for image in images])
+        batch = torch.stack([self.normalised(image) for image in images])
         total = torch.zeros(())
         for axes in self.views:
             dims = [axis + 2 for axis in axes]
-            logits = self._logits(batch.flip(dims))
+            logits = self.logits(batch.flip(dims))
             offsets = logits[:, 2:] * self.offset_scale
             sign = [-1.0 if axis in axes else 1.0 for axis in (0, 1)]
             offsets = offsets * offsets.new_tensor(sign)[:, None, None]
             total = total + torch.cat([logits[:, :2].sigmoid(), offsets], dim=1).flip(dims)
         return total / len(self.views)
+
+    def prediction(self, maps: Tensor, size: tuple[int, int]) -> dict[str, Any]:
+        """ "instances" of one image."""
+        return {"instances": self.instances(maps.cpu().numpy(), size)}
 
     def instances(self, maps: np.ndarray, size: tuple[int, int]) -> Instances:
         """The nuclei of one image from its maps.
@@ -177,7 +156,7 @@ class CenterVotingSegmentor(nn.Module):
         labels = group_pixels(maps[0] >= self.threshold, maps[2:], **self.grouping)
         foreground = maps[0]
         if size != foreground.shape:
-            foreground = _resized(foreground, size)
+            foreground = resized_maps(torch.from_numpy(foreground)[None, None], size)[0, 0].numpy()
             labels = _resized_labels(labels, size)
             labels = np.where(foreground >= self.threshold, labels, 0)
         masks = CroppedMasks.from_label_map(labels)
@@ -185,35 +164,12 @@ class CenterVotingSegmentor(nn.Module):
             masks, _ = eliminate_overlaps(masks, fill_holes=True)
         inside = zip(masks.slices(), masks.crops, strict=True)
         scores = [float(foreground[box][crop].mean()) for box, crop in inside]
-        result = Instances(size, pred_masks=masks)
-        result.scores = torch.tensor(scores, dtype=torch.float32)
-        result.pred_boxes = Boxes(torch.from_numpy(masks.boxes))
-        result.pred_classes = torch.zeros(len(masks), dtype=torch.int64)
-        return result
-
-    def _normalised(self, image: Tensor) -> Tensor:
-        return (image.to(self.device, torch.float32) - self.pixel_mean) / self.pixel_std
-
-    def _logits(self, images: Tensor) -> Tensor:
-        """(N, 4, H, W) float32 of normalised images of any size."""
-        height, width = images.shape[-2:]
-        multiple = self.network.size_divisibility
-        size = tuple(-(-length // multiple) * multiple for length in (height, width))
-        padded = reflect_to(images, size).contiguous(memory_format=torch.channels_last)
-        return self.network(padded).float()[..., :height, :width]
+        return nucleus_instances(masks, torch.tensor(scores, dtype=torch.float32))
 
 
 def _with_zeros(maps: Tensor, size: tuple[int, int]) -> Tensor:
     """(…, H, W) continued with zeros to (height, width)."""
     return F.pad(maps, (0, size[1] - maps.shape[-1], 0, size[0] - maps.shape[-2]))
-
-
-def _resized(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """(H, W) float32 bilinear to (height, width), smoothed where it shrinks."""
-    resized = F.interpolate(
-        torch.from_numpy(image)[None, None], size, mode="bilinear", antialias=True
-    )
-    return resized[0, 0].numpy()
 
 
 def _resized_labels(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:

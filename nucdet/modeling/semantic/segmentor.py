@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from detectron2.config import CfgNode, configurable
 from detectron2.modeling import META_ARCH_REGISTRY
-from detectron2.structures import Boxes, Instances
+from detectron2.structures import Instances
 from torch import Tensor, nn
 
 from nucdet.data.mapper import Targets
@@ -18,6 +17,11 @@ from nucdet.errors import InputError
 from nucdet.layers.padding import reflect_to
 from nucdet.modeling.semantic.losses import build_segmentation_loss
 from nucdet.modeling.semantic.networks.build import build_segmentation_network
+from nucdet.modeling.semantic.pixelwise import (
+    PixelwiseSegmentor,
+    nucleus_instances,
+    resized_maps,
+)
 from nucdet.modeling.semantic.targets import SemanticTargets
 from nucdet.postprocessing.classical import grey_foreground
 from nucdet.postprocessing.separation import Separation
@@ -31,7 +35,7 @@ VIEWS = {
 
 
 @META_ARCH_REGISTRY.register()
-class SemanticInstanceSegmentor(nn.Module):
+class SemanticInstanceSegmentor(PixelwiseSegmentor):
     """Labels the pixels of pictures, then takes the nuclei apart.
 
     Takes and gives what Detectron2's architectures do. Inputs are dicts with ``"image"`` (C, H, W),
@@ -64,18 +68,14 @@ class SemanticInstanceSegmentor(nn.Module):
             tta: a key of VIEWS; probabilities are the mean over the views.
             invert_bright: pictures with a mean above 127.5 are inverted.
         """
-        super().__init__()
+        super().__init__(network, pixel_mean, pixel_std)
         if tta not in VIEWS:
             raise InputError(f"MODEL.SEMANTIC.TTA is {tta!r}, expected one of {', '.join(VIEWS)}")
         if resize < 0:
             raise InputError(f"MODEL.SEMANTIC.RESIZE is {resize}, expected pixels, or 0 for none")
-        # channels last: twice as fast on CPUs that compute in bfloat16
-        self.network = network and network.to(memory_format=torch.channels_last)
         self.loss, self.separation = loss, separation
         self.resize, self.invert_bright = resize, invert_bright
         self.views = VIEWS[tta]
-        self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), False)
-        self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), False)
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
@@ -105,94 +105,48 @@ class SemanticInstanceSegmentor(nn.Module):
 
         return [targets]
 
-    @property
-    def device(self) -> torch.device:
-        return self.pixel_mean.device
-
-    def forward(
-        self, batched_inputs: list[dict[str, Any]]
-    ) -> dict[str, Tensor] | list[dict[str, Any]]:
-        """Losses in training, else a prediction for each picture, in its original pixels."""
-        if self.training:
-            return self._losses(batched_inputs)
-        return self.inference(batched_inputs)
-
-    def _losses(self, batched_inputs: list[dict[str, Any]]) -> dict[str, Tensor]:
-        images = [self._normalised(x["image"]) for x in batched_inputs]
-        # smaller pictures of a batch go on mirrored, their truth too
-        size = tuple(np.max([image.shape[-2:] for image in images], axis=0))
+    def losses(self, batched_inputs: list[dict[str, Any]]) -> dict[str, Tensor]:
+        """See :class:`PixelwiseSegmentor`."""
+        batch, size = self.batch_of([x["image"] for x in batched_inputs])
+        # smaller images of a batch go on mirrored, their ground truth too
         truth = {
             key: torch.stack([reflect_to(x[key].to(self.device), size) for x in batched_inputs])
             for key in ("sem_seg", "sem_seg_weights")
             if key in batched_inputs[0]
         }
-        logits = self._logits(torch.stack([reflect_to(image, size) for image in images]))
+        logits = self.logits(batch)
         with torch.autocast(self.device.type, enabled=False):
             return self.loss(logits, truth["sem_seg"], truth.get("sem_seg_weights"))
 
-    def inference(self, batched_inputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Predict pictures; those of equal size go through the network together."""
-        same_size: dict[torch.Size, list[int]] = {}
-        for i, x in enumerate(batched_inputs):
-            same_size.setdefault(x["image"].shape, []).append(i)
-        results: list[dict[str, Any]] = [{}] * len(batched_inputs)
-        for numbers in same_size.values():
-            found = self.probabilities([batched_inputs[i]["image"] for i in numbers])
-            for i, one in zip(numbers, found, strict=True):
-                height, width = one.shape[-2:]
-                x = batched_inputs[i]
-                size = x.get("height", height), x.get("width", width)
-                results[i] = self._separated(_resized(one[None], size)[0])
-        return results
-
-    def probabilities(self, images: list[Tensor]) -> Tensor:
-        """(N, K, H, W) float32 of N pictures (C, H, W), 0–255, of equal size."""
+    def maps(self, images: list[Tensor]) -> Tensor:
+        """Probabilities, (N, K, H, W) float32 of N images (C, H, W), 0–255, of equal size."""
         if self.network is None:
             grey = [grey_foreground(image.permute(1, 2, 0).cpu().numpy()) for image in images]
             return torch.from_numpy(np.stack(grey))[:, None]
-        batch = torch.stack([self._normalised(image) for image in images])
-        seen = _resized(batch, (self.resize, self.resize)) if self.resize else batch
+        batch = torch.stack([self.normalised(image) for image in images])
+        seen = resized_maps(batch, (self.resize, self.resize)) if self.resize else batch
         total = 0.0
         for turns, flip in self.views:
             view = torch.rot90(seen, turns, (2, 3))
-            logits = self._logits(view.flip(3) if flip else view)
+            logits = self.logits(view.flip(3) if flip else view)
             found = logits.sigmoid() if logits.shape[1] == 1 else logits.softmax(dim=1)
             total = total + torch.rot90(found.flip(3) if flip else found, -turns, (2, 3))
-        return _resized(total / len(self.views), batch.shape[-2:])
+        return resized_maps(total / len(self.views), batch.shape[-2:])
 
-    def _normalised(self, image: Tensor) -> Tensor:
+    def normalised(self, image: Tensor) -> Tensor:
+        """See :class:`PixelwiseSegmentor`; dark where the original is bright, if so configured."""
         image = image.to(self.device, torch.float32)
         if self.invert_bright and image.mean() > 127.5:
             image = 255 - image
-        return (image - self.pixel_mean) / self.pixel_std
+        return super().normalised(image)
 
-    def _logits(self, images: Tensor) -> Tensor:
-        """(N, K, H, W) float32 of normalised pictures of any size."""
-        height, width = images.shape[-2:]
-        multiple = self.network.size_divisibility
-        size = tuple(-(-length // multiple) * multiple for length in (height, width))
-        padded = reflect_to(images, size).contiguous(memory_format=torch.channels_last)
-        logits = self.network(padded).float()
-        if logits.shape[-2:] != size:
-            logits = F.interpolate(logits, size, mode="bilinear", align_corners=False)
-        return logits[..., :height, :width]
-
-    def _separated(self, probabilities: Tensor) -> dict[str, Any]:
-        """The prediction for one picture from its probabilities (K, H, W)."""
-        maps = probabilities.cpu().contiguous().numpy()
-        if len(maps) == 1:
-            masks, scores = self.separation(maps[0], None)
+    def prediction(self, maps: Tensor, size: tuple[int, int]) -> dict[str, Any]:
+        """ "instances", and "sem_seg": the probabilities (K, height, width)."""
+        probabilities = resized_maps(maps[None], size)[0]
+        found = probabilities.cpu().contiguous().numpy()
+        if len(found) == 1:
+            masks, scores = self.separation(found[0], None)
         else:
-            masks, scores = self.separation(1 - maps[0], maps[2])
-        result = Instances(masks.image_size, pred_masks=masks)
-        result.scores = torch.from_numpy(scores)
-        result.pred_boxes = Boxes(torch.from_numpy(masks.boxes))
-        result.pred_classes = torch.zeros(len(masks), dtype=torch.int64)
-        return {"sem_seg": probabilities, "instances": result}
-
-
-def _resized(images: Tensor, size: tuple[int, int]) -> Tensor:
-    """(N, C, H, W) bilinear to (height, width), smoothed where it shrinks."""
-    if tuple(images.shape[-2:]) == tuple(size):
-        return images
-    return F.interpolate(images, size, mode="bilinear", align_corners=False, antialias=True)
+            masks, scores = self.separation(1 - found[0], found[2])
+        instances = nucleus_instances(masks, torch.from_numpy(scores))
+        return {"sem_seg": probabilities, "instances": instances}
