@@ -78,9 +78,14 @@ def test_blur_and_jpeg_take_detail_away():
 
 @pytest.mark.parametrize("value", [0, 255])
 def test_constant_pictures(value):
+    # no division by the range or the variance of the image, which are 0: what adds no noise leaves
+    # it constant, and noise of no power is a constant, too
     image = np.full((8, 8, 3), value, np.uint8)
     for name in PERTURBATIONS:
-        perturb(image, name)
+        changed = perturb(image, name)
+        assert changed.dtype == np.uint8 and changed.size, name
+        if not name.startswith("noise"):
+            assert np.ptp(changed) <= 1, name
 
 
 @pytest.mark.parametrize(
