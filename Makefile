@@ -34,7 +34,7 @@ detectron2:
 	  $(PIP) install --quiet --no-deps "$$folder/$(D2_FILE)-py3-none-any.whl"; \
 	  $(PIP) install --quiet cloudpickle fvcore hydra-core iopath omegaconf tabulate termcolor yacs )
 
-# The model that ships, on drawn pictures or on yours: make demo IMAGES=folder
+# The model that ships, on drawn images or on yours: make demo IMAGES=folder
 demo: .venv
 	@test -n "$(IMAGES)" || \
 	    $(BIN)/python tools/convert_dataset.py synthetic --root output/demo/drawn --images 8 > /dev/null
@@ -47,9 +47,9 @@ train-demo: export DETECTRON2_DATASETS := output/train-demo/datasets
 train-demo: .venv
 	$(BIN)/python tools/convert_dataset.py synthetic --root output/train-demo/datasets/synthetic
 	$(BIN)/python tools/train_net.py --config-file configs/quick_schedules/mask_rcnn_lite0_FPN_synthetic.yaml
-	$(BIN)/python tools/visualize_results.py --dataset synthetic_val --output-dir output/train-demo/pictures \
+	$(BIN)/python tools/visualize_results.py --dataset synthetic_val --output-dir output/train-demo/images \
 	    --input output/train-demo/inference/synthetic_val/coco_instances_results.json
-	@echo "Look at output/train-demo/pictures (prediction beside truth); scores are in output/train-demo/evaluation.csv"
+	@echo "Look at output/train-demo/images (prediction beside truth); scores are in output/train-demo/evaluation.csv"
 
 test: .venv
 	$(BIN)/python -m pytest -m "not slow" --durations=10

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Time and peak memory of training on, and predicting, the densest picture of a data set.
+"""Time and peak memory of training on, and predicting, the densest image of a data set.
 
     python benchmarks/dense_training.py --dataset livecell_test [--config FILE] [KEY VALUE …]
-    python benchmarks/dense_training.py --cells 2500    # a drawn picture of LIVECell's size
+    python benchmarks/dense_training.py --cells 2500    # a drawn image of LIVECell's size
 
 Each figure comes from a process of its own; "CPU" counts the seconds of all its threads. Weights
 are random and the score threshold is 0, so that the prediction gives as many instances as it may:
@@ -69,8 +69,8 @@ def measure(phase: str, args: argparse.Namespace) -> dict[str, float]:
     return figures
 
 
-def draw_picture(folder: str, cells: int) -> None:
-    """Convert a drawn release of one picture, which becomes the catalog's livecell_train."""
+def draw_image(folder: str, cells: int) -> None:
+    """Convert a drawn release of one image, which becomes the catalog's livecell_train."""
     from livecell_conversion import draw_release
 
     from nucdet.data.conversion.livecell import convert_livecell
@@ -96,7 +96,7 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         if args.cells:
-            draw_picture(folder, args.cells)
+            draw_image(folder, args.cells)
         dataset = args.dataset or "livecell_train"
         print(f"{'':12}{'instances':>10}{'seconds':>10}{'CPU':>10}{'peak GiB':>10}")
         for phase in PHASES:

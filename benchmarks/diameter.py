@@ -1,12 +1,12 @@
 #!/usr/bin/env python
-"""What --diameter brings on pictures of other magnifications: the Kaggle score without it, with the
+"""What --diameter brings on images of other magnifications: the Kaggle score without it, with the
 right number, and with "auto".
 
     OMP_NUM_THREADS=1 python benchmarks/diameter.py [--config-file FILE] [KEY VALUE …]
 
-Pictures of a data set, evenly over their kinds, are shown at 0.25× to 4× (--scales); the truth is
+Images of a data set, evenly over their kinds, are shown at 0.25× to 4× (--scales); the truth is
 shown with them. Reduced ones are continued by their mirror image up to their size before (512
-pixels at most), since small pictures are enlarged anyway; of enlarged ones only the middle is
+pixels at most), since small images are enlarged anyway; of enlarged ones only the middle is
 taken, 512 pixels a side at most (--side; 8× needs more). "Right" is the median diameter of the true
 nuclei as shown.
 """
@@ -36,24 +36,24 @@ MODES = ("none", "right", "auto")
 
 
 def show(
-    picture: np.ndarray, truth: np.ndarray, scale: float, largest: int
+    image: np.ndarray, truth: np.ndarray, scale: float, largest: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A picture (H, W, 3) and its label map (H, W) at another size, see above."""
+    """An image (H, W, 3) and its label map (H, W) at another size, see above."""
     side = int(largest / scale)
     top, left = (max(0, (length - side) // 2) for length in truth.shape)
     window = np.s_[top : top + side, left : left + side]
     before = tuple(min(MIRRORED, length) for length in truth[window].shape)
-    resize = Resize(lambda height, width: scale).get_transform(picture[window])
-    picture = resize.apply_image(picture[window])
+    resize = Resize(lambda height, width: scale).get_transform(image[window])
+    image = resize.apply_image(image[window])
     # the label under the centre of each pixel
     places = [
         ((np.arange(now) + 0.5) * length / now).astype(int)
-        for now, length in zip(picture.shape, truth[window].shape, strict=False)
+        for now, length in zip(image.shape, truth[window].shape, strict=False)
     ]
     truth = truth[window][np.ix_(*places)]
     more = [(0, max(0, b - now)) for b, now in zip(before, truth.shape, strict=True)]
     truth = label(np.pad(truth, more, "symmetric"))
-    return np.pad(picture, [*more, (0, 0)], "symmetric"), truth
+    return np.pad(image, [*more, (0, 0)], "symmetric"), truth
 
 
 def rows(
@@ -61,11 +61,11 @@ def rows(
 ) -> list[dict[str, float | str]]:
     truth, root = GroundTruth.of_dataset(dataset), MetadataCatalog.get(dataset).image_root
     result = []
-    for image_id in tqdm(truth.evenly_over_kinds(limit), unit="picture"):
-        picture = read_image(Path(root) / truth.image(image_id).file_name)
+    for image_id in tqdm(truth.evenly_over_kinds(limit), unit="image"):
+        image = read_image(Path(root) / truth.image(image_id).file_name)
         labels = truth.masks(image_id).to_label_map()
         for scale in scales:
-            seen, expected = show(picture, labels, scale, largest)
+            seen, expected = show(image, labels, scale, largest)
             areas = np.bincount(expected.ravel())[1:]
             if not len(areas):
                 continue
@@ -110,7 +110,7 @@ def main() -> None:
     )
     parser.add_argument("--config-file", help="default: the model that ships with nucdet")
     parser.add_argument("--dataset", default="dsb2018_val")
-    parser.add_argument("--limit", type=int, default=20, help="so many pictures")
+    parser.add_argument("--limit", type=int, default=20, help="so many images")
     parser.add_argument(
         "--scales",
         type=lambda text: [float(number) for number in text.split(",")],
@@ -118,7 +118,7 @@ def main() -> None:
         metavar="X,X",
     )
     parser.add_argument("--side", type=int, default=512, help="pixels shown at most")
-    parser.add_argument("--csv", type=Path, metavar="FILE", help="every picture's scores")
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="every image's scores")
     parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="override the config file")
     args = parser.parse_args()
 

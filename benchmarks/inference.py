@@ -3,7 +3,7 @@
 
     python benchmarks/inference.py --weights model_best.pth
 
-All see the same drawn pictures and may find as many nuclei. Each case runs in a process of its
+All see the same drawn images and may find as many nuclei. Each case runs in a process of its
 own, from the array in memory to the masks, as often as asked; the best time counts. Memory is the
 largest resident size of the process, Python and PyTorch included.
 
@@ -43,8 +43,8 @@ RESIDUAL_SCALE = 0.2
 
 
 def draw(height: int, width: int, nuclei: int) -> np.ndarray:
-    """uint8 (height, width, 3): drawn pictures side by side, with as many nuclei in all."""
-    from nucdet.data.conversion.synthetic_pictures import draw_picture
+    """uint8 (height, width, 3): drawn images side by side, with as many nuclei in all."""
+    from nucdet.data.conversion.synthetic_images import draw_image
     from nucdet.data.image_kinds import FLUORESCENCE
 
     rng = np.random.default_rng(0)
@@ -53,13 +53,13 @@ def draw(height: int, width: int, nuclei: int) -> np.ndarray:
     each = round(nuclei * side**2 / (height * width))
     diameter = 0.6 * side / each**0.5
     pieces = [
-        [draw_picture(rng, side, FLUORESCENCE, each, diameter)[0] for _ in range(columns)]
+        [draw_image(rng, side, FLUORESCENCE, each, diameter)[0] for _ in range(columns)]
         for _ in range(rows)
     ]
     return np.concatenate([np.concatenate(row, axis=1) for row in pieces])[:height, :width]
 
 
-# --- tools: each returns a function from picture to number of nuclei
+# --- tools: each returns a function from image to number of nuclei
 
 
 def nucdet_network(name: str, weights: str | None, nuclei: int) -> Callable[[np.ndarray], int]:
@@ -73,7 +73,7 @@ def nucdet_network(name: str, weights: str | None, nuclei: int) -> Callable[[np.
             path = Path(folder) / "random.pth"
             save_random(config, path)
             segmenter = Segmenter(config, path, found_anyway(nuclei), device="cpu")
-    return lambda picture: len(segmenter.predict(picture))
+    return lambda image: len(segmenter.predict(image))
 
 
 def stock_r50(weights: str | None, nuclei: int) -> Callable[[np.ndarray], int]:
@@ -88,11 +88,11 @@ def stock_r50(weights: str | None, nuclei: int) -> Callable[[np.ndarray], int]:
         save_random(CONFIGS / "mask_rcnn_R_50_FPN.yaml", Path(cfg.MODEL.WEIGHTS))
         predictor = DefaultPredictor(cfg)
 
-    def predict(picture: np.ndarray) -> int:
-        # its resize would shrink a large picture: both networks get the same pixels
-        predictor.aug.short_edge_length = (max(512, min(picture.shape[:2])),) * 2
+    def predict(image: np.ndarray) -> int:
+        # its resize would shrink a large image: both networks get the same pixels
+        predictor.aug.short_edge_length = (max(512, min(image.shape[:2])),) * 2
         predictor.aug.max_size = 4096
-        return len(predictor(picture[:, :, ::-1])["instances"])
+        return len(predictor(image[:, :, ::-1])["instances"])
 
     return predict
 
@@ -139,13 +139,13 @@ def save_random(config: Path, path: Path) -> None:
 def measure(tool: str, case: str, weights: str | None, repeats: int) -> dict[str, float]:
     """Run in a process of its own: seconds, peak memory in GB, nuclei found."""
     height, width, nuclei = CASES[case]
-    picture = draw(height, width, nuclei)
+    image = draw(height, width, nuclei)
     predict = TOOLS[tool](weights, nuclei)
-    predict(picture[:256, :256])
+    predict(image[:256, :256])
     times = []
     while len(times) < repeats:
         start = time.perf_counter()
-        found = predict(picture)
+        found = predict(image)
         times.append(time.perf_counter() - start)
     # kilobytes on Linux, bytes on macOS
     unit = 1 if sys.platform == "darwin" else 1024

@@ -28,9 +28,9 @@ def draw_release(root: Path, images: int, polygons: int) -> Path:
     rng = np.random.default_rng(0)
     folder = root / "images" / "livecell_train_val_images"
     folder.mkdir(parents=True)
-    picture = rng.normal(128, 12, (HEIGHT, WIDTH)).clip(0, 255).astype(np.uint8)
+    image = rng.normal(128, 12, (HEIGHT, WIDTH)).clip(0, 255).astype(np.uint8)
     names = [f"{TYPES[i % len(TYPES)]}_Phase_{i:05d}.tif" for i in range(images)]
-    tifffile.imwrite(folder / names[0], picture, compression="lzw")
+    tifffile.imwrite(folder / names[0], image, compression="lzw")
     for name in names[1:]:
         (folder / name).hardlink_to(folder / names[0])
     path = root / "livecell_coco_train.json"

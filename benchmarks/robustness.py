@@ -1,10 +1,10 @@
 #!/usr/bin/env python
-"""The score of a model on perturbed pictures: noise, blur, gamma, inversion, JPEG, scale.
+"""The score of a model on perturbed images: noise, blur, gamma, inversion, JPEG, scale.
 
     python benchmarks/robustness.py [--config-file FILE] [--dataset dsb2018_val] [KEY VALUE …]
 
 The row "clean" is what ``tools/train_net.py --eval-only`` gives; each other row is the same
-evaluation of pictures changed by one entry of nucdet/data/augment/perturbations.py. The count
+evaluation of images changed by one entry of nucdet/data/augment/perturbations.py. The count
 error is the mean over the images of |masks - nuclei| / nuclei, the count bias that of (masks -
 nuclei) / nuclei. A folder gets it all: robustness.csv, robustness.md, the files of each row.
 """
@@ -94,7 +94,7 @@ def main() -> None:
     )
     parser.add_argument("--config-file", help="default: the model that ships with nucdet")
     parser.add_argument("--dataset", default="dsb2018_val")
-    parser.add_argument("--limit", type=int, help="so many pictures, evenly over their kinds")
+    parser.add_argument("--limit", type=int, help="so many images, evenly over their kinds")
     parser.add_argument(
         "--perturbation", action="append", metavar="NAME", help="only this one; may be repeated"
     )

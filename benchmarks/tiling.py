@@ -1,9 +1,9 @@
 #!/usr/bin/env python
-"""What tiles cost: pictures predicted in tiles against the same pictures predicted whole.
+"""What tiles cost: images predicted in tiles against the same images predicted whole.
 
     OMP_NUM_THREADS=1 python benchmarks/tiling.py [--config-file FILE] [KEY VALUE …]
 
-Pictures of a data set are laid side by side, all of one kind of microscopy or all of the others,
+Images of a data set are laid side by side, all of one kind of microscopy or all of the others,
 and shown at twice their size. "mAP" is the Kaggle score against the truth, "as whole" that
 against the prediction without tiles, so 100 where tiles change no mask.
 """
@@ -32,10 +32,10 @@ TILINGS = {"whole": (1 << 30, 1 << 30), "tiles of 1152": (1536, 1152), "tiles of
 
 
 def mosaic(truth: GroundTruth, root: Path, ids: list[int], across: int) -> tuple[np.ndarray, ...]:
-    """Picture (H, W, 3) and label map (H, W) of random pieces, ``across`` in both directions."""
+    """ImageEntry (H, W, 3) and label map (H, W) of random pieces, ``across`` in both directions."""
     rng = np.random.default_rng(0)
     side = across * PIECE
-    picture, labels = np.zeros((side, side, 3), np.uint8), np.zeros((side, side), np.int64)
+    canvas, labels = np.zeros((side, side, 3), np.uint8), np.zeros((side, side), np.int64)
     for y in range(0, side, PIECE):
         for x in range(0, side, PIECE):
             image = truth.image(ids[rng.integers(len(ids))])
@@ -43,9 +43,9 @@ def mosaic(truth: GroundTruth, root: Path, ids: list[int], across: int) -> tuple
             top, left = (int(rng.integers(length - PIECE + 1)) for length in masks.shape)
             source = np.s_[top : top + PIECE, left : left + PIECE]
             target = np.s_[y : y + PIECE, x : x + PIECE]
-            picture[target] = read_image(root / image.file_name)[source]
+            canvas[target] = read_image(root / image.file_name)[source]
             labels[target] = np.where(masks[source], masks[source] + labels.max(), 0)
-    return picture, np.unique(labels, return_inverse=True)[1].reshape(labels.shape)
+    return canvas, np.unique(labels, return_inverse=True)[1].reshape(labels.shape)
 
 
 def main() -> None:
@@ -68,15 +68,15 @@ def main() -> None:
     for name, wanted in ((FLUORESCENCE, True), ("other kinds", False)):
         ids = [i.image_id for i in usable if (i.kind == FLUORESCENCE) == wanted]
         if not ids:
-            raise InputError(f"{args.dataset}: no picture of {name} with {PIECE} pixels a side")
-        picture, labels = mosaic(truth, root, ids, args.across)
+            raise InputError(f"{args.dataset}: no image of {name} with {PIECE} pixels a side")
+        image, labels = mosaic(truth, root, ids, args.across)
         whole = None
         for tiling, (finding.WHOLE_SIDE, finding.TILE_SIDE) in TILINGS.items():
             start = time.process_time()
-            found = segmenter.predict(picture, segmenter.cfg.TEST.NUCLEUS_DIAMETER / 2).label_map()
+            found = segmenter.predict(image, segmenter.cfg.TEST.NUCLEUS_DIAMETER / 2).label_map()
             seconds = time.process_time() - start
             whole = found if whole is None else whole
-            row = {"pictures": name, "shown": tiling, "nuclei": labels.max(), "found": found.max()}
+            row = {"images": name, "shown": tiling, "nuclei": labels.max(), "found": found.max()}
             row["mAP"] = 100 * match(Intersections.of_label_maps(labels, found)).score
             row["as whole"] = 100 * match(Intersections.of_label_maps(whole, found)).score
             rows.append({**row, "CPU s": seconds})

@@ -52,7 +52,7 @@ def run_tool(monkeypatch, capsys) -> Callable[..., tuple[int, str, str]]:
 
 @pytest.fixture(scope="session")
 def drawn_root(tmp_path_factory) -> Path:
-    """A root with the data set ``synthetic``: 12 pictures of 64 × 64, 8 train and 4 val."""
+    """A root with the data set ``synthetic``: 12 images of 64 × 64, 8 train and 4 val."""
     from nucdet.data.conversion.synthetic import make_synthetic
 
     root = tmp_path_factory.mktemp("datasets")
@@ -137,7 +137,7 @@ def make_truth(tmp_path):
         }
         for image_id, masks in enumerate(images, 1):
             height, width = masks.image_size
-            entry = {"id": image_id, "file_name": f"pictures/img{image_id}.png"}
+            entry = {"id": image_id, "file_name": f"images/img{image_id}.png"}
             entry |= {"height": height, "width": width}
             if kinds:
                 entry["kind"] = kinds[image_id - 1]
@@ -169,4 +169,4 @@ def make_truth(tmp_path):
 @pytest.fixture
 def inputs():
     """The data loader's dict of image 1, 2, …"""
-    return lambda *ids: [{"image_id": i, "file_name": f"/data/pictures/img{i}.png"} for i in ids]
+    return lambda *ids: [{"image_id": i, "file_name": f"/data/images/img{i}.png"} for i in ids]

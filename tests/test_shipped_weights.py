@@ -1,4 +1,4 @@
-"""The models that ship with nucdet: whole, small enough, and good on pictures of every look."""
+"""The models that ship with nucdet: whole, small enough, and good on images of every look."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from nucdet import Segmenter
 from nucdet.config import load_config
-from nucdet.data.conversion.synthetic_pictures import LOOKS, draw_picture
+from nucdet.data.conversion.synthetic_images import LOOKS, draw_image
 from nucdet.evaluation.matching import Intersections, match
 from nucdet.modeling.model_zoo import DEFAULT_MODEL, find_model, model_names
 
@@ -31,7 +31,7 @@ def test_the_default_model_finds_drawn_nuclei():
     segmenter = Segmenter(device="cpu")
     scores = {}
     for number, look in enumerate(LOOKS):
-        image, truth = draw_picture(np.random.default_rng([7, number]), 256, look)
+        image, truth = draw_image(np.random.default_rng([7, number]), 256, look)
         found = segmenter.predict(image).pred_masks
         scores[look] = match(Intersections.of_masks(truth, found)).score
     assert np.mean(list(scores.values())) > 0.5, scores
@@ -46,5 +46,5 @@ def test_evaluates_from_its_config(registered, run_tool, tmp_path):
     assert code == 0
     table = pd.read_csv(tmp_path / "inference/synthetic_val/kaggle_per_image.csv")
     assert len(table) == 4
-    # pictures of 64 × 64 hold a nucleus or two
+    # images of 64 × 64 hold a nucleus or two
     assert table["score"].mean() > 10

@@ -18,7 +18,7 @@ from nucdet.visualization.training_curves import (
 
 @pytest.fixture
 def make_run(tmp_path, monkeypatch):
-    """An OUTPUT_DIR of 40 iterations with 2 of 20 pictures each, of which 4 have no nuclei."""
+    """An OUTPUT_DIR of 40 iterations with 2 of 20 images each, of which 4 have no nuclei."""
     root = tmp_path / "datasets"
     monkeypatch.setenv("DETECTRON2_DATASETS", str(root))
     path = root / "synthetic/annotations/instances_train.json"
@@ -103,7 +103,7 @@ def test_one_run_shows_all_losses_several_their_totals(make_run):
     assert below.get_legend().get_texts()[1].get_text() == "b: segm/AP, best 8.00"
 
 
-def test_the_tool_writes_the_picture(make_run, run_tool, tmp_path):
+def test_the_tool_writes_the_image(make_run, run_tool, tmp_path):
     first, second = make_run("a"), make_run("b")
     assert plot_training([first]) == first / "training.png"
     chosen = tmp_path / "both.png"

@@ -34,9 +34,9 @@ def grey_image(size=(40, 40)) -> np.ndarray:
     return np.full((*size, 3), GREY, np.uint8)
 
 
-def like(picture: np.ndarray, color: tuple[int, int, int]) -> np.ndarray:
+def like(image: np.ndarray, color: tuple[int, int, int]) -> np.ndarray:
     """Which pixels have about this colour."""
-    return np.abs(picture.astype(int) - color).max(axis=-1) < 40
+    return np.abs(image.astype(int) - color).max(axis=-1) < 40
 
 
 # ------------------------------------------------------------------------------- colours
@@ -75,16 +75,16 @@ def test_colors_like_the_image_are_avoided():
 
 
 def test_fill_and_outline_stay_inside_the_mask():
-    picture = draw_instances(
+    image = draw_instances(
         grey_image(), masks_of((10, 10, 30, 30)), (255, 0, 0), alpha=0.5, line_width=1, zoom=4
     )
-    assert picture.shape == (160, 160, 3) and picture.dtype == np.uint8
+    assert image.shape == (160, 160, 3) and image.dtype == np.uint8
     outside = np.ones((160, 160), bool)
     outside[39:121, 39:121] = False  # half a line's width around 4·[10, 30)
-    assert (picture[outside] == GREY).all()
+    assert (image[outside] == GREY).all()
     # the middle is half image and half red, the edge is all red
-    assert np.abs(picture[80, 80].astype(int) - ((GREY + 255) // 2, 30, 30)).max() <= 2
-    assert like(picture[40:42, 80], (255, 0, 0)).any()
+    assert np.abs(image[80, 80].astype(int) - ((GREY + 255) // 2, 30, 30)).max() <= 2
+    assert like(image[40:42, 80], (255, 0, 0)).any()
 
 
 def test_zoom_makes_small_images_readable_and_leaves_large_ones():
@@ -94,27 +94,25 @@ def test_zoom_makes_small_images_readable_and_leaves_large_ones():
 
 
 def test_without_fill_and_outline_the_image_stays():
-    picture = draw_instances(
-        grey_image(), masks_of((10, 10, 30, 30)), alpha=0, line_width=0, zoom=1
-    )
-    assert (picture == GREY).all()
+    image = draw_instances(grey_image(), masks_of((10, 10, 30, 30)), alpha=0, line_width=0, zoom=1)
+    assert (image == GREY).all()
 
 
 def test_holes_stay_open():
     ring = masks_of((5, 5, 35, 35)).to_dense()
     ring[0, 12:28, 12:28] = False
-    picture = draw_instances(grey_image(), ring, (255, 0, 0), alpha=0.5, zoom=4)
-    assert (picture[80, 80] == GREY).all()
-    assert (picture[80, 34] != GREY).any()
+    image = draw_instances(grey_image(), ring, (255, 0, 0), alpha=0.5, zoom=4)
+    assert (image[80, 80] == GREY).all()
+    assert (image[80, 34] != GREY).any()
 
 
 def test_each_mask_in_its_color_and_small_ones_above():
     masks = masks_of((12, 12, 18, 18), (5, 5, 35, 35), (0, 39, 1, 40))
     colors = np.array([(0, 255, 0), (255, 0, 0), (0, 0, 255)], np.uint8)
-    picture = draw_instances(grey_image(), masks, colors, alpha=1, zoom=1)
-    assert (picture[15, 15] == (0, 255, 0)).all()
-    assert (picture[30, 30] == (255, 0, 0)).all()
-    assert picture[0, 39, 2] > 150  # a single pixel can be seen
+    image = draw_instances(grey_image(), masks, colors, alpha=1, zoom=1)
+    assert (image[15, 15] == (0, 255, 0)).all()
+    assert (image[30, 30] == (255, 0, 0)).all()
+    assert image[0, 39, 2] > 150  # a single pixel can be seen
 
 
 def test_no_dense_masks_are_made(monkeypatch):
@@ -166,7 +164,7 @@ def test_dark_images_are_brightened_others_not():
 
 @pytest.fixture
 def draw_data(registered, repository, tmp_path):
-    """Draw some pictures of the drawn data set; arrays by file name."""
+    """Draw some images of the drawn data set; arrays by file name."""
 
     def draw(*overrides, **options):
         pairs = ["DATASETS.TRAIN", "('synthetic_train',)", *overrides]
@@ -183,29 +181,29 @@ def equal(some: dict, others: dict) -> bool:
 
 
 def test_annotations_lie_on_the_image_as_it_is(draw_data, registered, tmp_path):
-    pictures = draw_data(source="annotation", num=None)
+    images = draw_data(source="annotation", num=None)
     truth = GroundTruth(registered / "synthetic/annotations/instances_train.json")
-    assert sorted(pictures) == sorted(f"{image.stem}.png" for image in truth.images.values())
+    assert sorted(images) == sorted(f"{image.stem}.png" for image in truth.images.values())
     image = truth.images[1]
     with Image.open(registered / "synthetic" / image.file_name) as file:
         pixels = np.array(file.convert("RGB"))
-    assert (pictures[f"{image.stem}.png"] == draw_instances(pixels, truth.masks(1))).all()
+    assert (images[f"{image.stem}.png"] == draw_instances(pixels, truth.masks(1))).all()
 
 
-def test_training_pictures_depend_on_the_seed_alone(draw_data):
+def test_training_images_depend_on_the_seed_alone(draw_data):
     first = draw_data(num=2, seed=1)
     assert equal(first, draw_data(num=2, seed=1))
     assert not equal(first, draw_data(num=2, seed=2))
     both = draw_data(num=4, seed=1)  # files of the first run are overwritten
     assert len(both) == 4
-    assert all((both[name] == picture).all() for name, picture in first.items())
+    assert all((both[name] == image).all() for name, image in first.items())
 
 
 def test_input_format_is_what_the_network_sees(draw_data):
     rgb = draw_data("INPUT.FORMAT", "RGB", num=4)
     assert equal(rgb, draw_data("INPUT.FORMAT", "BGR", num=4))
     grey = draw_data("INPUT.FORMAT", "L", num=4)
-    corners = np.stack([picture[:8, :8].reshape(-1, 3) for picture in grey.values()])
+    corners = np.stack([image[:8, :8].reshape(-1, 3) for image in grey.values()])
     assert (np.ptp(corners, axis=2) == 0).mean() > 0.5  # but for the outlines
     assert not equal(rgb, grey)
 
@@ -213,9 +211,9 @@ def test_input_format_is_what_the_network_sees(draw_data):
 def test_bad_wishes_for_data_are_named(draw_data, registered):
     with pytest.raises(InputError, match="'no_such'"):
         draw_data("DATASETS.TRAIN", "('no_such',)")
-    with pytest.raises(InputError, match="holds no pictures"):
+    with pytest.raises(InputError, match="holds no images"):
         draw_data("DATASETS.TRAIN", "()")
-    with pytest.raises(InputError, match="0 pictures"):
+    with pytest.raises(InputError, match="0 images"):
         draw_data(num=0)
     with pytest.raises(InputError, match="seed"):
         draw_data(seed=-1)
@@ -268,7 +266,7 @@ def test_bad_wishes_for_results_are_named(results, tmp_path):
         visualize_results(path, out, dataset="no_such")
     with pytest.raises(FileNotFoundError, match="--image-root"):
         visualize_results(path, out, ground_truth=truth.json_file, image_root=tmp_path)
-    with pytest.raises(InputError, match="0 pictures"):
+    with pytest.raises(InputError, match="0 images"):
         visualize_results(path, out, dataset="synthetic_val", num=0)
     with pytest.raises(InputError, match="either a data set or"):
         visualize_results(path, out)

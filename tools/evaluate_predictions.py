@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Score predictions of any tool: Kaggle score, errors, by kind of picture and by nucleus size.
+"""Score predictions of any tool: Kaggle score, errors, by kind of image and by nucleus size.
 
     python tools/evaluate_predictions.py --ground-truth instances_val.json --predictions P
 

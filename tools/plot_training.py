@@ -20,7 +20,7 @@ def main() -> None:
         "folders", nargs="+", metavar="OUTPUT_DIR", help="folder with losses.csv, evaluation.csv"
     )
     parser.add_argument(
-        "--output", metavar="PNG", help="the picture (default: training.png in the first folder)"
+        "--output", metavar="PNG", help="the image (default: training.png in the first folder)"
     )
     args = parser.parse_args()
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Find the nuclei of pictures: predict.py --input FILE|FOLDER|PATTERN --output DIR [KEY VALUE …]"""
+"""Find the nuclei of images: predict.py --input FILE|FOLDER|PATTERN --output DIR [KEY VALUE …]"""
 
 from nucdet.predict.command import command_line
 

@@ -41,10 +41,10 @@ def main() -> None:
     parser.add_argument("--score-thresholds", type=float, help="default: 0 0.05 … 0.95", **values)
     parser.add_argument("--min-areas", type=int, help="pixels; 0 10 20 30 50 100", **values)
     parser.add_argument(
-        "--min-relative-areas", type=float, help="of the picture's mean; 0 0.1 0.2 0.3", **values
+        "--min-relative-areas", type=float, help="of the image's mean; 0 0.1 0.2 0.3", **values
     )
     parser.add_argument(
-        "--min-relative-scores", type=float, help="of the picture's median; 0 0.85 0.9", **values
+        "--min-relative-scores", type=float, help="of the image's median; 0 0.85 0.9", **values
     )
     parser.add_argument("--priorities", nargs="+", choices=("area", "score"), help="default: both")
     parser.add_argument(

@@ -26,9 +26,9 @@ def main() -> None:
         "--output-dir",
         default="output/visualize_data",
         metavar="DIR",
-        help="folder for one PNG a picture (default: %(default)s)",
+        help="folder for one PNG an image (default: %(default)s)",
     )
-    parser.add_argument("--num", type=int, metavar="N", help="N pictures, by lot (default: all)")
+    parser.add_argument("--num", type=int, metavar="N", help="N images, by lot (default: all)")
     parser.add_argument(
         "--seed", type=int, default=0, metavar="K", help="of the lot and the augmentations"
     )
@@ -43,7 +43,7 @@ def main() -> None:
     files = visualize_data(
         args.config_file, args.opts, args.source, args.output_dir, args.num, args.seed
     )
-    print(f"{len(files)} pictures in {args.output_dir}")
+    print(f"{len(files)} images in {args.output_dir}")
 
 
 if __name__ == "__main__":

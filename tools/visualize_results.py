@@ -2,7 +2,7 @@
 """Draw predictions beside the truth: matched, missed and false nuclei in three colours.
 
     python tools/visualize_results.py --input output/x/inference/coco_instances_results.json \\
-        --dataset dsb2018_val --output-dir output/x/pictures --sort worst --num 10
+        --dataset dsb2018_val --output-dir output/x/images --sort worst --num 10
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def main() -> None:
         help="folder that file names in the JSON start from (default: the data set's, or the "
         "folder above that of --ground-truth)",
     )
-    parser.add_argument("--output-dir", required=True, metavar="DIR", help="one PNG a picture")
+    parser.add_argument("--output-dir", required=True, metavar="DIR", help="one PNG an image")
     parser.add_argument(
         "--num", type=int, metavar="N", help="the first N in order of --sort (default: all)"
     )
@@ -43,7 +43,7 @@ def main() -> None:
         "--sort",
         choices=("name", "worst", "best"),
         default="name",
-        help="by name, or by the picture's Kaggle score (default: %(default)s)",
+        help="by name, or by the image's Kaggle score (default: %(default)s)",
     )
     args = parser.parse_args()
 
@@ -60,7 +60,7 @@ def main() -> None:
         args.score_threshold,
         args.sort,
     )
-    print(f"{len(files)} pictures in {args.output_dir}")
+    print(f"{len(files)} images in {args.output_dir}")
 
 
 if __name__ == "__main__":

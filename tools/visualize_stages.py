@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Draw what each part of CropRCNN makes of pictures of DATASETS.TEST, from anchors to masks.
+"""Draw what each part of CropRCNN makes of images of DATASETS.TEST, from anchors to masks.
 
 python tools/visualize_stages.py --config-file configs/DSB2018/crop_rcnn.yaml --num 5 \\
     MODEL.WEIGHTS output/dsb2018_crop_rcnn/model_best.pth
@@ -21,9 +21,9 @@ def main() -> None:
         "--output-dir",
         default="output/visualize_stages",
         metavar="DIR",
-        help="folder for one PNG a picture (default: %(default)s)",
+        help="folder for one PNG an image (default: %(default)s)",
     )
-    parser.add_argument("--num", type=int, metavar="N", help="the first N pictures (default: all)")
+    parser.add_argument("--num", type=int, metavar="N", help="the first N images (default: all)")
     parser.add_argument(
         "opts", nargs="*", metavar="KEY VALUE", help="pairs that override the config file"
     )
@@ -33,7 +33,7 @@ def main() -> None:
     from nucdet.modeling.crop_rcnn.stage_images import visualize_stages
 
     files = visualize_stages(args.config_file, args.opts, args.output_dir, args.num)
-    print(f"{len(files)} pictures in {args.output_dir}")
+    print(f"{len(files)} images in {args.output_dir}")
 
 
 if __name__ == "__main__":

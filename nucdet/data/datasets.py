@@ -15,7 +15,7 @@ from nucdet.data.cell_types import LIVECELL_TYPES, SARTORIUS_TYPES
 from nucdet.data.conversion.json_stream import stream_entries
 from nucdet.data.conversion.manifest import check_manifest
 from nucdet.data.dataset_info import DATASET_FILE, DatasetInfo, find_datasets
-from nucdet.data.image_kinds import PICTURE_KINDS
+from nucdet.data.image_kinds import IMAGE_KINDS
 from nucdet.errors import InputError
 
 NUM_FOLDS = 10
@@ -25,7 +25,7 @@ _OF_DETECTRON2 = frozenset(DatasetCatalog.list())
 _TELL_CLASSES_APART = ("NucleusRCNN", "GeneralizedRCNN")
 
 _FOLDS = tuple(f"fold{k}_{part}" for k in range(NUM_FOLDS) for part in ("train", "val"))
-_KINDS = tuple(f"{side}_{kind}" for kind in PICTURE_KINDS for side in ("without", "only"))
+_KINDS = tuple(f"{side}_{kind}" for kind in IMAGE_KINDS for side in ("without", "only"))
 _SPLITS = ("train", "val", "test")
 _LIVECELL = tuple(f"{part}_{split}" for part in LIVECELL_TYPES for split in _SPLITS)
 

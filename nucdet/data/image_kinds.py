@@ -1,8 +1,8 @@
-"""Which kind of microscopy a picture comes from, told from its pixels alone.
+"""Which kind of microscopy an image comes from, told from its pixels alone.
 
 Splits are stratified by it and :mod:`nucdet.data.statistics` counts it. The thresholds sit in wide
 gaps of the DSB2018 training set (664 images): median brightness is at most 44 in fluorescence and
-at least 131 elsewhere; mean saturation is 0 in grey pictures and at least 12 in stained ones.
+at least 131 elsewhere; mean saturation is 0 in grey images and at least 12 in stained ones.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ FLUORESCENCE = "fluorescence"
 BRIGHT_FIELD = "bright_field"
 STAINED_LIGHT = "stained_light"
 STAINED_TINTED = "stained_tinted"
-PICTURE_KINDS = (FLUORESCENCE, BRIGHT_FIELD, STAINED_LIGHT, STAINED_TINTED)
+IMAGE_KINDS = (FLUORESCENCE, BRIGHT_FIELD, STAINED_LIGHT, STAINED_TINTED)
 
 _DARK_BELOW = 80  # median brightness
 _COLOUR_FROM = 5  # mean saturation
 _TINTED_FROM = 25  # median saturation of the ground
 
 
-def picture_kind(image: np.ndarray) -> str:
-    """Name the kind of picture.
+def image_kind(image: np.ndarray) -> str:
+    """Name the kind of image.
 
     Args:
         image: uint8 (H, W, 3) RGB.

@@ -54,7 +54,7 @@ class NucleusDatasetMapper:
 
     Adds ``"image"``, a uint8 tensor (C, H, W), and, with ``with_truth``, ``"instances"`` with
     gt_boxes (XYXY, around the masks), gt_classes and gt_masks (:class:`CroppedMasks`), all after
-    augmentation, which may bring in other pictures of the data set (:class:`Composition`). What
+    augmentation, which may bring in other images of the data set (:class:`Composition`). What
     else a model learns from, it names itself: see :func:`build_targets`.
 
     Masks travel through it as label maps: the cost of a warp does not depend on the number of
@@ -82,8 +82,8 @@ class NucleusDatasetMapper:
             normalize: INPUT.NORMALIZE, applied to the whole image before ``augmentations``.
             min_instance_area: instances with fewer pixels than this after augmentation are dropped.
             targets: each makes further entries of the instances; with ``with_truth`` alone.
-            composition: joins pictures after ``augmentations``; None: each stays by itself.
-            cache_mib: of decoded pictures that stay in memory.
+            composition: joins images after ``augmentations``; None: each stays by itself.
+            cache_mib: of decoded images that stay in memory.
         """
         if image_format not in ("RGB", "BGR", "L"):
             raise InputError(f"INPUT.FORMAT is {image_format!r}, expected 'RGB', 'BGR' or 'L'")
@@ -107,7 +107,7 @@ class NucleusDatasetMapper:
         """``augment``: training augmentations, else TEST.PERTURBATION and evaluation's resize.
 
         ``with_truth`` is as ``augment`` if not given. ``records``: the data set, from which copy-
-        paste and mosaics take other pictures; without it they take the same one again.
+        paste and mosaics take other images; without it they take the same one again.
         """
         composition = Composition.from_config(cfg, records) if augment else None
         if not augment:
@@ -131,7 +131,7 @@ class NucleusDatasetMapper:
         }
 
     def __call__(self, dataset_dict: dict[str, Any]) -> dict[str, Any]:
-        """Read and augment one picture.
+        """Read and augment one image.
 
         Raises:
             FileNotFoundError, InputError: the image is missing, unreadable or of another size.
@@ -151,7 +151,7 @@ class NucleusDatasetMapper:
         return result
 
     def _read(self, dataset_dict: dict[str, Any]) -> Sample:
-        """One picture after ``augmentations``, without nuclei where no truth is asked for."""
+        """One image after ``augmentations``, without nuclei where no truth is asked for."""
         image = self._read_image(dataset_dict["file_name"])
         size = (dataset_dict["height"], dataset_dict["width"])
         if image.shape[:2] != size:

@@ -1,4 +1,4 @@
-"""How often a picture is drawn in training."""
+"""How often an image is drawn in training."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ def build_sampler(
 
 
 def kind_weights(records: Sequence[dict[str, Any]], power: float) -> torch.Tensor:
-    """(N,) 1 / (pictures of the same kind) ** power: at 1 each kind is drawn equally often."""
+    """(N,) 1 / (images of the same kind) ** power: at 1 each kind is drawn equally often."""
     kinds = [record.get("kind", "") for record in records]
     counts = Counter(kinds)
     return torch.tensor([float(counts[kind]) for kind in kinds]) ** -power
 
 
 def crop_weights(cfg: CfgNode, records: Sequence[dict[str, Any]], power: float) -> torch.Tensor:
-    """(N,) (crops that the picture fills) ** power: at 1 each pixel is drawn equally often.
+    """(N,) (crops that the image fills) ** power: at 1 each pixel is drawn equally often.
 
-    Pictures are measured as the network sees them in evaluation.
+    Images are measured as the network sees them in evaluation.
     """
     zoom = build_test_augmentation(cfg)[0].rule
     crop = 1.0

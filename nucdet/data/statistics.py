@@ -29,7 +29,7 @@ class DatasetStatistics:
 
     Attributes:
         image_sizes: number of images of each (height, width).
-        kinds: number of images of each kind of picture.
+        kinds: number of images of each kind of image.
         per_image: (M,) instances in each image.
         areas: (N,) pixels of each instance, at the image's own resolution.
         box_sizes: (up to N, 2) width and height of boxes as the network sees them (resized); those
@@ -167,7 +167,7 @@ def print_statistics(statistics: DatasetStatistics, title: str) -> None:
     console = Console()
     nuclei = len(statistics.areas)
     console.print(f"{title}: {len(statistics.per_image)} images, {nuclei} nuclei")
-    _print_counts(console, "kind of picture", statistics.kinds)
+    _print_counts(console, "kind of image", statistics.kinds)
     sizes = Counter({f"{h} x {w}": n for (h, w), n in statistics.image_sizes.items()})
     _print_counts(console, "height x width", sizes)
 
@@ -219,7 +219,7 @@ def _as_json(statistics: DatasetStatistics, suggestions: dict[str, Any]) -> dict
 
 
 def plot_statistics(statistics: DatasetStatistics) -> Figure:
-    """Four panels: image sizes, kinds of picture, nuclei per image, nucleus diameters."""
+    """Four panels: image sizes, kinds of image, nuclei per image, nucleus diameters."""
     figure = Figure(figsize=(11, 8), layout="constrained")
     (sizes, kinds), (per_image, diameters) = figure.subplots(2, 2)
     height_width = np.array(list(statistics.image_sizes))
@@ -229,7 +229,7 @@ def plot_statistics(statistics: DatasetStatistics) -> Figure:
     names, counts = zip(*statistics.kinds.most_common(), strict=True)
     kinds.barh(names, counts)
     kinds.invert_yaxis()
-    kinds.set(xlabel="images", title="kinds of picture")
+    kinds.set(xlabel="images", title="kinds of image")
     per_image.hist(statistics.per_image, bins=40)
     per_image.set(xlabel="nuclei in an image", ylabel="images", title="nuclei per image")
     diameters.hist(statistics.diameters, bins=60)

@@ -46,15 +46,15 @@ def summarize_pixels(counts: Sequence[PixelCounts]) -> dict[str, float]:
 
     - ``accuracy`` (TP+TN)/all, ``precision`` TP/(TP+FP), ``recall`` TP/(TP+FN),
       ``IoU`` TP/(TP+FP+FN), ``Dice`` 2TP/(2TP+FP+FN): over all pixels of the data set, so that
-      large and dense pictures weigh most.
-    - ``accuracy-image`` … ``Dice-image``: of each picture, then the mean over the pictures.
+      large and dense images weigh most.
+    - ``accuracy-image`` … ``Dice-image``: of each image, then the mean over the images.
 
     As in the Kaggle score, what has neither true nor predicted nuclei counts 1, and 0 if only one
     side is empty.
 
     Example:
-        >>> picture, empty = PixelCounts(6, 2, 2, 90), PixelCounts(0, 0, 0, 100)
-        >>> metrics = summarize_pixels([picture, empty])
+        >>> image, empty = PixelCounts(6, 2, 2, 90), PixelCounts(0, 0, 0, 100)
+        >>> metrics = summarize_pixels([image, empty])
         >>> metrics["accuracy"], metrics["IoU"], metrics["IoU-image"]
         (98.0, 60.0, 80.0)
     """

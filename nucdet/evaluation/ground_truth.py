@@ -17,7 +17,7 @@ from nucdet.structures import CroppedMasks
 
 @dataclass(frozen=True)
 class TrueImage:
-    """One image of the ground truth; ``kind`` of picture is "" where the JSON names none."""
+    """One image of the ground truth; ``kind`` of image is "" where the JSON names none."""
 
     image_id: int
     file_name: str
@@ -115,7 +115,7 @@ class GroundTruth:
         return CroppedMasks.cat(parts)
 
     def evenly_over_kinds(self, limit: int) -> list[int]:
-        """Ids of ``limit`` images: as many of each kind of picture as there are, spread evenly."""
+        """Ids of ``limit`` images: as many of each kind of image as there are, spread evenly."""
         kinds: dict[str, list[int]] = defaultdict(list)
         for image in self.images.values():
             kinds[image.kind].append(image.image_id)

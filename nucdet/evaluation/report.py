@@ -27,7 +27,7 @@ _AT_75 = PERCENTS.index(75)
 
 
 def result_tables(results: Sequence[ImageResult]) -> list[Table]:
-    """Score by threshold, by kind of picture (if any), by nucleus size, and the error table."""
+    """Score by threshold, by kind of image (if any), by nucleus size, and the error table."""
     metrics = summarize(results)
     tables = [_threshold_table(results, metrics)]
     if by_kind(results):
@@ -81,7 +81,7 @@ def _threshold_table(results: Sequence[ImageResult], metrics: dict[str, float]) 
 
 
 def _kind_table(results: Sequence[ImageResult]) -> Table:
-    table = new_table("By kind of picture", "kind", "images", "nuclei", "mAP")
+    table = new_table("By kind of image", "kind", "images", "nuclei", "mAP")
     for kind, members in by_kind(results).items():
         nuclei = sum(r.n_true for r in members)
         score = 100 * sum(r.score for r in members) / len(members)

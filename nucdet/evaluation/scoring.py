@@ -67,7 +67,7 @@ def summarize(results: Sequence[ImageResult]) -> dict[str, float]:
     - ``precision-50`` … (TP/(TP+FP)), ``recall-50`` … (TP/(TP+FN)), ``F1-50`` … (2TP/(2TP+FP+FN)).
       Like the score, all are computed for each image and averaged over the images, and an image
       counts 1 if it has neither nuclei nor predictions, and 0 if only one side is empty.
-    - ``mAP-<kind>``: the score over the images of one kind of picture, where the JSON names kinds.
+    - ``mAP-<kind>``: the score over the images of one kind of image, where the JSON names kinds.
     - ``recall50-<size>``, ``AR-<size>``: share of all nuclei of a size class that are matched at
       0.5, and its mean over the thresholds. Precision by size does not exist: a false mask
       belongs to no nucleus, hence to no class. Sizes without a nucleus are left out.
@@ -97,7 +97,7 @@ def summarize(results: Sequence[ImageResult]) -> dict[str, float]:
 
 
 def by_kind(results: Sequence[ImageResult]) -> dict[str, list[ImageResult]]:
-    """Results by kind of picture, sorted by its name; images without a kind are left out."""
+    """Results by kind of image, sorted by its name; images without a kind are left out."""
     kinds = sorted({r.image.kind for r in results if r.image.kind})
     return {kind: [r for r in results if r.image.kind == kind] for kind in kinds}
 

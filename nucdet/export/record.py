@@ -17,14 +17,14 @@ class ImageRecord:
 
     Attributes:
         name: of its outputs: a path without ending, relative to the output folder.
-        file_name: of the picture, relative to the input folder.
+        file_name: of the image, relative to the input folder.
         height, width: pixels.
         counts: N compressed COCO run-length codes.
         areas: N areas in pixels.
         scores: N scores.
         classes: N indices of classes, from 0.
         class_names: what they mean, the same in all records of a run.
-        thumbnail: the picture with outlines, a ``data:`` URI.
+        thumbnail: the image with outlines, a ``data:`` URI.
         thumbnail_size: (width, height) of it, in pixels.
     """
 

@@ -87,7 +87,7 @@ def write_summary(
 def write_kaggle(path: _Path, records: Iterable[ImageRecord]) -> None:
     """Write the csv of the 2018 Data Science Bowl: one row a nucleus.
 
-    ``ImageId`` is the picture's name without folders, or with them where two would be the same. An
+    ``ImageId`` is the image's name without folders, or with them where two would be the same. An
     image without nuclei has one row with an empty code. Masks must not overlap.
 
     Raises:

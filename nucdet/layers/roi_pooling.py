@@ -110,14 +110,14 @@ def _bins_by_pixels(
     """Sparse CSR (bins, pixels), float32: how much each pixel counts in each bin.
 
     Args:
-        boxes: (M, 5) float32, index of the picture and (x0, y0, x1, y1) in its pixels.
+        boxes: (M, 5) float32, index of the image and (x0, y0, x1, y1) in its pixels.
         levels: (M,) int64, the map that each box looks at.
         scales: (L,) float32, of the maps.
         shapes: (N, C, H, W) of each map.
         output_size: bins of a box along y and x.
 
     Returns:
-        Rows are (box, bin along y, bin along x), columns (map, picture, y, x).
+        Rows are (box, bin along y, bin along x), columns (map, image, y, x).
     """
     sides = torch.tensor([shape[2:] for shape in shapes])
     pixels = torch.tensor([shape[0] for shape in shapes]) * sides.prod(dim=1)

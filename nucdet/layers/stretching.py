@@ -1,4 +1,4 @@
-"""Grey levels of pictures of several kinds of microscopy made alike."""
+"""Grey levels of images of several kinds of microscopy made alike."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from torch import Tensor
 
 
 def stretch(images: Tensor) -> Tensor:
-    """Each picture's grey levels brought to 0–1 and, where its mean is above 1/2, inverted.
+    """Each image's grey levels brought to 0–1 and, where its mean is above 1/2, inverted.
 
     So that all have bright nuclei on a dark ground. Batch norm needs it: fluorescence and stained
-    tissue have means of 0.05 and 0.8, two pictures are a batch, and in inference the one is
+    tissue have means of 0.05 and 0.8, two images are a batch, and in inference the one is
     normalised by the other's statistics.
 
     Args:

@@ -1,4 +1,4 @@
-"""Foreground without a network: the picture's own grey levels."""
+"""Foreground without a network: the image's own grey levels."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def grey_foreground(image: np.ndarray) -> np.ndarray:
     """How much each pixel stands out of the background: the baseline that needs no training.
 
     Grey is the mean of the channels, blurred and stretched to 0–1. The background is what most of
-    the picture is, so where Otsu's threshold leaves more pixels above it than below, nuclei are
+    the image is, so where Otsu's threshold leaves more pixels above it than below, nuclei are
     dark and the map is inverted. :class:`nucdet.postprocessing.separation.Separation` with
     ``"otsu"`` makes instances of it.
 
@@ -22,7 +22,7 @@ def grey_foreground(image: np.ndarray) -> np.ndarray:
         image: (H, W) or (H, W, C), numbers of any range.
 
     Returns:
-        (H, W) float32, 0–1; all 0 for a picture of one colour.
+        (H, W) float32, 0–1; all 0 for an image of one colour.
     """
     image = np.asarray(image, np.float32)
     grey = image if image.ndim == 2 else image.mean(axis=2)

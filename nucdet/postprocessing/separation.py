@@ -147,7 +147,7 @@ class Separation:
         if self.fill_holes and len(masks):
             masks, _ = eliminate_overlaps(masks, fill_holes=True)
             labels = masks.to_label_map()
-        inside = np.flatnonzero(labels)  # the background is most of the picture
+        inside = np.flatnonzero(labels)  # the background is most of the image
         sums = np.bincount(labels.ravel()[inside] - 1, foreground.ravel()[inside], len(masks))
         return masks, (sums / masks.areas).astype(np.float32)
 

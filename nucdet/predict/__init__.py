@@ -1,4 +1,4 @@
-"""From pictures to nuclei with a trained network."""
+"""From images to nuclei with a trained network."""
 
 from nucdet.predict.prediction import Prediction
 from nucdet.predict.segmenter import Segmenter, configure, default_model

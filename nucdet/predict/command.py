@@ -1,4 +1,4 @@
-"""Pictures in, masks, measurements and a report out: tools/predict.py and nucdet-predict."""
+"""Images in, masks, measurements and a report out: tools/predict.py and nucdet-predict."""
 
 from __future__ import annotations
 
@@ -21,31 +21,31 @@ from nucdet.modeling.model_zoo import PREFIX, find_model
 from nucdet.predict import Segmenter, configure
 from nucdet.predict.diameter import check_diameter
 from nucdet.predict.files import find_inputs
-from nucdet.predict.loop import Job, predict_pictures
+from nucdet.predict.loop import Job, predict_images
 from nucdet.predict.outputs import FORMATS
 from nucdet.processes import run_processes
 from nucdet.version import __version__
 
-# exit code of a run that left out pictures because they could not be read
+# exit code of a run that left out images because they could not be read
 SOME_FAILED = 3
 
 _EPILOG = f"""
 Outputs, with the folders of the input kept:
   label     NAME_label.tif    pixels hold the number of their nucleus (16 bits; 32 above 65,535)
-  overlay   NAME_overlay.png  outlines on the picture
+  overlay   NAME_overlay.png  outlines on the image
   csv       NAME.csv          a row a nucleus: place, area, shape, intensity, score
   geojson   NAME.geojson      outlines for QuPath
   roi       NAME_rois.zip     outlines for ImageJ's ROI Manager
-  coco      predictions_coco.json, kaggle   kaggle.csv: one file for all pictures
+  coco      predictions_coco.json, kaggle   kaggle.csv: one file for all images
   summary.csv and report.html are always written; the folder .records is for --resume.
 
-Exit codes: 0 all pictures predicted; {SOME_FAILED} some could not be read (they are named, the rest
+Exit codes: 0 all images predicted; {SOME_FAILED} some could not be read (they are named, the rest
 is complete); 2 a mistake in the command or an output that cannot be written; 130 interrupted (only
 whole files are left; --resume goes on).
 
 Examples:
-  %(prog)s --input pictures --output results
-  %(prog)s --input 'pictures/**/*_dapi.tif' --output results --save label,roi --pixel-size 0.32 \\
+  %(prog)s --input images --output results
+  %(prog)s --input 'images/**/*_dapi.tif' --output results --save label,roi --pixel-size 0.32 \\
       --config-file configs/DSB2018/mask_rcnn_lite0_FPN.yaml MODEL.WEIGHTS model_best.pth
 """
 
@@ -56,7 +56,7 @@ def command_line() -> None:
 
 
 def predict(args: argparse.Namespace) -> int:
-    """Predict the pictures that the arguments name, on as many processes as they say.
+    """Predict the images that the arguments name, on as many processes as they say.
 
     Returns:
         0, or :data:`SOME_FAILED`.
@@ -71,12 +71,12 @@ def predict(args: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         done = sum(job.records().record(file) is not None for file in job.files)
         print(
-            f"{done} of {len(job.files)} pictures are done; --resume goes on with the rest",
+            f"{done} of {len(job.files)} images are done; --resume goes on with the rest",
             file=sys.stderr,
         )
         raise
     failed = sum(job.records().error(file) is not None for file in job.files)
-    print(f"{len(job.files) - failed} pictures predicted, {failed} failed: {job.output}")
+    print(f"{len(job.files) - failed} images predicted, {failed} failed: {job.output}")
     return SOME_FAILED if failed else 0
 
 
@@ -125,11 +125,11 @@ def _run_process(job: Job) -> None:
     # what Detectron2's code makes torch say tells a user nothing and breaks the progress bar
     warnings.filterwarnings("ignore", message=r"torch\.meshgrid")
     logging.getLogger("torch.fx._symbolic_trace").setLevel(logging.ERROR)
-    predict_pictures(job, lambda: Segmenter(job.config_file, overrides=job.opts))
+    predict_images(job, lambda: Segmenter(job.config_file, overrides=job.opts))
 
 
 def _settings(cfg: CfgNode, args: argparse.Namespace) -> str:
-    """A text that differs wherever a picture's outputs would."""
+    """A text that differs wherever an image's outputs would."""
     name = cfg.MODEL.WEIGHTS
     weights = find_model(name).weights if name.startswith(PREFIX) else Path(name)
     state = [weights.stat().st_size, weights.stat().st_mtime_ns] if weights.is_file() else None
@@ -142,7 +142,7 @@ def _facts(cfg: CfgNode, args: argparse.Namespace) -> tuple[tuple[str, str], ...
     facts = {
         "Network": Path(args.config_file).stem if args.config_file else "default model",
         "Weights": Path(cfg.MODEL.WEIGHTS).name,
-        "Nucleus diameter": diameter or "not given, pictures resized as in evaluation",
+        "Nucleus diameter": diameter or "not given, images resized as in evaluation",
         "Outline offset": f"{cfg.TEST.OUTLINE_OFFSET:g} pixels",
         "Pixel size": f"{args.pixel_size:g} µm" if args.pixel_size else "not given",
         "nucdet": __version__,
@@ -160,7 +160,7 @@ def parse_diameter(text: str) -> float | str:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        description="Find the nuclei of pictures: masks, measurements and a report.",
+        description="Find the nuclei of images: masks, measurements and a report.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -1,4 +1,4 @@
-"""How large the nuclei of a picture are, so that it can be shown to the network at their size."""
+"""How large the nuclei of an image are, so that it can be shown to the network at their size."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from nucdet.errors import InputError
 from nucdet.predict.network import Network
 
 _LOOK_SIDE = 640  # pixels, as the network sees them, of a part that is looked at
-_ENOUGH = 10  # nuclei; fewer, and further parts of the picture are looked at
+_ENOUGH = 10  # nuclei; fewer, and further parts of the image are looked at
 _OTHER_ZOOMS = (3.0, 1 / 3)  # on the usual one, where it shows nothing
 _SURE = 0.9  # a score; fragments of very large nuclei, and clumps of very small ones, have lower
 # Nuclei this large, as a share of the size in training, are found as well as they are, so the
-# picture is left alone (benchmarks/diameter.py; chosen on 32 pictures of DSB2018 at 0.25× to 12×).
+# image is left alone (benchmarks/diameter.py; chosen on 32 images of DSB2018 at 0.25× to 12×).
 _FITS = (0.8, 2.0)
 
 
@@ -28,21 +28,21 @@ def check_diameter(diameter: float | str | None) -> None:
 def estimate_diameter(
     network: Network, source: ImageWindows, zoom: float, wanted: float, most_zoom: float = np.inf
 ) -> float | None:
-    """The median diameter of the nuclei in a first look at parts of the picture.
+    """The median diameter of the nuclei in a first look at parts of the image.
 
-    What the usual zoom shows is believed where it is near the size in training. Else the picture is
+    What the usual zoom shows is believed where it is near the size in training. Else the image is
     looked at once more as that size asks: much larger nuclei are found in fragments at first, much
     smaller ones as clumps.
 
     Args:
         network: what finds nuclei.
-        source: the picture.
+        source: the image.
         zoom: the usual one.
         wanted: diameter in training, in pixels as the network sees them.
         most_zoom: the largest zoom to look with.
 
     Returns:
-        Pixels of the picture; None where the usual zoom serves, or nothing was found at any.
+        Pixels of the image; None where the usual zoom serves, or nothing was found at any.
     """
     for factor in (1.0, *_OTHER_ZOOMS):
         first = _look(network, source, min(zoom * factor, most_zoom))
@@ -62,7 +62,7 @@ def _fits(share: float) -> bool:
 
 
 def _look(network: Network, source: ImageWindows, zoom: float) -> float | None:
-    """Median diameter, in pixels of the picture, of the sure nuclei; where none is, of all."""
+    """Median diameter, in pixels of the image, of the sure nuclei; where none is, of all."""
     areas, scores = [], []
     for part in _parts(source.size, max(1, round(_LOOK_SIDE / zoom))):
         (found,) = network([(source.read(part), zoom)])
@@ -77,7 +77,7 @@ def _look(network: Network, source: ImageWindows, zoom: float) -> float | None:
 
 
 def _parts(size: tuple[int, int], side: int) -> list[Box]:
-    """The middle of a picture, then the middles of its quarters."""
+    """The middle of an image, then the middles of its quarters."""
     places = [(0.5, 0.5), (0.25, 0.25), (0.75, 0.75), (0.25, 0.75), (0.75, 0.25)]
     if max(size) <= side:
         places = places[:1]

@@ -1,4 +1,4 @@
-"""Overlays and thumbnails of pictures of any size, in memory that follows what is drawn."""
+"""Overlays and thumbnails of images of any size, in memory that follows what is drawn."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from nucdet.structures import CroppedMasks
 from nucdet.visualization import draw_instances
 from nucdet.visualization.colors import color_by_neighbors
 
-# longer side; a larger picture is drawn reduced by a whole number
+# longer side; a larger image is drawn reduced by a whole number
 OVERLAY_SIDE = 4096
 THUMBNAIL_SIDE = 480
 # an overlay is drawn in windows of this side: matplotlib needs 100 bytes a pixel
 _WINDOW = 1024
 # a mask that a window cuts gets an outline along the cut, this far outside what is kept
 _MARGIN = 6
-# rows of the reduced picture that are read at a time
+# rows of the reduced image that are read at a time
 _BAND = 64
 
 
-def read_picture(source: ImageWindows) -> np.ndarray:
-    """The picture to draw on: uint8 (H, W, 3) RGB, reduced to :data:`OVERLAY_SIDE` or less.
+def read_for_drawing(source: ImageWindows) -> np.ndarray:
+    """The image to draw on: uint8 (H, W, 3) RGB, reduced to :data:`OVERLAY_SIDE` or less.
 
-    A large picture is read and averaged in bands of rows.
+    A large image is read and averaged in bands of rows.
     """
     factor = reduction(source.size, OVERLAY_SIDE)
     if factor == 1:
@@ -38,46 +38,46 @@ def read_picture(source: ImageWindows) -> np.ndarray:
     return np.concatenate(bands)
 
 
-def draw_overlay(picture: np.ndarray, masks: CroppedMasks) -> np.ndarray:
-    """Outlines on the picture, enlarged where it is small (see :func:`draw_instances`).
+def draw_overlay(image: np.ndarray, masks: CroppedMasks) -> np.ndarray:
+    """Outlines on the image, enlarged where it is small (see :func:`draw_instances`).
 
     Args:
-        picture: of :func:`read_picture`.
-        masks: of the picture as it is in the file.
+        image: of :func:`read_for_drawing`.
+        masks: of the image as it is in the file.
 
     Returns:
-        uint8 RGB of the picture's size, or a multiple.
+        uint8 RGB of the image's size, or a multiple.
     """
     masks = reduce_masks(masks, reduction(masks.image_size, OVERLAY_SIDE))
     height, width = masks.image_size
     if max(height, width) <= _WINDOW:
-        return draw_instances(picture, masks)
-    colors = color_by_neighbors(masks, picture)
-    drawn = np.empty_like(picture)
+        return draw_instances(image, masks)
+    colors = color_by_neighbors(masks, image)
+    drawn = np.empty_like(image)
     for top in range(0, height, _WINDOW):
         for left in range(0, width, _WINDOW):
             y0, x0 = max(0, top - _MARGIN), max(0, left - _MARGIN)
             rows = slice(y0, min(top + _WINDOW + _MARGIN, height))
             columns = slice(x0, min(left + _WINDOW + _MARGIN, width))
             inside, chosen = _cut(masks, rows, columns)
-            part = draw_instances(picture[rows, columns], inside, colors[chosen], zoom=1)
+            part = draw_instances(image[rows, columns], inside, colors[chosen], zoom=1)
             target = drawn[top : top + _WINDOW, left : left + _WINDOW]
             y, x = top - y0, left - x0
             target[:] = part[y : y + target.shape[0], x : x + target.shape[1]]
     return drawn
 
 
-def draw_thumbnail(picture: np.ndarray, masks: CroppedMasks) -> np.ndarray:
-    """The picture with outlines at about :data:`THUMBNAIL_SIDE`; arguments as above."""
+def draw_thumbnail(image: np.ndarray, masks: CroppedMasks) -> np.ndarray:
+    """The image with outlines at about :data:`THUMBNAIL_SIDE`; arguments as above."""
     factor = reduction(masks.image_size, THUMBNAIL_SIDE)
     masks = reduce_masks(masks, factor)
     zoom = min(8, max(1, round(THUMBNAIL_SIDE / max(masks.image_size)))) if factor == 1 else 1
-    picture = _fit(picture, masks.image_size)
-    return draw_instances(picture, masks, alpha=0.12, line_width=1.2, zoom=zoom)
+    image = _fit(image, masks.image_size)
+    return draw_instances(image, masks, alpha=0.12, line_width=1.2, zoom=zoom)
 
 
 def reduction(image_size: tuple[int, int], side: int) -> int:
-    """The whole number that a picture is made smaller by, so that it is no longer than ``side``."""
+    """The whole number that an image is made smaller by, so that it is no longer than ``side``."""
     return max(1, -(-max(image_size) // side))
 
 
@@ -112,7 +112,7 @@ def _cut(masks: CroppedMasks, rows: slice, columns: slice) -> tuple[CroppedMasks
     return CroppedMasks.from_windows(np.array(offsets).reshape(-1, 2), crops, size), chosen
 
 
-def _fit(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    if picture.shape[:2] == size:
-        return picture
-    return cv2.resize(picture, (size[1], size[0]), interpolation=cv2.INTER_AREA)
+def _fit(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    if image.shape[:2] == size:
+        return image
+    return cv2.resize(image, (size[1], size[0]), interpolation=cv2.INTER_AREA)

@@ -1,4 +1,4 @@
-"""Which pictures a prediction run takes, what their outputs are called, which are done."""
+"""Which images a prediction run takes, what their outputs are called, which are done."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from nucdet.export import ImageRecord
 from nucdet.files import write_json
 
 # what a folder is searched for; single files and patterns may have any ending
-PICTURE_ENDINGS = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
+IMAGE_ENDINGS = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
 
-# <name>.csv of a picture must not take the place of these
+# <name>.csv of an image must not take the place of these
 _RESERVED = ("summary", "kaggle")
 
 
 @dataclass(frozen=True)
 class InputFile:
-    """A picture to predict.
+    """An image to predict.
 
     Attributes:
         path: where it is.
@@ -39,17 +39,17 @@ class InputFile:
 
 
 def find_inputs(inputs: Sequence[str], output: Path) -> list[InputFile]:
-    """Find the pictures that ``--input`` names, sorted by file name.
+    """Find the images that ``--input`` names, sorted by file name.
 
     Args:
-        inputs: files; folders, searched with all below them for :data:`PICTURE_ENDINGS`; patterns
+        inputs: files; folders, searched with all below them for :data:`IMAGE_ENDINGS`; patterns
             with ``*``, ``?``, ``**``. Hidden files are left out, and in folders and patterns what
-            lies in the output folder, so that an earlier run's pictures are not predicted.
+            lies in the output folder, so that an earlier run's images are not predicted.
         output: the output folder.
 
     Raises:
         FileNotFoundError: there is no such file or folder.
-        InputError: no pictures found, or two whose outputs would have the same name.
+        InputError: no images found, or two whose outputs would have the same name.
     """
     roots, paths = [], []
     for text in inputs:
@@ -66,13 +66,13 @@ def find_inputs(inputs: Sequence[str], output: Path) -> list[InputFile]:
 
 
 def _expand(text: str, output: Path) -> tuple[Path, list[Path]]:
-    """The folder that names start from, and the pictures of one input."""
+    """The folder that names start from, and the images of one input."""
     path = Path(text).absolute()
     if path.is_file():
         return path.parent, [path]
     if path.is_dir():
-        root, found = path, [f for f in path.rglob("*") if f.suffix.lower() in PICTURE_ENDINGS]
-        expected = f"pictures ({' '.join(PICTURE_ENDINGS)})"
+        root, found = path, [f for f in path.rglob("*") if f.suffix.lower() in IMAGE_ENDINGS]
+        expected = f"images ({' '.join(IMAGE_ENDINGS)})"
     elif glob.has_magic(text):
         root = _fixed_part(path)
         # Path.glob takes no absolute pattern
@@ -120,42 +120,42 @@ def _output_names(file_names: Sequence[str]) -> list[str]:
 
 
 class RecordStore:
-    """A small JSON for each picture that was predicted or failed, in ``<output>/.records``.
+    """A small JSON for each image that was predicted or failed, in ``<output>/.records``.
 
-    It is written last of a picture's files, tells a resumed run what is done, and holds what the
-    files over all pictures need.
+    It is written last of an image's files, tells a resumed run what is done, and holds what the
+    files over all images need.
     """
 
     def __init__(self, output: Path, settings: str):
         """
         Args:
             output: the output folder.
-            settings: what the results depend on beside the picture; a record made with another
+            settings: what the results depend on beside the image; a record made with another
                 text counts as not there.
         """
         self._folder = output / ".records"
         self._settings = settings
 
     def save(self, file: InputFile, record: ImageRecord | None, error: str | None = None) -> None:
-        """Keep a picture's record, or why it has none."""
+        """Keep an image's record, or why it has none."""
         content = self._key(file) | {"record": record and asdict(record), "error": error}
         write_json(self._path(file), content)
 
     def forget(self, file: InputFile) -> None:
-        """Remove the record, before the picture's files are written anew."""
+        """Remove the record, before the image's files are written anew."""
         self._path(file).unlink(missing_ok=True)
 
     def record(self, file: InputFile) -> ImageRecord | None:
-        """The record of a picture that was predicted with these settings, else None."""
+        """The record of an image that was predicted with these settings, else None."""
         content = self._load(file)
         return ImageRecord(**content["record"]) if content.get("record") else None
 
     def error(self, file: InputFile) -> str | None:
-        """Why the picture failed with these settings, else None."""
+        """Why the image failed with these settings, else None."""
         return self._load(file).get("error")
 
     def is_done(self, file: InputFile, outputs: Iterable[Path]) -> bool:
-        """Whether the picture is predicted with these settings and has all these files."""
+        """Whether the image is predicted with these settings and has all these files."""
         return all(path.is_file() for path in outputs) and self.record(file) is not None
 
     def _path(self, file: InputFile) -> Path:

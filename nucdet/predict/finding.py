@@ -25,16 +25,16 @@ from nucdet.predict.tiling import Tile, stitch, tile_grid
 from nucdet.structures import CroppedMasks
 
 # in pixels as the network sees them
-WHOLE_SIDE = 1536  # pictures up to this side go as they are
+WHOLE_SIDE = 1536  # images up to this side go as they are
 TILE_SIDE = 1152
 TILE_OVERLAP = 128  # four nuclei of common size
 _STRIDE = 64  # of the coarsest feature map
-# what the limits on proposals and detections of a config are meant for, as pixels of a picture
+# what the limits on proposals and detections of a config are meant for, as pixels of an image
 _USUAL_PIXELS = 1 << 19
 
 
 class Plan(NamedTuple):
-    """How a picture is shown to the network."""
+    """How an image is shown to the network."""
 
     zoom: float
     diameter: float | None  # that the zoom is for
@@ -42,20 +42,20 @@ class Plan(NamedTuple):
 
     @property
     def capacity(self) -> float:
-        """A tile may hold more nuclei than the pictures that a config's limits are meant for."""
+        """A tile may hold more nuclei than the images that a config's limits are meant for."""
         largest = max(tile.size[0] * tile.size[1] for tile in self.tiles) * self.zoom**2
         return max(1.0, largest / _USUAL_PIXELS)
 
 
 class Found(NamedTuple):
-    """The nuclei of a picture before overlap elimination, in its pixels, on the CPU."""
+    """The nuclei of an image before overlap elimination, in its pixels, on the CPU."""
 
     instances: Instances  # masks as CroppedMasks, none empty
     plan: Plan
 
 
 class Finder:
-    """Plans each picture, asks the network, and puts tiles together.
+    """Plans each image, asks the network, and puts tiles together.
 
     Example::
 
@@ -81,11 +81,11 @@ class Finder:
         progress: Callable[[int, int], None] | None = None,
         sizes: Sequence[tuple[int, int]] | None = None,
     ) -> list[Found]:
-        """Find the nuclei of pictures; on a GPU those of equal size go through together.
+        """Find the nuclei of images; on a GPU those of equal size go through together.
 
         Args:
-            sources: the pictures.
-            diameter: of the nuclei, in pixels of the picture: it is rescaled so that they are as
+            sources: the images.
+            diameter: of the nuclei, in pixels of the image: it is rescaled so that they are as
                 large as in training. "auto": estimated from a first look. None: "auto" where
                 INPUT.RESIZE_RULE is "diameter", else resized by INPUT.MIN_SIZE_TEST.
             progress: called as ``progress(tiles done, tiles)`` where there are several.
@@ -104,10 +104,10 @@ class Finder:
         whole.sort(key=lambda i: (plans[i].capacity, sources[i].size, plans[i].zoom))
         for capacity, alike in groupby(whole, lambda i: plans[i].capacity):
             numbers = list(alike)
-            pictures = (
+            images = (
                 (sources[i].read(sources[i].whole()), plans[i].zoom, sizes[i]) for i in numbers
             )
-            found = self.network(pictures, capacity)
+            found = self.network(images, capacity)
             for i, instances in zip(numbers, found, strict=True):
                 results[i] = Found(instances, plans[i])
         for i, source in enumerate(sources):
@@ -117,14 +117,14 @@ class Finder:
         return results
 
     def plan(self, source: ImageWindows, diameter: float | str | None = None) -> Plan:
-        """How a picture will be shown; arguments as above."""
+        """How an image will be shown; arguments as above."""
         height, width = source.size
         usual = self.network.zoom(min(height, WHOLE_SIDE), min(width, WHOLE_SIDE))
         most = max(usual, MOST_ZOOM)
         if diameter == "auto":
             diameter = estimate_diameter(self.network, source, usual, self._wanted, most)
         zoom = usual if diameter is None else min(self._wanted / float(diameter), most)
-        # tiles are cut in the picture's pixels
+        # tiles are cut in the image's pixels
         side, tile, overlap = (
             max(1, math.floor(length / zoom)) for length in (WHOLE_SIDE, TILE_SIDE, TILE_OVERLAP)
         )
@@ -136,9 +136,9 @@ class Finder:
         self, source: ImageWindows, plan: Plan, progress: Callable[[int, int], None] | None
     ) -> Instances:
         tiles = plan.tiles
-        pictures = ((source.read(tile.box), plan.zoom) for tile in tiles)
+        images = ((source.read(tile.box), plan.zoom) for tile in tiles)
         found: list[Instances] = []
-        for instances in self.network(pictures, plan.capacity):
+        for instances in self.network(images, plan.capacity):
             found.append(instances)
             if progress is not None:
                 progress(len(found), len(tiles))

@@ -1,4 +1,4 @@
-"""The work of one process of a prediction run: its share of the pictures, a few at a time."""
+"""The work of one process of a prediction run: its share of the images, a few at a time."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from nucdet.data.io.windows import ImageWindows
 from nucdet.errors import InputError
 from nucdet.export import ReportFacts
 from nucdet.predict import Prediction, Segmenter
-from nucdet.predict.drawing import read_picture
+from nucdet.predict.drawing import read_for_drawing
 from nucdet.predict.files import InputFile, RecordStore
 from nucdet.predict.outputs import (
     make_record,
@@ -39,7 +39,7 @@ class Job:
     """A checked prediction run, the same in every process.
 
     Attributes:
-        files: all pictures, sorted.
+        files: all images, sorted.
         output: an existing folder; several machines must share it.
         formats: some of :data:`FORMATS`.
         config_file, opts: of the network; None: the default model.
@@ -68,14 +68,14 @@ class Job:
         return RecordStore(self.output, self.settings)
 
     def paths(self, file: InputFile) -> dict[str, Path]:
-        """Where the files of a picture go, by format."""
+        """Where the files of an image go, by format."""
         return output_paths(self.output, file.name, self.formats)
 
 
-def predict_pictures(job: Job, open_segmenter: Callable[[], Segmenter]) -> None:
-    """Predict this process's share of the pictures; the main process writes the shared files.
+def predict_images(job: Job, open_segmenter: Callable[[], Segmenter]) -> None:
+    """Predict this process's share of the images; the main process writes the shared files.
 
-    A picture that cannot be read or predicted is named on the screen, in the summary and in the
+    An image that cannot be read or predicted is named on the screen, in the summary and in the
     report, and the rest goes on.
 
     Args:
@@ -91,10 +91,10 @@ def predict_pictures(job: Job, open_segmenter: Callable[[], Segmenter]) -> None:
         share = [file for file in share if not store.is_done(file, job.paths(file).values())]
     if share:
         segmenter = open_segmenter()
-        with tqdm(total=len(share), desc="predicting", unit="picture", disable=_no_bar()) as bar:
-            for pictures in _groups(_opened(share, job, segmenter, bar)):
-                for picture in _predicted(pictures, job, segmenter, bar):
-                    _write(*picture, job, segmenter.class_names)
+        with tqdm(total=len(share), desc="predicting", unit="image", disable=_no_bar()) as bar:
+            for images in _groups(_opened(share, job, segmenter, bar)):
+                for image in _predicted(images, job, segmenter, bar):
+                    _write(*image, job, segmenter.class_names)
                     bar.update()
     comm.synchronize()
     if comm.is_main_process():
@@ -117,11 +117,11 @@ def _opened(
             yield file, source
 
 
-def _groups(pictures: Iterable[_Opened]) -> Iterator[list[_Opened]]:
-    """Pictures that are predicted together: a few, so that little is lost or held in memory."""
+def _groups(images: Iterable[_Opened]) -> Iterator[list[_Opened]]:
+    """Images that are predicted together: a few, so that little is lost or held in memory."""
     group: list[_Opened] = []
     pixels = 0
-    for file, source in pictures:
+    for file, source in images:
         more = math.prod(source.size)
         if group and (len(group) == _TOGETHER or pixels + more > _PIXELS_TOGETHER):
             yield group
@@ -133,45 +133,45 @@ def _groups(pictures: Iterable[_Opened]) -> Iterator[list[_Opened]]:
 
 
 def _predicted(
-    pictures: list[_Opened], job: Job, segmenter: Segmenter, bar: tqdm
+    images: list[_Opened], job: Job, segmenter: Segmenter, bar: tqdm
 ) -> Iterator[tuple[InputFile, Prediction, np.ndarray, pd.DataFrame]]:
-    """The pictures with prediction, picture to draw on and table; without those that fail."""
+    """The images with prediction, image to draw on and table; without those that fail."""
 
     def show(done: int, tiles: int) -> None:
-        bar.set_postfix_str(f"{pictures[0][0].file_name}: tile {done} of {tiles}")
+        bar.set_postfix_str(f"{images[0][0].file_name}: tile {done} of {tiles}")
 
-    files, sources = zip(*pictures, strict=True)
+    files, sources = zip(*images, strict=True)
     try:
         predictions = segmenter.predict_windows(sources, job.diameter, show)
-        # a damaged part of a large picture may show only now
-        drawn = [read_picture(prediction.source) for prediction in predictions]
+        # a damaged part of a large image may show only now
+        drawn = [read_for_drawing(prediction.source) for prediction in predictions]
         tables = [prediction.table(job.pixel_size) for prediction in predictions]
     except (InputError, OSError, MemoryError, torch.OutOfMemoryError) as error:
-        if len(pictures) == 1:
+        if len(images) == 1:
             _failed(files[0], error, job, bar)
             return
     else:
         yield from zip(files, predictions, drawn, tables, strict=True)
         return
     # here the error and what it holds in memory are gone
-    for picture in pictures:
-        yield from _predicted([picture], job, segmenter, bar)
+    for image in images:
+        yield from _predicted([image], job, segmenter, bar)
 
 
 def _write(
     file: InputFile,
     prediction: Prediction,
-    picture: np.ndarray,
+    image: np.ndarray,
     table: pd.DataFrame,
     job: Job,
     class_names: Sequence[str],
 ) -> None:
     store = job.records()
-    # from here to the end the picture counts as not done
+    # from here to the end the image counts as not done
     store.forget(file)
-    record = make_record(file.name, file.file_name, prediction, picture, class_names)
+    record = make_record(file.name, file.file_name, prediction, image, class_names)
     masks = prediction.pred_masks
-    write_image_outputs(job.paths(file), record, masks, picture, table, job.pixel_size)
+    write_image_outputs(job.paths(file), record, masks, image, table, job.pixel_size)
     store.save(file, record)
 
 
@@ -183,9 +183,9 @@ def _failed(file: InputFile, error: Exception, job: Job, bar: tqdm) -> None:
 
 
 def _reason(error: Exception, file: InputFile) -> str:
-    """One line without the path of the picture, which is said beside it."""
+    """One line without the path of the image, which is said beside it."""
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
-        return "not enough memory for this picture"
+        return "not enough memory for this image"
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return " ".join(text.removeprefix(f"{file.path}: ").split())
 

@@ -24,7 +24,7 @@ def measure(
     Args:
         masks: not empty ones, disjoint or not.
         scores: (N,), for a column ``score``.
-        source: the picture, for columns of mean intensity. The values are those that the file or
+        source: the image, for columns of mean intensity. The values are those that the file or
             array holds, before any scaling to 8 bits.
         pixel_size: µm; lengths, areas and places are then in µm and µm².
 
@@ -32,7 +32,7 @@ def measure(
         One row a mask, in their order: ``id`` (1, 2, …, the label in a label map), ``centroid_y``,
         ``centroid_x`` (the centre of the top left pixel is 0, 0), ``area``, ``bbox_y0``,
         ``bbox_x0``, ``bbox_y1``, ``bbox_x1`` (always pixels, half-open), ``perimeter``,
-        ``eccentricity``, ``solidity``, ``mean_intensity`` or, of colour pictures,
+        ``eccentricity``, ``solidity``, ``mean_intensity`` or, of colour images,
         ``mean_intensity_r``, ``…_g``, ``…_b``, and ``score``.
     """
     rows = []

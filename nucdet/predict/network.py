@@ -26,18 +26,18 @@ from nucdet.structures import CroppedMasks
 
 PRECISIONS = ("auto", "float32", "bfloat16")
 
-# Pixels of a batch on a GPU. On a CPU pictures go one by one: four of 512 × 512 at once took a
+# Pixels of a batch on a GPU. On a CPU images go one by one: four of 512 × 512 at once took a
 # fifth longer (lite0, one thread), and a result's last digits would depend on its neighbours.
 _BATCH_PIXELS = 1 << 23
 
 
 class Network:
-    """Pictures in, raw Instances out: resized by INPUT.MIN_SIZE_TEST, or by a given zoom.
+    """Images in, raw Instances out: resized by INPUT.MIN_SIZE_TEST, or by a given zoom.
 
     Convolutions run channels-last. With ``"bfloat16"`` an R-CNN's box and mask heads compute in 16
     bits, for half to a third of their time; backbone and proposals stay in 32, where 16 cost 0.005
-    of the DSB2018 score while the heads cost nothing (18 pictures, lite0). Semantic networks
-    compute in 16 bits as a whole. With TEST.AUG.ENABLED an R-CNN looks at each picture in several
+    of the DSB2018 score while the heads cost nothing (18 images, lite0). Semantic networks
+    compute in 16 bits as a whole. With TEST.AUG.ENABLED an R-CNN looks at each image in several
     views.
 
     The model is changed for that, in place; :meth:`close` leaves it as it was, so that it can be
@@ -90,24 +90,24 @@ class Network:
         self._undo.close()
 
     def zoom(self, height: int, width: int) -> float:
-        """The factor by which evaluation resizes a picture of this size."""
+        """The factor by which evaluation resizes an image of this size."""
         return self._rule(height, width)
 
     def __call__(
-        self, pictures: Iterable[tuple[Any, ...]], capacity: float = 1.0
+        self, images: Iterable[tuple[Any, ...]], capacity: float = 1.0
     ) -> Iterator[Instances]:
-        """Predict pictures one after the other; on a GPU, neighbours of equal size in one batch.
+        """Predict images one after the other; on a GPU, neighbours of equal size in one batch.
 
         Args:
-            pictures: (uint8 (H, W, 3) RGB, zoom) each, and perhaps (height, width), another size in
+            images: (uint8 (H, W, 3) RGB, zoom) each, and perhaps (height, width), another size in
                 whose pixels the answer is to be; read lazily, a batch at a time.
             capacity: by how much the limits on proposals and detections grow.
 
         Yields:
-            For each picture, in its own pixels or of the size given, on the CPU, masks as
+            For each image, in its own pixels or of the size given, on the CPU, masks as
             CroppedMasks, none empty.
         """
-        inputs = (self._input(*picture) for picture in pictures)
+        inputs = (self._input(*image) for image in images)
         for batch in _batches(inputs, _BATCH_PIXELS if self.device.type == "cuda" else 0):
             with torch.no_grad(), _capacity(self.model, capacity):
                 outputs = self.model(batch)
@@ -174,7 +174,7 @@ def _in_bfloat16(function: Callable[..., torch.Tensor]) -> Callable[..., torch.T
 
 @contextmanager
 def _capacity(model: nn.Module, factor: float) -> Iterator[None]:
-    """Raise an R-CNN's limits on proposals and detections, set for pictures of usual size."""
+    """Raise an R-CNN's limits on proposals and detections, set for images of usual size."""
     detector = model.model if isinstance(model, AugmentedRCNN) else model
     rpn = getattr(detector, "proposal_generator", None)
     heads = getattr(detector, "roi_heads", None)

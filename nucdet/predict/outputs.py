@@ -1,4 +1,4 @@
-"""The files of one predicted picture, and those over all of them."""
+"""The files of one predicted image, and those over all of them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from nucdet.predict.drawing import draw_overlay, draw_thumbnail
 from nucdet.structures import CroppedMasks
 from nucdet.visualization.files import save_png
 
-# formats with a file for each picture, and how it ends
+# formats with a file for each image, and how it ends
 PER_IMAGE = {
     "label": "_label.tif",
     "overlay": "_overlay.png",
@@ -36,13 +36,13 @@ PER_IMAGE = {
     "geojson": ".geojson",
     "roi": "_rois.zip",
 }
-# formats with one file for all pictures
+# formats with one file for all images
 OVER_ALL = {"coco": "predictions_coco.json", "kaggle": "kaggle.csv"}
 FORMATS = ("label", "overlay", "csv", "coco", "kaggle", "geojson", "roi")
 
 
 def output_paths(output: Path, name: str, formats: Sequence[str]) -> dict[str, Path]:
-    """Where the files of one picture go, by format."""
+    """Where the files of one image go, by format."""
     return {f: output / f"{name}{PER_IMAGE[f]}" for f in PER_IMAGE if f in formats}
 
 
@@ -50,17 +50,17 @@ def write_image_outputs(
     paths: Mapping[str, Path],
     record: ImageRecord,
     masks: CroppedMasks,
-    picture: np.ndarray,
+    image: np.ndarray,
     table: pd.DataFrame,
     pixel_size: float | None = None,
 ) -> None:
-    """Write the files of one picture.
+    """Write the files of one image.
 
     Args:
         paths: by format, see :func:`output_paths`.
-        record: of the picture.
+        record: of the image.
         masks: N disjoint masks of it.
-        picture: see :func:`nucdet.predict.drawing.read_picture`.
+        image: see :func:`nucdet.predict.drawing.read_for_drawing`.
         table: N rows of measurements, with a column ``id``.
         pixel_size: µm.
 
@@ -70,7 +70,7 @@ def write_image_outputs(
     if "label" in paths:
         write_label_image(paths["label"], masks, pixel_size)
     if "overlay" in paths:
-        save_png(paths["overlay"], draw_overlay(picture, masks))
+        save_png(paths["overlay"], draw_overlay(image, masks))
     if "csv" in paths:
         write_table(paths["csv"], table)
     if "geojson" in paths:
@@ -84,19 +84,19 @@ def make_record(
     name: str,
     file_name: str,
     prediction: Instances,
-    picture: np.ndarray,
+    image: np.ndarray,
     class_names: Sequence[str],
 ) -> ImageRecord:
-    """What the files over all pictures need of one.
+    """What the files over all images need of one.
 
     Args:
         name, file_name: see :class:`ImageRecord`.
         prediction: with ``pred_masks`` (CroppedMasks), ``scores``, ``pred_classes``.
-        picture: see :func:`nucdet.predict.drawing.read_picture`.
+        image: see :func:`nucdet.predict.drawing.read_for_drawing`.
         class_names: what the classes mean.
     """
     masks = prediction.pred_masks
-    thumbnail = draw_thumbnail(picture, masks)
+    thumbnail = draw_thumbnail(image, masks)
     file = io.BytesIO()
     Image.fromarray(thumbnail).save(file, "JPEG", quality=85)
     return ImageRecord(
@@ -120,7 +120,7 @@ def write_shared_outputs(
     records: Sequence[ImageRecord],
     facts: ReportFacts,
 ) -> None:
-    """Write ``summary.csv``, ``report.html`` and what ``formats`` asks for over all pictures.
+    """Write ``summary.csv``, ``report.html`` and what ``formats`` asks for over all images.
 
     Raises:
         OSError: a file cannot be written.

@@ -13,9 +13,9 @@ from nucdet.predict.measure import measure
 
 
 class Prediction(Instances):
-    """The nuclei of one picture, surest first.
+    """The nuclei of one image, surest first.
 
-    Fields, in pixels of the picture: ``pred_masks`` (:class:`nucdet.structures.CroppedMasks`,
+    Fields, in pixels of the image: ``pred_masks`` (:class:`nucdet.structures.CroppedMasks`,
     disjoint unless overlap elimination is off), ``pred_boxes``, ``scores``, ``pred_classes``.
     """
 
@@ -23,7 +23,7 @@ class Prediction(Instances):
         """
         Args:
             instances: the nuclei.
-            source: the picture.
+            source: the image.
             diameter: see :attr:`diameter`.
         """
         super().__init__(instances.image_size, **instances.get_fields())
@@ -32,12 +32,12 @@ class Prediction(Instances):
 
     @property
     def source(self) -> ImageWindows:
-        """The picture."""
+        """The image."""
         return self._source
 
     @property
     def diameter(self) -> float | None:
-        """The diameter of nuclei in pixels that the picture was rescaled for; None: it was not."""
+        """The diameter of nuclei in pixels that the image was rescaled for; None: it was not."""
         return self._diameter
 
     def __getitem__(self, item: Any) -> Prediction:

@@ -1,4 +1,4 @@
-"""Nuclei of a picture in two lines of Python, whatever its size, depth or magnification."""
+"""Nuclei of an image in two lines of Python, whatever its size, depth or magnification."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def default_model() -> Path:
 
 
 class Segmenter:
-    """A trained network that finds the nuclei of pictures.
+    """A trained network that finds the nuclei of images.
 
     Example::
 
@@ -77,7 +77,7 @@ class Segmenter:
         self._elimination = OverlapElimination(self.cfg)
 
     def predict(self, image: np.ndarray, diameter: float | str | None = None) -> Prediction:
-        """Find the nuclei of one picture.
+        """Find the nuclei of one image.
 
         Args:
             image: (H, W), (H, W, 1), (H, W, 3) RGB or (H, W, 4) RGBA; bool, integers or floats.

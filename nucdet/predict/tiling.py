@@ -1,4 +1,4 @@
-"""Large pictures as overlapping tiles: where they lie, and how their nuclei become one list.
+"""Large images as overlapping tiles: where they lie, and how their nuclei become one list.
 
 Neighbouring tiles see the strip that they share both. A nucleus there is found by both, whole in at
 least one of them as long as it is smaller than the strip. Masks of two tiles are the same nucleus
@@ -28,7 +28,7 @@ _ROUNDING = 1e-6
 
 @dataclass(frozen=True)
 class Tile:
-    """A window of a picture: rows y0 to y1, columns x0 to x1, half-open, in its pixels."""
+    """A window of an image: rows y0 to y1, columns x0 to x1, half-open, in its pixels."""
 
     y0: int
     x0: int
@@ -53,12 +53,12 @@ class Tile:
 
 
 def tile_grid(size: tuple[int, int], tile: int, overlap: int, grid: float = 1) -> list[Tile]:
-    """Tiles that cover a picture, row by row, all of about the same size.
+    """Tiles that cover an image, row by row, all of about the same size.
 
     Args:
-        size: (height, width) of the picture.
+        size: (height, width) of the image.
         tile: largest side of a tile, more than ``overlap``, a pixel more where ``grid`` is not
-            whole; a picture that fits is one tile.
+            whole; an image that fits is one tile.
         overlap: pixels that neighbours share, at least.
         grid: tiles start at multiples of it, rounded (the network's stride, so that it sees a pixel
             at the same place of its grid in every tile).
@@ -96,11 +96,11 @@ def stitch(
         tiles: T windows.
         found: of each tile, in its own pixels: ``pred_masks`` (CroppedMasks), ``pred_boxes``,
             ``scores``, ``pred_classes``; the masks must not be empty.
-        size: (height, width) of the picture.
+        size: (height, width) of the image.
         border: masks that end within so many pixels of a tile's inner border count as cut.
 
     Returns:
-        Instances of the picture with the same fields, highest score first.
+        Instances of the image with the same fields, highest score first.
     """
     pool = _Pool(tiles, found, size, border)
     pairs = list(pool.pairs())
@@ -125,7 +125,7 @@ def stitch(
 
 
 class _Pool:
-    """All masks of all tiles in the picture's pixels, with the tile that each comes from."""
+    """All masks of all tiles in the image's pixels, with the tile that each comes from."""
 
     def __init__(
         self, tiles: Sequence[Tile], found: Sequence[Instances], size: tuple[int, int], border: int
@@ -148,7 +148,7 @@ class _Pool:
         )
         self.boxes = self.masks.boxes[:, [1, 0, 3, 2]].astype(np.int64)  # y0, x0, y1, x1
         self.windows = np.array([(t.y0, t.x0, t.y1, t.x1) for t in tiles])
-        # pixels between each mask and the nearest border of its tile inside the picture
+        # pixels between each mask and the nearest border of its tile inside the image
         self.depth = _depths(self.boxes, self.windows[self.tile], size)
 
     def __len__(self) -> int:
@@ -233,7 +233,7 @@ class _Pool:
 def _depths(boxes: np.ndarray, windows: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """How deep boxes (N, 4) lie in windows (N, 4), both y0, x0, y1, x1; < 0: not inside.
 
-    Counted to the borders that are not the picture's; a billion where there is none.
+    Counted to the borders that are not the image's; a billion where there is none.
     """
     free = (boxes - windows) * (1, 1, -1, -1)
     edge = windows == (0, 0, *size)

@@ -1,4 +1,4 @@
-"""What perturbed pictures cost a model: the scores of an evaluation beside the clean ones."""
+"""What perturbed images cost a model: the scores of an evaluation beside the clean ones."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def seed_perturbation(text: str) -> str:
 
 
 def evaluate_perturbed(cfg: CfgNode, model: nn.Module, perturbation: str) -> dict[str, Any]:
-    """Evaluate as ``--eval-only`` does, on perturbed pictures.
+    """Evaluate as ``--eval-only`` does, on perturbed images.
 
     Args:
         cfg: of the model; it stays as it is.
@@ -71,7 +71,7 @@ def file_stem(perturbation: str) -> str:
 def compare_perturbed(
     cfg: CfgNode, model: nn.Module, clean: dict[str, Any], perturbation: str
 ) -> pd.DataFrame | None:
-    """Evaluate on perturbed pictures and put the scores beside the clean ones.
+    """Evaluate on perturbed images and put the scores beside the clean ones.
 
     The table goes to the log, and with every metric to OUTPUT_DIR/<perturbation>.csv.
 
@@ -99,7 +99,7 @@ def compare_perturbed(
 
 
 def _render(table: pd.DataFrame, perturbation: str) -> str:
-    title = f"Clean pictures beside {perturbation}"
+    title = f"Clean images beside {perturbation}"
     shown = new_table(title, "metric", "clean", "perturbed", "difference")
     for row in table.dropna().itertuples():
         if not _FINER.search(row.metric):

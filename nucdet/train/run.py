@@ -29,7 +29,7 @@ def argument_parser() -> argparse.ArgumentParser:
         "--perturb",
         metavar="MEAN,POWER",
         help="with --eval-only: evaluate once more with additive noise of this mean (share of the "
-        "picture's largest value) and power (share of its variance), e.g. 0.05,0.1, and print the "
+        "image's largest value) and power (share of its variance), e.g. 0.05,0.1, and print the "
         "scores side by side",
     )
     return parser

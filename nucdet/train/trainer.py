@@ -212,7 +212,7 @@ class NucleusTrainer(DefaultTrainer):
             list(cfg.DATASETS.TRAIN), filter_empty=cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS
         )
         sampler = build_sampler(cfg, records)
-        # packed once for the loader and for augmentations that take several pictures
+        # packed once for the loader and for augmentations that take several images
         dataset = DatasetFromList(records, copy=False)
         mapper = NucleusDatasetMapper(cfg, augment=True, records=dataset)
         return build_detection_train_loader(cfg, mapper=mapper, dataset=dataset, sampler=sampler)
@@ -222,7 +222,7 @@ class NucleusTrainer(DefaultTrainer):
         return build_detection_test_loader(cfg, dataset_name, mapper=EvaluationMapper(cfg))
 
     def build_validation_loader(self) -> Any:
-        """DATASETS.TEST with truth and without augmentation, each picture once."""
+        """DATASETS.TEST with truth and without augmentation, each image once."""
         cfg = self.cfg
         dicts = get_detection_dataset_dicts(
             list(cfg.DATASETS.TEST), filter_empty=cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS

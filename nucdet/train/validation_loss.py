@@ -1,4 +1,4 @@
-"""The training losses on held-out pictures."""
+"""The training losses on held-out images."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import nn
 
 
 def validation_losses(model: nn.Module, loader: Iterable[list[dict]]) -> dict[str, float]:
-    """Mean of every training loss over the pictures of ``loader``, and their sum.
+    """Mean of every training loss over the images of ``loader``, and their sum.
 
     The weights, batch norm's statistics, the random state and the log stay as they are. Models that
     draw samples (anchors, proposals) draw the same ones each time.
@@ -22,11 +22,11 @@ def validation_losses(model: nn.Module, loader: Iterable[list[dict]]) -> dict[st
         loader: batches of inputs with truth.
 
     Returns:
-        ``{"total_loss": …, <loss>: …}``, the same on every process; {} without a picture.
+        ``{"total_loss": …, <loss>: …}``, the same on every process; {} without an image.
     """
     was_training = model.training
     model.train()
-    for module in model.modules():  # statistics must not learn from held-out pictures
+    for module in model.modules():  # statistics must not learn from held-out images
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.eval()
     sums: dict[str, float] = defaultdict(float)

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from nucdet.config import load_config
 from nucdet.data.datasets import NUM_FOLDS, check_datasets, register_datasets
-from nucdet.data.image_kinds import PICTURE_KINDS
+from nucdet.data.image_kinds import IMAGE_KINDS
 from nucdet.errors import InputError
 from nucdet.files import write_atomically
 from nucdet.tuning.trial_tables import exit_code, mean_and_sd, with_sd, write_trials
@@ -67,7 +67,7 @@ def cross_validate(
     suffix = "kinds" if leave_out_kind else "folds"
     output = Path(output_dir or f"{cfg.OUTPUT_DIR}_{suffix}")
     if leave_out_kind:
-        parts = {kind: (f"without_{kind}", f"only_{kind}") for kind in PICTURE_KINDS}
+        parts = {kind: (f"without_{kind}", f"only_{kind}") for kind in IMAGE_KINDS}
     else:
         _check_folds(folds)
         parts = {str(k): (f"fold{k}_train", f"fold{k}_val") for k in range(folds)}

@@ -1,4 +1,4 @@
-"""Pictures of nuclei: outlines on an image, predictions beside the truth, folders of both."""
+"""Images of nuclei: outlines on an image, predictions beside the truth, folders of both."""
 
 from nucdet.visualization.comparison import draw_comparison
 from nucdet.visualization.data_images import visualize_data

@@ -13,7 +13,7 @@ MATCHED = (0, 225, 190)
 MISSED = (255, 205, 0)
 FALSE = (255, 60, 40)
 
-# Bright enough for a dark picture, saturated enough for a white one
+# Bright enough for a dark image, saturated enough for a white one
 PALETTE = np.array(
     [
         (255, 75, 75),

@@ -12,17 +12,17 @@ from nucdet.structures import CroppedMasks
 from nucdet.visualization.colors import FALSE, MATCHED, MISSED
 from nucdet.visualization.drawing import draw_instances
 
-_PAPER = 24  # grey level of what is not picture
+_PAPER = 24  # grey level of what is not image
 _INK = (0.92, 0.92, 0.92)
 _GAP = 8  # pixels between the panels
-_MIN_PANEL_WIDTH = 420  # a legend has to fit above a narrow picture
+_MIN_PANEL_WIDTH = 420  # a legend has to fit above a narrow image
 _CHARACTERS = 52  # of the legend's text that fit in the width of a panel
 
 
 class _Panel(NamedTuple):
     title: str
     entries: list[tuple[tuple[int, int, int], str]]  # colour and text of the legend
-    picture: np.ndarray
+    image: np.ndarray
 
 
 def draw_comparison(
@@ -34,7 +34,7 @@ def draw_comparison(
     """Draw the prediction on the left and the truth on the right, under a legend.
 
     Nuclei matched at an IoU above 0.5 have one colour in both panels; false ones (left) and missed
-    ones (right) have others. The legend counts them and gives the picture's Kaggle score (see
+    ones (right) have others. The legend counts them and gives the image's Kaggle score (see
     :mod:`nucdet.evaluation.matching`). A dark image is drawn brighter.
 
     Args:
@@ -88,14 +88,14 @@ def _matched(matching: Matching) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _compose(panels: tuple[_Panel, ...], name: str, score: str) -> np.ndarray:
-    height, width = panels[0].picture.shape[:2]
+    height, width = panels[0].image.shape[:2]
     column = max(width, _MIN_PANEL_WIDTH)
     size = min(20.0, column / _CHARACTERS / 0.6)  # a letter is 0.6 of a text's size wide
     top = round(size * 3.6)
     starts = [i * (column + _GAP) for i in range(len(panels))]
     sheet = np.full((top + height, starts[-1] + column, 3), _PAPER, np.uint8)
     for x, panel in zip(starts, panels, strict=True):
-        sheet[top:, x : x + width] = panel.picture
+        sheet[top:, x : x + width] = panel.image
     header = VisImage(sheet[:top])
     _write(header, size * 0.5, size * 1.1, score, size, weight="bold")
     _write(header, size * 12.5, size * 1.1, "matched: IoU > 0.5", size * 0.8)

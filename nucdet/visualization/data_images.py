@@ -1,4 +1,4 @@
-"""Pictures of a data set: as the network is given it in training, or as it is annotated."""
+"""Images of a data set: as the network is given it in training, or as it is annotated."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from nucdet.data.datasets import check_datasets, register_datasets
 from nucdet.data.mapper import NucleusDatasetMapper
 from nucdet.errors import InputError
 from nucdet.visualization.drawing import draw_instances
-from nucdet.visualization.files import check_number, picture_names, save_png
+from nucdet.visualization.files import check_number, image_names, save_png
 
 SOURCES = ("training", "annotation")
 
@@ -31,23 +31,23 @@ def visualize_data(
     num: int | None = None,
     seed: int = 0,
 ) -> list[Path]:
-    """Draw pictures of ``DATASETS.TRAIN`` with their nuclei, as ``<name of the picture>.png``.
+    """Draw images of ``DATASETS.TRAIN`` with their nuclei, as ``<name of the image>.png``.
 
     Args:
         config_file: yaml.
         overrides: KEY VALUE pairs.
-        source: "training": picture and masks after augmentation, what the network is given;
+        source: "training": image and masks after augmentation, what the network is given;
             "annotation": as they are in the data set.
         output_dir: made if missing; files of an earlier run are overwritten.
-        num: how many pictures, chosen by lot; None: all.
-        seed: of the lot and of the augmentations. How a picture is augmented depends on the seed
+        num: how many images, chosen by lot; None: all.
+        seed: of the lot and of the augmentations. How an image is augmented depends on the seed
             and on its place in the data set, not on what else is drawn.
 
     Returns:
         The files, in the order of the data set.
 
     Raises:
-        InputError, FileNotFoundError: unknown data set or key, no pictures, a missing file.
+        InputError, FileNotFoundError: unknown data set or key, no images, a missing file.
     """
     check_number(num)
     if seed < 0:
@@ -55,7 +55,7 @@ def visualize_data(
     cfg = load_config(config_file, overrides)
     entries = _entries(cfg.DATASETS.TRAIN)
     mapper = _mapper(cfg, source, entries)
-    names = picture_names([entry["file_name"] for entry in entries])
+    names = image_names([entry["file_name"] for entry in entries])
     chosen = np.random.default_rng(seed).permutation(len(entries))[:num]
     files = []
     for i in tqdm(sorted(chosen.tolist()), "drawing", disable=None):
@@ -73,7 +73,7 @@ def _entries(names: Sequence[str]) -> list[dict[str, Any]]:
     entries = [entry for name in names for entry in DatasetCatalog.get(name)]
     if not entries:
         raise InputError(
-            f"DATASETS.TRAIN {tuple(names)} holds no pictures, nothing to draw; "
+            f"DATASETS.TRAIN {tuple(names)} holds no images, nothing to draw; "
             "name a data set that has some"
         )
     return entries

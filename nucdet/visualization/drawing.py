@@ -73,7 +73,7 @@ def draw_instances(
 class NucleusVisualizer(Visualizer):
     """Detectron2's Visualizer with a way to draw thousands of instances at once.
 
-    Its own ``overlay_instances`` needs dense N×H×W masks and draws a picture element an instance.
+    Its own ``overlay_instances`` needs dense N×H×W masks and draws an image element an instance.
     """
 
     def overlay_masks(

@@ -1,4 +1,4 @@
-"""Names and writing of pictures."""
+"""Names and writing of images."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from nucdet.errors import InputError
 from nucdet.files import write_atomically
 
 
-def picture_names(file_names: Sequence[str]) -> list[str]:
-    """Names for pictures drawn from these files: the stem and ``.png``.
+def image_names(file_names: Sequence[str]) -> list[str]:
+    """Names for images drawn from these files: the stem and ``.png``.
 
     Files that share a stem are told apart by their folders (below the one that all files share)
     and endings.
 
     Example:
-        >>> picture_names(["in/day1/a.tif", "in/day1/b.tif", "in/day2/b.tif"])
+        >>> image_names(["in/day1/a.tif", "in/day1/b.tif", "in/day2/b.tif"])
         ['a.png', 'day1_b.tif.png', 'day2_b.tif.png']
     """
     paths = [Path(name) for name in file_names]
@@ -34,14 +34,14 @@ def picture_names(file_names: Sequence[str]) -> list[str]:
     return [f"{stem}.png" for stem in stems]
 
 
-def save_png(path: str | os.PathLike[str], picture: np.ndarray) -> None:
+def save_png(path: str | os.PathLike[str], image: np.ndarray) -> None:
     """Write uint8 (H, W, 3) RGB, atomically, replacing an earlier file."""
     with write_atomically(path) as temporary:
         # the level that writes twice as fast for a tenth more bytes
-        Image.fromarray(picture).save(temporary, compress_level=4)
+        Image.fromarray(image).save(temporary, compress_level=4)
 
 
 def check_number(num: int | None) -> None:
-    """Raise an InputError for a number of pictures below 1; None stands for all."""
+    """Raise an InputError for a number of images below 1; None stands for all."""
     if num is not None and num < 1:
-        raise InputError(f"{num} pictures asked for; expected 1 or more (leave it out: all)")
+        raise InputError(f"{num} images asked for; expected 1 or more (leave it out: all)")

@@ -20,7 +20,7 @@ from nucdet.postprocessing.overlap import OverlapElimination
 from nucdet.postprocessing.rules import OverlapSettings
 from nucdet.structures import CroppedMasks
 from nucdet.visualization.comparison import draw_comparison
-from nucdet.visualization.files import check_number, picture_names, save_png
+from nucdet.visualization.files import check_number, image_names, save_png
 
 SORTS = ("name", "worst", "best")
 
@@ -82,7 +82,7 @@ def visualize_results(
     scored.sort(key=lambda s: s.image.file_name)
     if sort != "name":
         scored.sort(key=lambda s: s.score, reverse=sort == "best")  # stable: ties stay by name
-    names = picture_names([s.image.file_name for s in scored])
+    names = image_names([s.image.file_name for s in scored])
     files = []
     for item, name in zip(tqdm(scored[:num], "drawing", disable=None), names, strict=False):
         pixels = _read(root, item.image)

@@ -33,7 +33,7 @@ class TrainingLog:
         losses: a row an iteration, columns ``iteration``, ``total_loss`` and its parts.
         evaluations: a row an evaluation, column ``iteration`` and one a metric; may be empty.
         metric: that of TEST.BEST_METRIC, or the first that there is; None without evaluations.
-        epoch: iterations in which each picture is seen once on average; None if not known.
+        epoch: iterations in which each image is seen once on average; None if not known.
     """
 
     name: str
@@ -51,10 +51,10 @@ def plot_training(
     Args:
         folders: OUTPUT_DIRs with ``losses.csv``; epochs are marked where ``config.yaml`` is there
             and names data sets that are converted on this machine.
-        output: the picture, by default ``training.png`` in the first folder.
+        output: the image, by default ``training.png`` in the first folder.
 
     Returns:
-        The path of the picture.
+        The path of the image.
 
     Raises:
         FileNotFoundError: a folder has no losses.csv.
@@ -107,8 +107,8 @@ def _read_csv(path: Path, column: str = "iteration") -> pd.DataFrame:
 
 
 def _epoch_length(config: dict[str, Any]) -> float | None:
-    """Pictures that are trained on, by pictures an iteration."""
-    pictures = 0
+    """Images that are trained on, by images an iteration."""
+    images = 0
     for name in config.get("DATASETS", {}).get("TRAIN", ()):
         json_file = MetadataCatalog.get(name).get("json_file")
         if json_file is None or not Path(json_file).is_file():
@@ -116,10 +116,10 @@ def _epoch_length(config: dict[str, Any]) -> float | None:
         content = read_json(Path(json_file))
         if config["DATALOADER"]["FILTER_EMPTY_ANNOTATIONS"]:
             annotations = content["annotations"]
-            pictures += len({a["image_id"] for a in annotations if not a.get("iscrowd")})
+            images += len({a["image_id"] for a in annotations if not a.get("iscrowd")})
         else:
-            pictures += len(content["images"])
-    return pictures / config["SOLVER"]["IMS_PER_BATCH"] if pictures else None
+            images += len(content["images"])
+    return images / config["SOLVER"]["IMS_PER_BATCH"] if images else None
 
 
 def draw_logs(runs: Sequence[TrainingLog]) -> Figure:

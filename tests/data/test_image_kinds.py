@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from nucdet.data.image_kinds import picture_kind
+from nucdet.data.image_kinds import image_kind
 
 
 @pytest.mark.parametrize(
@@ -14,7 +14,7 @@ from nucdet.data.image_kinds import picture_kind
         ((190, 165, 215), (80, 40, 160), "stained_tinted"),
     ],
 )
-def test_kind_of_flat_pictures(ground, nucleus, kind):
+def test_kind_of_flat_images(ground, nucleus, kind):
     image = np.full((60, 60, 3), ground, np.uint8)
     image[20:35, 20:35] = nucleus
-    assert picture_kind(image) == kind
+    assert image_kind(image) == kind

@@ -91,7 +91,7 @@ def test_input_format(record, fmt, pixel):
     assert image[:, 0, 0].tolist() == pixel
 
 
-def test_a_picture_of_another_size_than_annotated(record):
+def test_a_image_of_another_size_than_annotated(record):
     record["height"] = 41
     with pytest.raises(InputError, match=r"a\.png: is 40×60 pixels, its annotations say 41×60"):
         _mapper(augment=True)(record)
@@ -128,7 +128,7 @@ def test_zoom_by_the_diameter_of_the_nuclei(record):
     rule = ["INPUT.RESIZE_RULE", "diameter", "TEST.NUCLEUS_DIAMETER"]
     result = _mapper(*rule, str(40 / np.sqrt(np.pi)), augment=True)(record)
     assert result["image"].shape == (3, 80, 120)
-    # a picture without nuclei: as by the rule "enlarge"
+    # an image without nuclei: as by the rule "enlarge"
     empty = record | {"annotations": []}
     small = _mapper(*rule, "20.0", "INPUT.MIN_SIZE_TRAIN", "(60,)", augment=True)(empty)
     assert small["image"].shape == (3, 60, 90)

@@ -14,7 +14,7 @@ from nucdet.errors import InputError
 
 @pytest.fixture
 def records():
-    """Six small pictures of one kind, a small and a large one of another."""
+    """Six small images of one kind, a small and a large one of another."""
     small = [{"height": 256, "width": 256, "kind": "fluorescence"} for _ in range(6)]
     stained = {"height": 256, "width": 256, "kind": "stained_light"}
     return [*small, stained, {**stained, "height": 768, "width": 1536}]
@@ -37,7 +37,7 @@ def test_kinds_weigh_by_a_power_of_their_number(records):
     assert (kind_weights(records, 0.5)[-1] / kind_weights(records, 0.5)[0]) == pytest.approx(3**0.5)
 
 
-def test_pictures_weigh_by_the_crops_that_they_fill(records):
+def test_images_weigh_by_the_crops_that_they_fill(records):
     weights = crop_weights(_cfg(), records, 1.0)
     assert weights[0] == pytest.approx((512 / 384) ** 2)  # enlarged
     assert weights[-1] == pytest.approx(768 * 1536 / 384**2)

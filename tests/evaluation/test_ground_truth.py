@@ -34,7 +34,7 @@ def test_image_without_annotations(tmp_path):
     assert (truth.image(5).stem, truth.image(5).kind) == ("b", "")
 
 
-def test_kind_of_picture(tmp_path):
+def test_kind_of_image(tmp_path):
     image = {"id": 1, "file_name": "a.png", "height": 4, "width": 6, "kind": "grey"}
     assert GroundTruth(write(tmp_path / "t.json", images=[image])).image(1).kind == "grey"
 

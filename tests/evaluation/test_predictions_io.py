@@ -46,7 +46,7 @@ def test_coco_results(truth, tmp_path):
     first, second = read(path, truth)
     assert first.masks.boxes.tolist() == [[0, 0, 1, 4], [2, 0, 3, 4]]
     assert first.scores.tolist() == [0.25, 0.5]
-    assert (len(second.masks), second.image.file_name) == (0, "pictures/img2.png")
+    assert (len(second.masks), second.image.file_name) == (0, "images/img2.png")
 
 
 @pytest.mark.parametrize("ending", ["", "_label", "_cp_masks"])
@@ -73,7 +73,7 @@ def test_labels_beyond_16_bit(truth, folder):
     assert len(read(folder, truth)[0].masks) == 2
 
 
-def test_pictures_beside_labels_with_an_ending_are_left_alone(truth, folder):
+def test_images_beside_labels_with_an_ending_are_left_alone(truth, folder):
     cv2.imwrite(str(folder / "img1.png"), np.full((4, 40, 3), 200, np.uint8))
     cv2.imwrite(str(folder / "img1_overlay.png"), np.full((4, 40, 3), 200, np.uint8))
     cv2.imwrite(str(folder / "img1_cp_masks.png"), LABELS)
@@ -93,7 +93,7 @@ def test_csv_rows_of_images_without_masks(truth, tmp_path):
     ("content", "message"),
     [
         ("ImageId,EncodedPixels\nimg9,1 2\n", r"prediction for image 'img9', but .*val\.json"),
-        ("ImageId,EncodedPixels\nimg1,1 2 3\n", "image pictures/img1.png: .*3 numbers"),
+        ("ImageId,EncodedPixels\nimg1,1 2 3\n", "image images/img1.png: .*3 numbers"),
         ("ImageId,EncodedPixels\nimg1,159 3\n", "img1.png: .*159 3.*beyond the image"),
         ("ImageId,EncodedPixels\nimg1,one two\n", "img1.png: .*'one two'.*whole numbers"),
         ("ImageId,EncodedPixels\nimg1,0 2\n", "img1.png: .*starts count from 1"),

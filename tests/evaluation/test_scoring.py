@@ -62,7 +62,7 @@ def test_one_empty_side_is_zero_everywhere(spans):
             assert metrics[key] == 0
 
 
-def test_kinds_of_pictures(results):
+def test_kinds_of_images(results):
     metrics = summarize(results)
     assert metrics["mAP-grey"] == pytest.approx(75)
     assert metrics["mAP-purple"] == pytest.approx(10)

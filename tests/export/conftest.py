@@ -9,7 +9,7 @@ from nucdet.structures import CroppedMasks
 
 # 1 plain; 2 with a hole that touches its border at a corner; 3 in two pieces that meet at a corner;
 # 4 one pixel at the image's corner; 5 and 6 touch; 6 lies in the hole of 7
-PICTURE = """
+IMAGE = """
 1 1 0 2 2 2 2 0 0 0 0 4
 1 1 0 2 2 0 2 0 0 0 0 0
 1 1 0 2 2 2 0 0 3 0 0 0
@@ -22,8 +22,8 @@ PICTURE = """
 
 @pytest.fixture(scope="session")
 def labels() -> np.ndarray:
-    """(7, 12) int label map of PICTURE."""
-    return np.array([row.split() for row in PICTURE.strip().splitlines()], dtype=np.int64)
+    """(7, 12) int label map of IMAGE."""
+    return np.array([row.split() for row in IMAGE.strip().splitlines()], dtype=np.int64)
 
 
 @pytest.fixture(scope="session")

@@ -57,7 +57,7 @@ def test_page_needs_no_other_file(tmp_path, records):
 def test_counts_and_sizes(tmp_path, records):
     write_report(tmp_path / "r.html", records, ReportFacts(pixel_size=0.5))
     page = Page(tmp_path / "r.html")
-    assert "7 nuclei in 2 pictures" in page.text
+    assert "7 nuclei in 2 images" in page.text
     # areas of the fixture: 6 14 2 1 4 1 8 pixels of a quarter µm² each
     assert "7 nuclei · median 1 µm²" in page.text
     assert "0 nuclei" in page.text
@@ -90,7 +90,7 @@ def test_a_long_page_shows_some_images_and_lists_all(tmp_path, monkeypatch, make
     write_report(tmp_path / "r.html", records, ReportFacts())
     page = Page(tmp_path / "r.html")
     assert page.tags.count("img") == 3
-    assert "The first 3 of 5 pictures are shown" in page.text
+    assert "The first 3 of 5 images are shown" in page.text
     assert "p4.png" in page.text
 
 

@@ -31,7 +31,7 @@ def both(poolers, output_size=3):
 @pytest.mark.parametrize("levels", [1, 3])
 def test_same_values_and_gradients_as_torchvisions(levels, dtype):
     usual, sparse = both(levels)
-    # over the edges, empty, turned inside out, larger than the picture
+    # over the edges, empty, turned inside out, larger than the image
     odd = boxes((-9, -9, 3, 200), (50, 50, 50, 60), (20, 20, 10, 10), (-300, -300, 400, 400))
     lists = [Boxes.cat([odd, random_boxes(20, 60)]), random_boxes(0, 1), random_boxes(9, 200)]
     maps = [torch.rand(3, 4, 32 >> i, 26 >> i).to(dtype).requires_grad_() for i in range(levels)]
@@ -52,9 +52,9 @@ def test_same_values_and_gradients_as_torchvisions(levels, dtype):
 
 def test_a_box_of_whole_pixels_gives_their_values():
     _, pooler = both(1, output_size=2)
-    picture = torch.arange(16.0).reshape(1, 1, 4, 4)
-    # bins of 4 × 4 pixels of the picture are one of the map
-    found = pooler([picture], [boxes((4, 4, 12, 12))])
+    image = torch.arange(16.0).reshape(1, 1, 4, 4)
+    # bins of 4 × 4 pixels of the image are one of the map
+    found = pooler([image], [boxes((4, 4, 12, 12))])
     assert found.tolist() == [[[[5.0, 6.0], [9.0, 10.0]]]]
 
 

@@ -3,7 +3,7 @@ import torch
 from nucdet.layers.stretching import stretch
 
 
-def test_the_own_range_becomes_0_to_1_of_each_picture():
+def test_the_own_range_becomes_0_to_1_of_each_image():
     faint = torch.tensor([[10.0, 10, 10], [10, 15, 30]])
     strong = 10 * faint
     expected = torch.tensor([[0.0, 0, 0], [0, 0.25, 1]])
@@ -17,6 +17,6 @@ def test_bright_grounds_become_dark():
     torch.testing.assert_close(stretch(image), expected)
 
 
-def test_a_constant_picture_becomes_0():
+def test_a_constant_image_becomes_0():
     for value in (0, 7, 255):
         assert not stretch(torch.full((1, 4, 4), value, dtype=torch.uint8)).any()

@@ -1,4 +1,4 @@
-"""Separation: each threshold and method on shapes with known answers, and odd pictures."""
+"""Separation: each threshold and method on shapes with known answers, and odd images."""
 
 import numpy as np
 import pytest
@@ -143,7 +143,7 @@ def test_holes():
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("shape", [(1, 1), (1, 5000), (5000, 1), (8, 8), (253, 519)])
 @pytest.mark.parametrize("with_border", [False, True])
-def test_odd_pictures(threshold, method, shape, with_border):
+def test_odd_images(threshold, method, shape, with_border):
     settings = {"threshold": threshold, "method": method, "fill_holes": True}
     border = np.zeros(shape, np.float32) if with_border else None
     empty = np.zeros(shape, np.float32)

@@ -18,8 +18,8 @@ class Views:
     def __init__(self, views: dict[float, list[tuple[int, int, float]]]):
         self.views, self.asked = views, []
 
-    def __call__(self, pictures):
-        for image, zoom in pictures:
+    def __call__(self, images):
+        for image, zoom in images:
             self.asked.append(zoom)
             seen = self.views[min(self.views, key=lambda known: abs(np.log(known / zoom)))]
             corners, crops, scores = [], [], []
@@ -33,20 +33,20 @@ class Views:
 
 
 def estimate(views: dict[float, list[tuple[int, int, float]]]) -> float | None:
-    return estimate_diameter(Views(views), PICTURE, 1.0, 31.0)
+    return estimate_diameter(Views(views), IMAGE, 1.0, 31.0)
 
 
 def diameter(side: int) -> float:
     return pytest.approx(2 * side / np.pi**0.5)
 
 
-PICTURE = ImageWindows(np.zeros((640, 640), np.uint8))
+IMAGE = ImageWindows(np.zeros((640, 640), np.uint8))
 
 
 @pytest.mark.parametrize("side", [24, 50])
 def test_nuclei_of_about_the_size_in_training_are_left(side):
     network = Views({1: [(20, side, 0.7)], 1 / 3: [(20, 150, 0.99)], 3: [(20, 10, 0.99)]})
-    assert estimate_diameter(network, PICTURE, 1.0, 31.0) is None
+    assert estimate_diameter(network, IMAGE, 1.0, 31.0) is None
     assert network.asked == [1.0]
 
 
@@ -71,5 +71,5 @@ def test_nothing_found_as_usual():
 
 def test_no_look_is_closer_than_allowed():
     network = Views({1: [(30, 3, 0.95)], 2: [(30, 3, 0.95)]})
-    assert estimate_diameter(network, PICTURE, 1.0, 31.0, most_zoom=2.0) == diameter(3)
+    assert estimate_diameter(network, IMAGE, 1.0, 31.0, most_zoom=2.0) == diameter(3)
     assert network.asked == [1.0, 2.0]

@@ -7,7 +7,7 @@ from nucdet.predict.drawing import (
     THUMBNAIL_SIDE,
     draw_overlay,
     draw_thumbnail,
-    read_picture,
+    read_for_drawing,
     reduce_masks,
     reduction,
 )
@@ -32,14 +32,14 @@ def test_reduced_masks_are_every_nth_pixel(factor):
     assert np.array_equal(reduced.to_dense(), dense[:, ::factor, ::factor])
 
 
-def test_a_large_picture_is_averaged_in_bands(monkeypatch):
+def test_a_large_image_is_averaged_in_bands(monkeypatch):
     monkeypatch.setattr(predict_drawing, "OVERLAY_SIDE", 10)
     monkeypatch.setattr(predict_drawing, "_BAND", 2)
     image = np.arange(25 * 30, dtype=np.uint8).reshape(25, 30)
-    picture = read_picture(ImageWindows(image))
-    assert picture.shape == (9, 10, 3)
+    pixels = read_for_drawing(ImageWindows(image))
+    assert pixels.shape == (9, 10, 3)
     blocks = image[:24].reshape(8, 3, 10, 3).mean(axis=(1, 3))
-    assert np.abs(picture[:8, :, 0] - blocks).max() <= 0.5
+    assert np.abs(pixels[:8, :, 0] - blocks).max() <= 0.5
 
 
 @pytest.mark.parametrize("size", [(8, 8), (1, 5000), (520, 696), (100, 60)])
@@ -49,18 +49,18 @@ def test_thumbnail_shows_the_outlines_at_a_readable_size(size):
     image = np.full((*size, 3), 40, np.uint8)
     thumbnail = draw_thumbnail(image, CroppedMasks.from_label_map(labels))
     assert max(thumbnail.shape) <= THUMBNAIL_SIDE * 1.25
-    # outlines are coloured, the picture is grey
+    # outlines are coloured, the image is grey
     assert (np.ptp(thumbnail.astype(int), axis=2) > 60).any()
 
 
-def test_overlay_of_a_large_picture_is_reduced(monkeypatch):
+def test_overlay_of_a_large_image_is_reduced(monkeypatch):
     monkeypatch.setattr(predict_drawing, "OVERLAY_SIDE", 50)
     monkeypatch.setattr(predict_drawing, "_WINDOW", 50)
     monkeypatch.setattr("nucdet.visualization.drawing.READABLE_SIDE", 1)
     labels = np.zeros((101, 80), np.uint8)
     labels[10:60, 20:50] = 1
-    picture = read_picture(ImageWindows(np.zeros((101, 80), np.uint8)))
-    overlay = draw_overlay(picture, CroppedMasks.from_label_map(labels))
+    image = read_for_drawing(ImageWindows(np.zeros((101, 80), np.uint8)))
+    overlay = draw_overlay(image, CroppedMasks.from_label_map(labels))
     assert overlay.shape == (34, 27, 3)
     assert overlay[4:20, 7:16].any(axis=2).all()
     assert not overlay[:2].any() and not overlay[23:].any()
@@ -73,9 +73,9 @@ def test_an_overlay_drawn_in_windows_shows_no_seams(monkeypatch):
     for i in range(3):
         labels[i::13] = labels[:, i::12] = 0
     masks = CroppedMasks.from_label_map(labels)
-    picture = rng.integers(0, 80, (91, 108, 3)).astype(np.uint8)
+    image = rng.integers(0, 80, (91, 108, 3)).astype(np.uint8)
     monkeypatch.setattr("nucdet.visualization.drawing.READABLE_SIDE", 1)
-    whole = draw_overlay(picture, masks)
+    whole = draw_overlay(image, masks)
     monkeypatch.setattr(predict_drawing, "_WINDOW", 32)
-    parts = draw_overlay(picture, masks)
+    parts = draw_overlay(image, masks)
     assert np.array_equal(parts, whole)

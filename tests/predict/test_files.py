@@ -125,7 +125,7 @@ def test_done_needs_record_and_all_files(tmp_path, file, record):
     assert not store.is_done(file, [label, tmp_path / "a.csv"])
 
 
-def test_other_settings_or_another_picture_are_not_done(tmp_path, file, record):
+def test_other_settings_or_another_image_are_not_done(tmp_path, file, record):
     store = RecordStore(tmp_path, "s")
     store.save(file, record)
     assert RecordStore(tmp_path, "other").record(file) is None

@@ -1,4 +1,4 @@
-"""The loop over pictures with a predictor that takes what is bright for nuclei."""
+"""The loop over images with a predictor that takes what is bright for nuclei."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from nucdet.data.io.windows import open_windows
 from nucdet.predict import Prediction
 from nucdet.predict import loop as predict_loop
 from nucdet.predict.files import find_inputs
-from nucdet.predict.loop import Job, predict_pictures
+from nucdet.predict.loop import Job, predict_images
 from nucdet.predict.outputs import FORMATS
 from nucdet.structures import CroppedMasks
 
@@ -58,9 +58,9 @@ class BrightIsNucleus:
 
 
 @pytest.fixture
-def pictures(tmp_path) -> Path:
+def images(tmp_path) -> Path:
     """a.png: 3 nuclei; b.png: none; c.tif: 16 bits, 1 nucleus; sub/d.png: 2, on 8 × 8 pixels."""
-    folder = tmp_path / "pictures"
+    folder = tmp_path / "images"
     (folder / "sub").mkdir(parents=True)
     a = np.zeros((30, 40, 3), np.uint8)
     a[2:8, 3:9] = a[10:15, 10:30] = a[25:, 35:] = 200
@@ -80,13 +80,13 @@ COUNTS = {"a.png": 3, "b.png": 0, "c.tif": 1, "sub/d.png": 2}
 
 
 @pytest.fixture
-def job(pictures, tmp_path):
-    """A job on the pictures with all formats; fields may be changed."""
+def job(images, tmp_path):
+    """A job on the images with all formats; fields may be changed."""
 
     def make(output="out", **changes):
         out = tmp_path / output
         out.mkdir(exist_ok=True)
-        files = tuple(find_inputs([str(pictures)], out))
+        files = tuple(find_inputs([str(images)], out))
         return Job(**{"files": files, "output": out, "formats": FORMATS, "settings": "s"} | changes)
 
     return make
@@ -97,8 +97,8 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {f.relative_to(folder).as_posix(): f.read_bytes() for f in files}
 
 
-def test_every_picture_has_its_files_and_the_folder_those_over_all(job):
-    predict_pictures(job(), BrightIsNucleus())
+def test_every_image_has_its_files_and_the_folder_those_over_all(job):
+    predict_images(job(), BrightIsNucleus())
     endings = ("_label.tif", "_overlay.png", ".csv", ".geojson", "_rois.zip")
     expected = {f"{name}{ending}" for name in ("a", "b", "c", "sub/d") for ending in endings}
     expected |= {"summary.csv", "report.html", "predictions_coco.json", "kaggle.csv"}
@@ -107,7 +107,7 @@ def test_every_picture_has_its_files_and_the_folder_those_over_all(job):
 
 
 def test_all_formats_agree_on_the_counts(job):
-    predict_pictures(job(), BrightIsNucleus())
+    predict_images(job(), BrightIsNucleus())
     out = job().output
     summary = pd.read_csv(out / "summary.csv").set_index("image")["nuclei"]
     assert summary.to_dict() == COUNTS
@@ -119,7 +119,7 @@ def test_all_formats_agree_on_the_counts(job):
         assert len(pd.read_csv(out / f"{name}.csv")) == count
         assert len(json.loads((out / f"{name}.geojson").read_text())["features"]) == count
         assert sum(a["image_id"] == image["id"] for a in coco["annotations"]) == count
-    assert "6 nuclei in 4 pictures" in (out / "report.html").read_text()
+    assert "6 nuclei in 4 images" in (out / "report.html").read_text()
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_all_formats_agree_on_the_counts(job):
         ((1, 5000), np.uint8, 1),
     ],
 )
-def test_any_picture_is_given_back_in_its_size(tmp_path, job, shape, dtype, scale):
+def test_any_image_is_given_back_in_its_size(tmp_path, job, shape, dtype, scale):
     pixels = np.zeros(shape, np.float64)
     pixels[:, :4] = 200 * scale
     (tmp_path / "odd").mkdir()
@@ -148,7 +148,7 @@ def test_any_picture_is_given_back_in_its_size(tmp_path, job, shape, dtype, scal
         extrasamples=["unassalpha"] if shape[-1] == 4 else None,
     )
     files = tuple(find_inputs([str(tmp_path / "odd")], tmp_path / "out"))
-    predict_pictures(job(files=files), BrightIsNucleus())
+    predict_images(job(files=files), BrightIsNucleus())
     out, count = job().output, int(scale > 0)
     summary = pd.read_csv(out / "summary.csv")
     assert summary[["nuclei", "width", "height"]].values.tolist() == [[count, shape[1], shape[0]]]
@@ -160,7 +160,7 @@ def test_any_picture_is_given_back_in_its_size(tmp_path, job, shape, dtype, scal
 
 
 def test_intensities_are_those_of_the_file(job):
-    predict_pictures(job(formats=("csv",)), BrightIsNucleus())
+    predict_images(job(formats=("csv",)), BrightIsNucleus())
     table = pd.read_csv(job().output / "c.csv")
     assert table["area"].tolist() == [50]
     assert table["mean_intensity"].tolist() == [3000]
@@ -168,7 +168,7 @@ def test_intensities_are_those_of_the_file(job):
 
 
 def test_pixel_size_reaches_every_table(job):
-    predict_pictures(job(formats=("csv", "geojson", "label"), pixel_size=0.5), BrightIsNucleus())
+    predict_images(job(formats=("csv", "geojson", "label"), pixel_size=0.5), BrightIsNucleus())
     out = job().output
     assert pd.read_csv(out / "c.csv")["area"].tolist() == [12.5]
     (feature,) = json.loads((out / "c.geojson").read_text())["features"]
@@ -178,60 +178,60 @@ def test_pixel_size_reaches_every_table(job):
 
 
 def test_formats_that_are_not_asked_for_are_not_written(job):
-    predict_pictures(job(formats=("label",)), BrightIsNucleus())
+    predict_images(job(formats=("label",)), BrightIsNucleus())
     names = {n for n in contents(job().output) if not n.startswith(".records/")}
     labels = {f"{name}_label.tif" for name in ("a", "b", "c", "sub/d")}
     assert names == labels | {"summary.csv", "report.html"}
 
 
 def test_two_runs_give_the_same_bytes(job):
-    predict_pictures(job("one"), BrightIsNucleus())
-    predict_pictures(job("two"), BrightIsNucleus())
+    predict_images(job("one"), BrightIsNucleus())
+    predict_images(job("two"), BrightIsNucleus())
     assert contents(job("one").output) == contents(job("two").output)
 
 
 def test_two_processes_give_the_files_of_one(job, monkeypatch):
-    predict_pictures(job("one"), BrightIsNucleus())
+    predict_images(job("one"), BrightIsNucleus())
     monkeypatch.setattr(comm, "get_world_size", lambda: 2)
     monkeypatch.setattr(comm, "synchronize", lambda: None)
     predictors = BrightIsNucleus(), BrightIsNucleus()
     for rank in (1, 0):  # the main one ends last, as synchronize sees to
         monkeypatch.setattr(comm, "get_rank", lambda rank=rank: rank)
         monkeypatch.setattr(comm, "is_main_process", lambda rank=rank: rank == 0)
-        predict_pictures(job("two"), predictors[rank])
+        predict_images(job("two"), predictors[rank])
     seen = [predictor.seen for predictor in predictors]
     assert seen == [[["a.png", "c.tif"]], [["b.png", "d.png"]]]
     assert contents(job("one").output) == contents(job("two").output)
 
 
-def test_pictures_go_together_up_to_a_number_and_a_size(job, monkeypatch):
+def test_images_go_together_up_to_a_number_and_a_size(job, monkeypatch):
     monkeypatch.setattr(predict_loop, "_TOGETHER", 3)
     monkeypatch.setattr(predict_loop, "_PIXELS_TOGETHER", 30 * 40 + 20 * 20)
     predictor = BrightIsNucleus()
-    predict_pictures(job("groups"), predictor)
+    predict_images(job("groups"), predictor)
     assert predictor.seen == [["a.png", "b.png"], ["c.tif", "d.png"]]
     # larger than the limit: alone
     monkeypatch.setattr(predict_loop, "_PIXELS_TOGETHER", 30 * 40 - 1)
     predictor = BrightIsNucleus()
-    predict_pictures(job(), predictor)
+    predict_images(job(), predictor)
     assert predictor.seen == [["a.png"], ["b.png", "c.tif", "d.png"]]
     assert contents(job().output) == contents(job("groups").output)
 
 
 def test_what_is_too_much_together_is_tried_one_by_one(job, capsys):
     predictor = BrightIsNucleus(most=1)
-    predict_pictures(job(), predictor)
+    predict_images(job(), predictor)
     assert predictor.seen == [list(NAMES.values()), *([name] for name in NAMES.values())]
     assert "failed" not in capsys.readouterr().err
     assert pd.read_csv(job().output / "summary.csv")["nuclei"].tolist() == list(COUNTS.values())
-    predict_pictures(job("none"), BrightIsNucleus(most=0))
-    assert capsys.readouterr().err.count("not enough memory for this picture") == 4
+    predict_images(job("none"), BrightIsNucleus(most=0))
+    assert capsys.readouterr().err.count("not enough memory for this image") == 4
 
 
-def test_a_broken_file_is_reported_and_the_rest_goes_on(job, pictures, capsys):
-    (pictures / "b.png").write_bytes((pictures / "b.png").read_bytes()[:40])
-    (pictures / "c.tif").write_text("no picture")
-    predict_pictures(job(), BrightIsNucleus())
+def test_a_broken_file_is_reported_and_the_rest_goes_on(job, images, capsys):
+    (images / "b.png").write_bytes((images / "b.png").read_bytes()[:40])
+    (images / "c.tif").write_text("no image")
+    predict_images(job(), BrightIsNucleus())
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("failed:")]
     assert len(lines) == 2
     assert "b.png: damaged" in lines[0] and "c.tif: not an image" in lines[1]
@@ -245,10 +245,10 @@ def test_a_broken_file_is_reported_and_the_rest_goes_on(job, pictures, capsys):
 
 
 def test_resume_goes_on_after_an_interruption_with_the_same_result(job, monkeypatch):
-    predict_pictures(job("whole"), BrightIsNucleus())
+    predict_images(job("whole"), BrightIsNucleus())
     monkeypatch.setattr(predict_loop, "_TOGETHER", 2)
     with pytest.raises(KeyboardInterrupt):
-        predict_pictures(job(), BrightIsNucleus(interrupt_at="c.tif"))
+        predict_images(job(), BrightIsNucleus(interrupt_at="c.tif"))
     left = contents(job().output)
     whole = contents(job("whole").output)
     # only whole files, only of the first two
@@ -256,7 +256,7 @@ def test_resume_goes_on_after_an_interruption_with_the_same_result(job, monkeypa
         n: b for n, b in whole.items() if n.startswith(("a", "b", ".records/a", ".records/b"))
     }
     predictor = BrightIsNucleus()
-    predict_pictures(job(resume=True), predictor)
+    predict_images(job(resume=True), predictor)
     assert predictor.seen == [["c.tif", "d.png"]]
     assert contents(job().output) == whole
 
@@ -267,52 +267,52 @@ def test_an_interruption_while_writing_leaves_no_half_file(job, monkeypatch):
 
     monkeypatch.setattr("nucdet.export.label_image.tifffile.imwrite", stop)
     with pytest.raises(KeyboardInterrupt):
-        predict_pictures(job(), BrightIsNucleus())
+        predict_images(job(), BrightIsNucleus())
     assert contents(job().output) == {}
 
 
 def test_resume_with_nothing_left_loads_no_network(job):
-    predict_pictures(job(), BrightIsNucleus())
+    predict_images(job(), BrightIsNucleus())
     before = contents(job().output)
 
     def fail():
         raise AssertionError("a network was built")
 
-    predict_pictures(job(resume=True), fail)
+    predict_images(job(resume=True), fail)
     assert contents(job().output) == before
 
 
 def test_resume_redoes_what_is_missing_or_was_made_otherwise(job):
-    predict_pictures(job(formats=("label",)), BrightIsNucleus())
+    predict_images(job(formats=("label",)), BrightIsNucleus())
     (job().output / "a_label.tif").unlink()
     again = BrightIsNucleus()
-    predict_pictures(job(formats=("label",), resume=True), again)
+    predict_images(job(formats=("label",), resume=True), again)
     assert again.seen == [["a.png"]]
     more = BrightIsNucleus()
-    predict_pictures(job(formats=("label", "csv"), resume=True), more)
+    predict_images(job(formats=("label", "csv"), resume=True), more)
     assert more.seen == [list(NAMES.values())]
     other = BrightIsNucleus()
-    predict_pictures(job(formats=("label",), settings="other", resume=True), other)
+    predict_images(job(formats=("label",), settings="other", resume=True), other)
     assert other.seen == [list(NAMES.values())]
 
 
-def test_a_format_over_all_pictures_is_added_without_predicting(job):
-    predict_pictures(job(formats=()), BrightIsNucleus())
-    predict_pictures(job("fresh"), BrightIsNucleus())
+def test_a_format_over_all_images_is_added_without_predicting(job):
+    predict_images(job(formats=()), BrightIsNucleus())
+    predict_images(job("fresh"), BrightIsNucleus())
     predictor = BrightIsNucleus()
-    predict_pictures(job(formats=("coco", "kaggle"), resume=True), predictor)
+    predict_images(job(formats=("coco", "kaggle"), resume=True), predictor)
     assert predictor.seen == []
     for name in ("predictions_coco.json", "kaggle.csv"):
         assert (job().output / name).read_bytes() == (job("fresh").output / name).read_bytes()
 
 
-def test_resume_tries_failed_pictures_again(job, pictures):
-    whole = (pictures / "b.png").read_bytes()
-    (pictures / "b.png").write_bytes(b"")
-    predict_pictures(job(), BrightIsNucleus())
-    (pictures / "b.png").write_bytes(whole)
+def test_resume_tries_failed_images_again(job, images):
+    whole = (images / "b.png").read_bytes()
+    (images / "b.png").write_bytes(b"")
+    predict_images(job(), BrightIsNucleus())
+    (images / "b.png").write_bytes(whole)
     predictor = BrightIsNucleus()
-    predict_pictures(job(resume=True), predictor)
+    predict_images(job(resume=True), predictor)
     assert predictor.seen == [["b.png"]]
     assert pd.read_csv(job().output / "summary.csv")["error"].isna().all()
 
@@ -320,4 +320,4 @@ def test_resume_tries_failed_pictures_again(job, pictures):
 def test_an_output_that_cannot_be_written_ends_the_run(job):
     (job().output / "a.csv").mkdir()
     with pytest.raises(OSError, match=r"a\.csv"):
-        predict_pictures(job(), BrightIsNucleus())
+        predict_images(job(), BrightIsNucleus())

@@ -1,4 +1,4 @@
-"""Segmenter: the same road as evaluation, odd pictures, tiles, diameters, mistakes."""
+"""Segmenter: the same road as evaluation, odd images, tiles, diameters, mistakes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from nucdet.modeling.mask_rcnn.augmented_inference import AugmentedRCNN
 from nucdet.postprocessing.overlap import OverlapElimination
 from nucdet.predict import Segmenter, configure, finding
 from nucdet.predict.files import find_inputs
-from nucdet.predict.loop import Job, predict_pictures
+from nucdet.predict.loop import Job, predict_images
 from nucdet.predict.network import _batches, _capacity
 from nucdet.structures import CroppedMasks
 
@@ -43,8 +43,8 @@ class Threshold:
     def zoom(self, height: int, width: int) -> float:
         return self.usual_zoom
 
-    def __call__(self, pictures, capacity=1.0):
-        for image, zoom, *_ in pictures:
+    def __call__(self, images, capacity=1.0):
+        for image, zoom, *_ in images:
             self.shown.append((image.shape[:2], zoom))
             self.capacities.append(capacity)
             masks = CroppedMasks.from_label_map(ndimage.label(image[..., 0] > 127)[0])
@@ -136,7 +136,7 @@ def test_predicts_what_evaluation_sees(segmenter, drawn_root):
     ],
     ids=["8x8", "zero", "1x5000", "rgba", "bool", "nan"],
 )
-def test_odd_pictures(segmenter, image):
+def test_odd_images(segmenter, image):
     predicted = segmenter.predict(image)
     assert predicted.label_map().shape == image.shape[:2]
     assert len(predicted.table()) == len(predicted)
@@ -173,7 +173,7 @@ def test_bfloat16_heads_are_nearly_those_of_float32(repository, weights, segment
             torch.testing.assert_close(near, exact, rtol=0.05, atol=0.02 * float(exact.abs().max()))
 
 
-def test_a_mirrored_picture_gives_mirrored_nuclei(repository, weights, overrides, drawn_root):
+def test_a_mirrored_image_gives_mirrored_nuclei(repository, weights, overrides, drawn_root):
     """Only where TEST.AUG shows both."""
     augmented = [*overrides, "TEST.AUG.ENABLED", "True"]
     image = read_image(next((drawn_root / "synthetic").rglob("*.png")))
@@ -186,8 +186,8 @@ def test_a_mirrored_picture_gives_mirrored_nuclei(repository, weights, overrides
     assert same[0] < 0.99 < same[1]
 
 
-def test_large_pictures_have_larger_limits(thresholding, monkeypatch):
-    """For pictures of up to 2^19 pixels, as the network sees them, those of the config."""
+def test_large_images_have_larger_limits(thresholding, monkeypatch):
+    """For images of up to 2^19 pixels, as the network sees them, those of the config."""
     monkeypatch.setattr(finding, "WHOLE_SIDE", 1536)
     monkeypatch.setattr(finding, "TILE_SIDE", 1024)
     monkeypatch.setattr(finding, "TILE_OVERLAP", 128)
@@ -238,7 +238,7 @@ def test_tiles_start_where_the_network_starts_anew(thresholding, diameter):
     assert zoom == 31 / diameter and len(tiles) >= 12
     for start in {t.y0 for t in tiles} | {t.x0 for t in tiles}:
         cells = start * zoom / 64  # of its coarsest grid
-        assert abs(cells - round(cells)) * 64 <= zoom / 2 + 1e-6  # half a pixel of the picture
+        assert abs(cells - round(cells)) * 64 <= zoom / 2 + 1e-6  # half a pixel of the image
 
 
 def test_tiles_share_one_scale(thresholding):
@@ -264,7 +264,7 @@ def test_a_large_tiff_is_read_by_windows(thresholding, tmp_path, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not os.access("/proc/self/clear_refs", os.W_OK), reason="needs Linux")
-def test_memory_does_not_grow_with_the_picture(segmenter, monkeypatch, tmp_path):
+def test_memory_does_not_grow_with_the_image(segmenter, monkeypatch, tmp_path):
     # 144 MB of pixels, 432 as RGB, 576 as a label map of 32 bits
     patch = dots((240, 240), 240, 12)
     tiles = {"tile": (512, 512), "compression": "zlib"}
@@ -274,7 +274,7 @@ def test_memory_does_not_grow_with_the_picture(segmenter, monkeypatch, tmp_path)
     (tmp_path / "out").mkdir()
     before = memory()["VmRSS"]
     Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
-    predict_pictures(Job(files, tmp_path / "out", ("label", "overlay", "csv")), lambda: segmenter)
+    predict_images(Job(files, tmp_path / "out", ("label", "overlay", "csv")), lambda: segmenter)
     assert memory()["VmHWM"] - before < 400
 
     labels = tifffile.imread(tmp_path / "out/large_label.tif")
@@ -311,7 +311,7 @@ def test_auto_finds_the_diameter(thresholding, radius, spacing):
     )
 
 
-def test_auto_leaves_a_common_size_and_an_empty_picture_alone(thresholding):
+def test_auto_leaves_a_common_size_and_an_empty_image_alone(thresholding):
     assert thresholding.predict(dots((120, 120), 40, 14), diameter="auto").diameter is None
     assert thresholding.predict(np.zeros((100, 100), np.uint8), diameter="auto").diameter is None
 
@@ -336,7 +336,7 @@ def test_fields_and_helpers(thresholding):
         (np.zeros((5, 5), complex), "complex"),
     ],
 )
-def test_arrays_that_are_no_pictures(thresholding, image, message):
+def test_arrays_that_are_no_images(thresholding, image, message):
     with pytest.raises(InputError, match=message):
         thresholding.predict(image)
 

@@ -1,4 +1,4 @@
-"""Segmenter with semantic networks: odd pictures, tiles, precision, and no network at all."""
+"""Segmenter with semantic networks: odd images, tiles, precision, and no network at all."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_tiled_is_whole_and_scores_are_mean_probabilities(segmenter, monkeypatch
     ],
     ids=["8x8", "all foreground", "1x5000", "diagonal", "nan"],
 )
-def test_odd_pictures(segmenter, image):
+def test_odd_images(segmenter, image):
     predicted = segmenter.predict(image)
     assert predicted.label_map().shape == image.shape[:2]
     assert len(predicted.table()) == len(predicted)

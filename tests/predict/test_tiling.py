@@ -25,13 +25,13 @@ def instances_of(masks: CroppedMasks, scores: np.ndarray | None = None) -> Insta
     )
 
 
-def components(picture: np.ndarray) -> Instances:
+def components(image: np.ndarray) -> Instances:
     """Every connected piece of the foreground, the larger the surer."""
-    return instances_of(CroppedMasks.from_label_map(ndimage.label(picture)[0]))
+    return instances_of(CroppedMasks.from_label_map(ndimage.label(image)[0]))
 
 
-def in_tiles(picture: np.ndarray, tiles: list[Tile], find=components, **options) -> Instances:
-    return stitch(tiles, [find(picture[t.box]) for t in tiles], picture.shape, **options)
+def in_tiles(image: np.ndarray, tiles: list[Tile], find=components, **options) -> Instances:
+    return stitch(tiles, [find(image[t.box]) for t in tiles], image.shape, **options)
 
 
 def as_set(masks: CroppedMasks) -> set[tuple]:
@@ -40,11 +40,11 @@ def as_set(masks: CroppedMasks) -> set[tuple]:
 
 
 def discs(size: tuple[int, int], centres, radius: float) -> np.ndarray:
-    picture = np.zeros(size, bool)
+    image = np.zeros(size, bool)
     y, x = np.ogrid[: size[0], : size[1]]
     for cy, cx in centres:
-        picture |= (y - cy) ** 2 + (x - cx) ** 2 <= radius**2
-    return picture
+        image |= (y - cy) ** 2 + (x - cx) ** 2 <= radius**2
+    return image
 
 
 @given(
@@ -54,7 +54,7 @@ def discs(size: tuple[int, int], centres, radius: float) -> np.ndarray:
     grid=st.sampled_from([1, 8, 64 / 9]),
 )
 @settings(deadline=None, max_examples=60)
-def test_a_grid_covers_the_picture_and_neighbours_overlap(size, tile, overlap, grid):
+def test_a_grid_covers_the_image_and_neighbours_overlap(size, tile, overlap, grid):
     tiles = tile_grid(size, tile, overlap, grid)
     seen = np.zeros(size, bool)
     for t in tiles:
@@ -81,8 +81,8 @@ def test_nuclei_on_every_seam_are_whole_and_single():
     # on both borders and the middle of each overlap, in both directions and their crossings
     ys = {10} | {y + d for y in rows[1:] for d in (0, overlap // 2, overlap)}
     xs = {10} | {x + d for x in columns[1:] for d in (0, overlap // 2, overlap)}
-    picture = discs(size, [(y, x) for y in ys for x in xs], 8)
-    whole, stitched = components(picture), in_tiles(picture, tiles)
+    image = discs(size, [(y, x) for y in ys for x in xs], 8)
+    whole, stitched = components(image), in_tiles(image, tiles)
     assert len(whole) == len(ys) * len(xs)
     assert as_set(stitched.pred_masks) == as_set(whole.pred_masks)
     torch.testing.assert_close(stitched.scores, whole.scores.sort(descending=True).values)
@@ -99,35 +99,35 @@ def test_stitched_is_untiled_for_random_nuclei(seed):
     for number, box in enumerate(ndimage.find_objects(labels), 1):
         if max(s.stop - s.start for s in box) > 22:
             labels[labels == number] = 0
-    picture = labels > 0
-    whole, stitched = components(picture), in_tiles(picture, tile_grid(picture.shape, 100, 48))
+    image = labels > 0
+    whole, stitched = components(image), in_tiles(image, tile_grid(image.shape, 100, 48))
     assert len(whole)
     assert as_set(stitched.pred_masks) == as_set(whole.pred_masks)
 
 
 def test_a_nucleus_larger_than_the_overlap_is_united():
-    picture = discs((200, 200), [(100, 100)], 70)
-    stitched = in_tiles(picture, tile_grid((200, 200), 80, 20))
-    assert as_set(stitched.pred_masks) == as_set(components(picture).pred_masks)
+    image = discs((200, 200), [(100, 100)], 70)
+    stitched = in_tiles(image, tile_grid((200, 200), 80, 20))
+    assert as_set(stitched.pred_masks) == as_set(components(image).pred_masks)
     np.testing.assert_array_equal(stitched.pred_boxes.tensor, [[30, 30, 171, 171]])
 
 
 def test_what_only_one_tile_found_is_dropped_where_the_other_saw_it_better():
     tiles = [Tile(0, 0, 50, 60), Tile(0, 40, 50, 100)]
-    picture = discs((50, 100), [(25, 55)], 8)  # cut by the first tile's border at 60
-    left, right = (components(picture[t.box]) for t in tiles)
+    image = discs((50, 100), [(25, 55)], 8)  # cut by the first tile's border at 60
+    left, right = (components(image[t.box]) for t in tiles)
     assert len(stitch(tiles, [left, right[:0]], (50, 100))) == 0
     # not cut, but one tile sees it a pixel deeper inside than the other
     for x, found_by_left, found_by_right in ((49, 1, 0), (50, 0, 1)):
-        picture = discs((50, 100), [(25, x)], 7)
-        left, right = (components(picture[t.box]) for t in tiles)
+        image = discs((50, 100), [(25, x)], 7)
+        left, right = (components(image[t.box]) for t in tiles)
         assert len(stitch(tiles, [left, right], (50, 100))) == 1
         assert len(stitch(tiles, [left, right[:0]], (50, 100))) == found_by_left
         assert len(stitch(tiles, [left[:0], right], (50, 100))) == found_by_right
     # larger than what both see: nobody saw it all, so it stays
-    picture = discs((50, 100), [(25, 55)], 8)
-    picture[20:30, 10:60] = True
-    left = components(picture[tiles[0].box])
+    image = discs((50, 100), [(25, 55)], 8)
+    image[20:30, 10:60] = True
+    left = components(image[tiles[0].box])
     assert len(stitch(tiles, [left, right[:0]], (50, 100))) == 1
 
 

@@ -1,7 +1,7 @@
 def test_synthetic(run_tool, tmp_path):
     options = ["--root", tmp_path, "--images", 4, "--size", 64, "--val-fraction", 0.5]
     code, printed, _ = run_tool("convert_dataset.py", "synthetic", *options)
-    assert code == 0 and "train: 2 pictures" in printed
+    assert code == 0 and "train: 2 images" in printed
     assert (tmp_path / "annotations/instances_val.json").is_file()
 
 

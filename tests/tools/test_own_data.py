@@ -11,7 +11,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from nucdet.data.conversion.synthetic_pictures import LOOKS, draw_picture
+from nucdet.data.conversion.synthetic_images import LOOKS, draw_image
 
 CONFIG = "configs/quick_schedules/mask_rcnn_lite0_FPN_synthetic.yaml"
 
@@ -20,7 +20,7 @@ CONFIG = "configs/quick_schedules/mask_rcnn_lite0_FPN_synthetic.yaml"
 def raw(tmp_path):
     """Six drawn images with label maps, named as nucdet names its own."""
     for i in range(6):
-        image, masks = draw_picture(np.random.default_rng(i), 64, next(iter(LOOKS)), nuclei=4)
+        image, masks = draw_image(np.random.default_rng(i), 64, next(iter(LOOKS)), nuclei=4)
         for folder in ("images", "labels"):
             (tmp_path / "raw" / folder).mkdir(parents=True, exist_ok=True)
         cv2.imwrite(str(tmp_path / f"raw/images/i{i}.png"), image[..., ::-1])
@@ -43,7 +43,7 @@ def test_convert_look_train_evaluate_tune_predict(
 
     options = ["--images", raw / "images", "--labels", raw / "labels", "--workers", 1]
     options += ["--name", "mine", "--val-fraction", 0.34, "--class-name", "nucleus"]
-    assert "val: 2 pictures" in run("convert_dataset.py", "labels", *options)
+    assert "val: 2 images" in run("convert_dataset.py", "labels", *options)
     annotations = tmp_path / "datasets/mine/annotations"
 
     config = ["--config-file", repository / CONFIG]
@@ -62,8 +62,8 @@ def test_convert_look_train_evaluate_tune_predict(
     given = ["--ground-truth", truth, "--predictions", results]
     run("tune_thresholds.py", *given, "--output-dir", tmp_path / "tuned", "--min-areas", 0)
     run("evaluate_predictions.py", *given)
-    pictures = ["--dataset", "mine_val", "--input", results, "--output-dir", tmp_path / "pictures"]
-    assert "2 pictures" in run("visualize_results.py", *pictures)
+    images = ["--dataset", "mine_val", "--input", results, "--output-dir", tmp_path / "images"]
+    assert "2 images" in run("visualize_results.py", *images)
 
     # label maps named as those of the images go in again as predictions of another tool
     val = json.loads(truth.read_text())["images"]

@@ -35,9 +35,9 @@ def network(repository, tmp_path_factory) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory) -> Path:
-    """Three pictures of 64 × 64 and a broken one."""
-    folder = tmp_path_factory.mktemp("pictures")
+def images(tmp_path_factory) -> Path:
+    """Three images of 64 × 64 and a broken one."""
+    folder = tmp_path_factory.mktemp("images")
     rng = np.random.default_rng(0)
     for name in "abc":
         Image.fromarray(rng.integers(0, 255, (64, 64), np.uint8)).save(folder / f"{name}.png")
@@ -58,11 +58,11 @@ def contents(folder: Path) -> dict[str, bytes]:
 FORMATS = "label,overlay,csv,coco,kaggle,geojson,roi"
 
 
-def test_pictures_and_a_broken_one(run, network, pictures, tmp_path):
-    arguments = ["--input", pictures, "--save", FORMATS, "--pixel-size", 0.5]
+def test_images_and_a_broken_one(run, network, images, tmp_path):
+    arguments = ["--input", images, "--save", FORMATS, "--pixel-size", 0.5]
     code, out, err = run(*arguments, "--output", tmp_path / "one", *network)
     assert code == 3
-    assert "3 pictures predicted, 1 failed" in out
+    assert "3 images predicted, 1 failed" in out
     assert "broken.png: damaged" in err
     assert "Traceback" not in err
     coco = COCO(tmp_path / "one" / "predictions_coco.json")
@@ -78,33 +78,33 @@ def test_pictures_and_a_broken_one(run, network, pictures, tmp_path):
 
 
 @pytest.mark.slow  # each process imports everything anew
-def test_two_processes_give_the_files_of_one(run, network, pictures, tmp_path):
+def test_two_processes_give_the_files_of_one(run, network, images, tmp_path):
     for name, count in (("one", 1), ("two", 2)):
         output = tmp_path / name
         options = ["--output", output, "--save", FORMATS, "--num-gpus", count]
-        code, out, _ = run("--input", pictures, *options, *network)
+        code, out, _ = run("--input", images, *options, *network)
         assert code == 3
-        assert "3 pictures predicted, 1 failed" in out
+        assert "3 images predicted, 1 failed" in out
     assert contents(tmp_path / "two") == contents(tmp_path / "one")
 
 
-def test_outlines_move(run, network, pictures, tmp_path):
+def test_outlines_move(run, network, images, tmp_path):
     areas = {}
     for offset in (None, 1, -1):
         options = [] if offset is None else ["--outline-offset", offset]
         folder = tmp_path / str(offset)
-        arguments = ["--input", pictures / "a.png", "--output", folder, "--save", "label", *options]
+        arguments = ["--input", images / "a.png", "--output", folder, "--save", "label", *options]
         assert run(*arguments, *network)[0] == 0
         areas[offset] = np.bincount(tifffile.imread(folder / "a_label.tif").ravel())[1:]
     assert len(areas[1]) == len(areas[-1]) == len(areas[None]) > 0
     assert (areas[1] >= areas[None]).all() and areas[1].sum() > areas[None].sum()
     assert (areas[-1] <= areas[None]).all() and areas[-1].sum() < areas[None].sum()
-    code, _, err = run("--input", pictures, "--output", tmp_path / "x", "--outline-offset", "nan")
+    code, _, err = run("--input", images, "--output", tmp_path / "x", "--outline-offset", "nan")
     assert code == 2 and err.count("\n") == 1 and "OUTLINE_OFFSET" in err
 
 
-def test_ctrl_c_then_resume(run, network, pictures, tmp_path, monkeypatch):
-    arguments = ["--input", pictures, "--output", tmp_path / "out", "--save", "label", *network]
+def test_ctrl_c_then_resume(run, network, images, tmp_path, monkeypatch):
+    arguments = ["--input", images, "--output", tmp_path / "out", "--save", "label", *network]
     save = RecordStore.save
 
     def save_and_interrupt(self, file, record, *args):
@@ -121,21 +121,21 @@ def test_ctrl_c_then_resume(run, network, pictures, tmp_path, monkeypatch):
     finally:
         signal.signal(signal.SIGINT, before)
     assert code == 130
-    assert "1 of 4 pictures are done; --resume goes on with the rest" in err
+    assert "1 of 4 images are done; --resume goes on with the rest" in err
     records = {".records/a.json", ".records/broken.json"}
     assert set(contents(tmp_path / "out")) == {"a_label.tif", *records}
     code, out, _ = run("--resume", *arguments)
     assert code == 3
-    assert "3 pictures predicted, 1 failed" in out
+    assert "3 images predicted, 1 failed" in out
     assert len(pd.read_csv(tmp_path / "out" / "summary.csv")) == 4
 
 
-def test_mistakes_are_one_line_and_code_2(run, network, pictures, tmp_path):
+def test_mistakes_are_one_line_and_code_2(run, network, images, tmp_path):
     (tmp_path / "file").touch()
-    good = {"--input": pictures, "--output": tmp_path / "out"}
+    good = {"--input": images, "--output": tmp_path / "out"}
     for changes, complaint in (
         ({"--input": tmp_path / "no"}, "no: no such file or folder"),
-        ({"--input": f"{pictures}/*.tif"}, "found no files"),
+        ({"--input": f"{images}/*.tif"}, "found no files"),
         ({"--save": "label,mask"}, "no format 'mask'"),
         ({"--pixel-size": "-1"}, "--pixel-size -1"),
         ({"--diameter": "0"}, "diameter"),
@@ -148,7 +148,7 @@ def test_mistakes_are_one_line_and_code_2(run, network, pictures, tmp_path):
         assert code == 2, changes
         assert err.startswith("error: ") and err.count("\n") == 1
         assert complaint in err
-    code, _, err = run("--input", pictures, "--output", tmp_path / "out", *network, "NO.KEY", "1")
+    code, _, err = run("--input", images, "--output", tmp_path / "out", *network, "NO.KEY", "1")
     assert code == 2
     assert "NO.KEY" in err
     assert not (tmp_path / "out").exists()
@@ -161,9 +161,9 @@ def test_help_names_the_formats_and_exit_codes(run):
         assert text in out
 
 
-def test_records_hold_no_path_of_this_machine(run, network, pictures, tmp_path):
-    run("--input", pictures / "a.png", "--output", tmp_path / "out", *network)
+def test_records_hold_no_path_of_this_machine(run, network, images, tmp_path):
+    run("--input", images / "a.png", "--output", tmp_path / "out", *network)
     record = json.loads((tmp_path / "out" / ".records" / "a.json").read_text())
     assert record["file"] == "a.png"
     texts = [c for n, c in contents(tmp_path / "out").items() if n.endswith(("json", "html"))]
-    assert not any(str(pictures).encode() in text for text in texts)
+    assert not any(str(images).encode() in text for text in texts)

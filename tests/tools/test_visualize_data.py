@@ -17,7 +17,7 @@ def test_draws_as_many_as_asked_for(run, tmp_path, source):
     code, printed, _ = run("--source", source, "--num", "2", "--seed", "5", *train)
     assert code == 0
     assert len(list((tmp_path / "out").glob("*.png"))) == 2
-    assert printed == f"2 pictures in {tmp_path / 'out'}\n"
+    assert printed == f"2 images in {tmp_path / 'out'}\n"
 
 
 @pytest.mark.parametrize(
@@ -26,7 +26,7 @@ def test_draws_as_many_as_asked_for(run, tmp_path, source):
         (["DATASETS.TRAIN", "('no_such',)"], "'no_such'"),
         (["--config-file", "no.yaml"], "no.yaml: no such config file"),
         ([], "instances_train.json: not found"),  # of DSB2018, which the config names
-        (["--num", "0"], "0 pictures"),
+        (["--num", "0"], "0 images"),
         (["NO.SUCH.KEY", "1"], "NO.SUCH.KEY"),
     ],
 )

@@ -23,7 +23,7 @@ def test_prints_score_and_file_and_overwrites(run, submission, tmp_path):
     assert first == second == 0
     files = sorted(str(f) for f in (tmp_path / "out").glob("*.png"))
     assert len(files) == 4
-    lines = [f"0.000  {file}" for file in files] + [f"4 pictures in {tmp_path / 'out'}"]
+    lines = [f"0.000  {file}" for file in files] + [f"4 images in {tmp_path / 'out'}"]
     assert printed.splitlines() == again.splitlines() == lines
 
 

@@ -1,4 +1,4 @@
-"""Training runs of seconds on drawn pictures, through the command line's own entry."""
+"""Training runs of seconds on drawn images, through the command line's own entry."""
 
 from __future__ import annotations
 
@@ -219,7 +219,7 @@ def _trained(arguments) -> tuple[Path, Path]:
     return _output(args) / "model_final.pth", _output(args)
 
 
-def test_evaluation_with_several_views_of_each_picture(arguments):
+def test_evaluation_with_several_views_of_each_image(arguments):
     weights, output = _trained(arguments)
     tables = []
     for enabled in ("False", "True"):

@@ -22,20 +22,20 @@ _TRIES = 4
 
 
 def paste_nuclei(target: Sample, source: Sample, max_fraction: float, touching: float) -> Sample:
-    """Paste nuclei of one picture into another one, or into itself.
+    """Paste nuclei of one image into another one, or into itself.
 
-    Each copy is turned by a multiple of 90° and mirrored at random. Those from another picture are
+    Each copy is turned by a multiple of 90° and mirrored at random. Those from another image are
     made as much brighter or darker as the ground differs.
 
     Args:
         target: stays as it is.
-        source: its nuclei are copied, without those that the edge of the picture cuts and those
+        source: its nuclei are copied, without those that the edge of the image cuts and those
             that are far smaller than most (debris, the rest of one that lies under others).
         max_fraction: up to this share of the source's nuclei are copied, but at least one.
         touching: share of the copies that are moved until they touch a nucleus; others lie free.
 
     Returns:
-        The picture with the copies on top: they take the pixels of what they cover.
+        The image with the copies on top: they take the pixels of what they cover.
     """
     sizes = np.array([crop.shape for crop in source.masks.crops]).reshape(-1, 2)
     ends = source.masks.offsets + sizes
@@ -90,7 +90,7 @@ def _ground(sample: Sample) -> np.ndarray:
 
 
 class _Canvas:
-    """A picture that takes copies."""
+    """An image that takes copies."""
 
     def __init__(self, target: Sample):
         self.target = target
@@ -151,7 +151,7 @@ class _Canvas:
         self.occupied[window] |= piece.mask
 
     def sample(self) -> Sample:
-        """The picture as it is now; nuclei that are wholly covered are gone."""
+        """The image as it is now; nuclei that are wholly covered are gone."""
         if not self.labels:
             return self.target
         masks = self.target.masks

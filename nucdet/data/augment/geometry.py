@@ -85,10 +85,10 @@ class Nuclei:
 
 
 class RandomWindow(T.Augmentation):
-    """Resize, scale jitter, rotation and crop as one window into the picture, sampled once.
+    """Resize, scale jitter, rotation and crop as one window into the image, sampled once.
 
-    The window always lies inside the picture: where a rotated window would reach over its edge,
-    the zoom grows until it does not, so no corner from outside the picture shows.
+    The window always lies inside the image: where a rotated window would reach over its edge,
+    the zoom grows until it does not, so no corner from outside the image shows.
     """
 
     def __init__(
@@ -105,10 +105,10 @@ class RandomWindow(T.Augmentation):
         """
         Args:
             resize: zoom factor by (height, width).
-            crop: (height, width) of the crop by that of the resized picture; None: all of it.
+            crop: (height, width) of the crop by that of the resized image; None: all of it.
             scale_jitter: the zoom is multiplied by a number from this range, log-uniform.
             rotation: largest angle in degrees, drawn uniformly to both sides.
-            rotation_prob: share of the pictures that are rotated.
+            rotation_prob: share of the images that are rotated.
             nucleus_diameter: pixels that the median diameter of an image's nuclei becomes, before
                 the jitter; None, or where the ``AugInput`` has no ``nuclei``: ``resize``.
             on_nuclei: share of the windows that lie around a nucleus drawn at random, so that few
@@ -146,7 +146,7 @@ class RandomWindow(T.Augmentation):
         # bounding box of the turned window, in pixels of the output …
         box_w = out_w * abs(cos) + out_h * abs(sin)
         box_h = out_w * abs(sin) + out_h * abs(cos)
-        # … has to fit into the picture (up to the rounding of the output's size)
+        # … has to fit into the image (up to the rounding of the output's size)
         needed = max(box_w / width, box_h / height)
         if angle or needed > zoom * 1.02:
             zoom = max(zoom, needed)
@@ -172,7 +172,7 @@ def _draw_centre(length: float, window: float, around: float | None) -> float:
 
 
 class Resize(T.Augmentation):
-    """Detectron2's antialiased resize by a zoom factor that depends on the picture's size."""
+    """Detectron2's antialiased resize by a zoom factor that depends on the image's size."""
 
     def __init__(self, rule: ResizeRule):
         super().__init__()

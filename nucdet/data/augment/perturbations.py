@@ -1,9 +1,9 @@
-"""Changes of the pictures that a model is evaluated on, to see how much of its score they cost.
+"""Changes of the images that a model is evaluated on, to see how much of its score they cost.
 
 Each has a name with numbers, ``blur:2`` or ``seed:0.05,0.1`` (TEST.PERTURBATION); it is applied to
-the picture in the file, before the resize of evaluation, and gives uint8 again, so that the model
-sees what it would see had the picture been taken so. Random ones draw from the image's id: every
-run and every model gets the same noise, each picture another one.
+the image in the file, before the resize of evaluation, and gives uint8 again, so that the model
+sees what it would see had the image been taken so. Random ones draw from the image's id: every
+run and every model gets the same noise, each image another one.
 """
 
 from __future__ import annotations
@@ -55,12 +55,12 @@ class Perturbation(T.Augmentation):
 def parse_perturbation(text: str) -> T.Augmentation:
     """The perturbation of that name.
 
-    - ``noise:SHARE``: Gaussian, standard deviation a share of the picture's largest value;
+    - ``noise:SHARE``: Gaussian, standard deviation a share of the image's largest value;
     - ``blur:SIGMA``: Gaussian, in pixels;
     - ``gamma:EXPONENT``: value ** exponent on 0–1;
     - ``invert``: 255 - value;
     - ``jpeg:QUALITY``: written and read as JPEG, quality 1–95;
-    - ``scale:FACTOR``: the picture in another size, predictions still in the original's pixels;
+    - ``scale:FACTOR``: the image in another size, predictions still in the original's pixels;
     - ``seed:MEAN,POWER``: see :func:`seed_noise`.
 
     Raises:
@@ -86,12 +86,12 @@ def seed_noise(
     "This perturbation tensor has an arbitrary mean of 5% of input tensor's maximum value and power
     (variance) 10% that of input tensor": normal noise of mean ``mean`` · max(image) and variance
     ``power`` · var(image). The report takes power for variance; the mean square, which the word
-    stands for elsewhere, would drown pictures with a bright ground (on dsb2018_val a standard
+    stands for elsewhere, would drown images with a bright ground (on dsb2018_val a standard
     deviation of 54–67 grey levels instead of 11–12; fluorescence: 6 instead of 4). Rounded and
     clipped to 0–255, which the report does not mention.
 
     Args:
-        image: uint8 RGB (H, W, 3); a grey picture (equal channels) stays grey.
+        image: uint8 RGB (H, W, 3); a grey image (equal channels) stays grey.
         rng: where the noise is drawn from.
         mean, power: shares, e.g. 0.05 and 0.1.
     """

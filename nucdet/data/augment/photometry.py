@@ -152,7 +152,7 @@ def _draw_noise(largest_sigma: float) -> ImageOperation:
 
 
 def draw_noise(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Normal noise, float32 (H, W, 3); (H, W, 1) where the picture is grey, so that it stays so."""
+    """Normal noise, float32 (H, W, 3); (H, W, 1) where the image is grey, so that it stays so."""
     grey = image.ndim == 3 and (image == image[..., :1]).all()
     shape = (*image.shape[:2], 1) if grey else image.shape
     return rng.standard_normal(shape, dtype=np.float32)

@@ -1,4 +1,4 @@
-"""A picture with its nuclei, between augmentations."""
+"""An image with its nuclei, between augmentations."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from nucdet.structures import CroppedMasks
 
 @dataclass(frozen=True)
 class Sample:
-    """A picture and its N nuclei.
+    """An image and its N nuclei.
 
     Attributes:
         image: uint8 RGB (H, W, 3).
-        masks: N masks of the picture.
+        masks: N masks of the image.
         classes: (N,) int64.
     """
 

@@ -1,4 +1,4 @@
-"""Geometric transforms of pictures and label maps.
+"""Geometric transforms of images and label maps.
 
 Each moves image and label map by one map of coordinates: the image is sampled bilinearly, labels
 by nearest neighbour. Coordinates are (x, y) and continuous: the top left pixel covers

@@ -15,15 +15,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from nucdet.data.conversion.coco_json import Picture, print_splits
-from nucdet.data.conversion.dsb2018_pictures import PictureResult
+from nucdet.data.conversion.coco_json import ImageEntry, print_splits
+from nucdet.data.conversion.dsb2018_images import ImageResult
 from nucdet.data.conversion.json_stream import stream_entries
 from nucdet.data.conversion.own_data import OwnData, own_data
 from nucdet.data.conversion.own_data import add_arguments as add_own_arguments
 from nucdet.data.conversion.report import ConversionReport, Problem
 from nucdet.data.conversion.segmentations import read_segmentation
 from nucdet.data.conversion.tiles import borders_of
-from nucdet.data.image_kinds import picture_kind
+from nucdet.data.image_kinds import image_kind
 from nucdet.data.io.reading import read_image
 from nucdet.errors import InputError
 
@@ -73,7 +73,7 @@ def convert_coco(
     class_name: str | None = None,
     workers: int = 1,
     skip_invalid: bool = False,
-) -> dict[str, list[Picture]]:
+) -> dict[str, list[ImageEntry]]:
     """Write ``annotations/instances_<split>.json`` and dataset.yaml into ``own.folder``.
 
     Args:
@@ -85,7 +85,7 @@ def convert_coco(
         skip_invalid: leave out what is bad instead of failing.
 
     Returns:
-        The pictures of each split.
+        The images of each split.
 
     Raises:
         FileNotFoundError: no such folder or file.
@@ -210,18 +210,18 @@ def _find(folder: Path, name: str) -> Path | None:
     return None
 
 
-def _convert(own: OwnData, json_file: Path, task: _Task) -> PictureResult:
+def _convert(own: OwnData, json_file: Path, task: _Task) -> ImageResult:
     """Read, check and encode one image; what is bad comes back as problems."""
     try:
         image = read_image(task.image)
     except (InputError, OSError) as error:
         what = str(error).removeprefix(f"{task.image}: ")
-        return PictureResult([Problem(str(task.image), what, _IMAGE)])
+        return ImageResult([Problem(str(task.image), what, _IMAGE)])
     size = image.shape[:2]
     if task.size not in (None, size):
         stated, stored = (f"{h}x{w}" for h, w in (task.size, size))
         what = f"is {stored} (height x width), but {json_file} states {stated}"
-        return PictureResult([Problem(str(task.image), what, _IMAGE)])
+        return ImageResult([Problem(str(task.image), what, _IMAGE)])
     problems: list[Problem] = []
     annotations = []
     for entry in task.annotations:
@@ -230,10 +230,10 @@ def _convert(own: OwnData, json_file: Path, task: _Task) -> PictureResult:
             outline = read_segmentation(entry.get("segmentation"), size, "instance")
         except InputError as error:
             # an instance whose pixels are not known would be taught as background
-            return PictureResult([*problems, Problem(where, str(error), _IMAGE)])
+            return ImageResult([*problems, Problem(where, str(error), _IMAGE)])
         problems += [Problem(where, what, left_out) for what, left_out in outline.problems]
         if outline.annotation:
             crowd = {"iscrowd": 1} if entry.get("iscrowd") else {}
             annotations.append({"category_id": entry["category_id"], **outline.annotation, **crowd})
-    picture = Picture(own.file_name(task.image), *size, picture_kind(image), annotations)
-    return PictureResult(problems, picture, borders_of(image))
+    entry = ImageEntry(own.file_name(task.image), *size, image_kind(image), annotations)
+    return ImageResult(problems, entry, borders_of(image))

@@ -2,7 +2,7 @@
 
 Format: https://cocodataset.org/#format-data with compressed RLE (also where ``iscrowd`` is 0, which
 pycocotools and Detectron2 read). Images get two entries of our own: ``kind`` (kind of microscopy,
-or type of the cells) and, where known, ``group`` (pictures of one group show the same specimen).
+or type of the cells) and, where known, ``group`` (images of one group show the same specimen).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from nucdet.structures import CroppedMasks
 
 
 @dataclass
-class Picture:
+class ImageEntry:
     """One image and its truth, ready to be written.
 
     Attributes:
@@ -27,8 +27,8 @@ class Picture:
         height, width: in pixels.
         kind: kind of microscopy, or type of the cells.
         annotations: from :func:`annotations_of`, with ``category_id`` where there are several
-            categories; empty for a picture without nuclei or truth.
-        group: number shared by pictures that must stay on one side of a split.
+            categories; empty for an image without nuclei or truth.
+        group: number shared by images that must stay on one side of a split.
     """
 
     file_name: str
@@ -49,27 +49,27 @@ def annotations_of(masks: CroppedMasks) -> list[dict[str, Any]]:
 
 def write_coco(
     path: Path,
-    pictures: Iterable[Picture],
+    entries: Iterable[ImageEntry],
     description: str,
     categories: Sequence[str] = ("nucleus",),
 ) -> None:
     """Write one split; ids count from 1 in the order of ``file_name``, ``categories`` as given.
 
-    Equal pictures give equal bytes, whatever their order: the file holds no date and no path.
+    Equal images give equal bytes, whatever their order: the file holds no date and no path.
     """
     images, annotations = [], []
-    for picture in sorted(pictures, key=lambda p: p.file_name):
+    for entry in sorted(entries, key=lambda p: p.file_name):
         image = {
             "id": len(images) + 1,
-            "file_name": picture.file_name,
-            "height": picture.height,
-            "width": picture.width,
-            "kind": picture.kind,
+            "file_name": entry.file_name,
+            "height": entry.height,
+            "width": entry.width,
+            "kind": entry.kind,
         }
-        if picture.group is not None:
-            image["group"] = picture.group
+        if entry.group is not None:
+            image["group"] = entry.group
         images.append(image)
-        for annotation in picture.annotations:
+        for annotation in entry.annotations:
             ids = {"id": len(annotations) + 1, "image_id": image["id"]}
             annotations.append({**ids, "category_id": 1, "iscrowd": 0, **annotation})
     write_json(
@@ -86,7 +86,7 @@ def write_coco(
 
 def write_splits(
     folder: Path,
-    splits: Mapping[str, Sequence[Picture]],
+    splits: Mapping[str, Sequence[ImageEntry]],
     name: str,
     categories: Sequence[str] = ("nucleus",),
 ) -> None:
@@ -98,8 +98,8 @@ def write_splits(
         name: of the data set, for the descriptions.
         categories: their names in the order of their ids.
     """
-    for split, pictures in splits.items():
-        write_coco(folder / json_name(split), pictures, f"{name} {split}", categories)
+    for split, images in splits.items():
+        write_coco(folder / json_name(split), images, f"{name} {split}", categories)
     write_manifest(folder, map(json_name, splits))
 
 
@@ -108,11 +108,11 @@ def json_name(split: str) -> str:
     return f"instances_{split}.json"
 
 
-def print_splits(splits: Mapping[str, Sequence[Picture]], objects: str, folder: Path) -> None:
-    """Say how many pictures, of which kinds, and ``objects`` ("nuclei") each split has."""
-    for split, pictures in splits.items():
-        count = sum(len(p.annotations) for p in pictures)
-        kinds = sorted(Counter(p.kind for p in pictures).items())
+def print_splits(splits: Mapping[str, Sequence[ImageEntry]], objects: str, folder: Path) -> None:
+    """Say how many images, of which kinds, and ``objects`` ("nuclei") each split has."""
+    for split, images in splits.items():
+        count = sum(len(p.annotations) for p in images)
+        kinds = sorted(Counter(p.kind for p in images).items())
         listed = ", ".join(f"{number} {kind}" for kind, number in kinds)
-        print(f"{split}: {len(pictures)} pictures, {count} {objects} ({listed})")
+        print(f"{split}: {len(images)} images, {count} {objects} ({listed})")
     print(f"written to {folder}")

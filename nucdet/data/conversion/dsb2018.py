@@ -13,8 +13,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from nucdet.data.conversion.coco_json import Picture, print_splits, write_splits
-from nucdet.data.conversion.dsb2018_pictures import PictureTask, convert_pictures
+from nucdet.data.conversion.coco_json import ImageEntry, print_splits, write_splits
+from nucdet.data.conversion.dsb2018_images import ImageTask, convert_images
 from nucdet.data.conversion.kaggle_csv import read_groups, read_solution
 from nucdet.data.conversion.report import ConversionReport, Problem
 from nucdet.data.conversion.splits import assign_parts
@@ -34,13 +34,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--kinds",
         action="store_true",
-        help="also write only_<kind> and without_<kind> of stage1_train for each kind of picture, "
+        help="also write only_<kind> and without_<kind> of stage1_train for each kind of image, "
         "for tools/cross_validate.py --leave-out-kind",
     )
     parser.add_argument(
         "--groups",
         type=Path,
-        help="csv with columns img_id and mosaic_idx: pictures that stay together, besides those "
+        help="csv with columns img_id and mosaic_idx: images that stay together, besides those "
         "whose pixels say so",
     )
     parser.add_argument("--test", choices=TESTS, help="default: the first of these that is there")
@@ -77,26 +77,26 @@ def convert_dsb2018(
     test: str | None = None,
     workers: int = 1,
     skip_invalid: bool = False,
-) -> dict[str, list[Picture]]:
+) -> dict[str, list[ImageEntry]]:
     """Write ``<root>/annotations/instances_<split>.json`` for every split.
 
     Splits: trainval, train, val, ``fold<k>_{train,val}`` and ``{only,without}_<kind>`` from
-    stage1_train, test from a test stage, each where its folder exists. Which picture goes where
-    depends on the seed, the pictures and the groups, not on ``workers``.
+    stage1_train, test from a test stage, each where its folder exists. Which image goes where
+    depends on the seed, the images and the groups, not on ``workers``.
 
     Args:
         root: folder with Kaggle's folders.
         val_fraction: part of stage1_train that becomes val, more than 0 and less than 1.
         seed: of the split and the folds.
         folds: number of folds, 0 or at least 2.
-        kinds: whether to part stage1_train by kind of picture too, each kind from all others.
-        groups_file: csv that names pictures to be kept together.
+        kinds: whether to part stage1_train by kind of image too, each kind from all others.
+        groups_file: csv that names images to be kept together.
         test: which stage becomes the test split.
         workers: number of processes.
         skip_invalid: leave out what is bad instead of failing.
 
     Returns:
-        The pictures of each split.
+        The images of each split.
 
     Raises:
         FileNotFoundError: no such root or groups file.
@@ -111,20 +111,20 @@ def convert_dsb2018(
     tasks += _test_tasks(root, test, report)
     group_of = read_groups(groups_file) if groups_file else {}
 
-    results = convert_pictures(tasks, workers)
+    results = convert_images(tasks, workers)
     for result in results:
         report.add(result.problems)
     _remark_on_overlaps(report, tasks, results)
     report.finish()
 
-    train = [(t, r) for t, r in zip(tasks[:in_train], results[:in_train], strict=True) if r.picture]
-    pictures = [r.picture for _, r in train]
-    set_groups(pictures, [r.borders for _, r in train], [group_of.get(t.id) for t, _ in train])
-    splits = _split(pictures, val_fraction, seed, folds) if pictures else {}
+    train = [(t, r) for t, r in zip(tasks[:in_train], results[:in_train], strict=True) if r.image]
+    images = [r.image for _, r in train]
+    set_groups(images, [r.borders for _, r in train], [group_of.get(t.id) for t, _ in train])
+    splits = _split(images, val_fraction, seed, folds) if images else {}
     if kinds:
-        splits |= _split_by_kind(pictures)
+        splits |= _split_by_kind(images)
     if len(tasks) > in_train:
-        splits["test"] = [r.picture for r in results[in_train:] if r.picture]
+        splits["test"] = [r.image for r in results[in_train:] if r.image]
     write_splits(root / "annotations", splits, "DSB2018")
     return splits
 
@@ -156,24 +156,24 @@ def _expected() -> str:
     )
 
 
-def _picture_folders(stage: Path) -> list[Path]:
+def _image_folders(stage: Path) -> list[Path]:
     folders = sorted(f for f in stage.iterdir() if f.is_dir() and not f.name.startswith("."))
     if not folders:
-        raise InputError(f"{stage}: no picture's folder in it; {_expected()}")
+        raise InputError(f"{stage}: no image's folder in it; {_expected()}")
     return folders
 
 
-def _train_tasks(root: Path, report: ConversionReport) -> list[PictureTask]:
+def _train_tasks(root: Path, report: ConversionReport) -> list[ImageTask]:
     if not (root / TRAIN).is_dir():
         return []
-    return _mask_tasks(root, _picture_folders(root / TRAIN), report)
+    return _mask_tasks(root, _image_folders(root / TRAIN), report)
 
 
-def _test_tasks(root: Path, test: str | None, report: ConversionReport) -> list[PictureTask]:
+def _test_tasks(root: Path, test: str | None, report: ConversionReport) -> list[ImageTask]:
     stage = test or next((stage for stage in TESTS if (root / stage).is_dir()), None)
     if stage is None:
         return []
-    folders = _picture_folders(root / stage)
+    folders = _image_folders(root / stage)
     solution = root / TESTS[stage]
     if any((folder / "masks").is_dir() for folder in folders):
         return _mask_tasks(root, folders, report)
@@ -183,17 +183,17 @@ def _test_tasks(root: Path, test: str | None, report: ConversionReport) -> list[
     return [task for f in folders if (task := _task(root, f, report))]
 
 
-def _task(root: Path, folder: Path, report: ConversionReport) -> PictureTask | None:
+def _task(root: Path, folder: Path, report: ConversionReport) -> ImageTask | None:
     """The task of one folder, its truth still missing."""
     images = sorted((folder / "images").glob("*.png"))
     if len(images) == 1:
-        return PictureTask(folder.name, root, images[0])
+        return ImageTask(folder.name, root, images[0])
     what = f"{len(images)} png files in its images folder, expected 1"
-    report.add([Problem(str(folder), what, "the picture")])
+    report.add([Problem(str(folder), what, "the image")])
     return None
 
 
-def _mask_tasks(root: Path, folders: list[Path], report: ConversionReport) -> list[PictureTask]:
+def _mask_tasks(root: Path, folders: list[Path], report: ConversionReport) -> list[ImageTask]:
     tasks = []
     for folder in folders:
         task = _task(root, folder, report)
@@ -204,13 +204,13 @@ def _mask_tasks(root: Path, folders: list[Path], report: ConversionReport) -> li
             tasks.append(task)
         else:
             what = "no png file in its masks folder, expected one for each nucleus"
-            report.add([Problem(str(folder), what, "the picture")])
+            report.add([Problem(str(folder), what, "the image")])
     return tasks
 
 
 def _csv_tasks(
     root: Path, folders: list[Path], solution: Path, report: ConversionReport
-) -> list[PictureTask]:
+) -> list[ImageTask]:
     truth, ignored, problems = read_solution(solution, {folder.name for folder in folders})
     report.add(problems)
     tasks = []
@@ -219,7 +219,7 @@ def _csv_tasks(
             continue
         if folder.name not in truth:
             what = f"no row in {solution.name}, expected one for each nucleus"
-            report.add([Problem(str(folder), what, "the picture")])
+            report.add([Problem(str(folder), what, "the image")])
         elif task := _task(root, folder, report):
             task.csv_truth = truth[folder.name]
             tasks.append(task)
@@ -227,11 +227,11 @@ def _csv_tasks(
 
 
 def _remark_on_overlaps(report: ConversionReport, tasks: list, results: list) -> None:
-    found = [(t, r) for t, r in zip(tasks, results, strict=True) if r.picture and r.shared_pixels]
+    found = [(t, r) for t, r in zip(tasks, results, strict=True) if r.image and r.shared_pixels]
     if found:
         report.remark(
             f"overlapping masks, kept as they are: {sum(r.overlapping for _, r in found)} masks in "
-            f"{len(found)} pictures share {sum(r.shared_pixels for _, r in found)} pixels"
+            f"{len(found)} images share {sum(r.shared_pixels for _, r in found)} pixels"
         )
     for task, result in found:
         report.remark(
@@ -240,26 +240,26 @@ def _remark_on_overlaps(report: ConversionReport, tasks: list, results: list) ->
 
 
 def set_groups(
-    pictures: list[Picture], borders: list[Borders], named: Sequence[str | None]
+    images: list[ImageEntry], borders: list[Borders], named: Sequence[str | None]
 ) -> None:
-    """Number the groups: tiles and copies, and pictures that have been given the same name."""
+    """Number the groups: tiles and copies, and images that have been given the same name."""
     first: dict[str, int] = {}
     links = [(first.setdefault(g, i), i) for i, g in enumerate(named) if g is not None]
-    for picture, group in zip(pictures, group_tiles(borders, links), strict=True):
-        picture.group = group
+    for image, group in zip(images, group_tiles(borders, links), strict=True):
+        image.group = group
 
 
 def _split(
-    pictures: list[Picture], val_fraction: float, seed: int, folds: int
-) -> dict[str, list[Picture]]:
-    kinds, groups = [p.kind for p in pictures], [p.group for p in pictures]
-    sizes = [((p.height, p.width),) for p in pictures]
+    images: list[ImageEntry], val_fraction: float, seed: int, folds: int
+) -> dict[str, list[ImageEntry]]:
+    kinds, groups = [p.kind for p in images], [p.group for p in images]
+    sizes = [((p.height, p.width),) for p in images]
 
-    def pick(chosen: Sequence[bool]) -> list[Picture]:
-        return [p for p, c in zip(pictures, chosen, strict=True) if c]
+    def pick(chosen: Sequence[bool]) -> list[ImageEntry]:
+        return [p for p, c in zip(images, chosen, strict=True) if c]
 
     part = assign_parts(kinds, groups, (1 - val_fraction, val_fraction), seed, sizes)
-    splits = {"trainval": pictures, "train": pick(part == 0), "val": pick(part == 1)}
+    splits = {"trainval": images, "train": pick(part == 0), "val": pick(part == 1)}
     if folds:
         fold = assign_parts(kinds, groups, [1] * folds, seed, sizes)
         for k in range(folds):
@@ -268,12 +268,12 @@ def _split(
     return splits
 
 
-def _split_by_kind(pictures: list[Picture]) -> dict[str, list[Picture]]:
+def _split_by_kind(images: list[ImageEntry]) -> dict[str, list[ImageEntry]]:
     splits = {}
-    for kind in sorted({p.kind for p in pictures}):
-        only = [p for p in pictures if p.kind == kind]
+    for kind in sorted({p.kind for p in images}):
+        only = [p for p in images if p.kind == kind]
         # a tile of the same specimen that looks like another kind would give it away
         groups = {p.group for p in only}
         splits[f"only_{kind}"] = only
-        splits[f"without_{kind}"] = [p for p in pictures if p.group not in groups]
+        splits[f"without_{kind}"] = [p for p in images if p.group not in groups]
     return splits

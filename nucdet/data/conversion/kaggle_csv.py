@@ -19,7 +19,7 @@ _LONGEST_FIELD = 1 << 28
 
 @dataclass
 class CsvTruth:
-    """The rows of one picture: run-length codes, sizes as the csv states them, row names."""
+    """The rows of one image: run-length codes, sizes as the csv states them, row names."""
 
     codes: list[str] = field(default_factory=list)
     sizes: list[tuple[str, str]] = field(default_factory=list)
@@ -33,11 +33,11 @@ def read_solution(
 
     Args:
         path: a csv with columns ImageId, EncodedPixels, Height, Width and perhaps Usage.
-        known_ids: the pictures that there are.
+        known_ids: the images that there are.
 
     Returns:
-        The rows of each picture, the pictures that count for nothing (Usage ``Ignored``), and rows
-        that name a picture that is not there. Codes are not decoded here.
+        The rows of each image, the images that count for nothing (Usage ``Ignored``), and rows
+        that name an image that is not there. Codes are not decoded here.
 
     Raises:
         InputError: not a csv, or columns are missing.
@@ -50,21 +50,21 @@ def read_solution(
         if row.get("Usage") == "Ignored":
             ignored.add(image_id)
         elif image_id not in known_ids:
-            what = f"names picture {image_id!r}, which has no folder"
+            what = f"names image {image_id!r}, which has no folder"
             problems.append(Problem(f"{path}, line {line}", what, "the row"))
         else:
-            of_picture = truth.setdefault(image_id, CsvTruth())
-            of_picture.codes.append(row["EncodedPixels"] or "")
-            of_picture.sizes.append((row["Height"], row["Width"]))
-            of_picture.rows.append(f"{path}, line {line}")
+            of_image = truth.setdefault(image_id, CsvTruth())
+            of_image.codes.append(row["EncodedPixels"] or "")
+            of_image.sizes.append((row["Height"], row["Width"]))
+            of_image.rows.append(f"{path}, line {line}")
     return truth, ignored - set(truth), problems
 
 
 def read_groups(path: Path) -> dict[str, str]:
-    """Read a csv with columns img_id and mosaic_idx: the group of each picture.
+    """Read a csv with columns img_id and mosaic_idx: the group of each image.
 
     Raises:
-        InputError: not a csv, columns are missing, a picture without a group.
+        InputError: not a csv, columns are missing, an image without a group.
     """
     groups = {}
     for line, row in read_rows(path, _GROUP_COLUMNS):

@@ -11,14 +11,14 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
-from nucdet.data.conversion.coco_json import Picture, annotations_of, print_splits
-from nucdet.data.conversion.dsb2018_pictures import PictureResult
+from nucdet.data.conversion.coco_json import ImageEntry, annotations_of, print_splits
+from nucdet.data.conversion.dsb2018_images import ImageResult
 from nucdet.data.conversion.label_files import find_images, pair_files, read_label_map
 from nucdet.data.conversion.own_data import OwnData, own_data
 from nucdet.data.conversion.own_data import add_arguments as add_own_arguments
 from nucdet.data.conversion.report import ConversionReport, Problem
 from nucdet.data.conversion.tiles import borders_of
-from nucdet.data.image_kinds import picture_kind
+from nucdet.data.image_kinds import image_kind
 from nucdet.data.io.reading import read_image
 from nucdet.errors import InputError
 from nucdet.structures import CroppedMasks
@@ -64,7 +64,7 @@ def convert_labels(
     class_name: str = "nucleus",
     workers: int = 1,
     skip_invalid: bool = False,
-) -> dict[str, list[Picture]]:
+) -> dict[str, list[ImageEntry]]:
     """Write ``annotations/instances_<split>.json`` and dataset.yaml into ``own.folder``.
 
     Args:
@@ -76,7 +76,7 @@ def convert_labels(
         skip_invalid: leave out what is bad instead of failing.
 
     Returns:
-        The pictures of each split.
+        The images of each split.
 
     Raises:
         FileNotFoundError: no such folder or file.
@@ -97,17 +97,17 @@ def convert_labels(
     return own.convert(tasks, partial(_convert, own), [class_name], report, workers)
 
 
-def _convert(own: OwnData, task: _Task) -> PictureResult:
+def _convert(own: OwnData, task: _Task) -> ImageResult:
     """Read, check and encode one image; what is bad comes back as problems."""
     try:
         image = read_image(task.image)
         masks = _masks(task.labels, image.shape[:2])
     except (InputError, OSError) as error:
-        return PictureResult([_problem(task, error)])
-    picture = Picture(
-        own.file_name(task.image), *image.shape[:2], picture_kind(image), annotations_of(masks)
+        return ImageResult([_problem(task, error)])
+    entry = ImageEntry(
+        own.file_name(task.image), *image.shape[:2], image_kind(image), annotations_of(masks)
     )
-    return PictureResult([], picture, borders_of(image))
+    return ImageResult([], entry, borders_of(image))
 
 
 def _masks(labels: Path | None, size: tuple[int, int]) -> CroppedMasks:

@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from nucdet.data.cell_types import LIVECELL_TYPES
-from nucdet.data.conversion.coco_json import Picture, json_name, write_coco
+from nucdet.data.conversion.coco_json import ImageEntry, json_name, write_coco
 from nucdet.data.conversion.livecell_truth import TruthReader
 from nucdet.data.conversion.manifest import write_manifest
 from nucdet.data.conversion.report import ConversionReport
@@ -63,8 +63,8 @@ def convert(args: argparse.Namespace) -> None:
         allow_missing=args.allow_missing,
         skip_invalid=args.skip_invalid,
     )
-    for split, (pictures, cells) in counts.items():
-        print(f"{split}: {pictures} pictures, {cells} cells")
+    for split, (images, cells) in counts.items():
+        print(f"{split}: {images} images, {cells} cells")
     print(f"written to {args.root / 'annotations'}")
 
 
@@ -78,7 +78,7 @@ def convert_livecell(
     """Write ``<root>/annotations/instances_<split>.json`` for every split that the release has.
 
     Splits: train, val, test and ``<type>_{train,val,test}`` with the class ``cell``, or
-    ``types_{train,val,test}`` with the cell types as classes. Every picture's ``kind`` is its type.
+    ``types_{train,val,test}`` with the cell types as classes. Every image's ``kind`` is its type.
     Reads one JSON after the other and writes each split beside its final name; all of them get
     their names at the end, or none.
 
@@ -89,7 +89,7 @@ def convert_livecell(
         skip_invalid: leave out what is bad instead of failing.
 
     Returns:
-        Number of pictures and of cells of each split.
+        Number of images and of cells of each split.
 
     Raises:
         FileNotFoundError: no such root.
@@ -105,8 +105,8 @@ def convert_livecell(
         for name, path in sources.items():
             if by_type and name not in SPLITS:
                 continue
-            pictures = reader.read(path, image_files[SPLITS[name.split("_")[-1]]])
-            for split, members in _splits_of(name, pictures, by_type, sources):
+            images = reader.read(path, image_files[SPLITS[name.split("_")[-1]]])
+            for split, members in _splits_of(name, images, by_type, sources):
                 target = root / "annotations" / json_name(split)
                 beside = staged.enter_context(write_atomically(target))
                 classes = LIVECELL_TYPES if by_type else ("cell",)
@@ -152,19 +152,19 @@ def _find_images(folder: Path) -> dict[str, Path]:
 
 
 def _splits_of(
-    name: str, pictures: list[Picture], by_type: bool, sources: dict[str, Path]
-) -> Iterator[tuple[str, list[Picture]]]:
-    """The splits that one JSON gives, those without a picture left out."""
+    name: str, images: list[ImageEntry], by_type: bool, sources: dict[str, Path]
+) -> Iterator[tuple[str, list[ImageEntry]]]:
+    """The splits that one JSON gives, those without an image left out."""
     if by_type:
-        for picture in pictures:
-            for annotation in picture.annotations:
-                annotation["category_id"] = 1 + LIVECELL_TYPES.index(picture.kind)
-        splits = {f"types_{name}": pictures}
+        for image in images:
+            for annotation in image.annotations:
+                annotation["category_id"] = 1 + LIVECELL_TYPES.index(image.kind)
+        splits = {f"types_{name}": images}
     else:
-        splits = {name: pictures}
+        splits = {name: images}
         if name in SPLITS:
             for cell_type in LIVECELL_TYPES:
                 if f"{cell_type}_{name}" not in sources:
-                    members = [p for p in pictures if p.kind == cell_type]
+                    members = [p for p in images if p.kind == cell_type]
                     splits[f"{cell_type}_{name}"] = members
     yield from ((split, members) for split, members in splits.items() if members)

@@ -1,7 +1,7 @@
-"""One JSON of LIVECell, checked and turned into pictures with annotations, entry by entry.
+"""One JSON of LIVECell, checked and turned into images with annotations, entry by entry.
 
 What the real files hold, and more: ``annotations`` as a list or as an object by id, polygons as
-lists or as text, pictures without cells, pictures that are not there, polygons with fewer than 3
+lists or as text, images without cells, images that are not there, polygons with fewer than 3
 points or beyond the edge.
 """
 
@@ -15,20 +15,20 @@ from typing import Any
 from tqdm import tqdm
 
 from nucdet.data.cell_types import LIVECELL_TYPES
-from nucdet.data.conversion.coco_json import Picture
+from nucdet.data.conversion.coco_json import ImageEntry
 from nucdet.data.conversion.json_stream import stream_entries
 from nucdet.data.conversion.report import ConversionReport, Problem
 from nucdet.data.conversion.segmentations import read_segmentation
 from nucdet.data.io.reading import read_image
 from nucdet.errors import InputError
 
-_PICTURE = "the picture"
+_IMAGE = "the image"
 
 
 class TruthReader:
     """Reads the JSONs of one release; each image file is looked at once.
 
-    What is bad goes to the report; pictures that are not there are bad too, unless
+    What is bad goes to the report; images that are not there are bad too, unless
     ``allow_missing``.
     """
 
@@ -36,8 +36,8 @@ class TruthReader:
         self.root, self.report, self.allow_missing = root, report, allow_missing
         self._sizes: dict[Path, tuple[int, int] | str] = {}
 
-    def read(self, path: Path, image_files: Mapping[str, Path]) -> list[Picture]:
-        """The pictures of one JSON that can be used, in its order.
+    def read(self, path: Path, image_files: Mapping[str, Path]) -> list[ImageEntry]:
+        """The images of one JSON that can be used, in its order.
 
         Args:
             path: COCO JSON of LIVECell.
@@ -45,21 +45,21 @@ class TruthReader:
         """
         problems_before = len(self.report.problems)
         try:
-            pictures = self._images(path, image_files)
-            self._annotations(path, pictures)
+            images = self._images(path, image_files)
+            self._annotations(path, images)
         except InputError as error:
             # what was found in a part of the file says nothing more
             del self.report.problems[problems_before:]
             self._bad(str(path), str(error).removeprefix(f"{path}: "), "the file")
             return []
-        return [picture for picture in pictures.values() if picture is not None]
+        return [image for image in images.values() if image is not None]
 
     def _bad(self, where: str, what: str, left_out: str) -> None:
         self.report.add([Problem(where, what, left_out)])
 
-    def _images(self, path: Path, files: Mapping[str, Path]) -> dict[int, Picture | None]:
+    def _images(self, path: Path, files: Mapping[str, Path]) -> dict[int, ImageEntry | None]:
         """By image id; None for those that have to be left out."""
-        pictures: dict[int, Picture | None] = {}
+        images: dict[int, ImageEntry | None] = {}
         for entry in tqdm(_images_of(path), f"images of {path.name}", unit="image"):
             try:
                 image_id, name = entry["id"], str(entry["file_name"])
@@ -69,19 +69,19 @@ class TruthReader:
                     f"{path}: image {str(entry)[:60]} ({type(error).__name__}: {error}); "
                     "expected id, file_name, height and width"
                 ) from None
-            if image_id in pictures:
+            if image_id in images:
                 raise InputError(f"{path}: two images have id {image_id}, expected one")
-            pictures[image_id] = self._picture(path, name, size, files)
-        if not pictures:
+            images[image_id] = self._image(path, name, size, files)
+        if not images:
             raise InputError(f"{path}: it lists no images, expected those of LIVECell")
-        names = Counter(p.file_name for p in pictures.values() if p)
+        names = Counter(p.file_name for p in images.values() if p)
         for name in sorted(name for name, count in names.items() if count > 1):
             raise InputError(f"{path}: image {name} is listed {names[name]} times, expected once")
-        return pictures
+        return images
 
-    def _picture(
+    def _image(
         self, path: Path, name: str, size: tuple[int, int], files: Mapping[str, Path]
-    ) -> Picture | None:
+    ) -> ImageEntry | None:
         where = f"{path}: image {name}"
         kind = name.split("_")[0].lower()
         file = files.get(Path(name).name)
@@ -89,18 +89,18 @@ class TruthReader:
             self.report.remark(f"{where}: not there, left out")
         elif file is None:
             what = "its file is not there; with --allow-missing such images are left out"
-            self._bad(where, what, _PICTURE)
+            self._bad(where, what, _IMAGE)
         elif kind not in LIVECELL_TYPES:
             what = f"cell type {kind!r} in its name, expected one of {', '.join(LIVECELL_TYPES)}"
-            self._bad(where, what, _PICTURE)
+            self._bad(where, what, _IMAGE)
         elif isinstance(found := self._size_of(file), str):
-            self._bad(str(file), found, _PICTURE)
+            self._bad(str(file), found, _IMAGE)
         elif found != size:
             stated, stored = (f"{h}x{w}" for h, w in (size, found))
             what = f"stated as {stated} (height x width), but {file} is {stored}"
-            self._bad(where, what, _PICTURE)
+            self._bad(where, what, _IMAGE)
         else:
-            return Picture(file.relative_to(self.root).as_posix(), *size, kind, [])
+            return ImageEntry(file.relative_to(self.root).as_posix(), *size, kind, [])
         return None
 
     def _size_of(self, file: Path) -> tuple[int, int] | str:
@@ -112,8 +112,8 @@ class TruthReader:
                 self._sizes[file] = str(error).removeprefix(f"{file}: ")
         return self._sizes[file]
 
-    def _annotations(self, path: Path, pictures: dict[int, Picture | None]) -> None:
-        """Give each picture its annotations, in the order of the file."""
+    def _annotations(self, path: Path, images: dict[int, ImageEntry | None]) -> None:
+        """Give each image its annotations, in the order of the file."""
         cells = unknown = clipped = 0
         with tqdm(
             total=path.stat().st_size, desc=f"cells of {path.name}", unit="B", unit_scale=True
@@ -123,16 +123,16 @@ class TruthReader:
                     continue
                 cells += 1
                 image_id = entry.get("image_id") if isinstance(entry, dict) else None
-                if image_id not in pictures:
+                if image_id not in images:
                     unknown += 1
                     self._unknown(path, entry, image_id)
-                elif (picture := pictures[image_id]) is not None:
+                elif (image := images[image_id]) is not None:
                     try:
-                        clipped += self._annotate(path, entry, picture)
+                        clipped += self._annotate(path, entry, image)
                     except InputError as error:
                         # a cell whose pixels are not known would be taught as background
-                        self._bad(_where(path, entry, picture), str(error), _PICTURE)
-                        pictures[image_id] = None
+                        self._bad(_where(path, entry, image), str(error), _IMAGE)
+                        images[image_id] = None
         if not cells:
             raise InputError(f"{path}: it has no annotations, expected those of the cells")
         if unknown and self.allow_missing:
@@ -147,19 +147,19 @@ class TruthReader:
         what = f"of image {image_id!r}, which is not listed; --allow-missing leaves such out"
         self._bad(f"{path}: annotation {name}", what, "the cell")
 
-    def _annotate(self, path: Path, entry: dict[str, Any], picture: Picture) -> bool:
-        """Add one annotation to its picture; whether it reaches over the edge.
+    def _annotate(self, path: Path, entry: dict[str, Any], image: ImageEntry) -> bool:
+        """Add one annotation to its image; whether it reaches over the edge.
 
         Raises:
             InputError: the pixels of the cell cannot be known.
         """
-        size = picture.height, picture.width
+        size = image.height, image.width
         outline = read_segmentation(entry.get("segmentation"), size, "cell")
         for what, left_out in outline.problems:
-            self._bad(_where(path, entry, picture), what, left_out)
+            self._bad(_where(path, entry, image), what, left_out)
         if outline.annotation:
             crowd = {"iscrowd": 1} if entry.get("iscrowd") else {}
-            picture.annotations.append({**outline.annotation, **crowd})
+            image.annotations.append({**outline.annotation, **crowd})
         return outline.clipped
 
 
@@ -174,5 +174,5 @@ def _images_of(path: Path) -> list[Any]:
     return entries
 
 
-def _where(path: Path, entry: dict[str, Any], picture: Picture) -> str:
-    return f"{path}: annotation {entry.get('id')} of {Path(picture.file_name).name}"
+def _where(path: Path, entry: dict[str, Any], image: ImageEntry) -> str:
+    return f"{path}: annotation {entry.get('id')} of {Path(image.file_name).name}"

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from nucdet.data.conversion.coco_json import Picture, json_name, write_coco
+from nucdet.data.conversion.coco_json import ImageEntry, json_name, write_coco
 from nucdet.data.conversion.dsb2018 import set_groups
-from nucdet.data.conversion.dsb2018_pictures import PictureResult
+from nucdet.data.conversion.dsb2018_images import ImageResult
 from nucdet.data.conversion.json_stream import stream_entries
 from nucdet.data.conversion.manifest import write_manifest
 from nucdet.data.conversion.own_splits import group_names, listed_splits
@@ -99,22 +99,22 @@ class OwnData:
     def convert(
         self,
         tasks: Sequence[ImageTask],
-        convert_one: Callable[[Any], PictureResult],
+        convert_one: Callable[[Any], ImageResult],
         classes: Sequence[str],
         report: ConversionReport,
         workers: int,
-    ) -> dict[str, list[Picture]]:
+    ) -> dict[str, list[ImageEntry]]:
         """Convert, split and write JSONs and dataset.yaml: all of them or none.
 
         Args:
             tasks: one an image.
-            convert_one: makes a picture of a task, or problems; runs in ``workers`` processes.
+            convert_one: makes an image of a task, or problems; runs in ``workers`` processes.
             classes: in the order of the category ids.
             report: with what has been found so far.
             workers: number of processes.
 
         Returns:
-            The pictures of each split.
+            The images of each split.
 
         Raises:
             FileNotFoundError, InputError: files that are bad or missing, options that do not fit
@@ -125,14 +125,14 @@ class OwnData:
         groups = group_names(self.groups, files)
         listed, problems = listed_splits(self.split_files, files)
         report.add(problems)
-        results: dict[Path, PictureResult] = {}
+        results: dict[Path, ImageResult] = {}
         for task, result in zip(tasks, map_images(convert_one, tasks, workers), strict=True):
             report.add(result.problems)
-            if result.picture:
+            if result.image:
                 results[task.image] = result
-        pictures = [result.picture for result in results.values()]
+        images = [result.image for result in results.values()]
         borders = [result.borders for result in results.values()]
-        set_groups(pictures, borders, [groups.get(image) for image in results])
+        set_groups(images, borders, [groups.get(image) for image in results])
         self._remark(report, results, listed)
         report.finish()
         if not results:
@@ -142,10 +142,10 @@ class OwnData:
     def _remark(
         self,
         report: ConversionReport,
-        results: Mapping[Path, PictureResult],
+        results: Mapping[Path, ImageResult],
         listed: Mapping[Path, str],
     ) -> None:
-        empty = [image for image, result in results.items() if not result.picture.annotations]
+        empty = [image for image, result in results.items() if not result.image.annotations]
         if empty:
             report.remark(f"{len(empty)} images have no instance, {empty[0]} for one")
         if not self.split_files:
@@ -154,7 +154,7 @@ class OwnData:
             report.remark(f"{unlisted} images are in no file of --split, left out")
         first: dict[int | None, Path] = {}
         for image in sorted(results.keys() & listed.keys()):
-            other = first.setdefault(results[image].picture.group, image)
+            other = first.setdefault(results[image].image.group, image)
             if listed[other] != listed[image]:
                 report.remark(
                     f"{other} and {image} belong together (copies, tiles of one image or --groups) "
@@ -163,18 +163,18 @@ class OwnData:
 
     def _write(
         self,
-        results: Mapping[Path, PictureResult],
+        results: Mapping[Path, ImageResult],
         listed: Mapping[Path, str],
         classes: Sequence[str],
-    ) -> dict[str, list[Picture]]:
-        pictures = [result.picture for result in results.values()]
-        split_of = self._deal(pictures) if not self.split_files else None
-        splits: dict[str, list[Picture]] = {split: [] for split in self.splits}
+    ) -> dict[str, list[ImageEntry]]:
+        entries = [result.image for result in results.values()]
+        split_of = self._deal(entries) if not self.split_files else None
+        splits: dict[str, list[ImageEntry]] = {split: [] for split in self.splits}
         for number, image in enumerate(results):
             split = split_of[number] if split_of else listed.get(image)
             if split is not None:
-                splits[split].append(pictures[number])
-        self._check_filled(splits, len({picture.group for picture in pictures}))
+                splits[split].append(entries[number])
+        self._check_filled(splits, len({entry.group for entry in entries}))
         kept = self._splits_kept(splits, classes)
         info = DatasetInfo(self.name, tuple(sorted({*kept, *splits})), tuple(classes))
         with ExitStack() as staged:
@@ -189,21 +189,21 @@ class OwnData:
     def _stage(self, staged: ExitStack, name: str) -> Path:
         return staged.enter_context(write_atomically(self.folder / name))
 
-    def _deal(self, pictures: Sequence[Picture]) -> list[str]:
-        """The split of each picture, by chance and in fair shares."""
+    def _deal(self, images: Sequence[ImageEntry]) -> list[str]:
+        """The split of each image, by chance and in fair shares."""
         if len(self.splits) == 1:
-            return [self.splits[0]] * len(pictures)
-        sizes = [((p.height, p.width),) for p in pictures]
+            return [self.splits[0]] * len(images)
+        sizes = [((p.height, p.width),) for p in images]
         parts = assign_parts(
-            [p.kind for p in pictures],
-            [p.group for p in pictures],
+            [p.kind for p in images],
+            [p.group for p in images],
             (1 - self.val_fraction, self.val_fraction),
             self.seed,
             sizes,
         )
         return [self.splits[part] for part in parts]
 
-    def _check_filled(self, splits: Mapping[str, Sequence[Picture]], groups: int) -> None:
+    def _check_filled(self, splits: Mapping[str, Sequence[ImageEntry]], groups: int) -> None:
         for split, members in splits.items():
             if not members:
                 raise InputError(
@@ -212,7 +212,7 @@ class OwnData:
                 )
 
     def _splits_kept(
-        self, splits: Mapping[str, Sequence[Picture]], classes: Sequence[str]
+        self, splits: Mapping[str, Sequence[ImageEntry]], classes: Sequence[str]
     ) -> list[str]:
         """Splits of an earlier conversion beside which the new ones are put.
 
@@ -231,7 +231,7 @@ class OwnData:
                 f"{path}: has the classes {', '.join(earlier.classes)} in {', '.join(kept)}, not "
                 f"{', '.join(classes)}; {remedy}"
             )
-        new = {picture.file_name for members in splits.values() for picture in members}
+        new = {image.file_name for members in splits.values() for image in members}
         for split in kept:
             names = _file_names(earlier.json_file(path.parents[1], split))
             if shared := len(new & set(names)):

@@ -15,7 +15,7 @@ class Problem:
 
     where: str
     what: str
-    left_out: str  # "the mask" or "the picture"
+    left_out: str  # "the mask" or "the image"
 
 
 @dataclass

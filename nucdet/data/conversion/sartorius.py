@@ -1,7 +1,7 @@
 """Sartorius (Kaggle, sartorius-cell-instance-segmentation) from its csv to COCO JSON.
 
 Expected under the root: ``train.csv`` with one row a cell and ``train/<id>.png``. Run-length codes
-count along the rows from 1. Cells of one picture are of one type; they may overlap, and stay so.
+count along the rows from 1. Cells of one image are of one type; they may overlap, and stay so.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from tqdm import tqdm
 
 from nucdet.data.cell_types import SARTORIUS_TYPES
-from nucdet.data.conversion.coco_json import Picture, annotations_of, print_splits, write_splits
+from nucdet.data.conversion.coco_json import ImageEntry, annotations_of, print_splits, write_splits
 from nucdet.data.conversion.kaggle_csv import read_rows
 from nucdet.data.conversion.report import ConversionReport, Problem
 from nucdet.data.conversion.splits import assign_parts
@@ -24,7 +24,7 @@ from nucdet.errors import InputError
 from nucdet.structures import CroppedMasks
 
 _COLUMNS = ("id", "annotation", "width", "height", "cell_type", "sample_id")
-_PICTURE = "the picture"
+_IMAGE = "the image"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--group-samples",
         action="store_true",
-        help="keep the pictures of one sample_id on one side of the split",
+        help="keep the images of one sample_id on one side of the split",
     )
     parser.add_argument(
         "--skip-invalid", action="store_true", help="go on without what is bad, and list it"
@@ -61,21 +61,21 @@ def convert_sartorius(
     seed: int = 0,
     group_samples: bool = False,
     skip_invalid: bool = False,
-) -> dict[str, list[Picture]]:
+) -> dict[str, list[ImageEntry]]:
     """Write ``<root>/annotations/instances_{train,val}.json``, classes as :data:`SARTORIUS_TYPES`.
 
-    Pictures are dealt to train and val so that each cell type is on both sides in proportion. A
-    picture without a row in the csv has no truth and is left out.
+    Images are dealt to train and val so that each cell type is on both sides in proportion. A
+    image without a row in the csv has no truth and is left out.
 
     Args:
         root: folder with train.csv and train/.
-        val_fraction: part of the pictures that becomes val, more than 0 and less than 1.
+        val_fraction: part of the images that becomes val, more than 0 and less than 1.
         seed: of the split.
-        group_samples: pictures of one sample_id stay together.
+        group_samples: images of one sample_id stay together.
         skip_invalid: leave out what is bad instead of failing.
 
     Returns:
-        The pictures of each split.
+        The images of each split.
 
     Raises:
         FileNotFoundError: no such root, or no train.csv in it.
@@ -94,23 +94,23 @@ def convert_sartorius(
             "(datasets/README.md)"
         )
     report = ConversionReport(skip_invalid)
-    by_picture = _read_table(table, report)
-    pictures = []
-    for image_id, rows in tqdm(by_picture.items(), "converting", unit="picture"):
-        picture = _convert_picture(root, image_id, rows, report)
-        if picture:
-            pictures.append((picture, rows[0]["sample_id"] if group_samples else image_id))
-    _remark_on_unlabelled(root, by_picture, report)
+    by_image = _read_table(table, report)
+    images = []
+    for image_id, rows in tqdm(by_image.items(), "converting", unit="image"):
+        image = _convert_image(root, image_id, rows, report)
+        if image:
+            images.append((image, rows[0]["sample_id"] if group_samples else image_id))
+    _remark_on_unlabelled(root, by_image, report)
     report.finish()
-    if not pictures:
-        raise InputError(f"{table}: no picture is left to convert; expected one row for each cell")
+    if not images:
+        raise InputError(f"{table}: no image is left to convert; expected one row for each cell")
 
     groups: dict[str, int] = {}
-    numbers = [groups.setdefault(group, len(groups)) for _, group in pictures]
+    numbers = [groups.setdefault(group, len(groups)) for _, group in images]
     weights = (1 - val_fraction, val_fraction)
-    part = assign_parts([p.kind for p, _ in pictures], numbers, weights, seed)
+    part = assign_parts([p.kind for p, _ in images], numbers, weights, seed)
     splits = {
-        split: [p for (p, _), side in zip(pictures, part, strict=True) if side == number]
+        split: [p for (p, _), side in zip(images, part, strict=True) if side == number]
         for number, split in enumerate(("train", "val"))
     }
     write_splits(root / "annotations", splits, "Sartorius", SARTORIUS_TYPES)
@@ -118,8 +118,8 @@ def convert_sartorius(
 
 
 def _read_table(table: Path, report: ConversionReport) -> dict[str, list[dict[str, str]]]:
-    """The rows of each picture, pictures sorted by id; rows get the key "where"."""
-    by_picture: dict[str, list[dict[str, str]]] = defaultdict(list)
+    """The rows of each image, images sorted by id; rows get the key "where"."""
+    by_image: dict[str, list[dict[str, str]]] = defaultdict(list)
     first_line: dict[tuple[str, str], int] = {}
     for line, row in read_rows(table, _COLUMNS):
         row["where"] = f"{table}, line {line}"
@@ -130,26 +130,26 @@ def _read_table(table: Path, report: ConversionReport) -> dict[str, list[dict[st
             what = f"repeats line {first} (same id and annotation), expected each cell once"
             report.add([Problem(row["where"], what, "the row")])
             continue
-        by_picture[row["id"]].append(row)
-    return dict(sorted(by_picture.items()))
+        by_image[row["id"]].append(row)
+    return dict(sorted(by_image.items()))
 
 
-def _convert_picture(
+def _convert_image(
     root: Path, image_id: str, rows: list[dict[str, str]], report: ConversionReport
-) -> Picture | None:
-    """One picture with all of its cells, or None and problems in the report.
+) -> ImageEntry | None:
+    """One image with all of its cells, or None and problems in the report.
 
-    A cell that cannot be known costs the picture: left out alone, it would be taught as background.
+    A cell that cannot be known costs the image: left out alone, it would be taught as background.
     """
     file = root / "train" / f"{image_id}.png"
     try:
         size = read_image(file).shape[:2]
     except FileNotFoundError:
-        what = f"{len(rows)} rows name this picture, but it is not there"
-        report.add([Problem(str(file), what, _PICTURE)])
+        what = f"{len(rows)} rows name this image, but it is not there"
+        report.add([Problem(str(file), what, _IMAGE)])
         return None
     except (InputError, OSError) as error:
-        report.add([Problem(str(file), str(error).removeprefix(f"{file}: "), _PICTURE)])
+        report.add([Problem(str(file), str(error).removeprefix(f"{file}: "), _IMAGE)])
         return None
     cell_type = rows[0]["cell_type"]
     wrong = [(row, what) for row in rows if (what := _complaint(row, size, cell_type))]
@@ -159,13 +159,13 @@ def _convert_picture(
             masks.append(CroppedMasks.from_sartorius_rle([row["annotation"]], size))
         except InputError as error:
             wrong.append((row, f"annotation: {str(error).removeprefix('mask 0: ')}"))
-    report.add(Problem(row["where"], what, _PICTURE) for row, what in wrong)
+    report.add(Problem(row["where"], what, _IMAGE) for row, what in wrong)
     if wrong:
         return None
     annotations = annotations_of(CroppedMasks.cat(masks))
     for annotation in annotations:
         annotation["category_id"] = 1 + SARTORIUS_TYPES.index(cell_type)
-    return Picture(file.relative_to(root).as_posix(), *size, cell_type, annotations)
+    return ImageEntry(file.relative_to(root).as_posix(), *size, cell_type, annotations)
 
 
 def _complaint(row: dict[str, str], size: tuple[int, int], cell_type: str) -> str | None:
@@ -178,16 +178,16 @@ def _complaint(row: dict[str, str], size: tuple[int, int], cell_type: str) -> st
     if row["cell_type"] not in SARTORIUS_TYPES:
         return f"cell_type {row['cell_type']!r}, expected one of {', '.join(SARTORIUS_TYPES)}"
     if row["cell_type"] != cell_type:
-        return f"cell_type {row['cell_type']!r}, but the picture's first row has {cell_type!r}"
+        return f"cell_type {row['cell_type']!r}, but the image's first row has {cell_type!r}"
     if not (row["annotation"] or "").strip():
         return "its annotation is empty, expected the pixels of a cell"
     return None
 
 
-def _remark_on_unlabelled(root: Path, by_picture: dict, report: ConversionReport) -> None:
-    names = sorted(f.stem for f in (root / "train").glob("*.png") if f.stem not in by_picture)
+def _remark_on_unlabelled(root: Path, by_image: dict, report: ConversionReport) -> None:
+    names = sorted(f.stem for f in (root / "train").glob("*.png") if f.stem not in by_image)
     if names:
         report.remark(
-            f"{root / 'train'}: {len(names)} pictures without a row in train.csv, left out: "
+            f"{root / 'train'}: {len(names)} images without a row in train.csv, left out: "
             + ", ".join(names)
         )

@@ -1,4 +1,4 @@
-"""A drawn data set: pictures and COCO JSON for the demo and the tests."""
+"""A drawn data set: images and COCO JSON for the demo and the tests."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from nucdet.data.conversion.coco_json import Picture, annotations_of, write_splits
+from nucdet.data.conversion.coco_json import ImageEntry, annotations_of, write_splits
 from nucdet.data.conversion.splits import assign_parts
-from nucdet.data.conversion.synthetic_pictures import LOOKS, draw_picture
+from nucdet.data.conversion.synthetic_images import LOOKS, draw_image
 from nucdet.errors import InputError
 from nucdet.files import write_atomically
 
@@ -29,9 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def convert(args: argparse.Namespace) -> None:
     """Run the subcommand and print what was written."""
     splits = make_synthetic(args.root, args.images, args.size, args.val_fraction, args.seed)
-    for split, pictures in splits.items():
-        nuclei = sum(len(p.annotations) for p in pictures)
-        print(f"{split}: {len(pictures)} pictures, {nuclei} nuclei")
+    for split, images in splits.items():
+        nuclei = sum(len(p.annotations) for p in images)
+        print(f"{split}: {len(images)} images, {nuclei} nuclei")
     print(f"written to {args.root}")
 
 
@@ -41,10 +41,10 @@ def make_synthetic(
     size: int = 256,
     val_fraction: float = 1 / 6,
     seed: int = 0,
-) -> dict[str, list[Picture]]:
-    """Draw ``images`` pictures, all looks in turn, with COCO JSON for train and val.
+) -> dict[str, list[ImageEntry]]:
+    """Draw ``images`` images, all looks in turn, with COCO JSON for train and val.
 
-    Picture i depends on the seed, i and the size alone. Writes ``<root>/images/*.png`` and
+    Image i depends on the seed, i and the size alone. Writes ``<root>/images/*.png`` and
     ``<root>/annotations/instances_{train,val}.json``; the same arguments give the same bytes.
 
     Raises:
@@ -57,24 +57,24 @@ def make_synthetic(
             "a seed from 0"
         )
     root = Path(root)
-    pictures = [
-        _draw(root, index, size, seed) for index in tqdm(range(images), "drawing", unit="picture")
+    entries = [
+        _draw(root, index, size, seed) for index in tqdm(range(images), "drawing", unit="image")
     ]
-    kinds = [p.kind for p in pictures]
+    kinds = [p.kind for p in entries]
     part = assign_parts(kinds, range(images), (1 - val_fraction, val_fraction), seed)
     splits = {
-        split: [p for p, side in zip(pictures, part, strict=True) if side == number]
+        split: [p for p, side in zip(entries, part, strict=True) if side == number]
         for number, split in enumerate(("train", "val"))
     }
     write_splits(root / "annotations", splits, "synthetic")
     return splits
 
 
-def _draw(root: Path, index: int, size: int, seed: int) -> Picture:
+def _draw(root: Path, index: int, size: int, seed: int) -> ImageEntry:
     look = list(LOOKS)[index % len(LOOKS)]
-    image, masks = draw_picture(np.random.default_rng([seed, index]), size, look)
+    image, masks = draw_image(np.random.default_rng([seed, index]), size, look)
     file_name = f"images/{index:05d}.png"
     encoded = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1]
     with write_atomically(root / file_name) as temporary:
         temporary.write_bytes(encoded.tobytes())
-    return Picture(file_name, size, size, look, annotations_of(masks))
+    return ImageEntry(file_name, size, size, look, annotations_of(masks))

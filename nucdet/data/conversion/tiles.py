@@ -1,13 +1,13 @@
-"""Which pictures are tiles of one larger picture: found where their borders continue each other.
+"""Which images are tiles of one larger image: found where their borders continue each other.
 
 DSB2018 holds many microscope fields cut into quarters. Tiles share specimen, stain and light, so a
 split that parts them measures memory instead of skill. The last row of a tile and the first row
 of its neighbour were adjacent rows once: they correlate, and they differ no more than adjacent rows
-within the tiles do. Copies of one picture are found by a checksum.
+within the tiles do. Copies of one image are found by a checksum.
 
 Measured on stage1_train against ``mosaic_idx`` of folds.csv (github selimsef/dsb2018_topcoders),
 which names 76 mosaics of 4: of its 456 pairs 95 % end up together. 464 seams are found, 187 of them
-between pictures that ``mosaic_idx`` keeps apart. With one side of every line reversed, so that no
+between images that ``mosaic_idx`` keeps apart. With one side of every line reversed, so that no
 two tiles fit, 2 are found: those 187 are nearly all real, and ``mosaic_idx`` alone would leak.
 """
 
@@ -29,7 +29,7 @@ _NOISE = 0.05  # squared grey levels; keeps empty borders from dividing by zero
 
 @dataclass(frozen=True)
 class Borders:
-    """What of a picture is compared with other pictures.
+    """What of an image is compared with other images.
 
     Attributes:
         size: (height, width).
@@ -45,7 +45,7 @@ class Borders:
 
 
 def borders_of(image: np.ndarray) -> Borders:
-    """Take the borders of a uint8 (H, W, 3) picture."""
+    """Take the borders of a uint8 (H, W, 3) image."""
     across = image.transpose(1, 0, 2)
     views = (across, across[::-1], image, image[::-1])
     outer = [view[0].ravel() for view in views]
@@ -58,10 +58,10 @@ def borders_of(image: np.ndarray) -> Borders:
 
 
 def group_tiles(borders: Sequence[Borders], links: Iterable[tuple[int, int]] = ()) -> list[int]:
-    """Number the groups of pictures that belong together, from 1 in order of first appearance.
+    """Number the groups of images that belong together, from 1 in order of first appearance.
 
     Args:
-        borders: of each picture.
+        borders: of each image.
         links: pairs of indices known to belong together from elsewhere.
     """
     pairs = list(links)
@@ -89,7 +89,7 @@ def _neighbours(borders: list[Borders], before: int, after: int) -> list[tuple[i
     length = one.shape[1]
     across = (one**2).sum(1)[:, None] + (two**2).sum(1) - 2 * (one @ two.T)
     correlation = _normalised(one) @ _normalised(two).T
-    np.fill_diagonal(correlation, -1)  # a picture is not its own neighbour
+    np.fill_diagonal(correlation, -1)  # an image is not its own neighbour
     best = (correlation == correlation.max(1, keepdims=True)) & (
         correlation == correlation.max(0, keepdims=True)
     )

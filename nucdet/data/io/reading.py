@@ -171,7 +171,7 @@ def _decode_other(path: Path, data: bytes, page: int | None) -> np.ndarray:
 
 def _decode_tiff(path: Path, data: bytes, page: int | None) -> np.ndarray:
     with tifffile.TiffFile(io.BytesIO(data)) as tiff:
-        # pyramids keep smaller copies of the picture beside it
+        # pyramids keep smaller copies of the image beside it
         pages = [p for p in tiff.pages if not p.keyframe.is_reduced]
         chosen = pages[choose_page(path, len(pages), page)]
         pixels, layout = chosen.asarray(), chosen.keyframe
@@ -189,7 +189,7 @@ def tiff_colours(path: Path, pixels: np.ndarray, layout: Any) -> np.ndarray:
     """Bring a TIFF page of any photometric interpretation to grey or RGB."""
     photometric = tifffile.PHOTOMETRIC
     if layout.photometric == photometric.PALETTE:
-        # colour maps hold 16-bit values; 8-bit pictures are written as value * 257
+        # colour maps hold 16-bit values; 8-bit images are written as value * 257
         return (np.moveaxis(layout.colormap[:, pixels], 0, -1) >> 8).astype(np.uint8)
     if pixels.ndim == 2:
         if layout.photometric != photometric.MINISWHITE:
@@ -203,7 +203,7 @@ def tiff_colours(path: Path, pixels: np.ndarray, layout: Any) -> np.ndarray:
     if channels not in (1, 3) or layout.photometric == photometric.SEPARATED:
         raise InputError(
             f"{path}: {pixels.shape[2]} channels ({layout.photometric.name}); expected grey or RGB,"
-            " with or without alpha; export the picture as RGB"
+            " with or without alpha; export the image as RGB"
         )
     return pixels[..., 0] if channels == 1 else pixels[..., :3]
 

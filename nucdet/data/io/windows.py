@@ -1,4 +1,4 @@
-"""Pictures read by windows, so that one larger than the memory can be worked on.
+"""Images read by windows, so that one larger than the memory can be worked on.
 
 TIFF files are read from the disk, window by window; other formats must be decoded as a whole. What
 a window shows does not depend on how it is read: the rules are those of
@@ -35,7 +35,7 @@ _CACHE_BYTES = 1 << 28  # of decoded strips or tiles of a file
 
 
 class ImageWindows:
-    """A picture of which windows can be read; this one lies in memory.
+    """An image of which windows can be read; this one lies in memory.
 
     Attributes:
         size: (height, width).
@@ -57,11 +57,11 @@ class ImageWindows:
         return self._pixels[box]
 
     def read(self, box: Box) -> np.ndarray:
-        """What a network sees of a window: uint8 (h, w, 3) RGB, scaled as the whole picture is."""
+        """What a network sees of a window: uint8 (h, w, 3) RGB, scaled as the whole image is."""
         return to_rgb8(self.values(box), self._limits)
 
     def whole(self) -> Box:
-        """The window that is the whole picture."""
+        """The window that is the whole image."""
         return slice(0, self.size[0]), slice(0, self.size[1])
 
 

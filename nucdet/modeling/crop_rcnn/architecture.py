@@ -28,7 +28,7 @@ PARTS = {
 
 @META_ARCH_REGISTRY.register()
 class CropRCNN(NucleusRCNN):
-    """Three networks on grey pictures that share no weights, trained together or one by one.
+    """Three networks on grey images that share no weights, trained together or one by one.
 
     "rpn" is the backbone with :class:`CropRPN`, "filter" and "mask" are those of
     :class:`CropROIHeads`. A part that is not trained gets no gradient, keeps its batch norm's
@@ -46,7 +46,7 @@ class CropRCNN(NucleusRCNN):
         """
         Args:
             train_parts: of PARTS, at least one.
-            stretch: whether pictures go through :func:`stretch` first.
+            stretch: whether images go through :func:`stretch` first.
             kwargs: see :class:`NucleusRCNN`.
         """
         super().__init__(**kwargs)
@@ -144,10 +144,10 @@ class CropRCNN(NucleusRCNN):
 
     @torch.no_grad()
     def measure(self, batched_inputs: list[dict[str, Any]]) -> list[Measures]:
-        """Losses of the parts on pictures with truth, as report 000 defines them, and more.
+        """Losses of the parts on images with truth, as report 000 defines them, and more.
 
         Returns:
-            For each picture {name: (sum, count)}: those of :meth:`CropRPN.measure`,
+            For each image {name: (sum, count)}: those of :meth:`CropRPN.measure`,
             :func:`measure_crops` and :func:`measure_recall`.
         """
         images = self.preprocess_image(batched_inputs)

@@ -30,7 +30,7 @@ class CropResNet(Backbone):
 
     The report gives depth, kernels and a stride of 8, not where it strides nor how wide it is. Here
     the first convolution and the first two blocks stride: so early that a value sees 121 pixels of
-    the picture, the RPN's convolution included (the report aims at about 150), and that the work is
+    the image, the RPN's convolution included (the report aims at about 150), and that the work is
     little.
 
     Gives ``"res3"`` (stride 8) and ``"image"``, the input itself, from which heads cut crops.
@@ -40,7 +40,7 @@ class CropResNet(Backbone):
         """
         Args:
             channels: of the first convolution, of the first block, of the others.
-            in_channels: of the picture.
+            in_channels: of the image.
             freeze_at: 0: nothing; 1: the first convolution; n: also the first n − 1 of 4 blocks.
         """
         super().__init__()

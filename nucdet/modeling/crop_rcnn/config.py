@@ -32,6 +32,6 @@ def add_config(cfg: CfgNode) -> None:
     # the filter's loss. "": none. For the filter as the report defines it (docs/experiments.md).
     nucleus_filter.OTHERS_FOLDER = ""
 
-    # PictureROIHeads: feature maps of the mask head, ("image",) for those that take crops of the
+    # ImageROIHeads: feature maps of the mask head, ("image",) for those that take crops of the
     # image. Empty: those of MODEL.ROI_HEADS.
     cfg.MODEL.ROI_MASK_HEAD.IN_FEATURES = ()

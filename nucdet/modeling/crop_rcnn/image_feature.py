@@ -1,4 +1,4 @@
-"""A feature pyramid that also hands on the picture, for heads that cut crops from it."""
+"""A feature pyramid that also hands on the image, for heads that cut crops from it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from nucdet.modeling.backbones.timm_fpn import fpn_arguments
 
 
 class FPNWithImage(FPN):
-    """An FPN with one map more, ``"image"``: (N, 1, H, W), the picture in grey levels of 0–1, which
+    """An FPN with one map more, ``"image"``: (N, 1, H, W), the image in grey levels of 0–1, which
     went through :func:`stretch` if wanted.
 
     Parameters have the names of an FPN's, so that checkpoints fit both.
@@ -46,7 +46,7 @@ class FPNWithImage(FPN):
         return {**super().output_shape(), "image": ShapeSpec(channels=1, stride=1)}
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
-        """Normalised pictures (N, C, H, W) to the pyramid's maps and ``"image"``."""
+        """Normalised images (N, C, H, W) to the pyramid's maps and ``"image"``."""
         grey = (x * self.pixel_std + self.pixel_mean).mean(dim=1, keepdim=True) / 255
         return {**super().forward(x), "image": stretch(grey) if self.stretch else grey}
 

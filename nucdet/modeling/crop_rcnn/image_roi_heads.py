@@ -15,8 +15,8 @@ from nucdet.modeling.crop_rcnn.nucleus_filter import NucleusFilter, build_nucleu
 
 
 @ROI_HEADS_REGISTRY.register()
-class PictureROIHeads(StandardROIHeads):
-    """StandardROIHeads that may look at the picture itself, the feature map "image".
+class ImageROIHeads(StandardROIHeads):
+    """StandardROIHeads that may look at the image itself, the feature map "image".
 
     With MODEL.ROI_MASK_HEAD.IN_FEATURES ("image",) the mask head gets crops of it, and a
     :class:`NucleusFilter` (MODEL.NUCLEUS_FILTER.MODE) drops or rescores detections. Without either

@@ -1,4 +1,4 @@
-"""Networks that turn a small crop of the picture into a mask, as heads of any Mask R-CNN."""
+"""Networks that turn a small crop of the image into a mask, as heads of any Mask R-CNN."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from nucdet.modeling.crop_rcnn.backbone import CropResNet
 
 
 class CropMaskHead(BaseMaskRCNNHead):
-    """From crops (N, 1, M, M) of the picture, grey levels in 0–1, to mask logits (N, 1, M, M).
+    """From crops (N, 1, M, M) of the image, grey levels in 0–1, to mask logits (N, 1, M, M).
 
     Loss and inference are Mask R-CNN's: cross-entropy at each pixel of each crop, one kind of mask
     for all classes. A subclass writes ``logits``.
@@ -29,7 +29,7 @@ class CropMaskHead(BaseMaskRCNNHead):
     def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> dict[str, Any]:
         if input_shape.channels != 1:
             raise InputError(
-                f"MODEL.ROI_MASK_HEAD.NAME is {cls.__name__!r}, which takes crops of the picture; "
+                f"MODEL.ROI_MASK_HEAD.NAME is {cls.__name__!r}, which takes crops of the image; "
                 'set MODEL.ROI_MASK_HEAD.IN_FEATURES ("image",) and a backbone that gives it'
             )
         if input_shape.height % 8:

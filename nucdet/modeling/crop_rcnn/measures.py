@@ -10,10 +10,10 @@ from torch.nn import functional as F
 from nucdet.modeling.crop_rcnn.crops import background_boxes, cut_crops, false_proposals
 from nucdet.modeling.crop_rcnn.roi_heads import CropROIHeads
 
-# {name: (sum, count)}, so that the mean of many pictures is Σ sums / Σ counts
+# {name: (sum, count)}, so that the mean of many images is Σ sums / Σ counts
 Measures = dict[str, tuple[float, int]]
 
-# how many proposals a picture may make
+# how many proposals an image may make
 RECALL_AT = (50, 100, 500)
 # greater than this a proposal's IoU has to be for a nucleus to be found
 _FOUND = 0.5
@@ -23,7 +23,7 @@ def measure_recall(proposals: Boxes, nuclei: Boxes) -> Measures:
     """``recall_50`` …: nuclei that one of the first 50 … proposals meets with an IoU above 0.5.
 
     Args:
-        proposals: of one picture, the surest first.
+        proposals: of one image, the surest first.
         nuclei: of the same.
     """
     found = pairwise_iou(nuclei, proposals) > _FOUND
@@ -51,7 +51,7 @@ def measure_crops(
         image: (1, 1, H, W), 0–1.
         truth: of that image, with gt_boxes and gt_masks.
         proposals: of that image.
-        others: (K, 1, M, M), crops of pictures without nuclei.
+        others: (K, 1, M, M), crops of images without nuclei.
     """
     nuclei = cut_crops(image, [truth.gt_boxes.tensor], heads.crop_size)
     logits = heads.mask_head.layers(nuclei)[:, 0]

@@ -28,8 +28,8 @@ MODES = ("drop", "rescore", "off")
 class NucleusFilter(nn.Module):
     """The backbone of the RPN, its weights its own, and one fully connected layer.
 
-    Trained on nuclei (jittered boxes around them) against background of the same pictures, the
-    surest false proposals, and crops of other pictures where the mapper gives some; report 000 has
+    Trained on nuclei (jittered boxes around them) against background of the same images, the
+    surest false proposals, and crops of other images where the mapper gives some; report 000 has
     only the last, CIFAR-10's, so that its filter never sees what it is there to reject.
     """
 
@@ -95,7 +95,7 @@ class NucleusFilter(nn.Module):
             image: (N, 1, H, W), 0–1.
             proposals: of each image, with ``proposal_boxes``, the surest first.
             targets: with ``gt_boxes``.
-            others: (K, 1, crop_size, crop_size), crops of pictures without nuclei.
+            others: (K, 1, crop_size, crop_size), crops of images without nuclei.
         """
         nuclei, rest = [], []
         for found, truth in zip(proposals, targets, strict=True):

@@ -1,4 +1,4 @@
-"""What becomes of proposals in report 000: filtered, cut from the picture, masked."""
+"""What becomes of proposals in report 000: filtered, cut from the image, masked."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from nucdet.modeling.crop_rcnn.nucleus_filter import NucleusFilter, build_nucleu
 
 @ROI_HEADS_REGISTRY.register()
 class CropROIHeads(ROIHeads):
-    """A filter and a mask network that see crops of the picture and share nothing.
+    """A filter and a mask network that see crops of the image and share nothing.
 
     Boxes are the proposals' own, scores their objectness. All that it needs of the features is the
     map "image". Parts in evaluation mode give no losses.

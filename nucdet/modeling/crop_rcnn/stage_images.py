@@ -1,4 +1,4 @@
-"""What each part of CropRCNN makes of a picture, from anchors to masks, side by side."""
+"""What each part of CropRCNN makes of an image, from anchors to masks, side by side."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from nucdet.postprocessing.overlap import OverlapElimination
 from nucdet.visualization.colors import FALSE, MATCHED, MISSED
 from nucdet.visualization.comparison import brighten
 from nucdet.visualization.drawing import draw_instances
-from nucdet.visualization.files import check_number, picture_names, save_png
+from nucdet.visualization.files import check_number, image_names, save_png
 
 _PAPER, _INK = 24, (235, 235, 235)
 _GAP, _TITLE = 8, 28  # pixels
 _COLUMNS = 3
-# small pictures are enlarged to this many pixels at least
+# small images are enlarged to this many pixels at least
 _PANEL_SIDE = 480
 # side of a crop and its mask on the sheet of crops
 _TILE = 48
@@ -51,7 +51,7 @@ class Stages(NamedTuple):
 
 @torch.no_grad()
 def find_stages(model: CropRCNN, inputs: dict[str, Any]) -> Stages:
-    """Send one picture through the parts of a model in evaluation mode.
+    """Send one image through the parts of a model in evaluation mode.
 
     Args:
         model: with its weights.
@@ -79,7 +79,7 @@ def draw_stages(image: np.ndarray, stages: Stages, masks: Any) -> np.ndarray:
 
     Args:
         image: uint8 (H, W, 3) RGB, as the network saw it.
-        stages: of that picture.
+        stages: of that image.
         masks: what came out in the end, of (H, W).
 
     Returns:
@@ -111,13 +111,13 @@ def visualize_stages(
     output_dir: str | os.PathLike[str] = "output/stages",
     num: int | None = None,
 ) -> list[Path]:
-    """Draw the stages of CropRCNN for pictures of DATASETS.TEST, as ``<name of the picture>.png``.
+    """Draw the stages of CropRCNN for images of DATASETS.TEST, as ``<name of the image>.png``.
 
     Args:
         config_file: yaml of a CropRCNN.
         overrides: KEY VALUE pairs, MODEL.WEIGHTS among them.
         output_dir: made if missing; files of an earlier run are overwritten.
-        num: the first so many pictures; None: all.
+        num: the first so many images; None: all.
 
     Returns:
         The files, in the order of the data set.
@@ -134,7 +134,7 @@ def visualize_stages(
     mapper = NucleusDatasetMapper(cfg, augment=False)
     eliminate = OverlapElimination(cfg)
     files = []
-    names = picture_names([entry["file_name"] for entry in entries])
+    names = image_names([entry["file_name"] for entry in entries])
     for entry, name in zip(tqdm(entries, "drawing", disable=None), names, strict=True):
         inputs = mapper(entry)
         image = np.repeat(inputs["image"].numpy()[0, :, :, None], 3, axis=2)
@@ -159,12 +159,12 @@ def _load(cfg: CfgNode) -> CropRCNN:
 
 
 def _draw_boxes(
-    picture: np.ndarray, boxes: Boxes, color: tuple[int, int, int], zoom: int
+    image: np.ndarray, boxes: Boxes, color: tuple[int, int, int], zoom: int
 ) -> np.ndarray:
-    picture = picture.copy()
+    image = image.copy()
     for x0, y0, x1, y1 in (boxes.tensor * zoom).round().int().tolist():
-        cv2.rectangle(picture, (x0, y0), (x1 - 1, y1 - 1), color, 1)
-    return picture
+        cv2.rectangle(image, (x0, y0), (x1 - 1, y1 - 1), color, 1)
+    return image
 
 
 def _sheet_of_crops(crops: Tensor, masks: Tensor, size: tuple[int, int]) -> np.ndarray:

@@ -13,7 +13,7 @@ from nucdet.evaluation.build import EVALUATORS
 from nucdet.evaluation.gather import gather_images
 from nucdet.evaluation.report import new_table, render
 
-# the report's validation losses: before training, after it, after it on perturbed pictures
+# the report's validation losses: before training, after it, after it on perturbed images
 SEED = {
     "rpn_objectness": (0.6865, 0.0983, 0.1138),
     "rpn_box": (0.0277, 0.0202, 0.0227),

@@ -1,4 +1,4 @@
-"""Test-time augmentation: Mask R-CNN looks at a picture several times (TEST.AUG)."""
+"""Test-time augmentation: Mask R-CNN looks at an image several times (TEST.AUG)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _SAME_IOU = 0.5
 
 @dataclass(frozen=True)
 class View:
-    """A picture zoomed, then mirrored left to right, then turned counter-clockwise by 90° steps."""
+    """An image zoomed, then mirrored left to right, then turned counter-clockwise by 90° steps."""
 
     zoom: float
     mirrored: bool
@@ -42,7 +42,7 @@ class View:
         return torch.rot90(image.flip(-1) if self.mirrored else image, self.turns, (-2, -1))
 
     def boxes(self, boxes: Tensor, size: tuple[int, int]) -> Tensor:
-        """(N, 4) XYXY of a picture of (height, width) as this view shows them."""
+        """(N, 4) XYXY of an image of (height, width) as this view shows them."""
         height, width = self._zoomed(size)
         x, y = boxes[:, 0::2] * (width / size[1]), boxes[:, 1::2] * (height / size[0])
         if self.mirrored:
@@ -53,7 +53,7 @@ class View:
         return _ordered(x, y)
 
     def boxes_back(self, boxes: Tensor, size: tuple[int, int]) -> Tensor:
-        """What :meth:`boxes` gave, in the pixels of the picture of (height, width) again."""
+        """What :meth:`boxes` gave, in the pixels of the image of (height, width) again."""
         zoomed = self._zoomed(size)
         height, width = zoomed if self.turns % 2 == 0 else zoomed[::-1]
         x, y = boxes[:, 0::2], boxes[:, 1::2]
@@ -65,7 +65,7 @@ class View:
         return _ordered(x * (size[1] / width), y * (size[0] / height))
 
     def masks_back(self, masks: Tensor) -> Tensor:
-        """(…, M, M) within a box of this view as they lie in that box of the picture."""
+        """(…, M, M) within a box of this view as they lie in that box of the image."""
         masks = torch.rot90(masks, -self.turns, (-2, -1))
         return masks.flip(-1) if self.mirrored else masks
 
@@ -78,7 +78,7 @@ def _ordered(x: Tensor, y: Tensor) -> Tensor:
 
 
 class AugmentedRCNN(nn.Module):
-    """A NucleusRCNN that detects in several views of each picture and joins what it finds.
+    """A NucleusRCNN that detects in several views of each image and joins what it finds.
 
     As Detectron2's GeneralizedRCNNWithTTA it detects boxes in each view, joins them, and then
     averages the soft masks of the joined boxes over the views. Two things differ. A nucleus scores

@@ -1,4 +1,4 @@
-"""Detectron2's heads for pictures with thousands of detections."""
+"""Detectron2's heads for images with thousands of detections."""
 
 from __future__ import annotations
 

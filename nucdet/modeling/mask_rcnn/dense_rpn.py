@@ -21,7 +21,7 @@ class DenseRPN(RPN):
     """RPN that compares anchors with some boxes at a time. Same parameters, same results.
 
     Detectron2's compares all with all, which needs 20 GB for 2,000 cells and the 400,000 anchors
-    of a picture of 620 × 840 pixels (LIVECell's anchors, p2 used twice).
+    of an image of 620 × 840 pixels (LIVECell's anchors, p2 used twice).
     """
 
     @torch.no_grad()
@@ -66,7 +66,7 @@ def match_in_parts(
 ) -> tuple[Tensor, Tensor]:
     """``matcher(pairwise_iou(truth, anchors))`` without the whole matrix.
 
-    True boxes are taken from the top of the picture to its bottom, ``rows`` at a time, and compared
+    True boxes are taken from the top of the image to its bottom, ``rows`` at a time, and compared
     with the anchors at their height: a tenth of the pairs, and all that overlap.
 
     Args:

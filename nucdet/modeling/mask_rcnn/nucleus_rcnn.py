@@ -46,7 +46,7 @@ class NucleusRCNN(GeneralizedRCNN):
         """See :meth:`GeneralizedRCNN.preprocess_image`; on a CPU channels-last.
 
         There oneDNN computes channels-last several times as fast in bfloat16, and maps keep the
-        layout of the picture.
+        layout of the image.
         """
         images = super().preprocess_image(batched_inputs)
         if images.tensor.device.type == "cpu":
@@ -69,11 +69,11 @@ class NucleusRCNN(GeneralizedRCNN):
         ]
 
     def to_original(self, result: Instances, inputs: dict[str, Any]) -> Instances:
-        """From the pixels that the network saw to those of the picture in the file.
+        """From the pixels that the network saw to those of the image in the file.
 
         Args:
             result: boxes, scores, classes and soft masks (N, 1, M, M), as without postprocessing.
-            inputs: may hold "height" and "width" of the picture.
+            inputs: may hold "height" and "width" of the image.
         """
         height, width = result.image_size
         size = inputs.get("height", height), inputs.get("width", width)

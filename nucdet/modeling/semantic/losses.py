@@ -67,7 +67,7 @@ def bce_log_dice_loss(
     """BCE − log dice, as Arra et al. train U-Net and LinkNet; ``weights`` are not used.
 
     dice = (2 Σ p·g + 1) / (Σ p + Σ g + 1) over all pixels of the batch, p being the probability of
-    the foreground and g the truth. The report does not say over what; over the batch a picture
+    the foreground and g the truth. The report does not say over what; over the batch an image
     without nuclei does no harm, and neither does a batch without (the ones).
     """
     truth = (labels > 0).float()

@@ -26,7 +26,7 @@ from nucdet.modeling.semantic.targets import SemanticTargets
 from nucdet.postprocessing.classical import grey_foreground
 from nucdet.postprocessing.separation import Separation
 
-# MODEL.SEMANTIC.TTA -> (quarter turns, mirrored or not) of each look at a picture
+# MODEL.SEMANTIC.TTA -> (quarter turns, mirrored or not) of each look at an image
 VIEWS = {
     "none": [(0, False)],
     "flips": [(turns, flip) for turns in (0, 2) for flip in (False, True)],
@@ -36,7 +36,7 @@ VIEWS = {
 
 @META_ARCH_REGISTRY.register()
 class SemanticInstanceSegmentor(PixelwiseSegmentor):
-    """Labels the pixels of pictures, then takes the nuclei apart.
+    """Labels the pixels of images, then takes the nuclei apart.
 
     Takes and gives what Detectron2's architectures do. Inputs are dicts with ``"image"`` (C, H, W),
     in training ``"sem_seg"`` and perhaps ``"sem_seg_weights"`` of the mapper. Predictions have
@@ -64,9 +64,9 @@ class SemanticInstanceSegmentor(PixelwiseSegmentor):
             loss: of nucdet.modeling.semantic.losses.
             separation: from probabilities to masks.
             pixel_mean, pixel_std: C values, on the scale 0–255.
-            resize: in inference the network sees squares of this side; 0: pictures as they come.
+            resize: in inference the network sees squares of this side; 0: images as they come.
             tta: a key of VIEWS; probabilities are the mean over the views.
-            invert_bright: pictures with a mean above 127.5 are inverted.
+            invert_bright: images with a mean above 127.5 are inverted.
         """
         super().__init__(network, pixel_mean, pixel_std)
         if tta not in VIEWS:

@@ -14,7 +14,7 @@ PASTE, MOSAIC = "INPUT.AUGMENTATION.COPY_PASTE.PROB", "INPUT.AUGMENTATION.MOSAIC
 
 
 def _part(value: int, size=(60, 80)) -> Sample:
-    """A picture of one grey value, all of it one nucleus whose class is that value."""
+    """An image of one grey value, all of it one nucleus whose class is that value."""
     masks = CroppedMasks.from_dense(np.ones((1, *size), bool))
     return Sample(np.full((*size, 3), value, np.uint8), masks, np.array([value], np.int64))
 
@@ -23,7 +23,7 @@ def _same(image: np.ndarray) -> np.ndarray:
     return image
 
 
-def test_a_mosaic_has_a_quarter_of_each_picture_and_its_masks():
+def test_a_mosaic_has_a_quarter_of_each_image_and_its_masks():
     np.random.seed(0)
     result = mosaic([_part(value) for value in (10, 20, 30, 40)], _same)
     assert result.image.shape == (60, 80, 3)
@@ -55,7 +55,7 @@ def test_masks_and_pixels_of_a_mosaic_move_together():
     assert np.array_equal(np.asarray(result.masks).any(axis=0), result.image[..., 0] > 0)
 
 
-def test_a_picture_smaller_than_its_quarter_is_surrounded_by_its_colour():
+def test_a_image_smaller_than_its_quarter_is_surrounded_by_its_colour():
     np.random.seed(2)
     result = mosaic([_part(10), _part(20), _part(30), _part(40, size=(5, 6))], _same)
     assert set(np.unique(result.image)) == {10, 20, 30, 40}
@@ -71,7 +71,7 @@ def test_each_part_of_a_mosaic_gets_a_light_of_its_own():
     assert set(np.unique(result.image)) == {11, 22, 33, 44}
 
 
-def test_nuclei_come_from_pictures_of_the_same_kind():
+def test_nuclei_come_from_images_of_the_same_kind():
     np.random.seed(0)
     records = [{"id": i, "kind": "ab"[i % 2]} for i in range(10)]
     read = []
@@ -98,7 +98,7 @@ def test_without_the_keys_there_is_none():
 
 @pytest.fixture
 def mapped(registered):
-    """Maps the first picture of the drawn data set after seeding."""
+    """Maps the first image of the drawn data set after seeding."""
 
     def run(*overrides, others=True):
         records = DatasetCatalog.get("synthetic_train")
@@ -126,7 +126,7 @@ def test_the_mapper_gives_the_same_for_the_same_seed(mapped):
     assert len(instances.gt_classes) == len(instances.gt_masks) > 0
 
 
-def test_without_other_pictures_the_same_one_serves(mapped):
+def test_without_other_images_the_same_one_serves(mapped):
     assert len(mapped(PASTE, "1.0", MOSAIC, "1.0", others=False)["instances"]) > 0
     pasted, plain = mapped(PASTE, "1.0", others=False), mapped()
     assert len(pasted["instances"]) > len(plain["instances"])

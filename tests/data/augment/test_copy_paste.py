@@ -19,7 +19,7 @@ def _sample(*discs, ground=50, light=150, size=(96, 96), label=0) -> Sample:
     return Sample(image, masks, np.full(len(masks), label, np.int64))
 
 
-def test_a_nucleus_goes_to_an_empty_picture_with_its_class():
+def test_a_nucleus_goes_to_an_empty_image_with_its_class():
     np.random.seed(0)
     source = _sample((40, 40, 8), label=3)
     result = paste_nuclei(_sample(), source, max_fraction=1.0, touching=0.0)

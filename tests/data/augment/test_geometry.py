@@ -23,7 +23,7 @@ def seed():
     np.random.seed(0)
 
 
-def _picture(height=40, width=60) -> tuple[np.ndarray, np.ndarray]:
+def _image(height=40, width=60) -> tuple[np.ndarray, np.ndarray]:
     """A bright rectangle at rows 10-19, columns 5-24, and its label map."""
     labels = np.zeros((height, width), np.float32)
     labels[10:20, 5:25] = 1
@@ -37,7 +37,7 @@ def _apply(augmentation, image, labels):
 
 
 def test_affine_doubling_puts_each_pixel_where_it_belongs():
-    _, labels = _picture()
+    _, labels = _image()
     double = AffineTransform(np.array([[2, 0, 0], [0, 2, 0]]), (80, 120))
     expected = labels.repeat(2, axis=0).repeat(2, axis=1)
     assert np.array_equal(double.apply_segmentation(labels), expected)
@@ -45,7 +45,7 @@ def test_affine_doubling_puts_each_pixel_where_it_belongs():
 
 
 def test_affine_crop_takes_exactly_the_window():
-    image, labels = _picture()
+    image, labels = _image()
     crop = AffineTransform(np.array([[1, 0, -3], [0, 1, -8]]), (20, 30))
     assert np.array_equal(crop.apply_image(image), image[8:28, 3:33])
     assert np.array_equal(crop.apply_segmentation(labels), labels[8:28, 3:33])
@@ -53,7 +53,7 @@ def test_affine_crop_takes_exactly_the_window():
 
 @pytest.mark.parametrize("turns", range(4))
 def test_turn_moves_corners_with_pixels(turns):
-    _, labels = _picture()
+    _, labels = _image()
     turn = TurnTransform(40, 60, turns)
     turned = turn.apply_segmentation(labels)
     corners = turn.apply_coords(np.array([[5.0, 10.0], [25.0, 20.0]]))
@@ -74,7 +74,7 @@ def test_turn_moves_corners_with_pixels(turns):
     ids=["zoom", "rotation", "rotated crop", "elastic", "turn"],
 )
 def test_image_and_labels_move_together(augmentation):
-    image, labels = _picture()
+    image, labels = _image()
     for _ in range(20):
         new_image, new_labels = _apply(augmentation, image, labels)
         assert new_image.shape[:2] == new_labels.shape
@@ -86,7 +86,7 @@ def test_image_and_labels_move_together(augmentation):
 
 
 def test_no_corner_from_outside_shows_after_a_rotation():
-    image, _ = _picture()
+    image, _ = _image()
     window = RandomWindow(lambda h, w: 1.0, rotation=180, rotation_prob=1.0)
     for _ in range(50):
         transform = window.get_transform(image)
@@ -99,7 +99,7 @@ def test_no_corner_from_outside_shows_after_a_rotation():
 
 
 def test_a_crop_keeps_masks_whole_to_its_edge():
-    image, labels = _picture()
+    image, labels = _image()
     window = RandomWindow(lambda h, w: 1.0, crop=lambda h, w: (16, 16))
     sizes = set()
     for _ in range(30):
@@ -110,15 +110,15 @@ def test_a_crop_keeps_masks_whole_to_its_edge():
     assert len(sizes) > 3
 
 
-def test_a_window_larger_than_the_picture_is_the_picture():
-    image, labels = _picture()
+def test_a_window_larger_than_the_image_is_the_image():
+    image, labels = _image()
     window = RandomWindow(lambda h, w: 1.0, crop=lambda h, w: (min(h, 500), min(w, 500)))
     new_image, _ = _apply(window, image, labels)
     assert np.array_equal(new_image, image)
 
 
 def test_coordinates_follow_an_elastic_warp():
-    image, _ = _picture(80, 120)
+    image, _ = _image(80, 120)
     transform = RandomElastic(alpha=3.0, sigma=12.0).get_transform(image)
     assert isinstance(transform, DisplacementTransform)
     assert transform.displacement.std() == pytest.approx(3.0, rel=0.2)
@@ -160,8 +160,8 @@ def test_unknown_choices_name_the_key(key, value):
         build_train_augmentation(cfg)
 
 
-def test_a_small_picture_fills_the_crop():
-    image, labels = _picture(40, 60)
+def test_a_small_image_fills_the_crop():
+    image, labels = _image(40, 60)
     fill = ["INPUT.CROP.ENABLED", "True", "INPUT.CROP.TYPE", "absolute_fill"]
     keys = [*fill, "INPUT.CROP.SIZE", "[80, 80]", "INPUT.MIN_SIZE_TRAIN", "(0,)"]
     window = build_geometric(load_config(overrides=keys))[0]

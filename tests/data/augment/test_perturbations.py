@@ -18,7 +18,7 @@ def perturb(image: np.ndarray, name: str, image_id: int | str = 1) -> np.ndarray
     return seen.image
 
 
-def picture(seed: int = 0, colours: bool = True) -> np.ndarray:
+def make_image(seed: int = 0, colours: bool = True) -> np.ndarray:
     shape = (64, 96, 3 if colours else 1)
     smooth = cv2.GaussianBlur(np.random.default_rng(seed).uniform(0, 255, shape), (0, 0), 3)
     smooth = smooth.reshape(shape)
@@ -27,8 +27,8 @@ def picture(seed: int = 0, colours: bool = True) -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", PERTURBATIONS)
-def test_changes_the_picture_and_not_the_original(name):
-    image = picture()
+def test_changes_the_image_and_not_the_original(name):
+    image = make_image()
     before = image.copy()
     changed = perturb(image, name)
     assert changed.dtype == np.uint8
@@ -38,7 +38,7 @@ def test_changes_the_picture_and_not_the_original(name):
 
 @pytest.mark.parametrize("name", ["noise:0.05", "seed:0.05,0.1"])
 def test_noise_depends_on_the_image_id_alone(name):
-    image = picture()
+    image = make_image()
     np.testing.assert_array_equal(perturb(image, name, 7), perturb(image, name, 7))
     assert (perturb(image, name, 7) != perturb(image, name, 8)).any()
     assert (perturb(image, name, "a") != perturb(image, name, "b")).any()
@@ -54,7 +54,7 @@ def test_seed_noise_has_the_mean_and_the_variance_of_the_report():
 
 
 def test_grey_stays_grey():
-    grey = picture(colours=False)
+    grey = make_image(colours=False)
     for name in PERTURBATIONS:
         changed = perturb(grey, name)
         assert (changed == changed[..., :1]).all(), name
@@ -77,7 +77,7 @@ def test_blur_and_jpeg_take_detail_away():
 
 
 @pytest.mark.parametrize("value", [0, 255])
-def test_constant_pictures(value):
+def test_constant_images(value):
     # no division by the range or the variance of the image, which are 0: what adds no noise leaves
     # it constant, and noise of no power is a constant, too
     image = np.full((8, 8, 3), value, np.uint8)
@@ -102,7 +102,7 @@ def test_mistakes_list_what_there_is(name):
 
 def test_evaluation_sees_it_and_training_does_not(tmp_path):
     path = tmp_path / "a.png"
-    cv2.imwrite(str(path), picture())
+    cv2.imwrite(str(path), make_image())
     record = {"file_name": str(path), "image_id": 3, "height": 64, "width": 96, "annotations": []}
     plain = ["INPUT.MIN_SIZE_TEST", "0", "INPUT.MIN_SIZE_TRAIN", "(0,)", "INPUT.CROP.ENABLED"]
     plain += ["False", "INPUT.RANDOM_FLIP", "none", "INPUT.FORMAT", "RGB"]
@@ -119,7 +119,7 @@ def test_evaluation_sees_it_and_training_does_not(tmp_path):
     np.testing.assert_array_equal(seen("seed:0.05,0.1")["image"], expected)
     halved = seen("scale:0.5")
     assert halved["image"].shape == (3, 32, 48)
-    # predictions come back in the pixels of the file
+    # predictions come back in the image of the file
     assert (halved["height"], halved["width"]) == (64, 96)
 
 
@@ -130,7 +130,7 @@ def test_truth_follows_the_scale(tmp_path):
     dense[0, 20:40, 30:60] = True
     rle = CroppedMasks.from_dense(dense).to_coco_rle()[0]
     path = tmp_path / "a.png"
-    cv2.imwrite(str(path), picture())
+    cv2.imwrite(str(path), make_image())
     record = {
         "file_name": str(path),
         "image_id": 3,

@@ -16,7 +16,7 @@ def seed():
 
 
 @pytest.fixture
-def picture() -> np.ndarray:
+def image() -> np.ndarray:
     return np.random.default_rng(0).integers(20, 200, (32, 32, 3), dtype=np.uint8)
 
 
@@ -48,28 +48,28 @@ ALL_KEYS = {
 }  # fmt: skip
 
 
-def test_without_a_key_nothing_changes(picture):
-    assert np.array_equal(_change(picture), picture)
+def test_without_a_key_nothing_changes(image):
+    assert np.array_equal(_change(image), image)
 
 
 @pytest.mark.parametrize("key", ALL_KEYS)
-def test_each_key_changes_the_picture_and_not_the_masks(picture, key):
-    assert not np.array_equal(_change(picture, **{key: ALL_KEYS[key]}), picture)
+def test_each_key_changes_the_image_and_not_the_masks(image, key):
+    assert not np.array_equal(_change(image, **{key: ALL_KEYS[key]}), image)
 
 
-def test_all_at_once_and_the_same_seed_gives_the_same_picture(picture):
+def test_all_at_once_and_the_same_seed_gives_the_same_image(image):
     np.random.seed(5)
-    first = _change(picture, **ALL_KEYS)
+    first = _change(image, **ALL_KEYS)
     np.random.seed(5)
-    assert np.array_equal(_change(picture, **ALL_KEYS), first)
+    assert np.array_equal(_change(image, **ALL_KEYS), first)
 
 
-def test_grey_invert_and_blur(picture):
-    assert np.array_equal(_change(picture, INVERT_PROB=1.0), 255 - picture)
-    grey = _change(picture, GREY_PROB=1.0)
-    assert np.array_equal(grey[..., 0], picture.mean(axis=2).round().astype(np.uint8))
+def test_grey_invert_and_blur(image):
+    assert np.array_equal(_change(image, INVERT_PROB=1.0), 255 - image)
+    grey = _change(image, GREY_PROB=1.0)
+    assert np.array_equal(grey[..., 0], image.mean(axis=2).round().astype(np.uint8))
     assert np.array_equal(grey[..., 0], grey[..., 2])
-    assert _change(picture, BLUR__PROB=1.0, BLUR__SIGMA=3.0).std() < picture.std()
+    assert _change(image, BLUR__PROB=1.0, BLUR__SIGMA=3.0).std() < image.std()
 
 
 def test_gamma_keeps_black_white_and_order():
@@ -80,15 +80,15 @@ def test_gamma_keeps_black_white_and_order():
     assert (bent != np.arange(256)).any()
 
 
-def test_noise_is_as_strong_as_said_and_leaves_a_grey_picture_grey():
+def test_noise_is_as_strong_as_said_and_leaves_a_grey_image_grey():
     image = np.full((64, 64, 3), 100, np.uint8)
     noisy = _change(image, NOISE__PROB=1.0)
     assert 0 < noisy.std() < 12.5
     assert np.array_equal(noisy[..., 0], noisy[..., 1])
 
 
-def test_a_stain_shift_of_nothing_is_nothing(picture):
-    assert np.array_equal(colour.draw_stain(0.0)(picture), picture)
+def test_a_stain_shift_of_nothing_is_nothing(image):
+    assert np.array_equal(colour.draw_stain(0.0)(image), image)
 
 
 def test_more_haematoxylin_darkens_by_its_own_colour(monkeypatch):
@@ -112,9 +112,9 @@ def test_a_third_of_a_turn_makes_red_green(monkeypatch):
     assert np.array_equal(colour.draw_hue_and_saturation(120.0, 0.3)(grey), grey)
 
 
-def test_channels_change_by_a_straight_line_each(picture):
-    changed = _change(picture, CHANNELS__PROB=1.0)
-    lines = [np.polyfit(picture[..., c].ravel(), changed[..., c].ravel(), 1) for c in range(3)]
+def test_channels_change_by_a_straight_line_each(image):
+    changed = _change(image, CHANNELS__PROB=1.0)
+    lines = [np.polyfit(image[..., c].ravel(), changed[..., c].ravel(), 1) for c in range(3)]
     assert all(0.79 < slope < 1.21 and abs(start) < 16 for slope, start in lines)
     assert len({round(slope, 3) for slope, _ in lines}) == 3
 
@@ -137,12 +137,12 @@ def test_the_dye_counts_from_the_ground_also_where_it_is_bright(fluorescence):
     assert np.array_equal(colour.draw_colours()(255 - fluorescence), dyed)
 
 
-def test_a_faded_picture_keeps_its_order_and_stays_visible(picture, fluorescence):
+def test_a_faded_image_keeps_its_order_and_stays_visible(image, fluorescence):
     for _ in range(20):
-        faded = _change(picture, FADE__PROB=1.0).astype(float)
-        share = (faded.max() - faded.min()) / (picture.max() - picture.min())
+        faded = _change(image, FADE__PROB=1.0).astype(float)
+        share = (faded.max() - faded.min()) / (image.max() - image.min())
         assert 0.19 <= share <= 1.0
-        assert np.corrcoef(faded.ravel(), picture.ravel())[0, 1] > 0.999
+        assert np.corrcoef(faded.ravel(), image.ravel())[0, 1] > 0.999
         faint = _change(fluorescence, FADE__PROB=1.0).astype(int)
         assert 23 <= faint[32, 32, 0] - faint[0, 0, 0] <= 50
 
@@ -166,6 +166,6 @@ def test_jpeg_keeps_colours_in_their_channels():
     assert np.abs(pressed - image).max() < 12
 
 
-def test_a_quality_out_of_range_names_the_key(picture):
+def test_a_quality_out_of_range_names_the_key(image):
     with pytest.raises(InputError, match=r"JPEG\.QUALITY is 0, expected 1 to 95"):
-        _change(picture, JPEG__QUALITY=0)
+        _change(image, JPEG__QUALITY=0)

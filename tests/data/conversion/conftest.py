@@ -1,4 +1,4 @@
-"""A raw DSB2018 tree of tiny pictures: discs on a textured ground, sure to be no tiles."""
+"""A raw DSB2018 tree of tiny images: discs on a textured ground, sure to be no tiles."""
 
 import cv2
 import numpy as np
@@ -13,14 +13,14 @@ def disc(height, width, y, x, radius):
 
 
 class RawTree:
-    """Kaggle's folders under ``root``; ``masks`` holds what was written, by picture and file."""
+    """Kaggle's folders under ``root``; ``masks`` holds what was written, by image and file."""
 
     def __init__(self, root):
         self.root = root
         self.masks = {}
 
     def add(self, name, masks, stage="stage1_train", bright=False, seed=None):
-        """Write one picture; None for masks makes no masks folder."""
+        """Write one image; None for masks makes no masks folder."""
         height, width = masks[0].shape if masks else (40, 50)
         seed = sum(name.encode()) if seed is None else seed
         ground = np.random.default_rng(seed).normal(200 if bright else 20, 8, (height, width))
@@ -41,7 +41,7 @@ class RawTree:
 
 @pytest.fixture
 def raw_tree(tmp_path):
-    """Twenty pictures of 40x50, ten dark and ten bright, with 1 to 3 nuclei."""
+    """Twenty images of 40x50, ten dark and ten bright, with 1 to 3 nuclei."""
     tree = RawTree(tmp_path / "dsb2018")
     for i in range(20):
         masks = [disc(40, 50, 10 + 3 * k, 8 + 15 * k, 4 + i % 3) for k in range(1 + i % 3)]

@@ -100,7 +100,7 @@ def test_splits_by_name_where_two_images_share_a_stem(convert, content, tmp_path
     files = (tmp_path / "train.txt", tmp_path / "val.txt")
     own = OwnData("mine", split_files=files, root=tmp_path / "root")
     splits = convert_coco(tmp_path / "user.json", tmp_path / "images", own)
-    names = {split: {p.file_name for p in pictures} for split, pictures in splits.items()}
+    names = {split: {p.file_name for p in images} for split, images in splits.items()}
     assert names["train"] == {f"../../images/{name}" for name in ("day1/a.png", "day2/same.png")}
     assert names["val"] == {f"../../images/{name}" for name in ("day2/b.png", "day1/same.png")}
     assert "2 images share their stem" in capsys.readouterr().err

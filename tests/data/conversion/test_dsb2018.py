@@ -99,7 +99,7 @@ def test_each_kind_and_all_but_it(raw_tree, tmp_path):
     dark, bright = ({f"p{i:02d}" for i in range(first, 20, 2)} for first in (0, 1))
     assert names(load(raw_tree, "only_fluorescence")) == dark
     assert names(load(raw_tree, "only_bright_field")) == bright
-    # nor does what goes together with a picture of the kind teach about it
+    # nor does what goes together with an image of the kind teach about it
     assert names(load(raw_tree, "without_fluorescence")) == bright - {"p01"}
     assert names(load(raw_tree, "without_bright_field")) == dark - {"p00"}
 
@@ -112,7 +112,7 @@ def test_the_seed_changes_the_split(raw_tree):
     assert splits[0] != splits[1]
 
 
-def test_groups_file_keeps_pictures_together(raw_tree, tmp_path):
+def test_groups_file_keeps_images_together(raw_tree, tmp_path):
     groups = tmp_path / "folds.csv"
     rows = [f"p{i:02d},{i % 4}" for i in range(20)]  # 4 groups of 5, one kind each
     groups.write_text("\n".join(["img_id,mosaic_idx", *rows, "not_there,0"]))
@@ -133,7 +133,7 @@ def test_no_root_and_no_layout(tmp_path):
     with pytest.raises(InputError, match=r"none of stage1_train.*stage1_train/<id>/images"):
         convert_dsb2018(tmp_path)
     (tmp_path / "stage1_train").mkdir()
-    with pytest.raises(InputError, match=r"stage1_train: no picture's folder"):
+    with pytest.raises(InputError, match=r"stage1_train: no image's folder"):
         convert_dsb2018(tmp_path)
     with pytest.raises(FileNotFoundError, match=r"stage2_test: no such folder, but --test"):
         convert_dsb2018(tmp_path, test="stage2_test")
@@ -171,7 +171,7 @@ def no_image(folder):
     next((folder / "images").iterdir()).unlink()
 
 
-BAD_PICTURES = [
+BAD_IMAGES = [
     (cut_mask, r"p05/masks/m000\.png: damaged or cut short"),
     (cut_image, r"p05/images/p05\.png: damaged or cut short"),
     (other_size, r"m000\.png: the mask is 50x40 \(height x width\), but its image 40x50"),
@@ -180,15 +180,15 @@ BAD_PICTURES = [
 ]
 
 
-@pytest.mark.parametrize(("spoil", "message"), BAD_PICTURES)
-def test_a_bad_file_costs_its_picture(raw_tree, capsys, spoil, message):
+@pytest.mark.parametrize(("spoil", "message"), BAD_IMAGES)
+def test_a_bad_file_costs_its_image(raw_tree, capsys, spoil, message):
     spoil(raw_tree.root / "stage1_train/p05")
     error, listed = fails(raw_tree, capsys)
     assert re.search(message, listed)
     assert error.startswith("1 bad") and "--skip-invalid" in error
     convert_dsb2018(raw_tree.root, skip_invalid=True)
     assert names(load(raw_tree, "trainval")) == {f"p{i:02d}" for i in range(20)} - {"p05"}
-    assert "left out: the picture" in capsys.readouterr().err
+    assert "left out: the image" in capsys.readouterr().err
 
 
 def test_an_all_zero_mask_costs_only_itself(raw_tree, capsys):
@@ -220,7 +220,7 @@ def test_overlapping_masks_are_kept_and_counted(raw_tree, capsys):
     raw_tree.add("overlap", [square, shifted, apart])
     convert_dsb2018(raw_tree.root)
     errors = capsys.readouterr().err
-    assert "2 masks in 1 pictures share 2 pixels" in errors
+    assert "2 masks in 1 images share 2 pixels" in errors
     assert "overlap.png: 2 masks share 2 pixels" in errors
     coco = load(raw_tree, "trainval")
     image = next(i for i in coco["images"] if "overlap" in i["file_name"])
@@ -245,7 +245,7 @@ def test_solution_csv(raw_tree):
     assert coco["images"][0]["file_name"] == "stage1_test/t0/images/t0.png"
 
 
-def test_stage2_leaves_ignored_pictures_out(raw_tree):
+def test_stage2_leaves_ignored_images_out(raw_tree):
     for name in ("t0", "t1"):
         raw_tree.add(name, None, stage="stage2_test")
     rows = ["t0,1 5,40,50,Private", "t1,1 1,40,50,Ignored", "unknown,1 1,3,3,Ignored"]
@@ -273,7 +273,7 @@ def test_masks_win_over_csv_and_no_truth_gives_images_only(raw_tree, capsys):
         ("t0,1 5 9,40,50,Public", "line 3: EncodedPixels: found 3 numbers; expected pairs"),
         ("t0,1990 20,40,50,Public", "line 3: EncodedPixels: run '1990 20': it goes beyond"),
         ("t0,1 a,40,50,Public", "line 3: EncodedPixels: found '1 a'; expected whole numbers"),
-        ("who,1 5,40,50,Public", "line 3: names picture 'who', which has no folder"),
+        ("who,1 5,40,50,Public", "line 3: names image 'who', which has no folder"),
         ("t0,1 5,50,40,Public", "line 3: states 50x40 (height x width), but the image is 40x50"),
         ("t0,1 5", "line 3: states"),
     ],

@@ -1,4 +1,4 @@
-"""LIVECell's layout from small pictures; rectangles, so that every pixel is known."""
+"""LIVECell's layout from small images; rectangles, so that every pixel is known."""
 
 import json
 
@@ -153,7 +153,7 @@ def test_jsons_of_single_types_are_used_where_they_are(release):
     assert counts["bv2_train"] == (1, 1)
 
 
-def test_pictures_without_cells_and_crowds_stay(release):
+def test_images_without_cells_and_crowds_stay(release):
     release.add("test", "SKOV3_Phase_1.tif", [])
     release.content["test"]["annotations"][0]["iscrowd"] = 1
     counts = convert_livecell(release.write().root)
@@ -213,7 +213,7 @@ def test_a_polygon_that_says_nothing_costs_only_itself(release, capsys, segmenta
         ({"size": [3, 3], "counts": [9]}, "its RLE is for size"),
     ],
 )
-def test_a_cell_that_cannot_be_known_costs_its_picture(release, capsys, segmentation, message):
+def test_a_cell_that_cannot_be_known_costs_its_image(release, capsys, segmentation, message):
     cell(release)["segmentation"] = segmentation
     assert fails_with(release, message, capsys)["train"] == (1, 1)
 
@@ -225,7 +225,7 @@ def test_polygons_over_the_edge_are_cut_off_there(release, capsys):
     assert release.result("train")["annotations"][0]["bbox"] == [36, 27, 4, 3]
 
 
-def test_a_missing_picture_is_bad_unless_allowed(release, capsys):
+def test_a_missing_image_is_bad_unless_allowed(release, capsys):
     (release.root / "images/livecell_train_val_images/A172_Phase_1.tif").unlink()
     counts = fails_with(release, "image A172_Phase_1.tif: its file is not there", capsys)
     assert counts["train"] == (1, 1)
@@ -233,7 +233,7 @@ def test_a_missing_picture_is_bad_unless_allowed(release, capsys):
     assert "image A172_Phase_1.tif: not there, left out" in capsys.readouterr().err
 
 
-def test_annotations_of_unlisted_pictures_are_bad_unless_allowed(release, capsys):
+def test_annotations_of_unlisted_images_are_bad_unless_allowed(release, capsys):
     cell(release)["image_id"] = 5
     assert fails_with(release, "annotation 1000: of image 5", capsys)["train"] == (2, 2)
     convert_livecell(release.root, allow_missing=True)
@@ -269,7 +269,7 @@ def test_bad_image_entries(release, capsys, change, message):
     fails_with(release, message, capsys)
 
 
-def test_a_damaged_picture_and_an_unknown_type_are_named(release, capsys):
+def test_a_damaged_image_and_an_unknown_type_are_named(release, capsys):
     path = release.add("test", "MCF7_Phase_1.tif", [[polygon(1, 1, 5, 5)]])
     path.write_bytes(path.read_bytes()[:200])
     release.add("test", "HeLa_Phase_1.tif", [[polygon(1, 1, 5, 5)]])

@@ -100,7 +100,7 @@ def test_each_type_is_on_both_sides_and_samples_stay_together_where_asked(compet
     assert sorted(map(len, sides)) == [1, 1] and not sides[0] & sides[1]
 
 
-def test_the_order_of_the_rows_of_different_pictures_does_not_change_a_byte(competition):
+def test_the_order_of_the_rows_of_different_images_does_not_change_a_byte(competition):
     convert_sartorius(competition.write())
     path = competition.root / "annotations" / "instances_train.json"
     before = path.read_bytes()
@@ -115,13 +115,13 @@ def test_the_order_of_the_rows_of_different_pictures_does_not_change_a_byte(comp
         ({"width": 31}, r"train\.csv, line 2: states 20x31 \(height x width\), but .* 20x30"),
         ({"height": ""}, "states x30"),
         ({"cell_type": "neuron"}, "cell_type 'neuron', expected one of shsy5y, astro, cort"),
-        ({"cell_type": "cort"}, "cell_type 'shsy5y', but the picture's first row has 'cort'"),
+        ({"cell_type": "cort"}, "cell_type 'shsy5y', but the image's first row has 'cort'"),
         ({"annotation": "598 4"}, "run '598 4': it goes beyond the image"),
         ({"annotation": "5 2 6"}, "found 3 numbers"),
         ({"annotation": ""}, "its annotation is empty"),
     ],
 )
-def test_a_bad_row_costs_its_picture(competition, change, message):
+def test_a_bad_row_costs_its_image(competition, change, message):
     competition.rows[0].update(change)
     with pytest.raises(InputError, match=message):
         convert_sartorius(competition.write())
@@ -135,22 +135,22 @@ def test_a_duplicate_row_costs_only_itself(competition):
     with pytest.raises(InputError, match=r"line 7: repeats line 3"):
         convert_sartorius(competition.write())
     splits = convert_sartorius(competition.root, skip_invalid=True)
-    assert sum(len(p.annotations) for pictures in splits.values() for p in pictures) == 36
+    assert sum(len(p.annotations) for images in splits.values() for p in images) == 36
 
 
-def test_a_missing_and_a_damaged_picture_are_both_named(competition, capsys):
+def test_a_missing_and_a_damaged_image_are_both_named(competition, capsys):
     (competition.root / "train/0003.png").unlink()
     (competition.root / "train/0004.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     with pytest.raises(InputError, match="2 bad"):
         convert_sartorius(competition.write())
     listed = capsys.readouterr().err
-    assert "0003.png: 3 rows name this picture" in listed and "0004.png: damaged" in listed
+    assert "0003.png: 3 rows name this image" in listed and "0004.png: damaged" in listed
 
 
-def test_pictures_without_rows_are_left_out_and_named(competition, capsys):
+def test_images_without_rows_are_left_out_and_named(competition, capsys):
     competition.add("ffff", [], "cort")
     convert_sartorius(competition.write())
-    assert "1 pictures without a row in train.csv, left out: ffff" in capsys.readouterr().err
+    assert "1 images without a row in train.csv, left out: ffff" in capsys.readouterr().err
 
 
 def test_what_is_no_competition(tmp_path, competition):
@@ -159,7 +159,7 @@ def test_what_is_no_competition(tmp_path, competition):
     with pytest.raises(InputError, match="--val-fraction 1"):
         convert_sartorius(competition.write(), val_fraction=1)
     competition.rows.clear()
-    with pytest.raises(InputError, match="no picture is left"):
+    with pytest.raises(InputError, match="no image is left"):
         convert_sartorius(competition.write())
     (competition.root / "train.csv").write_text("id,annotation\n")
     with pytest.raises(InputError, match="no column width, height, cell_type, sample_id"):

@@ -15,7 +15,7 @@ def test_each_kind_in_proportion():
 
 
 def test_small_kinds_are_spread_over_the_folds():
-    # 10 kinds of one picture: each fold gets one of them
+    # 10 kinds of one image: each fold gets one of them
     part = assign_parts([str(i) for i in range(10)], range(10), [1] * 10, seed=3)
     assert sorted(part) == list(range(10))
 
@@ -26,10 +26,10 @@ def test_small_kinds_are_spread_over_the_folds():
     st.integers(2, 6),
     st.integers(0, 5),
 )
-def test_groups_stay_whole_and_folds_even(pictures, folds, seed):
-    kinds, groups = zip(*pictures, strict=True)
+def test_groups_stay_whole_and_folds_even(images, folds, seed):
+    kinds, groups = zip(*images, strict=True)
     part = assign_parts(kinds, groups, [1] * folds, seed)
-    assert len(part) == len(pictures) and set(part) <= set(range(folds))
+    assert len(part) == len(images) and set(part) <= set(range(folds))
     for group in set(groups):
         assert len({p for p, g in zip(part, groups, strict=True) if g == group}) == 1
     # the fullest fold is ahead of the emptiest by at most one group of each kind

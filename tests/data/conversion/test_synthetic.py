@@ -5,14 +5,14 @@ import pytest
 from pycocotools import mask as coco_mask
 
 from nucdet.data.conversion.synthetic import make_synthetic
-from nucdet.data.conversion.synthetic_pictures import LOOKS, draw_picture
-from nucdet.data.image_kinds import picture_kind
+from nucdet.data.conversion.synthetic_images import LOOKS, draw_image
+from nucdet.data.image_kinds import image_kind
 from nucdet.data.io.reading import read_image
 from nucdet.errors import InputError
 
 
 def draw(look, seed=1, size=128, **options):
-    return draw_picture(np.random.default_rng(seed), size, look, **options)
+    return draw_image(np.random.default_rng(seed), size, look, **options)
 
 
 @pytest.mark.parametrize("look", LOOKS)
@@ -20,7 +20,7 @@ def test_masks_lie_on_what_is_drawn(look):
     image, masks = draw(look, nuclei=12, diameter=18)
     assert image.shape == (128, 128, 3) and image.dtype == np.uint8
     assert masks.image_size == (128, 128) and 8 <= len(masks) <= 12
-    assert picture_kind(image) == look
+    assert image_kind(image) == look
     nuclei = masks.to_dense().any(axis=0)
     ground = np.median(image[~nuclei].mean(axis=1))
     difference = image.mean(axis=2) - ground
@@ -51,7 +51,7 @@ def test_touching_and_overlapping_but_never_swallowed():
     assert shared > 0 and touching > 20
 
 
-def test_same_state_same_picture():
+def test_same_state_same_image():
     one, two, other = (draw("stained_light", seed)[0] for seed in (5, 5, 6))
     np.testing.assert_array_equal(one, two)
     assert (one != other).any()
@@ -75,7 +75,7 @@ def test_data_set_on_disk(tmp_path):
             assert coco_mask.decode(annotation["segmentation"]).sum() == annotation["area"] > 0
 
 
-def test_a_picture_does_not_depend_on_how_many_there_are(tmp_path):
+def test_a_image_does_not_depend_on_how_many_there_are(tmp_path):
     make_synthetic(tmp_path / "few", images=2, size=64)
     make_synthetic(tmp_path / "more", images=5, size=64)
     for name in ("00000.png", "00001.png"):

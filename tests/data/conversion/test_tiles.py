@@ -5,7 +5,7 @@ from nucdet.data.conversion.tiles import borders_of, group_tiles
 
 
 def field(seed, height=80, width=100):
-    """A textured picture (height, width, 3) as a camera sees it: smooth, with a little noise."""
+    """A textured image (height, width, 3) as a camera sees it: smooth, with a little noise."""
     rng = np.random.default_rng(seed)
     smooth = cv2.GaussianBlur(rng.normal(size=(height, width)), (0, 0), 2.5)
     image = 120 + 400 * smooth + rng.normal(size=(height, width))
@@ -17,17 +17,17 @@ def quarters(image):
     return [image[y : y + h, x : x + w] for y in (0, h) for x in (0, w)]
 
 
-def test_tiles_of_one_picture_are_found():
-    pictures = [tile for seed in range(6) for tile in quarters(field(seed))]
-    # dealt so that neighbours in the list are not neighbours in a picture
-    order = np.random.default_rng(0).permutation(len(pictures))
-    groups = group_tiles([borders_of(pictures[i]) for i in order])
+def test_tiles_of_one_image_are_found():
+    images = [tile for seed in range(6) for tile in quarters(field(seed))]
+    # dealt so that neighbours in the list are not neighbours in an image
+    order = np.random.default_rng(0).permutation(len(images))
+    groups = group_tiles([borders_of(images[i]) for i in order])
     expected = {}
     expected = [expected.setdefault(i // 4, len(expected) + 1) for i in order.tolist()]
     assert groups == expected
 
 
-def test_unrelated_empty_and_lone_pictures_stay_alone():
+def test_unrelated_empty_and_lone_images_stay_alone():
     flat = [np.full((40, 50, 3), value, np.uint8) for value in (0, 9, 200)]
     narrow = [np.full((1, 1, 3), 3, np.uint8)]
     others = [field(seed, 40, 50) for seed in range(8)]

@@ -4,7 +4,7 @@ import numpy as np
 from nucdet.data.io.cache import ImageCache
 
 
-def test_pictures_are_kept_until_the_limit_and_cannot_be_changed(tmp_path):
+def test_images_are_kept_until_the_limit_and_cannot_be_changed(tmp_path):
     paths = [str(tmp_path / f"{i}.png") for i in range(2)]
     for i, path in enumerate(paths):
         cv2.imwrite(path, np.full((256, 256, 3), i, np.uint8))  # 192 KiB each

@@ -1,4 +1,4 @@
-"""read_image against pictures whose pixels are written down here, in every format it takes."""
+"""read_image against images whose pixels are written down here, in every format it takes."""
 
 from pathlib import Path
 

@@ -35,8 +35,8 @@ def as_png(image: np.ndarray, kinds: list[int]) -> bytes:
 
 
 @st.composite
-def pictures(draw):
-    """A small picture with one block of any values, anywhere, and a filter for each row."""
+def images(draw):
+    """A small image with one block of any values, anywhere, and a filter for each row."""
     height, width = draw(st.integers(1, 9)), draw(st.integers(1, 9))
     y, x = draw(st.integers(0, height - 1)), draw(st.integers(0, width - 1))
     h, w = draw(st.integers(0, height - y)), draw(st.integers(0, width - x))
@@ -47,9 +47,9 @@ def pictures(draw):
 
 
 @settings(deadline=None, max_examples=200)
-@given(pictures())
-def test_same_pixels_as_pillow_or_no_answer(picture):
-    image, kinds = picture
+@given(images())
+def test_same_pixels_as_pillow_or_no_answer(pixels):
+    image, kinds = pixels
     data = as_png(image, kinds)
     np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(data))), image)
     found = decode_window(data)

@@ -1,4 +1,4 @@
-"""Windows of pictures: the same pixels whether a file is read whole or by parts."""
+"""Windows of images: the same pixels whether a file is read whole or by parts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ BOXES = [np.s_[0:70, 0:90], np.s_[13:14, 89:90], np.s_[31:67, 5:80], np.s_[60:70
 def read_by_windows(monkeypatch):
     monkeypatch.setattr(windows, "WHOLE_PIXELS", 100)
     monkeypatch.setattr(normalization, "WHOLE_PIXELS", 100)
-    monkeypatch.setattr(normalization, "_SAMPLE_SIDE", 200)  # the sample is the picture
+    monkeypatch.setattr(normalization, "_SAMPLE_SIDE", 200)  # the sample is the image
 
 
 @pytest.mark.parametrize("normalize", ["none", "percentile"])

@@ -24,7 +24,7 @@ SIDE = 64
 BOXES = [(10, 12, 26, 30), (40, 30, 56, 50)]
 
 
-def picture(boxes=BOXES, side: int = SIDE, **more) -> dict:
+def make_image(boxes=BOXES, side: int = SIDE, **more) -> dict:
     """A bright rectangle a nucleus on a dark ground, as the mapper gives it."""
     dense = np.zeros((len(boxes), side, side), bool)
     for mask, (x0, y0, x1, y1) in zip(dense, boxes, strict=True):
@@ -96,7 +96,7 @@ def test_batch_norm_with_one_crop(crop_rcnn):
     for network in (model.roi_heads.mask_head.layers, model.roi_heads.nucleus_filter):
         result = network(torch.rand(1, 1, 32, 32))
         assert len(result) == 1 and torch.isfinite(result).all()
-    losses = losses_of(model, [picture(BOXES[:1])])
+    losses = losses_of(model, [make_image(BOXES[:1])])
     assert all(torch.isfinite(loss) for loss in losses.values())
 
 
@@ -116,7 +116,7 @@ def test_batch_norm_learns_nothing_from_no_crops(crop_rcnn):
 def test_gradients_reach_exactly_the_parts_that_train(crop_rcnn, parts):
     model = crop_rcnn("MODEL.CROP_RCNN.TRAIN_PARTS", str(parts))
     buffers = {name: b.clone() for name, b in model.named_buffers()}
-    losses = losses_of(model, [picture(), picture(BOXES[1:])])
+    losses = losses_of(model, [make_image(), make_image(BOXES[1:])])
     names = {"rpn": {"loss_rpn_cls", "loss_rpn_loc"}}
     expected = set().union(*[names.get(part, {f"loss_{part}"}) for part in parts])
     assert set(losses) == expected
@@ -138,7 +138,7 @@ def test_gradients_reach_exactly_the_parts_that_train(crop_rcnn, parts):
 def test_the_parts_share_nothing(crop_rcnn):
     """The gradient of each loss reaches its own part alone, also in joint training."""
     model = crop_rcnn()
-    losses = losses_of(model, [picture()])
+    losses = losses_of(model, [make_image()])
     of_loss = {"loss_rpn_cls": "rpn", "loss_rpn_loc": "rpn"}
     for loss_name, loss in losses.items():
         model.zero_grad()
@@ -151,7 +151,7 @@ def test_a_frozen_backbone_stays(crop_rcnn):
     model = crop_rcnn(config="crop_rcnn_rpn_frozen")
     assert not any(isinstance(m, nn.BatchNorm2d) for m in model.backbone.modules())
     assert any(isinstance(m, FrozenBatchNorm2d) for m in model.backbone.modules())
-    sum(losses_of(model, [picture()]).values()).backward()
+    sum(losses_of(model, [make_image()]).values()).backward()
     trained = {name for name, p in model.named_parameters() if p.grad is not None}
     assert trained == {n for n, _ in model.named_parameters() if n.startswith("proposal_generator")}
 
@@ -169,9 +169,9 @@ def test_unknown_parts_are_one_line(crop_rcnn):
 
 
 @pytest.mark.parametrize("config", ["crop_rcnn", "crop_rcnn_filter", "crop_rcnn_mask"])
-def test_training_on_pictures_without_nuclei(crop_rcnn, config):
+def test_training_on_images_without_nuclei(crop_rcnn, config):
     model = crop_rcnn(config=config)
-    losses = losses_of(model, [picture([]), picture([])])
+    losses = losses_of(model, [make_image([]), make_image([])])
     assert all(torch.isfinite(loss) for loss in losses.values())
     sum(losses.values()).backward()
     state = model.state_dict()
@@ -179,11 +179,11 @@ def test_training_on_pictures_without_nuclei(crop_rcnn, config):
 
 
 def test_training_without_proposals(crop_rcnn):
-    losses = losses_of(crop_rcnn("MODEL.RPN.POST_NMS_TOPK_TRAIN", "0"), [picture()])
+    losses = losses_of(crop_rcnn("MODEL.RPN.POST_NMS_TOPK_TRAIN", "0"), [make_image()])
     assert all(torch.isfinite(loss) for loss in losses.values())
 
 
-def test_crops_of_other_pictures_are_negatives(crop_rcnn):
+def test_crops_of_other_images_are_negatives(crop_rcnn):
     """With nothing else but them: their loss is known."""
     model = crop_rcnn(
         "MODEL.CROP_RCNN.TRAIN_PARTS", "('filter',)",
@@ -199,14 +199,14 @@ def test_crops_of_other_pictures_are_negatives(crop_rcnn):
 
     nucleus_filter.forward = constant
     others = torch.randint(0, 255, (5, 1, 32, 32), dtype=torch.uint8)
-    loss = losses_of(model, [picture(negative_crops=others)])["loss_filter"]
+    loss = losses_of(model, [make_image(negative_crops=others)])["loss_filter"]
     torch.testing.assert_close(loss, nn.functional.softplus(torch.tensor(2.0)))
     torch.testing.assert_close(seen[0], others / 255)
 
 
 def test_the_filter_learns_from_false_proposals(crop_rcnn):
     nucleus_filter: NucleusFilter = crop_rcnn().roi_heads.nucleus_filter
-    truth = picture()["instances"]
+    truth = make_image()["instances"]
     proposals = Boxes(torch.tensor([*BOXES, (28.0, 50, 36, 60)]))
     nucleus_filter.background_per_image = 0
     negatives = nucleus_filter.negatives(proposals, truth)
@@ -229,14 +229,14 @@ def test_masks_are_pasted_where_their_boxes_are(crop_rcnn):
     model = crop_rcnn().eval()
     model.roi_heads.mask_head.logits = lambda crops: (crops - 0.5) * 100
     loose = [(x0 - 4, y0 - 3, x1 + 4, y1 + 5) for x0, y0, x1, y1 in BOXES]
-    inputs = picture()
+    inputs = make_image()
     with torch.no_grad():
         output = model.inference([inputs], [given(*loose)])[0]["instances"]
     truth = inputs["instances"].gt_masks.to_dense()
     found = output.pred_masks.to_dense()
     for mask, true in zip(found, truth, strict=True):
         assert (mask & true).sum() / (mask | true).sum() > 0.9
-    # of a picture that is shown twice as large
+    # of an image that is shown twice as large
     with torch.no_grad():
         larger = {**inputs, "height": 2 * SIDE, "width": 2 * SIDE}
         output = model.inference([larger], [given(*loose)])[0]["instances"]
@@ -266,7 +266,7 @@ def test_the_filter_drops_rescores_or_is_off(crop_rcnn, mode, scores):
     assert (heads.nucleus_filter is None) == (mode == "off")
     if mode != "off":
         heads.nucleus_filter.forward = brightness
-    image = picture()["image"][None] / 255
+    image = make_image()["image"][None] / 255
     found = given(BOXES[0], BOXES[1], DARK, scores=[0.6, 0.9, 0.7])
     kept = heads.keep(image, [found])[0]
     torch.testing.assert_close(kept.scores, torch.tensor(scores))
@@ -292,7 +292,7 @@ def test_the_limit_of_detections_takes_the_surest(crop_rcnn):
 def test_predicting_nothing(crop_rcnn, mode):
     model = crop_rcnn("MODEL.NUCLEUS_FILTER.MODE", mode).eval()
     model.roi_heads.test_score_thresh = 1.1
-    inputs = [picture([]), picture(side=40, boxes=[])]
+    inputs = [make_image([]), make_image(side=40, boxes=[])]
     with torch.no_grad():
         outputs = model(inputs)
     for output, x in zip(outputs, inputs, strict=True):
@@ -304,18 +304,18 @@ def test_predicting_nothing(crop_rcnn, mode):
 
 def test_predictions_do_not_depend_on_what_else_is_in_the_batch(crop_rcnn):
     model = crop_rcnn("MODEL.ROI_HEADS.SCORE_THRESH_TEST", "0.0").eval()
-    pictures = [{k: v for k, v in picture().items() if k != "instances"} for _ in range(2)]
-    pictures[1]["image"] = pictures[1]["image"].flip(2)
+    images = [{k: v for k, v in make_image().items() if k != "instances"} for _ in range(2)]
+    images[1]["image"] = images[1]["image"].flip(2)
     with torch.no_grad():
-        together = model(pictures)
-        alone = [model([x])[0] for x in pictures]
+        together = model(images)
+        alone = [model([x])[0] for x in images]
     for a, b in zip(together, alone, strict=True):
         assert len(a["instances"]) == len(b["instances"]) > 0
         torch.testing.assert_close(a["instances"].scores, b["instances"].scores)
 
 
-def test_pictures_are_stretched_if_wanted(crop_rcnn):
-    inputs = [picture()]
+def test_images_are_stretched_if_wanted(crop_rcnn):
+    inputs = [make_image()]
     seen = crop_rcnn().preprocess_image(inputs).tensor
     assert seen.unique().tolist() == [0, 1]
     plain = crop_rcnn("MODEL.CROP_RCNN.STRETCH", "False").preprocess_image(inputs).tensor
@@ -380,12 +380,12 @@ def test_the_filter_judges_the_detections_of_mask_rcnn(filtered, monkeypatch, mo
         "detectron2.modeling.roi_heads.StandardROIHeads._forward_box",
         lambda self, features, proposals: [given(BOXES[1], DARK, scores=[0.9, 0.8])],
     )
-    image = picture()["image"][None] / 255
+    image = make_image()["image"][None] / 255
     found = heads._forward_box({"image": image}, [Instances((SIDE, SIDE))])[0]
     torch.testing.assert_close(found.scores, torch.tensor(expected))
 
 
-def test_the_pyramid_hands_on_the_grey_picture(filtered):
+def test_the_pyramid_hands_on_the_grey_image(filtered):
     rgb = torch.randint(0, 255, (3, SIDE, SIDE), dtype=torch.uint8)
     images: ImageList = filtered.preprocess_image([{"image": rgb}])
     with torch.no_grad():
@@ -399,7 +399,7 @@ def test_the_pyramid_hands_on_the_grey_picture(filtered):
     torch.testing.assert_close(features["image"][0, 0], grey / 255)
 
 
-def test_a_crop_head_without_the_picture_is_one_line(crop_cfg):
+def test_a_crop_head_without_the_image_is_one_line(crop_cfg):
     cfg = crop_cfg("MODEL.ROI_MASK_HEAD.IN_FEATURES", "()", config="mask_rcnn_lite0_FPN_crop_unet")
     with pytest.raises(InputError, match="IN_FEATURES"):
         build_model(cfg)

@@ -1,4 +1,4 @@
-"""Crops and boxes on pictures whose answers are known by hand."""
+"""Crops and boxes on images whose answers are known by hand."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_jitter_moves_and_grows_within_its_amount():
     assert torch.equal(jitter_boxes(boxes, 0.0, (200, 200)).tensor, boxes.tensor)
 
 
-def test_jittered_boxes_stay_in_the_picture():
+def test_jittered_boxes_stay_in_the_image():
     boxes = Boxes(torch.tensor([[0.0, 0, 20, 20], [80, 30, 100, 50]]).repeat(50, 1))
     jittered = jitter_boxes(boxes, 0.5, (50, 100)).tensor
     assert jittered.min() >= 0 and jittered[:, 2].max() <= 100 and jittered[:, 3].max() <= 50
@@ -76,7 +76,7 @@ def test_background_holds_no_nucleus_and_has_the_size_of_one():
     assert found.tensor.min() >= 0 and found.tensor.max() <= 128
 
 
-def test_background_of_a_picture_full_of_nuclei_or_without_one():
+def test_background_of_a_image_full_of_nuclei_or_without_one():
     assert len(background_boxes(Boxes(torch.tensor([[0.0, 0, 50, 50]])), 16, (50, 50))) == 0
     found = background_boxes(Boxes(torch.zeros(0, 4)), 16, (30, 50)).tensor
     assert len(found) == 16

@@ -146,7 +146,7 @@ def test_losses_of_known_outputs(rpn, features):
     torch.testing.assert_close(losses["loss_rpn_loc"], 4 * box, rtol=1e-4, atol=0)
 
 
-def test_a_picture_without_nuclei_has_no_box_loss(rpn, features):
+def test_a_image_without_nuclei_has_no_box_loss(rpn, features):
     measured = rpn.measure(features, [nuclei()])[0]
     assert measured["rpn_box"] == (0.0, 0)
     assert measured["rpn_objectness"][1] == 1 and measured["rpn_objectness"][0] > 0

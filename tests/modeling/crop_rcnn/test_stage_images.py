@@ -1,4 +1,4 @@
-"""The sheet that shows what each part of CropRCNN makes of a picture."""
+"""The sheet that shows what each part of CropRCNN makes of an image."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def panel(sheet: np.ndarray, number: int) -> np.ndarray:
     return sheet[top : top + SIDE, left : left + SIDE]
 
 
-def where(picture: np.ndarray, color) -> list[int]:
+def where(image: np.ndarray, color) -> list[int]:
     """The box (x0, y0, x1, y1) around all pixels of a colour; [] without any."""
-    rows, columns = np.nonzero((picture == color).all(axis=2))
+    rows, columns = np.nonzero((image == color).all(axis=2))
     return [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1] if len(rows) else []
 
 
@@ -61,13 +61,13 @@ def test_each_panel_shows_its_stage():
     assert not np.array_equal(panel(sheet, 5)[dense[0]], image[dense[0]])
 
 
-def test_a_picture_in_which_nothing_is_found():
+def test_a_image_in_which_nothing_is_found():
     kept = Instances((60, 60))
     kept.pred_boxes, kept.pred_masks = boxes(), torch.zeros(0, 1, 32, 32)
     nothing = Stages(boxes(), boxes(), boxes(), kept, torch.zeros(0, 1, 32, 32))
     image = np.zeros((60, 60, 3), np.uint8)
     sheet = draw_stages(image, nothing, CroppedMasks.from_dense(np.zeros((0, 60, 60), bool)))
-    assert sheet.shape[0] > 2 * 480  # small pictures are enlarged
+    assert sheet.shape[0] > 2 * 480  # small images are enlarged
 
 
 def test_another_model_is_one_line(repository):

@@ -123,7 +123,7 @@ def test_cross_entropy_of_known_answers():
     assert measured["filter_false"] == (2, 2)
 
 
-def test_background_of_the_picture_is_the_same_each_time():
+def test_background_of_the_image_is_the_same_each_time():
     image, truth = scene()
     nothing = Boxes(torch.zeros(0, 4))
     torch.manual_seed(5)
@@ -135,7 +135,7 @@ def test_background_of_the_picture_is_the_same_each_time():
     assert first["filter_false"] == (0, 0)
 
 
-def test_a_picture_without_nuclei():
+def test_a_image_without_nuclei():
     image, truth = scene()
     measured = measure_crops(Heads(), image, truth[:0], Boxes(torch.zeros(0, 4)))
     assert measured["mask"] == (0, 0)

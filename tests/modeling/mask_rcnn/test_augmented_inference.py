@@ -14,7 +14,7 @@ from nucdet.modeling.mask_rcnn.augmented_inference import AugmentedRCNN, View
 VIEWS = [View(*v) for v in product((0.5, 1.0, 2.0), (False, True), range(4))]
 
 
-def _picture() -> torch.Tensor:
+def _image() -> torch.Tensor:
     """A bright rectangle at rows 8-19, columns 20-27 of 40 × 60."""
     image = torch.zeros(3, 40, 60)
     image[:, 8:20, 20:28] = 100
@@ -23,7 +23,7 @@ def _picture() -> torch.Tensor:
 
 @pytest.mark.parametrize("view", VIEWS, ids=str)
 def test_boxes_move_with_pixels_and_back(view):
-    seen = view.image(_picture())
+    seen = view.image(_image())
     box = torch.tensor([[20.0, 8.0, 28.0, 20.0]])
     moved = view.boxes(box, (40, 60))
     rows, columns = torch.nonzero(seen[0] > 50, as_tuple=True)
@@ -33,11 +33,11 @@ def test_boxes_move_with_pixels_and_back(view):
 
 
 @pytest.mark.parametrize("view", VIEWS[:8], ids=str)
-def test_masks_come_back_as_they_lie_in_the_picture(view):
+def test_masks_come_back_as_they_lie_in_the_image(view):
     mask = torch.rand(2, 1, 7, 7)
     seen = torch.rot90(mask.flip(-1) if view.mirrored else mask, view.turns, (-2, -1))
     assert torch.equal(view.masks_back(seen), mask)
-    # and the picture itself is turned the same way
+    # and the image itself is turned the same way
     still = View(1.0, view.mirrored, view.turns).image(mask[0])
     assert torch.equal(still, seen[0])
 
@@ -76,7 +76,7 @@ def test_views_vote_and_their_boxes_are_averaged_by_score(cfg, model):
 
 
 def test_one_view_is_the_model_itself(cfg, model):
-    inputs = [{"image": 2 * _picture(), "height": 80, "width": 120}]
+    inputs = [{"image": 2 * _image(), "height": 80, "width": 120}]
     augmented = AugmentedRCNN(
         model, [View(1.0, False, 0)], score_threshold=0.3, nms_threshold=0.3, max_detections=500
     )

@@ -41,7 +41,7 @@ def boxes_around(image_size: tuple[int, int], count: int) -> torch.Tensor:
     height, width = image_size
     corner = torch.rand(count, 2, generator=random) * torch.tensor([width, height])
     boxes = torch.cat([corner, corner + 1 + 40 * torch.rand(count, 2, generator=random)], dim=1)
-    boxes[0] = torch.tensor([0.0, 0.0, width, height])  # one as large as the picture
+    boxes[0] = torch.tensor([0.0, 0.0, width, height])  # one as large as the image
     boxes[1] = torch.tensor([3.0, 0.0, 3.3, 0.2])  # one smaller than a pixel, off its centre
     clipped = Boxes(boxes)
     clipped.clip(image_size)
@@ -76,7 +76,7 @@ def test_a_full_mask_fills_its_box():
 
 def test_pasting_nothing():
     assert len(paste_masks(torch.zeros(0, 28, 28), torch.zeros(0, 4), (9, 10))) == 0
-    # certain background, and a box outside the picture
+    # certain background, and a box outside the image
     boxes = torch.tensor([[0.0, 0.0, 5.0, 5.0], [20.0, 0.0, 25.0, 5.0]])
     pasted = paste_masks(torch.tensor([0.1, 1.0])[:, None, None].expand(2, 28, 28), boxes, (9, 10))
     assert pasted.areas.tolist() == [0, 0]

@@ -25,7 +25,7 @@ def _parameters(network):
 
 
 def _tiny(name, num_channels=1):
-    """A network with few channels, and how many channels its pictures have."""
+    """A network with few channels, and how many channels its images have."""
     shape = {"in_channels": 2, "num_channels": num_channels}
     if name == "MeanEnsemble":
         return MeanEnsemble(members=[_tiny("SmallUNet", num_channels), _tiny("LinkNet")])

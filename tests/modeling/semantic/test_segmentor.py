@@ -69,7 +69,7 @@ def segmentor(network: nn.Module | None, **options) -> SemanticInstanceSegmentor
     return model.eval()
 
 
-def picture_of(values: np.ndarray) -> dict:
+def image_of(values: np.ndarray) -> dict:
     values = torch.as_tensor(values, dtype=torch.uint8)
     return {"image": values.expand(3, *values.shape).clone()}
 
@@ -86,8 +86,8 @@ def squares(size: tuple[int, int]) -> np.ndarray:
 
 
 @pytest.mark.parametrize("size", [(253, 519), (8, 8), (1, 5000), (1, 1), (300, 16)])
-def test_pictures_of_any_size(size):
-    (output,) = predict(segmentor(Brightness()), picture_of(squares(size)))
+def test_images_of_any_size(size):
+    (output,) = predict(segmentor(Brightness()), image_of(squares(size)))
     instances = output["instances"]
     assert output["sem_seg"].shape == (1, *size) and output["sem_seg"].dtype == torch.float32
     assert instances.image_size == instances.pred_masks.image_size == size
@@ -104,7 +104,7 @@ def test_nothing_everything_and_single_pixels():
     dots = np.zeros((20, 30))
     dots[4, 7] = dots[19, 29] = 255
     nothing, everything, single = predict(
-        model, *(picture_of(p) for p in (np.zeros((20, 30)), np.full((20, 30), 255), dots))
+        model, *(image_of(p) for p in (np.zeros((20, 30)), np.full((20, 30), 255), dots))
     )
     assert len(nothing["instances"]) == 0
     assert nothing["instances"].pred_boxes.tensor.shape == (0, 4)
@@ -113,9 +113,9 @@ def test_nothing_everything_and_single_pixels():
     assert single["instances"].pred_boxes.tensor.tolist() == [[7, 4, 8, 5], [29, 19, 30, 20]]
 
 
-def test_a_picture_is_predicted_alone_as_in_a_batch():
+def test_a_image_is_predicted_alone_as_in_a_batch():
     random = np.random.default_rng(0)
-    inputs = [picture_of(random.integers(0, 256, s)) for s in [(30, 40), (17, 5), (30, 40)]]
+    inputs = [image_of(random.integers(0, 256, s)) for s in [(30, 40), (17, 5), (30, 40)]]
     model = segmentor(Coarse())
     for x, together in zip(inputs, predict(model, *inputs), strict=True):
         (alone,) = predict(model, x)
@@ -126,46 +126,46 @@ def test_a_picture_is_predicted_alone_as_in_a_batch():
 
 
 def test_results_are_in_the_pixels_of_the_file():
-    x = picture_of(np.repeat(np.repeat(squares((40, 60)), 2, 0), 2, 1))
+    x = image_of(np.repeat(np.repeat(squares((40, 60)), 2, 0), 2, 1))
     (output,) = predict(segmentor(Brightness()), x | {"height": 40, "width": 60})
     assert output["sem_seg"].shape == (1, 40, 60)
-    expected = predict(segmentor(Brightness()), picture_of(squares((40, 60))))[0]["instances"]
+    expected = predict(segmentor(Brightness()), image_of(squares((40, 60))))[0]["instances"]
     masks = output["instances"].pred_masks
     assert np.array_equal(masks.to_label_map(), expected.pred_masks.to_label_map())
 
 
 def test_resize_shows_squares_and_gives_the_original_size():
     model = segmentor(Brightness(), resize=64)
-    (output,) = predict(model, picture_of(np.full((100, 30), 255)))
+    (output,) = predict(model, image_of(np.full((100, 30), 255)))
     assert model.network.seen == [(1, 3, 64, 64)]
     assert output["sem_seg"].shape == (1, 100, 30)
     assert output["instances"].pred_masks.areas.tolist() == [3000]
 
 
 @pytest.mark.parametrize(("tta", "looks"), [("none", 1), ("flips", 4), ("flips_turns", 8)])
-def test_augmented_prediction_turns_with_the_picture(tta, looks):
+def test_augmented_prediction_turns_with_the_image(tta, looks):
     model = segmentor(Coarse(), tta=tta)
     values = np.random.default_rng(1).integers(0, 256, (48, 32))
-    (output,) = predict(model, picture_of(values))
+    (output,) = predict(model, image_of(values))
     assert len(model.network.seen) == looks
     assert output["sem_seg"].shape == (1, 48, 32)
     for turns, flip in ((0, True), (1, False)):
         turned = np.rot90(values[:, ::-1] if flip else values, turns)
-        (again,) = predict(model, picture_of(turned.copy()))
+        (again,) = predict(model, image_of(turned.copy()))
         seen = again["sem_seg"].rot90(-turns, (1, 2))
         seen = seen.flip(2) if flip else seen
         same = torch.allclose(seen, output["sem_seg"], atol=1e-5)
         assert same == (tta == "flips_turns" or (tta == "flips" and turns == 0))
 
 
-def test_bright_pictures_are_inverted():
+def test_bright_images_are_inverted():
     values = np.where(squares((60, 40)) > 100, 20, 220)
     inverting = segmentor(Brightness(), invert_bright=True)
-    (output,) = predict(inverting, picture_of(values))
-    expected = predict(segmentor(Brightness()), picture_of(255 - values))[0]
+    (output,) = predict(inverting, image_of(values))
+    expected = predict(segmentor(Brightness()), image_of(255 - values))[0]
     assert len(output["instances"]) == len(expected["instances"]) > 20
     torch.testing.assert_close(output["sem_seg"], expected["sem_seg"])
-    (dark,) = predict(inverting, picture_of(255 - values))
+    (dark,) = predict(inverting, image_of(255 - values))
     torch.testing.assert_close(dark["sem_seg"], expected["sem_seg"])
 
 
@@ -175,7 +175,7 @@ def test_three_classes_give_foreground_and_border_to_the_separation():
     separate = model.separation
     model.separation = lambda *maps: (given.append(maps), separate(*maps))[1]
     values = np.array([[0, 150, 255]] * 4)
-    (output,) = predict(model, picture_of(values))
+    (output,) = predict(model, image_of(values))
     foreground, border = given[0]
     assert output["sem_seg"].argmax(dim=0).tolist() == [[0, 2, 1]] * 4
     np.testing.assert_allclose(foreground, 1 - output["sem_seg"][0])
@@ -185,24 +185,24 @@ def test_three_classes_give_foreground_and_border_to_the_separation():
     assert output["instances"].scores.tolist() == pytest.approx([mean.item()])
 
 
-def test_without_a_network_the_grey_picture_decides():
+def test_without_a_network_the_grey_image_decides():
     model = segmentor(None, separation={"threshold": "otsu"})
     values = np.kron(squares((18, 27)), np.ones((6, 6)))
-    (output,) = predict(model, picture_of(values))
+    (output,) = predict(model, image_of(values))
     assert len(output["instances"]) == 6
 
 
-def test_losses_of_pictures_of_different_sizes():
+def test_losses_of_images_of_different_sizes():
     network = Brightness()
     model = segmentor(network).train()
     inputs = []
     for size in ((30, 16), (16, 40)):
         values = squares(size)
         labels = torch.as_tensor(values > 100, dtype=torch.int64)
-        inputs.append(picture_of(values) | {"sem_seg": labels})
+        inputs.append(image_of(values) | {"sem_seg": labels})
     losses = model(inputs)
     assert network.seen == [(2, 3, 32, 48)]
-    # mirrored, the truth goes on where the picture does: all pixels are right
+    # mirrored, the truth goes on where the image does: all pixels are right
     assert float(losses["loss_bce"].detach()) < 1e-6
     with torch.autocast("cpu", torch.bfloat16):
         sum(model(inputs).values()).backward()
@@ -214,7 +214,7 @@ def test_losses_of_pictures_of_different_sizes():
 
 def test_detectron2_draws_the_result():
     values = squares((40, 60))
-    (output,) = predict(segmentor(Brightness()), picture_of(values))
+    (output,) = predict(segmentor(Brightness()), image_of(values))
     image = np.repeat(values[..., None], 3, axis=2).astype(np.uint8)
     drawn = Visualizer(image).draw_instance_predictions(output["instances"]).get_image()
     assert (drawn != image).any()

@@ -13,9 +13,9 @@ from nucdet.modeling.semantic.targets import BODY, BORDER, SemanticTargets, two_
 from nucdet.structures import CroppedMasks
 
 
-def masks_of(picture: str) -> CroppedMasks:
+def masks_of(image: str) -> CroppedMasks:
     """From rows of digits; '.' is background."""
-    rows = [[0 if c == "." else int(c) for c in row] for row in picture.split()]
+    rows = [[0 if c == "." else int(c) for c in row] for row in image.split()]
     return CroppedMasks.from_label_map(np.array(rows))
 
 

@@ -12,7 +12,7 @@ SEGMENTATION_REGISTRY = Registry("SEGMENTATION")
 SEGMENTATION_REGISTRY.__doc__ = """
 Networks that label pixels, chosen by the name of their class in MODEL.SEGMENTATION.NETWORK.
 
-Each takes normalised pictures (N, C, H, W), float32, C = len(MODEL.PIXEL_MEAN), whose H and W are
+Each takes normalised images (N, C, H, W), float32, C = len(MODEL.PIXEL_MEAN), whose H and W are
 multiples of its ``size_divisibility``, and gives logits (N, K, H / s, W / s), float32, with
 K = MODEL.SEGMENTATION.NUM_CHANNELS and s its ``output_stride``. K = 1: of the foreground; K = 3: of
 background, body and border.

@@ -37,7 +37,7 @@ class MeanEnsemble(nn.Module):
             members: networks with logits of as many channels and of full size.
 
         Raises:
-            InputError: there are none, or one's logits are smaller than the picture.
+            InputError: there are none, or one's logits are smaller than the image.
         """
         super().__init__()
         if not members or any(member.output_stride != 1 for member in members):

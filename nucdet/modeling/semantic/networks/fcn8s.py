@@ -25,7 +25,7 @@ class FCN8s(nn.Module):
     VGG16 (Simonyan and Zisserman, 2014, arXiv:1409.1556) with fc6 and fc7 as convolutions and
     dropout; 1×1 predictions from fc7, pool4 and pool3, each brought up by a learned transposed
     convolution that starts as bilinear interpolation. All convolutions keep the size, where the
-    paper pads the picture by 100 pixels and crops the result, as does the code that the report
+    paper pads the image by 100 pixels and crops the result, as does the code that the report
     started from (Teichmann et al., 2016, arXiv:1612.07695).
     """
 

@@ -17,7 +17,7 @@ class LinkNet(nn.Module):
     """Pairs of encoder and decoder, each decoder's output added to the encoder's above it.
 
     After Chaurasia and Culurciello, 2017 (arXiv:1707.03718), without its stem: the first encoder
-    sees the picture. Batch norm and ReLU after each convolution of the encoders and decoders.
+    sees the image. Batch norm and ReLU after each convolution of the encoders and decoders.
     Section 6 of the report gives 64 and 128 channels to the encoders and 16 and 32, a quarter, to
     the decoders; 4 pairs go on doubling them.
     """
@@ -30,7 +30,7 @@ class LinkNet(nn.Module):
     ):
         """
         Args:
-            in_channels: of the pictures.
+            in_channels: of the images.
             num_channels: of the logits.
             channels: of each encoder, (64, 128) for 2 pairs and (64, 128, 256, 512) for 4.
             dropout: share of a decoder's values that training sets to 0.

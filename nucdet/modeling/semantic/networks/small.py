@@ -28,7 +28,7 @@ class SmallFCN(nn.Module):
     def __init__(self, *, in_channels: int, num_channels: int, channels: Sequence[int]):
         """
         Args:
-            in_channels: of the pictures.
+            in_channels: of the images.
             num_channels: of the logits.
             channels: of the three convolutions, 16, 32 and 64 in the report.
         """
@@ -75,7 +75,7 @@ class SmallUNet(UShape):
     ):
         """
         Args:
-            in_channels: of the pictures.
+            in_channels: of the images.
             num_channels: of the logits.
             channels: of each level from full resolution downwards.
             dropout: share of a level's values that training sets to 0.

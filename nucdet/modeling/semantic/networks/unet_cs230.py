@@ -39,7 +39,7 @@ class UNetCS230(UShape):
     ):
         """
         Args:
-            in_channels: of the pictures.
+            in_channels: of the images.
             num_channels: of the logits.
             channels: at full resolution and after each max-pool.
             last_convs: 3×3 convolutions between the last skip and the predictor: 2, for "+1" 3 and

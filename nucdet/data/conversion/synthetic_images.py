@@ -1,4 +1,4 @@
-"""Drawn microscope pictures: nuclei whose masks are known to the pixel, no download needed.
+"""Drawn microscope images: nuclei whose masks are known to the pixel, no download needed.
 
 Absorbing stains follow Beer-Lambert (light * exp(-amount * colour)), fluorescence adds light. The
 masks are drawn before blur and noise, so, as in real truth, an edge is where a person would put it.
@@ -44,22 +44,22 @@ LOOKS = {
 }
 
 
-def draw_picture(
+def draw_image(
     rng: np.random.Generator,
     size: int,
     look: str,
     nuclei: int | None = None,
     diameter: float | None = None,
 ) -> tuple[np.ndarray, CroppedMasks]:
-    """Draw one picture.
+    """Draw one image.
 
     Args:
-        rng: source of all chance; the same state draws the same picture.
+        rng: source of all chance; the same state draws the same image.
         size: height and width in pixels, at least 32.
         look: a key of ``LOOKS``.
-        nuclei: how many to place; fewer fit when the picture is full. Default: 10 to 40 for
+        nuclei: how many to place; fewer fit when the image is full. Default: 10 to 40 for
             256x256, the same density for other sizes.
-        diameter: mean diameter in pixels. Default: 16 to 30, one value a picture.
+        diameter: mean diameter in pixels. Default: 16 to 30, one value an image.
 
     Returns:
         uint8 (size, size, 3) RGB image, and the masks; touching ones are common, some overlap.
@@ -123,7 +123,7 @@ def _place_nuclei(rng: np.random.Generator, size: int, count: int, diameter: flo
 
 
 def _fill(points: np.ndarray, size: int) -> tuple[tuple[int, int], np.ndarray] | None:
-    """The part of a filled outline inside the picture, tight; None when hardly anything is."""
+    """The part of a filled outline inside the image, tight; None when hardly anything is."""
     low = np.floor(points.min(axis=0)).astype(int) - 1
     width, height = np.ceil(points.max(axis=0)).astype(int) + 2 - low
     window = np.zeros((height, width), dtype=np.uint8)
@@ -215,7 +215,7 @@ def _render(
 
 
 def _expose(rng: np.random.Generator, light: np.ndarray, colour: bool) -> np.ndarray:
-    """Photon and read noise, then 8 bits; grey pictures have three equal channels."""
+    """Photon and read noise, then 8 bits; grey images have three equal channels."""
     channels = 3 if colour else 1
     light = light[..., :channels]
     noise = rng.normal(size=light.shape) * rng.uniform(0.003, 0.012)

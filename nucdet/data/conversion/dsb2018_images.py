@@ -1,4 +1,4 @@
-"""One DSB2018 picture at a time: image and truth in, a COCO entry out; spread over processes."""
+"""One DSB2018 image at a time: image and truth in, a COCO entry out; spread over processes."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from pathlib import Path
 
 import numpy as np
 
-from nucdet.data.conversion.coco_json import Picture, annotations_of
+from nucdet.data.conversion.coco_json import ImageEntry, annotations_of
 from nucdet.data.conversion.kaggle_csv import CsvTruth
 from nucdet.data.conversion.report import Problem
 from nucdet.data.conversion.tiles import Borders, borders_of
 from nucdet.data.conversion.workers import map_images
-from nucdet.data.image_kinds import picture_kind
+from nucdet.data.image_kinds import image_kind
 from nucdet.data.io.reading import read_image, read_mask_window
 from nucdet.errors import InputError
 from nucdet.structures import CroppedMasks
 
 
 @dataclass
-class PictureTask:
-    """What belongs to one picture; without mask files and csv rows it has no truth."""
+class ImageTask:
+    """What belongs to one image; without mask files and csv rows it has no truth."""
 
     id: str
     root: Path
@@ -30,42 +30,42 @@ class PictureTask:
 
 
 @dataclass
-class PictureResult:
-    """What became of it: no picture where it had to be left out."""
+class ImageResult:
+    """What became of it: no image where it had to be left out."""
 
     problems: list[Problem]
-    picture: Picture | None = None
+    image: ImageEntry | None = None
     borders: Borders | None = None
     overlapping: int = 0  # masks that share a pixel with another
     shared_pixels: int = 0
 
 
-def convert_pictures(tasks: list[PictureTask], workers: int) -> list[PictureResult]:
-    """Convert all pictures in ``workers`` processes, in order, with a progress bar."""
-    return map_images(convert_picture, tasks, workers)
+def convert_images(tasks: list[ImageTask], workers: int) -> list[ImageResult]:
+    """Convert all images in ``workers`` processes, in order, with a progress bar."""
+    return map_images(convert_image, tasks, workers)
 
 
-def convert_picture(task: PictureTask) -> PictureResult:
-    """Read, check and encode one picture; what is bad comes back as problems."""
+def convert_image(task: ImageTask) -> ImageResult:
+    """Read, check and encode one image; what is bad comes back as problems."""
     try:
         image = read_image(task.image_file)
     except (InputError, OSError) as error:
-        return PictureResult([_unreadable(task.image_file, error)])
+        return ImageResult([_unreadable(task.image_file, error)])
     size = image.shape[:2]
     if task.csv_truth:
         masks, problems = _masks_of_csv(task.csv_truth, size)
     else:
         masks, problems = _masks_of_files(task.mask_files, size)
-    if any(problem.left_out == "the picture" for problem in problems):
-        return PictureResult(problems)
-    picture = Picture(
+    if any(problem.left_out == "the image" for problem in problems):
+        return ImageResult(problems)
+    entry = ImageEntry(
         file_name=task.image_file.relative_to(task.root).as_posix(),
         height=size[0],
         width=size[1],
-        kind=picture_kind(image),
+        kind=image_kind(image),
         annotations=annotations_of(masks),
     )
-    return PictureResult(problems, picture, borders_of(image), *count_overlaps(masks))
+    return ImageResult(problems, entry, borders_of(image), *count_overlaps(masks))
 
 
 def count_overlaps(masks: CroppedMasks) -> tuple[int, int]:
@@ -83,9 +83,9 @@ def count_overlaps(masks: CroppedMasks) -> tuple[int, int]:
 
 
 def _masks_of_files(files: list[Path], size: tuple[int, int]) -> tuple[CroppedMasks, list[Problem]]:
-    """The masks of an image; a mask that cannot be known costs the picture.
+    """The masks of an image; a mask that cannot be known costs the image.
 
-    A nucleus without its mask would teach the network that it is background, so the whole picture
+    A nucleus without its mask would teach the network that it is background, so the whole image
     is left out; an all-zero mask says nothing about any pixel, so only it is left out.
     """
     offsets, crops, problems = [], [], []
@@ -97,7 +97,7 @@ def _masks_of_files(files: list[Path], size: tuple[int, int]) -> tuple[CroppedMa
             continue
         if mask_size != size:
             what = f"the mask is {_text(mask_size)} (height x width), but its image {_text(size)}"
-            problems.append(Problem(str(file), what, "the picture"))
+            problems.append(Problem(str(file), what, "the image"))
             continue
         if not crop.size:
             what = "the mask is all zero, expected the pixels of a nucleus"
@@ -115,20 +115,20 @@ def _masks_of_csv(truth: CsvTruth, size: tuple[int, int]) -> tuple[CroppedMasks,
     for code, stated, row in zip(truth.codes, truth.sizes, truth.rows, strict=True):
         if stated != tuple(map(str, size)):
             what = f"states {_text(stated)} (height x width), but the image is {_text(size)}"
-            problems.append(Problem(row, what, "the picture"))
+            problems.append(Problem(row, what, "the image"))
         elif code.strip():
             try:
                 decoded.append(CroppedMasks.from_kaggle_rle([code], size))
             except InputError as error:
                 # the mask's number in a list of one tells a user nothing
                 what = str(error).removeprefix("mask 0: ")
-                problems.append(Problem(row, f"EncodedPixels: {what}", "the picture"))
+                problems.append(Problem(row, f"EncodedPixels: {what}", "the image"))
     nothing = CroppedMasks(np.zeros((0, 2), int), [], size)
     return CroppedMasks.cat([nothing, *decoded]), problems
 
 
 def _unreadable(file: Path, error: Exception) -> Problem:
-    return Problem(str(file), str(error).removeprefix(f"{file}: "), "the picture")
+    return Problem(str(file), str(error).removeprefix(f"{file}: "), "the image")
 
 
 def _text(size: tuple) -> str:

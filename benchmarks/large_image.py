@@ -1,9 +1,9 @@
 #!/usr/bin/env python
 """Time and memory of predicting a TIFF larger than the memory should hold.
 
-    OMP_NUM_THREADS=1 python benchmarks/large_picture.py [--side 12000] [KEY VALUE …]
+    OMP_NUM_THREADS=1 python benchmarks/large_image.py [--side 12000] [KEY VALUE …]
 
-The picture is dark, with a drawn piece of 512 × 512 pixels here and there. The run is that of
+The image is dark, with a drawn piece of 512 × 512 pixels here and there. The run is that of
 tools/predict.py, from the file to label image, overlay and table; memory is the largest resident
 size of the process, Python and PyTorch included.
 """
@@ -22,23 +22,23 @@ import numpy as np
 import pandas as pd
 import tifffile
 
-from nucdet.data.conversion.synthetic_pictures import draw_picture
+from nucdet.data.conversion.synthetic_images import draw_image
 from nucdet.data.image_kinds import FLUORESCENCE
 from nucdet.errors import run_tool
 from nucdet.predict import Segmenter
 from nucdet.predict.files import find_inputs
-from nucdet.predict.loop import Job, predict_pictures
+from nucdet.predict.loop import Job, predict_images
 
 PIECE = 512
 
 
-def write_picture(path: Path, side: int, every: int) -> int:
+def write_image(path: Path, side: int, every: int) -> int:
     """A grey TIFF in compressed tiles; every so many pieces in both directions one with nuclei.
 
     Returns:
         How many nuclei it shows.
     """
-    drawn, truth = draw_picture(np.random.default_rng(0), PIECE, FLUORESCENCE)
+    drawn, truth = draw_image(np.random.default_rng(0), PIECE, FLUORESCENCE)
     drawn = drawn[..., 0]
     ground = np.full_like(drawn, np.median(drawn))
     rows = -(-side // PIECE)
@@ -68,11 +68,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         path, output = Path(folder) / "large.tif", Path(folder) / "out"
         output.mkdir()
-        shown = write_picture(path, args.side, args.every)
+        shown = write_image(path, args.side, args.every)
         segmenter = Segmenter(args.config_file, overrides=args.opts)
         job = Job(tuple(find_inputs([str(path)], output)), output, ("label", "overlay", "csv"))
         wall, cpu = time.perf_counter(), time.process_time()
-        predict_pictures(job, lambda: segmenter)
+        predict_images(job, lambda: segmenter)
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
         found = len(pd.read_csv(output / "large.csv"))
     # kilobytes on Linux, bytes on macOS
