@@ -27,6 +27,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
+from nucdet.arguments import parse_diameter
 from nucdet.data.conversion.label_files import LabelledImage, pair_files, read_label_map
 from nucdet.data.io.reading import read_image
 from nucdet.errors import InputError, run_tool
@@ -39,7 +40,6 @@ from nucdet.evaluation.generalisation import (
 from nucdet.evaluation.ground_truth import TrueImage
 from nucdet.files import write_atomically
 from nucdet.predict import Segmenter, default_model
-from nucdet.predict.command import parse_diameter
 from nucdet.predict.diameter import check_diameter
 from nucdet.structures import CroppedMasks
 from nucdet.visualization import draw_comparison

@@ -1,7 +1,8 @@
-"""Config yamls with their chain of ``_BASE_``, read so that no file can run code."""
+"""Config yamls: found by path or by name, read with their ``_BASE_`` so that no file runs code."""
 
 from __future__ import annotations
 
+import difflib
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,10 @@ import yaml
 from nucdet.errors import InputError
 
 _BASE = "_BASE_"
+
+_PACKAGE = Path(__file__).parent
+# an installed package carries the configs inside; in a checkout they lie beside it
+_CONFIGS = _PACKAGE / "configs" if (_PACKAGE / "configs").is_dir() else _PACKAGE.parent / "configs"
 
 
 class _PlainLoader(yaml.SafeLoader):
@@ -22,6 +27,58 @@ _PlainLoader.add_constructor(
 )
 
 
+def config_names() -> list[str]:
+    """The names of the configs that come with nucdet, such as DSB2018/unet_small.yaml, sorted."""
+    return sorted(path.relative_to(_CONFIGS).as_posix() for path in _CONFIGS.rglob("*.yaml"))
+
+
+def find_config(name: str | Path) -> Path:
+    """A config file by its path or, from any directory, by its name among nucdet's own.
+
+    Args:
+        name: a path, absolute or relative to the current directory; or a name of
+            :func:`config_names`, also with ``configs/`` before it as in a checkout. A file at the
+            path goes before nucdet's own of that name.
+
+    Raises:
+        FileNotFoundError: there is neither; the message proposes similar names.
+
+    Example:
+        >>> find_config("DSB2018/unet_small.yaml").name
+        'unet_small.yaml'
+    """
+    path = Path(name).expanduser()
+    if path.is_file():
+        return path
+    if own := _own_config(path):
+        return own
+    raise FileNotFoundError(f"{name}: no such config file{_proposal(path)}")
+
+
+def _own_config(path: Path) -> Path | None:
+    """nucdet's own config of that name, if there is one."""
+    parts = path.parts[1:] if path.parts[:1] == ("configs",) else path.parts
+    own = _CONFIGS.joinpath(*parts)
+    inside = not path.is_absolute() and ".." not in parts
+    return own if inside and own.is_file() else None
+
+
+def _proposal(path: Path) -> str:
+    """What may have been meant, for a message."""
+    names = config_names()
+    wanted = path.with_suffix("").as_posix()
+    similar = (
+        [name for name in names if wanted in name]
+        or [name for name in names if path.stem in name]
+        or difflib.get_close_matches(path.as_posix(), names)
+        or [name for name in names if Path(name).parent == path.parent != Path()]
+    )
+    if similar:
+        return f"; nucdet has {', '.join(similar[:5])}"
+    folders = sorted({name.rpartition("/")[0] for name in names} - {""})
+    return f"; give the path of a yaml, or a name below {', '.join(folders)} of nucdet's configs"
+
+
 def read_config_file(path: str | Path) -> dict[str, Any]:
     """The keys of a config file, with what it inherits from the files in its ``_BASE_``.
 
@@ -29,7 +86,9 @@ def read_config_file(path: str | Path) -> dict[str, Any]:
     Here a file holds numbers, text, lists, tuples and mappings, and nothing else.
 
     Args:
-        path: of the yaml; ``_BASE_`` (a file or a list of files) is relative to its folder.
+        path: of the yaml, or a name that :func:`find_config` knows. ``_BASE_`` (a file or a list
+            of files) is relative to its folder; where there is no such file, it may be the name of
+            one of nucdet's own configs.
 
     Returns:
         Nested mappings, ``_BASE_`` resolved: the later of two values counts.
@@ -39,7 +98,7 @@ def read_config_file(path: str | Path) -> dict[str, Any]:
         InputError: not a yaml mapping, a tag that would create an object, a loop of ``_BASE_``, or
             one that is no file.
     """
-    return _read(Path(path), ())
+    return _read(find_config(path), ())
 
 
 def _read(path: Path, readers: tuple[Path, ...]) -> dict[str, Any]:
@@ -79,7 +138,8 @@ def _bases(path: Path, named: Any) -> list[Path]:
         if not isinstance(name, str) or "://" in name:
             raise InputError(f"{path}: {_BASE} is {name!r}; expected a file on this machine")
         # an absolute path stays what it is
-        bases.append(path.parent / Path(name).expanduser())
+        base = path.parent / Path(name).expanduser()
+        bases.append(base if base.is_file() else _own_config(Path(name)) or base)
     return bases
 
 

@@ -8,25 +8,37 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
+import torch
 from detectron2.engine import launch
 from torch.multiprocessing import ProcessRaisedException
 
 from nucdet.errors import InputError
 
 
+def check_devices(args: argparse.Namespace) -> None:
+    """Check the arguments of :func:`nucdet.arguments.add_devices` before any process starts.
+
+    Raises:
+        InputError: more GPUs than there are, or several machines that do not know where to meet.
+    """
+    if torch.cuda.is_available() and args.num_gpus > torch.cuda.device_count():
+        raise InputError(f"--num-gpus {args.num_gpus}: found {torch.cuda.device_count()}")
+    if args.num_machines > 1 and args.dist_url == "auto":
+        raise InputError("--num-machines needs --dist-url tcp://<first machine>:<port>")
+
+
 def run_processes(
     function: Callable[[Any], object],
     args: argparse.Namespace,
-    given: Any,
+    argument: Any,
     timeout: timedelta = timedelta(minutes=30),
 ) -> None:
-    """Call ``function(given)`` on ``args.num_gpus`` processes of each of ``args.num_machines``.
+    """Call ``function(argument)`` on ``args.num_gpus`` processes of each of ``args.num_machines``.
 
     Args:
         function: of a module, so that other processes can import it.
-        args: with ``num_gpus``, ``num_machines``, ``machine_rank`` and ``dist_url`` as in
-            :func:`detectron2.engine.default_argument_parser`.
-        given: what it is called with; can be pickled.
+        args: with those of :func:`nucdet.arguments.add_devices`.
+        argument: what the function is called with; can be pickled.
         timeout: how long a process waits for the others before it gives up.
 
     Raises:
@@ -39,7 +51,7 @@ def run_processes(
             num_machines=args.num_machines,
             machine_rank=args.machine_rank,
             dist_url=args.dist_url,
-            args=(given,),
+            args=(argument,),
             timeout=timeout,
         )
     except ProcessRaisedException as error:
@@ -47,7 +59,7 @@ def run_processes(
 
 
 def _own_error(error: ProcessRaisedException) -> Exception:
-    """A user's mistake that another process met, or the error itself."""
+    """The user's mistake that another process met, or the error itself."""
     kind, _, message = str(error).strip().splitlines()[-1].partition(": ")
     if kind.rpartition(".")[2] == InputError.__name__:
         return InputError(message)

@@ -18,6 +18,7 @@ FLOORS = {
     "nucdet.config": 0,
     "nucdet.config_files": 0,
     "nucdet.removed_keys": 0,
+    "nucdet.arguments": 0,
     "nucdet.structures": 0,
     "nucdet.layers": 0,
     "nucdet.postprocessing": 1,
@@ -31,6 +32,7 @@ FLOORS = {
     "nucdet.predict": 6,
     "nucdet.train": 7,
     "nucdet.tuning": 8,
+    "nucdet.commands": 9,
 }
 
 

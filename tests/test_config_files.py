@@ -1,9 +1,13 @@
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 
+from nucdet.arguments import config_file
 from nucdet.config import load_config
-from nucdet.config_files import read_config_file
+from nucdet.config_files import config_names, find_config, read_config_file
 from nucdet.errors import InputError
 
 
@@ -82,3 +86,58 @@ def test_integers_are_taken_for_floats(tmp_path):
         load_config(overrides=["TEST.OUTLINE_OFFSET", "wide"])
     with pytest.raises(InputError, match=r"MAX_ITER"):
         load_config(overrides=["SOLVER.MAX_ITER", "1.5"])
+
+
+def test_a_config_is_found_by_path_then_by_name(tmp_path, monkeypatch, repository):
+    monkeypatch.chdir(tmp_path)
+    own = repository / "configs/DSB2018/unet_small.yaml"
+    for name in ("DSB2018/unet_small.yaml", "configs/DSB2018/unet_small.yaml", own):
+        assert find_config(name).samefile(own)
+        assert config_file(str(name)) == str(own)
+    (tmp_path / "DSB2018").mkdir()
+    (tmp_path / "DSB2018/unet_small.yaml").write_text("VERSION: 2")
+    assert find_config("DSB2018/unet_small.yaml").resolve() == tmp_path / "DSB2018/unet_small.yaml"
+    # the text as it was typed, and below the current directory no folders of this machine
+    assert config_file("DSB2018/unet_small.yaml") == "DSB2018/unet_small.yaml"
+    monkeypatch.chdir(repository)
+    assert config_file("DSB2018/unet_small.yaml") == "configs/DSB2018/unet_small.yaml"
+
+
+@pytest.mark.parametrize(
+    ("name", "proposal"),
+    [
+        ("DSB2018/unet_smal.yaml", "nucdet has DSB2018/unet_small.yaml"),
+        ("crop_rcnn.yaml", "nucdet has DSB2018/crop_rcnn.yaml"),
+        ("LIVECell/x.yaml", "nucdet has LIVECell/mask_rcnn_R_50_FPN.yaml, LIVECell/mask_rcnn_lite"),
+        ("zzz", "give the path of a yaml, or a name below DSB2018, LIVECell, "),
+        ("../configs/DSB2018/unet_small.yaml", "nucdet has DSB2018/unet_small.yaml"),
+    ],
+)
+def test_an_unknown_config_proposes_others(tmp_path, monkeypatch, name, proposal):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError) as caught:
+        find_config(name)
+    assert str(caught.value).startswith(f"{name}: no such config file; {proposal}")
+
+
+def test_a_base_may_be_one_of_nucdets_configs(tmp_path):
+    path = write(tmp_path, mine="_BASE_: DSB2018/unet_small.yaml\nSEED: 7")
+    assert load_config(path).dump() == load_config("DSB2018/unet_small.yaml", ["SEED", "7"]).dump()
+
+
+def test_a_wheel_holds_every_config(repository, tmp_path):
+    command = [sys.executable, "setup.py", "--quiet", "egg_info", "--egg-base", str(tmp_path)]
+    command += ["build", "--build-base", str(tmp_path)]
+    subprocess.run(command, cwd=repository, check=True, capture_output=True)
+    # as from a wheel, in a directory without a checkout
+    code = "from nucdet.config_files import *; print(config_names(), find_config('finetune.yaml'))"
+    built = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path / "lib")},
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    found = f"{config_names()} {tmp_path / 'lib/nucdet/configs/finetune.yaml'}\n"
+    assert built.stdout == found and "LIVECell/mask_rcnn_R_50_FPN.yaml" in found

@@ -24,8 +24,9 @@ def benchmark(repository):
 def test_table(benchmark, repository, registered, tiny_overrides, tmp_path, monkeypatch):
     from detectron2.modeling import build_model
 
+    from nucdet.commands.train import argument_parser
     from nucdet.config import load_config
-    from nucdet.train.run import argument_parser, run
+    from nucdet.train.run import run
 
     config = ["--config-file", str(repository / CONFIG)]
     more = ["MODEL.ROI_HEADS.SCORE_THRESH_TEST", "0.0", "TEST.DETECTIONS_PER_IMAGE", "30"]

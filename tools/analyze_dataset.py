@@ -1,27 +1,7 @@
 #!/usr/bin/env python
-"""Print and plot what a COCO JSON holds, and suggest anchors and detections per image."""
+"""Print and plot what a data set holds: see --help."""
 
-import argparse
-from pathlib import Path
-
-from nucdet.data.statistics import analyze
-from nucdet.errors import run_tool
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--annotations", type=Path, required=True, help="instances_<split>.json")
-    parser.add_argument("--output", type=Path, required=True, help="folder for plot and numbers")
-    parser.add_argument(
-        "--input-size",
-        type=int,
-        default=0,
-        help="shorter side that images are resized to before the network; anchors are suggested "
-        "for that size (default: 0, images as they are)",
-    )
-    args = parser.parse_args()
-    analyze(args.annotations, args.output, args.input_size)
-
+from nucdet.commands.analyze import main
 
 if __name__ == "__main__":
-    run_tool(main)
+    main()

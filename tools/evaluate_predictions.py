@@ -1,46 +1,7 @@
 #!/usr/bin/env python
-"""Score predictions of any tool: Kaggle score, errors, by kind of image and by nucleus size.
+"""Score the predictions of any tool: see --help."""
 
-    python tools/evaluate_predictions.py --ground-truth instances_val.json --predictions P
-
-P is a coco_instances_results.json, a Kaggle or Sartorius csv, or a folder of label images.
-"""
-
-from __future__ import annotations
-
-import argparse
-
-from nucdet.errors import run_tool
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--ground-truth", required=True, help="COCO JSON with annotations")
-    parser.add_argument(
-        "--predictions",
-        required=True,
-        help="COCO results .json, submission .csv (ImageId,EncodedPixels or id,predicted), or a "
-        "folder of label images (PNG, TIFF) named as the images, also with _label or _cp_masks",
-    )
-    parser.add_argument(
-        "--priority",
-        choices=("area", "score"),
-        default="area",
-        help="which mask keeps pixels that several claim: the largest (default) or the surest",
-    )
-    parser.add_argument("--per-image", metavar="CSV", help="also write one row an image")
-    parser.add_argument("--json", metavar="JSON", help="also write all metrics")
-    args = parser.parse_args()
-
-    # after argparse, so that --help and typing errors answer at once
-    from nucdet.evaluation.offline import evaluate_predictions
-
-    evaluate_predictions(
-        args.ground_truth, args.predictions, args.priority, args.per_image, args.json
-    )
-
+from nucdet.commands.evaluate import main
 
 if __name__ == "__main__":
-    run_tool(main)
+    main()

@@ -1,7 +1,7 @@
 #!/usr/bin/env python
-"""Find the nuclei of images: predict.py --input FILE|FOLDER|PATTERN --output DIR [KEY VALUE …]"""
+"""Find the nuclei of images: see --help."""
 
-from nucdet.predict.command import command_line
+from nucdet.commands.predict import main
 
 if __name__ == "__main__":
-    command_line()
+    main()

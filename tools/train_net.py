@@ -1,7 +1,7 @@
-#!/usr/bin/env python3
-"""Train or evaluate: train_net.py --config-file FILE [--resume] [--eval-only] [KEY VALUE …]"""
+#!/usr/bin/env python
+"""Train or evaluate a config: see --help."""
 
-from nucdet.train.run import command_line
+from nucdet.commands.train import main
 
 if __name__ == "__main__":
-    command_line()
+    main()

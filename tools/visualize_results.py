@@ -1,67 +1,7 @@
 #!/usr/bin/env python
-"""Draw predictions beside the truth: matched, missed and false nuclei in three colours.
+"""Draw predictions beside the ground truth: see --help."""
 
-    python tools/visualize_results.py --input output/x/inference/coco_instances_results.json \\
-        --dataset dsb2018_val --output-dir output/x/images --sort worst --num 10
-"""
-
-from __future__ import annotations
-
-import argparse
-
-from nucdet.errors import run_tool
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--input",
-        required=True,
-        metavar="P",
-        help="COCO results .json, submission .csv or folder of label images, "
-        "as tools/evaluate_predictions.py takes them",
-    )
-    truth = parser.add_mutually_exclusive_group(required=True)
-    truth.add_argument("--dataset", metavar="NAME", help="registered data set, e.g. dsb2018_val")
-    truth.add_argument("--ground-truth", metavar="JSON", help="COCO JSON with annotations")
-    parser.add_argument(
-        "--image-root",
-        metavar="DIR",
-        help="folder that file names in the JSON start from (default: the data set's, or the "
-        "folder above that of --ground-truth)",
-    )
-    parser.add_argument("--output-dir", required=True, metavar="DIR", help="one PNG an image")
-    parser.add_argument(
-        "--num", type=int, metavar="N", help="the first N in order of --sort (default: all)"
-    )
-    parser.add_argument(
-        "--score-threshold", type=float, metavar="T", help="leave out predictions scored below T"
-    )
-    parser.add_argument(
-        "--sort",
-        choices=("name", "worst", "best"),
-        default="name",
-        help="by name, or by the image's Kaggle score (default: %(default)s)",
-    )
-    args = parser.parse_args()
-
-    # after argparse, so that --help and typing errors answer at once
-    from nucdet.visualization import visualize_results
-
-    files = visualize_results(
-        args.input,
-        args.output_dir,
-        args.dataset,
-        args.ground_truth,
-        args.image_root,
-        args.num,
-        args.score_threshold,
-        args.sort,
-    )
-    print(f"{len(files)} images in {args.output_dir}")
-
+from nucdet.commands.visualize_results import main
 
 if __name__ == "__main__":
-    run_tool(main)
+    main()

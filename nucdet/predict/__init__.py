@@ -1,6 +1,22 @@
-"""From images to nuclei with a trained network."""
+"""From images to nuclei with a trained network.
 
-from nucdet.predict.prediction import Prediction
-from nucdet.predict.segmenter import Segmenter, configure, default_model
+The names below are imported when they are first used, because the command lines ask this package
+for its output formats before they need PyTorch.
+"""
+
+from importlib import import_module
+
+_MODULES = {
+    "Prediction": "nucdet.predict.prediction",
+    "Segmenter": "nucdet.predict.segmenter",
+    "configure": "nucdet.predict.segmenter",
+    "default_model": "nucdet.predict.segmenter",
+}
 
 __all__ = ["Prediction", "Segmenter", "configure", "default_model"]
+
+
+def __getattr__(name: str) -> object:
+    if name in _MODULES:
+        return getattr(import_module(_MODULES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -20,12 +20,8 @@ from nucdet.export import ReportFacts
 from nucdet.predict import Prediction, Segmenter
 from nucdet.predict.drawing import read_for_drawing
 from nucdet.predict.files import InputFile, RecordStore
-from nucdet.predict.outputs import (
-    make_record,
-    output_paths,
-    write_image_outputs,
-    write_shared_outputs,
-)
+from nucdet.predict.formats import ImageOutputs, output_paths
+from nucdet.predict.outputs import make_record, write_image_outputs, write_shared_outputs
 
 # what is predicted together at most
 _TOGETHER = 8
@@ -170,8 +166,8 @@ def _write(
     # from here to the end the image counts as not done
     store.forget(file)
     record = make_record(file.name, file.file_name, prediction, image, class_names)
-    masks = prediction.pred_masks
-    write_image_outputs(job.paths(file), record, masks, image, table, job.pixel_size)
+    outputs = ImageOutputs(record, prediction.pred_masks, table, image, job.pixel_size)
+    write_image_outputs(job.paths(file), outputs)
     store.save(file, record)
 
 

@@ -33,7 +33,7 @@ _SCORES = ("kaggle/mAP", "kaggle/AP50", "kaggle/AP75", "segm/AP", "segm/AP50")
 
 
 @dataclass(frozen=True)
-class Told:
+class UserFacts:
     """Facts for the manifest that the training's folder does not hold, or holds wrong."""
 
     command: str | None = None
@@ -50,7 +50,7 @@ def export_weights(
     folder: Path,
     config_file: Path | None = None,
     overrides: Sequence[str] = (),
-    told: Told | None = None,
+    user_facts: UserFacts | None = None,
 ) -> ZooModel:
     """Write weights, config and manifest of a trained model.
 
@@ -60,7 +60,7 @@ def export_weights(
         folder: of the zoo.
         config_file: None: config.yaml beside the checkpoint.
         overrides: ``KEY VALUE`` pairs, e.g. thresholds that were chosen after the training.
-        told: facts that win over those that are read.
+        user_facts: facts that win over those that are read.
 
     Raises:
         FileNotFoundError: there is no checkpoint, config or data set of that training.
@@ -86,7 +86,7 @@ def export_weights(
         "bytes": len(content),
         "parameters": sum(tensor.numel() for tensor in state.values()),
         "config": model.config.name,
-        **_facts(cfg, checkpoint.parent, iteration, told or Told()),
+        **_facts(cfg, checkpoint.parent, iteration, user_facts or UserFacts()),
     }
     with write_atomically(model.weights) as temporary:
         temporary.write_bytes(content)
@@ -167,7 +167,9 @@ def _difference(cfg: CfgNode, default: CfgNode) -> CfgNode:
 # --- what the training's folder tells
 
 
-def _facts(cfg: CfgNode, folder: Path, iteration: int | None, told: Told) -> dict[str, Any]:
+def _facts(
+    cfg: CfgNode, folder: Path, iteration: int | None, user_facts: UserFacts
+) -> dict[str, Any]:
     log = folder / "log.txt"
     text = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
     iterations = cfg.SOLVER.MAX_ITER
@@ -176,13 +178,13 @@ def _facts(cfg: CfgNode, folder: Path, iteration: int | None, told: Told) -> dic
     return {
         "trained_on": [_data_set(name) for name in cfg.DATASETS.TRAIN],
         "initial_weights": cfg.MODEL.WEIGHTS,
-        "command": told.command or _command(text),
-        "seed": told.seed if told.seed is not None or cfg.SEED < 0 else cfg.SEED,
+        "command": user_facts.command or _command(text),
+        "seed": user_facts.seed if user_facts.seed is not None or cfg.SEED < 0 else cfg.SEED,
         "iterations": iterations,
-        "hours": _hours(folder, iterations) if told.hours is None else told.hours,
-        "hardware": told.hardware or _hardware(text),
-        "scores": {**_scores(cfg, folder, iteration), **told.scores},
-        "note": told.note or "",
+        "hours": _hours(folder, iterations) if user_facts.hours is None else user_facts.hours,
+        "hardware": user_facts.hardware or _hardware(text),
+        "scores": {**_scores(cfg, folder, iteration), **user_facts.scores},
+        "note": user_facts.note or "",
         "nucdet": __version__,
     }
 

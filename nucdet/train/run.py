@@ -9,46 +9,29 @@ from typing import Any
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.engine import default_argument_parser, default_setup
+from detectron2.engine import default_setup
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
 from nucdet.config import load_config
 from nucdet.data.datasets import check_datasets, check_training_data, register_datasets
-from nucdet.errors import InputError, run_tool
+from nucdet.errors import InputError
 from nucdet.modeling.checkpointing import NucleusCheckpointer
-from nucdet.processes import run_processes
+from nucdet.processes import check_devices, run_processes
 from nucdet.train.perturbed import compare_perturbed, seed_perturbation
 from nucdet.train.trainer import NucleusTrainer
-
-
-def argument_parser() -> argparse.ArgumentParser:
-    """Detectron2's arguments for training and evaluation, and nucdet's."""
-    parser = default_argument_parser(epilog="KEY VALUE pairs override the config file.")
-    parser.add_argument(
-        "--perturb",
-        metavar="MEAN,POWER",
-        help="with --eval-only: evaluate once more with additive noise of this mean (share of the "
-        "image's largest value) and power (share of its variance), e.g. 0.05,0.1, and print the "
-        "scores side by side",
-    )
-    return parser
-
-
-def command_line() -> None:
-    """What tools/train_net.py runs, and ``python -m nucdet.train.run``."""
-    run_tool(lambda: run(argument_parser().parse_args()))
 
 
 def run(args: argparse.Namespace) -> None:
     """Train, or with ``args.eval_only`` evaluate, on as many processes as the arguments say.
 
     Args:
-        args: as from :func:`argument_parser`.
+        args: as from :func:`nucdet.commands.train.argument_parser`.
 
     Raises:
         InputError, OSError: found before any process starts, as far as that is possible.
     """
+    check_devices(args)
     prepare(args)
     run_processes(_run_process, args, args)
 
@@ -96,7 +79,3 @@ def _run_process(args: argparse.Namespace) -> dict[str, Any] | None:
     trainer = NucleusTrainer(cfg)
     trainer.resume_or_load(resume=args.resume)
     return trainer.train()
-
-
-if __name__ == "__main__":
-    command_line()

@@ -1,4 +1,4 @@
-"""Search over config keys by short trainings, an Optuna study: what tools/search.py runs.
+"""Search over config keys by short trainings, an Optuna study: what nucdet-search runs.
 
 The study lies in the output folder (SQLite), so that the same command goes on where it was
 interrupted, and the same command in several processes shares the settings among them.

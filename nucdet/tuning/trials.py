@@ -152,7 +152,7 @@ def train(trial: Trial, config_file: str | Path, lock: int) -> None:
         TrialError: the process ended with an error.
         KeyboardInterrupt: it was interrupted.
     """
-    command = [sys.executable, "-m", "nucdet.train.run", "--config-file", str(config_file)]
+    command = [sys.executable, "-m", "nucdet.commands.train", "--config-file", str(config_file)]
     command += ["--resume", *trial.overrides, "OUTPUT_DIR", str(trial.folder)]
     log = trial.folder / _LOG_FILE
     with log.open("w") as file:

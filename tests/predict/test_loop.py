@@ -19,8 +19,8 @@ from nucdet.data.io.windows import open_windows
 from nucdet.predict import Prediction
 from nucdet.predict import loop as predict_loop
 from nucdet.predict.files import find_inputs
+from nucdet.predict.formats import FORMATS
 from nucdet.predict.loop import Job, predict_images
-from nucdet.predict.outputs import FORMATS
 from nucdet.structures import CroppedMasks
 
 

@@ -33,4 +33,4 @@ def test_a_mistake_is_one_line_and_code_2(
 @pytest.mark.parametrize("tool", ["search.py", "cross_validate.py"])
 def test_help_shows_examples(run_script, tool):
     code, out, _ = run_script(tool, "--help")
-    assert code == 0 and f"python tools/{tool} --config-file" in out
+    assert code == 0 and f"{tool} --config-file" in out

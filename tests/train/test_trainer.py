@@ -13,10 +13,11 @@ import torch
 from detectron2.data import MetadataCatalog
 from detectron2.engine import hooks
 
+from nucdet.commands.train import argument_parser
 from nucdet.errors import InputError
 from nucdet.evaluation.offline import evaluate_predictions
 from nucdet.modeling.checkpointing import NucleusCheckpointer
-from nucdet.train.run import argument_parser, prepare, run
+from nucdet.train.run import prepare, run
 from nucdet.train.trainer import NucleusTrainer
 
 CONFIG = "configs/quick_schedules/mask_rcnn_lite0_FPN_synthetic.yaml"

@@ -13,6 +13,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from nucdet.arguments import add_workers
 from nucdet.data.conversion.coco_json import ImageEntry, print_splits, write_splits
 from nucdet.data.conversion.dsb2018_images import ImageTask, convert_images
 from nucdet.data.conversion.kaggle_csv import read_groups, read_solution
@@ -35,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--kinds",
         action="store_true",
         help="also write only_<kind> and without_<kind> of stage1_train for each kind of image, "
-        "for tools/cross_validate.py --leave-out-kind",
+        "for nucdet-cross-validate --leave-out-kind",
     )
     parser.add_argument(
         "--groups",
@@ -44,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "whose pixels say so",
     )
     parser.add_argument("--test", choices=TESTS, help="default: the first of these that is there")
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    add_workers(parser)
     parser.add_argument(
         "--skip-invalid", action="store_true", help="go on without bad files, and list them"
     )

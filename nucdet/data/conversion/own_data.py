@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from nucdet.arguments import add_workers
 from nucdet.data.conversion.coco_json import ImageEntry, json_name, write_coco
 from nucdet.data.conversion.dsb2018 import set_groups
 from nucdet.data.conversion.dsb2018_images import ImageResult
@@ -268,7 +269,7 @@ def add_arguments(parser: argparse.ArgumentParser, class_name: str | None, effec
     )
     parser.add_argument("--seed", type=int, default=0, help="of the split")
     parser.add_argument("--class-name", default=class_name, help=effect)
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    add_workers(parser)
     parser.add_argument(
         "--skip-invalid", action="store_true", help="go on without bad files, and list them"
     )

@@ -10,10 +10,11 @@ import pandas as pd
 import pytest
 import torch
 
+from nucdet.commands.train import argument_parser
 from nucdet.config import load_config
 from nucdet.modeling.crop_rcnn.architecture import PARTS
 from nucdet.modeling.crop_rcnn.stage_images import visualize_stages
-from nucdet.train.run import argument_parser, run
+from nucdet.train.run import run
 from nucdet.train.trainer import NucleusTrainer
 
 LOSSES = {"rpn_objectness", "rpn_box", "filter", "mask"}

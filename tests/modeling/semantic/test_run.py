@@ -7,8 +7,9 @@ import json
 import pandas as pd
 import pytest
 
+from nucdet.commands.train import argument_parser
 from nucdet.errors import InputError
-from nucdet.train.run import argument_parser, run
+from nucdet.train.run import run
 
 CONFIG = "configs/quick_schedules/unet_lite0_synthetic.yaml"
 

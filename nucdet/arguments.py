@@ -1,0 +1,130 @@
+"""What the command lines share: arguments that have one name and one meaning in all of them.
+
+Nothing here imports PyTorch or Detectron2, so that ``--help`` and usage errors answer at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from nucdet.config_files import find_config
+from nucdet.errors import run_tool
+
+
+def command(main: Callable[[], int | None]) -> Callable[[], None]:
+    """Make a command line of ``main``, which parses ``sys.argv`` and returns an exit code.
+
+    The scripts in ``tools/`` and the console commands of an installed nucdet both call the result.
+    It ends the process; :func:`nucdet.errors.run_tool` says how it answers a user's mistake.
+    """
+
+    @functools.wraps(main)
+    def run() -> None:
+        run_tool(main)
+
+    return run
+
+
+def command_parser(description: str, epilog: str | None = None) -> argparse.ArgumentParser:
+    """A parser that prints its description and epilog as they are written.
+
+    Args:
+        description: usually the docstring of a module. ``%(prog)s`` becomes the command's name;
+            other percent signs are doubled.
+        epilog: the same, for below the list of arguments.
+    """
+    return argparse.ArgumentParser(
+        description=description,
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+def add_config(parser: argparse.ArgumentParser, default: str | None = None) -> None:
+    """Add ``--config-file`` and the ``KEY VALUE`` pairs that override it (``opts``, a list).
+
+    Args:
+        parser: to add them to.
+        default: what is used without a config file, for the help text; None: the file is required.
+    """
+    text = "yaml, by its path or by its name among nucdet's, e.g. DSB2018/mask_rcnn_lite0_FPN.yaml"
+    parser.add_argument(
+        "--config-file",
+        type=config_file,
+        required=default is None,
+        default="",
+        metavar="FILE",
+        help=text if default is None else f"{text} (default: {default})",
+    )
+    parser.add_argument(
+        "opts", nargs="*", metavar="KEY VALUE", help="pairs that override the config file"
+    )
+
+
+def config_file(text: str) -> str:
+    """The path of a config that is named by its path or by its name among nucdet's.
+
+    A path below the current directory is relative, so that logs and manifests hold no folders of
+    this machine.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    if not text or Path(text).is_file():
+        return text
+    path = find_config(text)
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+
+
+def add_output(parser: argparse.ArgumentParser, help: str, default: str | None = None) -> None:
+    """Add ``--output-dir``, a folder that is made if it is missing.
+
+    Args:
+        parser: to add it to.
+        help: what the folder is for.
+        default: None: the argument is required.
+    """
+    parser.add_argument(
+        "--output-dir",
+        required=default is None,
+        default=default,
+        metavar="DIR",
+        help=help if default is None else f"{help} (default: %(default)s)",
+    )
+
+
+def add_devices(parser: argparse.ArgumentParser) -> None:
+    """Add the number of processes and machines; :func:`nucdet.processes.run_processes` uses them.
+
+    Names and meaning are those of Detectron2's own tools.
+    """
+    add = parser.add_argument
+    add("--num-gpus", type=int, default=1, metavar="N", help="processes on each machine")
+    add("--num-machines", type=int, default=1, metavar="N", help="that share the output folder")
+    add("--machine-rank", type=int, default=0, metavar="K", help="of this machine, from 0")
+    add("--dist-url", default="auto", metavar="URL", help="where several machines meet")
+
+
+def add_workers(parser: argparse.ArgumentParser) -> None:
+    """Add ``--workers``, the number of processes that share the work on files."""
+    parser.add_argument(
+        "--workers",
+        type=int,
+        default=os.cpu_count() or 1,
+        metavar="N",
+        help="processes (default: %(default)s, one for each core)",
+    )
+
+
+def parse_diameter(text: str) -> float | str:
+    """The argument of ``--diameter``: a number of pixels, or "auto"."""
+    return text if text == "auto" else float(text)
+
+
+def parse_list(text: str) -> list[str]:
+    """The parts of a text between its commas, without spaces and without empty ones."""
+    return [part.strip() for part in text.split(",") if part.strip()]

@@ -1,0 +1,26 @@
+"""Print and plot what a COCO JSON holds, and suggest anchors and detections per image."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from nucdet.arguments import command, command_parser
+
+
+@command
+def main() -> None:
+    parser = command_parser(__doc__)
+    parser.add_argument("--annotations", type=Path, required=True, help="instances_<split>.json")
+    parser.add_argument("--output", type=Path, required=True, help="folder for plot and numbers")
+    parser.add_argument(
+        "--input-size",
+        type=int,
+        default=0,
+        help="shorter side that images are resized to before the network; anchors are suggested "
+        "for that size (default: 0, images as they are)",
+    )
+    args = parser.parse_args()
+
+    from nucdet.data.statistics import analyze
+
+    analyze(args.annotations, args.output, args.input_size)

@@ -1,0 +1,54 @@
+"""Train and score a config on every fold of dsb2018, or without every kind of microscopy.
+
+    %(prog)s --config-file FILE --folds 10
+    %(prog)s --config-file FILE --leave-out-kind --only bright_field
+
+Folds and kinds are written by nucdet-convert dsb2018 --folds 10 --kinds. Prints mean ± standard
+deviation of every metric; writes cross_validation.csv (one row for each training) and summary.csv
+(one row for each metric) after each training. The same command goes on where it was interrupted.
+Exit code 1: a training failed; 2: a mistake in the command, the config or the data, found before
+any training.
+"""
+
+from __future__ import annotations
+
+from nucdet.arguments import add_config, command, command_parser, parse_list
+
+
+@command
+def main() -> int:
+    parser = command_parser(__doc__)
+    add_config(parser)
+    parser.add_argument(
+        "--output-dir", metavar="DIR", help="default: OUTPUT_DIR of the config and _folds or _kinds"
+    )
+    split = parser.add_mutually_exclusive_group()
+    split.add_argument(
+        "--folds", type=int, default=10, metavar="K", help="as the data were converted (10)"
+    )
+    split.add_argument(
+        "--leave-out-kind",
+        action="store_true",
+        help="train on dsb2018_without_<kind>, score on dsb2018_only_<kind>",
+    )
+    parser.add_argument(
+        "--only",
+        type=parse_list,
+        default=[],
+        metavar="P1,P2,…",
+        help="train these folds (0,1) or kinds (bright_field) now; others that are done count",
+    )
+    parser.add_argument("--retry-failed", action="store_true", help="train again what failed")
+    args = parser.parse_args()
+
+    from nucdet.tuning.cross_validate import cross_validate
+
+    return cross_validate(
+        args.config_file,
+        args.output_dir,
+        args.opts,
+        folds=args.folds,
+        leave_out_kind=args.leave_out_kind,
+        only=args.only,
+        retry_failed=args.retry_failed,
+    )

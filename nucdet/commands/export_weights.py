@@ -1,0 +1,58 @@
+"""Put a trained model into nucdet's zoo: weights in 16 bits, config, and a manifest of facts.
+
+    %(prog)s output/my_training/model_best.pth --name dsb2018
+
+The manifest takes what it can from the checkpoint's folder (config.yaml, log.txt, losses.csv,
+evaluation.csv) and the data set; the options below add the rest, or correct it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from nucdet.arguments import add_config, command, command_parser
+
+
+@command
+def main() -> None:
+    parser = command_parser(__doc__)
+    add = parser.add_argument
+    add("checkpoint", type=Path, metavar="CHECKPOINT", help="model_best.pth or model_final.pth")
+    add("--name", required=True, help="what comes behind nucdet:// (the default model: dsb2018)")
+    add("--output", type=Path, metavar="DIR", help="default: nucdet/model_zoo")
+    add("--command", help="the training's command")
+    add("--hours", type=float, help="that the training took")
+    add("--hardware", help="that it ran on")
+    add("--seed", type=int, help="that it was started with")
+    add("--note", help="anything else")
+    add(
+        "--score",
+        action="append",
+        type=_score,
+        default=[],
+        metavar="NAME=VALUE",
+        help="a score measured elsewhere; may be given several times",
+    )
+    add_config(parser, default="config.yaml beside the checkpoint")
+    # KEY VALUE pairs stand behind options, the checkpoint before them
+    args = parser.parse_intermixed_args()
+
+    from nucdet.modeling.model_zoo import MODEL_ZOO
+    from nucdet.train.export_weights import UserFacts, export_weights
+
+    user_facts = UserFacts(
+        args.command, args.hours, args.hardware, args.seed, args.note, dict(args.score)
+    )
+    config = Path(args.config_file) if args.config_file else None
+    folder = args.output or MODEL_ZOO
+    model = export_weights(args.checkpoint, args.name, folder, config, args.opts, user_facts)
+    print(model.manifest.read_text(encoding="utf-8"), end="")
+    unknown = [fact for fact, value in model.read_manifest().items() if value is None]
+    if unknown:
+        print(f"not found beside the checkpoint, give it by --<name>: {', '.join(unknown)}")
+    print(f"{model.weights}: {model.weights.stat().st_size / 1e6:.1f} MB")
+
+
+def _score(text: str) -> tuple[str, float]:
+    name, _, value = text.rpartition("=")
+    return name, float(value)

@@ -1,0 +1,85 @@
+"""Find the nuclei of images: masks, measurements and a report."""
+
+from __future__ import annotations
+
+import argparse
+
+from nucdet.arguments import (
+    add_config,
+    add_devices,
+    command,
+    command_parser,
+    parse_diameter,
+    parse_list,
+)
+from nucdet.predict.formats import FORMATS, FORMATS_TEXT, check_formats
+
+# exit code of a run that left out images because they could not be read or predicted
+SOME_FAILED = 3
+
+_FORMAT_LINES = "\n".join(
+    f"  {name:9} {entry.file:22} {entry.summary}" for name, entry in FORMATS.items()
+)
+_EPILOG = f"""
+Outputs, with the folders of the input kept:
+{_FORMAT_LINES}
+  summary.csv and report.html are always written; the folder .records is for --resume.
+
+Exit codes: 0 all images predicted; {SOME_FAILED} some could not be read (they are named, the rest
+is complete); 2 a mistake in the command or an output that cannot be written; 130 interrupted (only
+whole files are left; --resume goes on).
+
+Examples:
+  %(prog)s --input images --output results
+  %(prog)s --input 'images/**/*_dapi.tif' --output results --save label,roi --pixel-size 0.32 \\
+      --config-file DSB2018/mask_rcnn_lite0_FPN.yaml MODEL.WEIGHTS model_best.pth
+"""
+
+
+@command
+def main() -> int:
+    args = argument_parser().parse_args()
+    check_formats(args.save)
+
+    from nucdet.predict.command import predict
+
+    return SOME_FAILED if predict(args) else 0
+
+
+def argument_parser() -> argparse.ArgumentParser:
+    """The arguments that :func:`nucdet.predict.command.predict` takes."""
+    parser = command_parser(__doc__, _EPILOG)
+    add = parser.add_argument
+    add(
+        "--input",
+        nargs="+",
+        required=True,
+        metavar="PATH",
+        help="files, folders (searched with all below them) or quoted patterns",
+    )
+    add("--output", required=True, metavar="DIR", help="folder, made if missing")
+    add(
+        "--save",
+        type=parse_list,
+        default="label,overlay,csv",
+        metavar="LIST",
+        help=f"{FORMATS_TEXT} (default: %(default)s)",
+    )
+    add("--pixel-size", type=float, metavar="µm", help="measure in µm instead of pixels")
+    add(
+        "--diameter",
+        type=parse_diameter,
+        metavar="PIXELS|auto",
+        help="of the nuclei, where they are much larger or smaller than in training",
+    )
+    add(
+        "--outline-offset",
+        type=float,
+        metavar="PIXELS",
+        help="move the outlines outwards, into free background, or inwards if negative",
+    )
+    add("--page", type=int, metavar="K", help="of files that hold several, from 0")
+    add("--resume", action="store_true", help="leave out what an earlier run has done")
+    add_devices(parser)
+    add_config(parser, default="the model of nucdet")
+    return parser

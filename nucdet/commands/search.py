@@ -1,0 +1,86 @@
+"""Find good values of config keys by short trainings: a grid, variants, or random draws.
+
+    %(prog)s --config-file FILE --grid MODEL.RPN.BATCH_SIZE_PER_IMAGE=128,256,512
+    %(prog)s --config-file FILE --random SOLVER.BASE_LR='loguniform(1e-6,1e-2)' \\
+        --trials 12 SOLVER.MAX_ITER 500
+    %(prog)s --config-file FILE --variant 'as it is:' \\
+        --variant 'no flips: INPUT.RANDOM_FLIP none' --seeds 1,2,3
+
+Writes search.csv (one row for each training), Optuna's plots and best.yaml into the output folder
+after each setting; the study itself is study.db there. The same command goes on where it was
+interrupted, and when it runs in several processes at once they share the settings; values may be
+added. Exit code 1: a training failed; 2: a mistake in the command or a config, found before
+anything is trained.
+"""
+
+from __future__ import annotations
+
+from nucdet.arguments import add_config, command, command_parser, parse_list
+
+
+@command
+def main() -> int:
+    parser = command_parser(__doc__)
+    add_config(parser)
+    add = parser.add_argument
+    add("--output-dir", metavar="DIR", help="default: OUTPUT_DIR of the config and _search")
+    add(
+        "--grid",
+        action="append",
+        default=[],
+        metavar="KEY=V1,V2,…",
+        help="values of a key; several grids are combined",
+    )
+    add(
+        "--variant",
+        action="append",
+        default=[],
+        metavar="'NAME: KEY VALUE …'",
+        help="keys that change together; combined with the grids",
+    )
+    add(
+        "--random",
+        action="append",
+        default=[],
+        metavar="KEY=DRAW",
+        help="DRAW is loguniform(LOW,HIGH), uniform(LOW,HIGH) or choice(V1,V2,…)",
+    )
+    add("--trials", type=int, metavar="N", help="settings to draw with --random")
+    add(
+        "--sampler",
+        choices=["random", "tpe"],
+        default="random",
+        help="of --random: independent draws, or Optuna's TPE, which learns from earlier ones",
+    )
+    add("--seed", type=int, default=0, metavar="S", help="of the draws (0)")
+    add(
+        "--seeds",
+        type=lambda text: [int(number) for number in parse_list(text)],
+        default=[],
+        metavar="S1,S2,…",
+        help="train each setting with each of these, for mean ± standard deviation",
+    )
+    add(
+        "--metric",
+        metavar="TASK/METRIC",
+        help="of the last evaluation, higher is better (default: TEST.BEST_METRIC)",
+    )
+    add("--retry-failed", action="store_true", help="train again what failed")
+    args = parser.parse_args()
+
+    from nucdet.tuning.search import search
+
+    return search(
+        args.config_file,
+        args.output_dir,
+        args.opts,
+        grids=args.grid,
+        variants=args.variant,
+        draws=args.random,
+        trials=args.trials,
+        sampler=args.sampler,
+        draw_seed=args.seed,
+        seeds=args.seeds,
+        metric=args.metric,
+        retry_failed=args.retry_failed,
+    )

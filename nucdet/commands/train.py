@@ -1,0 +1,43 @@
+"""Train a config on DATASETS.TRAIN, or with --eval-only score MODEL.WEIGHTS on DATASETS.TEST.
+
+    %(prog)s --config-file DSB2018/mask_rcnn_lite0_FPN.yaml SOLVER.MAX_ITER 500
+    %(prog)s --config-file FILE --eval-only MODEL.WEIGHTS output/…/model_best.pth
+
+Everything is written to OUTPUT_DIR of the config.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from nucdet.arguments import add_config, add_devices, command, command_parser
+
+
+@command
+def main() -> None:
+    args = argument_parser().parse_args()
+
+    from nucdet.train.run import run
+
+    run(args)
+
+
+def argument_parser() -> argparse.ArgumentParser:
+    """The arguments that :func:`nucdet.train.run.run` takes; names are Detectron2's."""
+    parser = command_parser(__doc__)
+    add_config(parser, default="Detectron2's and nucdet's defaults")
+    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
+    parser.add_argument("--eval-only", action="store_true", help="evaluate, do not train")
+    parser.add_argument(
+        "--perturb",
+        metavar="MEAN,POWER",
+        help="with --eval-only: evaluate once more with additive noise of this mean (share of the "
+        "image's largest value) and power (share of its variance), e.g. 0.05,0.1, and print the "
+        "scores side by side",
+    )
+    add_devices(parser)
+    return parser
+
+
+if __name__ == "__main__":  # trials of a search start it as a module
+    main()

@@ -1,0 +1,60 @@
+"""Draw predictions beside the ground truth: matched, missed and false nuclei in three colours.
+
+    %(prog)s --input output/x/inference/coco_instances_results.json \\
+        --dataset dsb2018_val --output-dir output/x/images --sort worst --num 10
+"""
+
+from __future__ import annotations
+
+from nucdet.arguments import add_output, command, command_parser
+
+
+@command
+def main() -> None:
+    parser = command_parser(__doc__)
+    parser.add_argument(
+        "--input",
+        required=True,
+        metavar="P",
+        help="COCO results .json, submission .csv or folder of label images, as nucdet-evaluate "
+        "takes them",
+    )
+    ground_truth = parser.add_mutually_exclusive_group(required=True)
+    ground_truth.add_argument(
+        "--dataset", metavar="NAME", help="registered data set, e.g. dsb2018_val"
+    )
+    ground_truth.add_argument("--ground-truth", metavar="JSON", help="COCO JSON with annotations")
+    parser.add_argument(
+        "--image-root",
+        metavar="DIR",
+        help="folder that file names in the JSON start from (default: the data set's, or the "
+        "folder above that of --ground-truth)",
+    )
+    add_output(parser, "one PNG an image")
+    parser.add_argument(
+        "--num", type=int, metavar="N", help="the first N in order of --sort (default: all)"
+    )
+    parser.add_argument(
+        "--score-threshold", type=float, metavar="T", help="leave out predictions scored below T"
+    )
+    parser.add_argument(
+        "--sort",
+        choices=("name", "worst", "best"),
+        default="name",
+        help="by name, or by the image's Kaggle score (default: %(default)s)",
+    )
+    args = parser.parse_args()
+
+    from nucdet.visualization import visualize_results
+
+    files = visualize_results(
+        args.input,
+        args.output_dir,
+        args.dataset,
+        args.ground_truth,
+        args.image_root,
+        args.num,
+        args.score_threshold,
+        args.sort,
+    )
+    print(f"{len(files)} images in {args.output_dir}")

@@ -1,0 +1,170 @@
+"""The output formats of a prediction run: one entry of :data:`FORMATS` is one format.
+
+A new format is a writer in nucdet/export, a function here that hands it what it needs, and an entry
+in the table; the command line, the help text and ``--resume`` follow. Writers are imported when
+they write, because the help text needs only the table and should not wait for PyTorch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nucdet.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+    from nucdet.export import ImageRecord
+    from nucdet.structures import CroppedMasks
+
+
+@dataclass(frozen=True)
+class ImageOutputs:
+    """All that the files of one predicted image are made of.
+
+    Attributes:
+        record: what is kept of the image, see :class:`nucdet.export.ImageRecord`.
+        masks: its N masks, disjoint.
+        table: N rows of measurements, see :func:`nucdet.predict.measure.measure`.
+        image: uint8 (H, W, 3) RGB to draw on, of :func:`nucdet.predict.drawing.read_for_drawing`.
+        pixel_size: µm, or None.
+    """
+
+    record: ImageRecord
+    masks: CroppedMasks
+    table: pd.DataFrame
+    image: np.ndarray
+    pixel_size: float | None = None
+
+
+@dataclass(frozen=True)
+class ImageFormat:
+    """A format with one file for each image.
+
+    Attributes:
+        ending: of the file's name, which starts with the image's.
+        summary: for the help text.
+        write: takes the path and what is to be written; raises OSError.
+    """
+
+    ending: str
+    summary: str
+    write: Callable[[Path, ImageOutputs], None]
+
+    @property
+    def file(self) -> str:
+        """What its files are called, for the help text."""
+        return f"NAME{self.ending}"
+
+
+@dataclass(frozen=True)
+class SharedFormat:
+    """A format with one file for all images.
+
+    Attributes:
+        file: its name.
+        summary: for the help text.
+        write: takes the path and the records of all predicted images; raises OSError.
+    """
+
+    file: str
+    summary: str
+    write: Callable[[Path, Sequence[ImageRecord]], None]
+
+
+def _label(path: Path, outputs: ImageOutputs) -> None:
+    from nucdet.export import write_label_image
+
+    write_label_image(path, outputs.masks, outputs.pixel_size)
+
+
+def _overlay(path: Path, outputs: ImageOutputs) -> None:
+    from nucdet.predict.drawing import draw_overlay
+    from nucdet.visualization.files import save_png
+
+    save_png(path, draw_overlay(outputs.image, outputs.masks))
+
+
+def _csv(path: Path, outputs: ImageOutputs) -> None:
+    from nucdet.export import write_table
+
+    write_table(path, outputs.table)
+
+
+def _geojson(path: Path, outputs: ImageOutputs) -> None:
+    from nucdet.export import write_geojson
+
+    record = outputs.record
+    classes = [record.class_names[label] for label in record.classes]
+    write_geojson(path, outputs.masks, classes, outputs.table)
+
+
+def _roi(path: Path, outputs: ImageOutputs) -> None:
+    from nucdet.export import write_rois
+
+    write_rois(path, outputs.masks)
+
+
+def _coco(path: Path, records: Sequence[ImageRecord]) -> None:
+    from nucdet.export import write_coco
+
+    write_coco(path, records)
+
+
+def _kaggle(path: Path, records: Sequence[ImageRecord]) -> None:
+    from nucdet.export import write_kaggle
+
+    write_kaggle(path, records)
+
+
+FORMATS: dict[str, ImageFormat | SharedFormat] = {
+    "label": ImageFormat(
+        "_label.tif", "pixels hold the number of their nucleus (16 bits; 32 above 65,535)", _label
+    ),
+    "overlay": ImageFormat("_overlay.png", "outlines on the image", _overlay),
+    "csv": ImageFormat(
+        ".csv", "one row for each nucleus: place, area, shape, intensity, score", _csv
+    ),
+    "coco": SharedFormat("predictions_coco.json", "all images as one COCO JSON", _coco),
+    "kaggle": SharedFormat("kaggle.csv", "all images as Kaggle's run-length codes", _kaggle),
+    "geojson": ImageFormat(".geojson", "outlines for QuPath", _geojson),
+    "roi": ImageFormat("_rois.zip", "outlines for ImageJ's ROI Manager", _roi),
+}
+
+FORMATS_TEXT = "a list of " + ",".join(FORMATS)
+
+
+def check_formats(names: Sequence[str]) -> None:
+    """Raise InputError unless all are in :data:`FORMATS`."""
+    unknown = sorted(set(names) - set(FORMATS))
+    if unknown:
+        raise InputError(f"--save: no format {unknown[0]!r}; expected {FORMATS_TEXT}")
+
+
+def output_paths(output: Path, name: str, formats: Sequence[str]) -> dict[str, Path]:
+    """Where the files of one image go, by format, in the order of :data:`FORMATS`.
+
+    Args:
+        output: folder of the run.
+        name: of the image, see :class:`nucdet.predict.files.InputFile`.
+        formats: names; those with one file for all images are left out.
+    """
+    chosen = {key: entry for key, entry in FORMATS.items() if key in formats}
+    return {
+        key: output / f"{name}{entry.ending}"
+        for key, entry in chosen.items()
+        if isinstance(entry, ImageFormat)
+    }
+
+
+def shared_paths(output: Path, formats: Sequence[str]) -> dict[str, Path]:
+    """Where the files over all images go, by format, in the order of :data:`FORMATS`."""
+    return {
+        key: output / entry.file
+        for key, entry in FORMATS.items()
+        if key in formats and isinstance(entry, SharedFormat)
+    }
