@@ -27,7 +27,9 @@ from nucdet.data.image_kinds import FLUORESCENCE
 from nucdet.errors import run_tool
 from nucdet.predict import Segmenter
 from nucdet.predict.files import find_inputs
-from nucdet.predict.loop import Job, predict_images
+from nucdet.predict.job import Job
+from nucdet.predict.options import PredictOptions
+from nucdet.predict.run import predict_images
 
 PIECE = 512
 
@@ -70,7 +72,7 @@ def main() -> None:
         output.mkdir()
         shown = write_image(path, args.side, args.every)
         segmenter = Segmenter(args.config_file, overrides=args.opts)
-        job = Job(tuple(find_inputs([str(path)], output)), output, ("label", "overlay", "csv"))
+        job = Job(PredictOptions(output), tuple(find_inputs([str(path)], output)))
         wall, cpu = time.perf_counter(), time.process_time()
         predict_images(job, lambda: segmenter)
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu

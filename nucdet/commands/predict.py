@@ -12,7 +12,8 @@ from nucdet.arguments import (
     parse_diameter,
     parse_list,
 )
-from nucdet.predict.formats import FORMATS, FORMATS_TEXT, check_formats
+from nucdet.predict.formats import FORMATS, FORMATS_TEXT
+from nucdet.predict.options import PredictOptions
 
 # exit code of a run that left out images because they could not be read or predicted
 SOME_FAILED = 3
@@ -39,15 +40,15 @@ Examples:
 @command
 def main() -> int:
     args = argument_parser().parse_args()
-    check_formats(args.save)
+    options = PredictOptions.from_args(args)
 
-    from nucdet.predict.command import predict
+    from nucdet.predict.run import predict
 
-    return SOME_FAILED if predict(args) else 0
+    return SOME_FAILED if predict(options, args) else 0
 
 
 def argument_parser() -> argparse.ArgumentParser:
-    """The arguments that :func:`nucdet.predict.command.predict` takes."""
+    """The arguments of :class:`nucdet.predict.options.PredictOptions`, and the devices."""
     parser = command_parser(__doc__, _EPILOG)
     add = parser.add_argument
     add(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from nucdet.data.io.windows import Box, ImageWindows
-from nucdet.errors import InputError
 from nucdet.predict.network import Network
 
 _LOOK_SIDE = 640  # pixels, as the network sees them, of a part that is looked at
@@ -15,14 +14,6 @@ _SURE = 0.9  # a score; fragments of very large nuclei, and clumps of very small
 # Nuclei this large, as a share of the size in training, are found as well as they are, so the
 # image is left alone (benchmarks/diameter.py; chosen on 32 images of DSB2018 at 0.25× to 12×).
 _FITS = (0.8, 2.0)
-
-
-def check_diameter(diameter: float | str | None) -> None:
-    """Raise InputError unless it is a number of pixels, "auto" or None."""
-    if diameter is None or (isinstance(diameter, str) and diameter == "auto"):
-        return
-    if isinstance(diameter, str) or not 1 <= diameter < np.inf:
-        raise InputError(f"diameter is {diameter!r}; expected a number of pixels >= 1 or 'auto'")
 
 
 def estimate_diameter(

@@ -19,8 +19,9 @@ from detectron2.structures import Boxes, Instances
 
 from nucdet.data.augment.geometry import MOST_ZOOM
 from nucdet.data.io.windows import ImageWindows
-from nucdet.predict.diameter import check_diameter, estimate_diameter
+from nucdet.predict.diameter import estimate_diameter
 from nucdet.predict.network import Network
+from nucdet.predict.options import check_diameter
 from nucdet.predict.tiling import Tile, stitch, tile_grid
 from nucdet.structures import CroppedMasks
 

@@ -4,54 +4,59 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 import numpy as np
 from detectron2.structures import Instances
 from PIL import Image
 
 from nucdet.export import ImageRecord, ReportFacts, write_report, write_summary
-from nucdet.predict.drawing import draw_thumbnail
+from nucdet.predict.drawing import draw_thumbnail, read_for_drawing
+from nucdet.predict.files import InputFile
 from nucdet.predict.formats import FORMATS, ImageOutputs, shared_paths
+from nucdet.predict.job import Job
+from nucdet.predict.options import PredictOptions
+from nucdet.predict.prediction import Prediction
 
 
-def write_image_outputs(paths: Mapping[str, Path], outputs: ImageOutputs) -> None:
-    """Write the files of one image.
+def make_outputs(
+    file: InputFile, prediction: Prediction, class_names: Sequence[str], options: PredictOptions
+) -> ImageOutputs:
+    """Measure the nuclei of an image and read what they are drawn on.
 
     Args:
-        paths: by format, see :func:`nucdet.predict.formats.output_paths`.
-        outputs: what they are made of.
+        file: the image.
+        prediction: its nuclei.
+        class_names: what their classes mean.
+        options: how to measure.
 
     Raises:
-        OSError: a file cannot be written.
+        InputError, OSError: the file is damaged where it had not been read yet.
     """
-    for name, path in paths.items():
-        FORMATS[name].write(path, outputs)
+    image = read_for_drawing(prediction.source)
+    table = prediction.table(options.pixel_size)
+    record = make_record(file, prediction, image, class_names)
+    return ImageOutputs(record, prediction.pred_masks, table, image, options.pixel_size)
 
 
 def make_record(
-    name: str,
-    file_name: str,
-    prediction: Instances,
-    image: np.ndarray,
-    class_names: Sequence[str],
+    file: InputFile, prediction: Instances, image: np.ndarray, class_names: Sequence[str]
 ) -> ImageRecord:
     """What the files over all images need of one.
 
     Args:
-        name, file_name: see :class:`ImageRecord`.
+        file: the image.
         prediction: with ``pred_masks`` (CroppedMasks), ``scores``, ``pred_classes``.
         image: see :func:`nucdet.predict.drawing.read_for_drawing`.
         class_names: what the classes mean.
     """
     masks = prediction.pred_masks
     thumbnail = draw_thumbnail(image, masks)
-    file = io.BytesIO()
-    Image.fromarray(thumbnail).save(file, "JPEG", quality=85)
+    jpeg = io.BytesIO()
+    Image.fromarray(thumbnail).save(jpeg, "JPEG", quality=85)
     return ImageRecord(
-        name=name,
-        file_name=file_name,
+        name=file.name,
+        file_name=file.file_name,
         height=masks.image_size[0],
         width=masks.image_size[1],
         counts=[rle["counts"] for rle in masks.to_coco_rle()],
@@ -59,23 +64,36 @@ def make_record(
         scores=[round(score, 6) for score in prediction.scores.tolist()],
         classes=prediction.pred_classes.tolist(),
         class_names=list(class_names),
-        thumbnail="data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode(),
+        thumbnail="data:image/jpeg;base64," + base64.b64encode(jpeg.getvalue()).decode(),
         thumbnail_size=(thumbnail.shape[1], thumbnail.shape[0]),
     )
 
 
-def write_shared_outputs(
-    output: Path,
-    formats: Sequence[str],
-    records: Sequence[ImageRecord],
-    facts: ReportFacts,
-) -> None:
-    """Write ``summary.csv``, ``report.html`` and what ``formats`` asks for over all images.
+def write_outputs(file: InputFile, outputs: ImageOutputs, job: Job) -> None:
+    """Write the files of one image, and last of all its record.
 
     Raises:
         OSError: a file cannot be written.
     """
-    for name, path in shared_paths(output, formats).items():
+    store = job.records()
+    # from here to the end the image counts as not done
+    store.forget(file)
+    for name, path in job.paths(file).items():
+        FORMATS[name].write(path, outputs)
+    store.save(file, outputs.record)
+
+
+def write_shared_outputs(job: Job) -> None:
+    """Write ``summary.csv``, ``report.html`` and the formats with one file for all images.
+
+    Raises:
+        OSError: a file cannot be written.
+    """
+    options, store = job.options, job.records()
+    records = [record for file in job.files if (record := store.record(file))]
+    failures = {file.file_name: error for file in job.files if (error := store.error(file))}
+    for name, path in shared_paths(job.output, options.save).items():
         FORMATS[name].write(path, records)
-    write_summary(output / "summary.csv", records, facts.failures, facts.pixel_size)
-    write_report(output / "report.html", records, facts)
+    write_summary(job.output / "summary.csv", records, failures, options.pixel_size)
+    facts = ReportFacts(options.pixel_size, dict(job.facts), failures)
+    write_report(job.output / "report.html", records, facts)

@@ -5,7 +5,8 @@ import pytest
 
 from nucdet.errors import InputError
 from nucdet.export import ImageRecord
-from nucdet.predict.files import InputFile, RecordStore, find_inputs
+from nucdet.predict.files import InputFile, find_inputs
+from nucdet.predict.records import RecordStore
 
 
 @pytest.fixture

@@ -16,11 +16,12 @@ from PIL import Image
 from scipy import ndimage
 
 from nucdet.data.io.windows import open_windows
-from nucdet.predict import Prediction
-from nucdet.predict import loop as predict_loop
+from nucdet.predict import Prediction, reading
 from nucdet.predict.files import find_inputs
 from nucdet.predict.formats import FORMATS
-from nucdet.predict.loop import Job, predict_images
+from nucdet.predict.job import Job
+from nucdet.predict.options import PredictOptions
+from nucdet.predict.run import predict_images
 from nucdet.structures import CroppedMasks
 
 
@@ -86,8 +87,10 @@ def job(images, tmp_path):
     def make(output="out", **changes):
         out = tmp_path / output
         out.mkdir(exist_ok=True)
-        files = tuple(find_inputs([str(images)], out))
-        return Job(**{"files": files, "output": out, "formats": FORMATS, "settings": "s"} | changes)
+        files = changes.pop("files", None) or tuple(find_inputs([str(images)], out))
+        settings = changes.pop("settings", "s")
+        options = PredictOptions(out, **{"save": tuple(FORMATS)} | changes)
+        return Job(options, files, settings)
 
     return make
 
@@ -160,7 +163,7 @@ def test_any_image_is_given_back_in_its_size(tmp_path, job, shape, dtype, scale)
 
 
 def test_intensities_are_those_of_the_file(job):
-    predict_images(job(formats=("csv",)), BrightIsNucleus())
+    predict_images(job(save=("csv",)), BrightIsNucleus())
     table = pd.read_csv(job().output / "c.csv")
     assert table["area"].tolist() == [50]
     assert table["mean_intensity"].tolist() == [3000]
@@ -168,7 +171,7 @@ def test_intensities_are_those_of_the_file(job):
 
 
 def test_pixel_size_reaches_every_table(job):
-    predict_images(job(formats=("csv", "geojson", "label"), pixel_size=0.5), BrightIsNucleus())
+    predict_images(job(save=("csv", "geojson", "label"), pixel_size=0.5), BrightIsNucleus())
     out = job().output
     assert pd.read_csv(out / "c.csv")["area"].tolist() == [12.5]
     (feature,) = json.loads((out / "c.geojson").read_text())["features"]
@@ -178,7 +181,7 @@ def test_pixel_size_reaches_every_table(job):
 
 
 def test_formats_that_are_not_asked_for_are_not_written(job):
-    predict_images(job(formats=("label",)), BrightIsNucleus())
+    predict_images(job(save=("label",)), BrightIsNucleus())
     names = {n for n in contents(job().output) if not n.startswith(".records/")}
     labels = {f"{name}_label.tif" for name in ("a", "b", "c", "sub/d")}
     assert names == labels | {"summary.csv", "report.html"}
@@ -205,13 +208,13 @@ def test_two_processes_give_the_files_of_one(job, monkeypatch):
 
 
 def test_images_go_together_up_to_a_number_and_a_size(job, monkeypatch):
-    monkeypatch.setattr(predict_loop, "_TOGETHER", 3)
-    monkeypatch.setattr(predict_loop, "_PIXELS_TOGETHER", 30 * 40 + 20 * 20)
+    monkeypatch.setattr(reading, "_TOGETHER", 3)
+    monkeypatch.setattr(reading, "_PIXELS_TOGETHER", 30 * 40 + 20 * 20)
     predictor = BrightIsNucleus()
     predict_images(job("groups"), predictor)
     assert predictor.seen == [["a.png", "b.png"], ["c.tif", "d.png"]]
     # larger than the limit: alone
-    monkeypatch.setattr(predict_loop, "_PIXELS_TOGETHER", 30 * 40 - 1)
+    monkeypatch.setattr(reading, "_PIXELS_TOGETHER", 30 * 40 - 1)
     predictor = BrightIsNucleus()
     predict_images(job(), predictor)
     assert predictor.seen == [["a.png"], ["b.png", "c.tif", "d.png"]]
@@ -246,7 +249,7 @@ def test_a_broken_file_is_reported_and_the_rest_goes_on(job, images, capsys):
 
 def test_resume_goes_on_after_an_interruption_with_the_same_result(job, monkeypatch):
     predict_images(job("whole"), BrightIsNucleus())
-    monkeypatch.setattr(predict_loop, "_TOGETHER", 2)
+    monkeypatch.setattr(reading, "_TOGETHER", 2)
     with pytest.raises(KeyboardInterrupt):
         predict_images(job(), BrightIsNucleus(interrupt_at="c.tif"))
     left = contents(job().output)
@@ -283,24 +286,24 @@ def test_resume_with_nothing_left_loads_no_network(job):
 
 
 def test_resume_redoes_what_is_missing_or_was_made_otherwise(job):
-    predict_images(job(formats=("label",)), BrightIsNucleus())
+    predict_images(job(save=("label",)), BrightIsNucleus())
     (job().output / "a_label.tif").unlink()
     again = BrightIsNucleus()
-    predict_images(job(formats=("label",), resume=True), again)
+    predict_images(job(save=("label",), resume=True), again)
     assert again.seen == [["a.png"]]
     more = BrightIsNucleus()
-    predict_images(job(formats=("label", "csv"), resume=True), more)
+    predict_images(job(save=("label", "csv"), resume=True), more)
     assert more.seen == [list(NAMES.values())]
     other = BrightIsNucleus()
-    predict_images(job(formats=("label",), settings="other", resume=True), other)
+    predict_images(job(save=("label",), settings="other", resume=True), other)
     assert other.seen == [list(NAMES.values())]
 
 
 def test_a_format_over_all_images_is_added_without_predicting(job):
-    predict_images(job(formats=()), BrightIsNucleus())
+    predict_images(job(save=()), BrightIsNucleus())
     predict_images(job("fresh"), BrightIsNucleus())
     predictor = BrightIsNucleus()
-    predict_images(job(formats=("coco", "kaggle"), resume=True), predictor)
+    predict_images(job(save=("coco", "kaggle"), resume=True), predictor)
     assert predictor.seen == []
     for name in ("predictions_coco.json", "kaggle.csv"):
         assert (job().output / name).read_bytes() == (job("fresh").output / name).read_bytes()

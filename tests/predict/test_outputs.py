@@ -1,9 +1,11 @@
 import base64
 import io
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from nucdet.predict.files import InputFile
 from nucdet.predict.outputs import make_record
 from nucdet.structures import CroppedMasks
 
@@ -21,7 +23,8 @@ def test_a_record_holds_the_masks_and_a_thumbnail():
     labels = np.kron([[1, 0, 2]], np.ones((9, 5), int))
     masks = CroppedMasks.from_label_map(labels)
     image = np.full((9, 15, 3), 40, np.uint8)
-    record = make_record("sub/a", "sub/a.png", Found(masks), image, ["one", "two"])
+    file = InputFile(Path("sub/a.png"), "sub/a.png", "sub/a")
+    record = make_record(file, Found(masks), image, ["one", "two"])
     assert np.array_equal(record.masks().to_label_map(), labels)
     assert record.size == (9, 15)
     assert record.areas == [45, 45]

@@ -25,8 +25,10 @@ from nucdet.modeling.mask_rcnn.augmented_inference import AugmentedRCNN
 from nucdet.postprocessing.overlap import OverlapElimination
 from nucdet.predict import Segmenter, configure, finding
 from nucdet.predict.files import find_inputs
-from nucdet.predict.loop import Job, predict_images
+from nucdet.predict.job import Job
 from nucdet.predict.network import _batches, _capacity
+from nucdet.predict.options import PredictOptions
+from nucdet.predict.run import predict_images
 from nucdet.structures import CroppedMasks
 
 CONFIG = "configs/DSB2018/mask_rcnn_lite0_FPN.yaml"
@@ -274,7 +276,7 @@ def test_memory_does_not_grow_with_the_image(segmenter, monkeypatch, tmp_path):
     (tmp_path / "out").mkdir()
     before = memory()["VmRSS"]
     Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
-    predict_images(Job(files, tmp_path / "out", ("label", "overlay", "csv")), lambda: segmenter)
+    predict_images(Job(PredictOptions(tmp_path / "out"), files), lambda: segmenter)
     assert memory()["VmHWM"] - before < 400
 
     labels = tifffile.imread(tmp_path / "out/large_label.tif")

@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from pycocotools.coco import COCO
 
-from nucdet.predict.files import RecordStore
+from nucdet.predict.records import RecordStore
 
 
 @pytest.fixture(scope="module")

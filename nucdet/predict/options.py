@@ -1,0 +1,99 @@
+"""What a user may ask of a prediction run.
+
+Nothing here imports PyTorch, so that mistakes in the options are answered at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from nucdet.errors import InputError
+from nucdet.predict.formats import check_formats
+
+# fields on which the results for one image do not depend, or only through the config
+_NOT_IN_RESULTS = {"input", "output", "save", "resume", "config_file", "opts", "outline_offset"}
+
+
+@dataclass(frozen=True)
+class PredictOptions:
+    """The options of ``nucdet-predict``: one field for each argument, of the same name.
+
+    A new option is a field here, an argument in nucdet/commands/predict.py and the line that uses
+    it; ``--resume`` then also asks whether it was the same. One that sets a config key belongs into
+    :attr:`overrides`.
+
+    Attributes:
+        output: folder of the run; several machines must share it.
+        input: files, folders and patterns, see :func:`nucdet.predict.files.find_inputs`.
+        save: names of :data:`nucdet.predict.formats.FORMATS`.
+        config_file: of the network; None: the default model.
+        opts: ``KEY VALUE`` pairs that override the config.
+        page: of files that hold several pages, from 0; None: they are refused.
+        diameter: see :meth:`nucdet.predict.Segmenter.predict`.
+        outline_offset: TEST.OUTLINE_OFFSET, pixels; None: the config's.
+        pixel_size: µm, for measurements; None: they are in pixels.
+        resume: leave out the images that an earlier run has done.
+    """
+
+    output: Path
+    input: tuple[str, ...] = ()
+    save: tuple[str, ...] = ("label", "overlay", "csv")
+    config_file: str | None = None
+    opts: tuple[str, ...] = ()
+    # reading
+    page: int | None = None
+    # network
+    diameter: float | str | None = None
+    outline_offset: float | None = None
+    # outputs
+    pixel_size: float | None = None
+    resume: bool = False
+
+    @classmethod
+    def from_args(cls, args: argparse.Namespace) -> PredictOptions:
+        """The options among parsed arguments, checked.
+
+        Raises:
+            InputError: see :meth:`check`.
+        """
+        values = {field.name: getattr(args, field.name) for field in fields(cls)}
+        values |= {name: tuple(v) for name, v in values.items() if isinstance(v, list)}
+        values["output"] = Path(args.output)
+        values["config_file"] = args.config_file or None
+        options = cls(**values)
+        options.check()
+        return options
+
+    def check(self) -> None:
+        """Check what can be checked without the config.
+
+        Raises:
+            InputError: an unknown format, or a number out of range.
+        """
+        check_formats(self.save)
+        check_diameter(self.diameter)
+        if self.pixel_size is not None and not 0 < self.pixel_size < math.inf:
+            raise InputError(f"--pixel-size {self.pixel_size}: expected a number of µm above 0")
+
+    @property
+    def overrides(self) -> tuple[str, ...]:
+        """``opts``, and the config keys that other options set."""
+        keys: dict[str, Any] = {"TEST.OUTLINE_OFFSET": self.outline_offset}
+        chosen = [(key, str(value)) for key, value in keys.items() if value is not None]
+        return (*self.opts, *(text for pair in chosen for text in pair))
+
+    def result_options(self) -> dict[str, Any]:
+        """The options, by name, that change what is found or measured, beside the config's keys."""
+        return {k: value for k, value in asdict(self).items() if k not in _NOT_IN_RESULTS}
+
+
+def check_diameter(diameter: float | str | None) -> None:
+    """Raise InputError unless it is a number of pixels, "auto" or None."""
+    if diameter is None or (isinstance(diameter, str) and diameter == "auto"):
+        return
+    if isinstance(diameter, str) or not 1 <= diameter < math.inf:
+        raise InputError(f"diameter is {diameter!r}; expected a number of pixels >= 1 or 'auto'")

@@ -1,0 +1,64 @@
+"""Images from files, a few at a time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from nucdet.data.io.windows import ImageWindows
+from nucdet.errors import InputError
+from nucdet.predict.files import InputFile
+from nucdet.predict.options import PredictOptions
+from nucdet.predict.progress import Progress
+from nucdet.predict.segmenter import Segmenter
+
+# a group of images that are predicted together holds at most so many, and so many pixels
+_TOGETHER = 8
+_PIXELS_TOGETHER = 1 << 22
+
+
+class OpenImage(NamedTuple):
+    """An image file and its pixels, which are read as they are needed."""
+
+    file: InputFile
+    source: ImageWindows
+
+
+def read_images(
+    files: Iterable[InputFile], options: PredictOptions, segmenter: Segmenter, progress: Progress
+) -> Iterator[list[OpenImage]]:
+    """Open images in groups that are predicted together: a few, so that little is lost or in memory.
+
+    Args:
+        files: the images.
+        options: what of a file is read.
+        segmenter: whose config says how values become 8 bits.
+        progress: is told of files that cannot be read; the rest goes on.
+
+    Yields:
+        At least one image.
+    """
+    group: list[OpenImage] = []
+    pixels = 0
+    for image in _opened(files, options, segmenter, progress):
+        more = math.prod(image.source.size)
+        if group and (len(group) == _TOGETHER or pixels + more > _PIXELS_TOGETHER):
+            yield group
+            group, pixels = [], 0
+        group.append(image)
+        pixels += more
+    if group:
+        yield group
+
+
+def _opened(
+    files: Iterable[InputFile], options: PredictOptions, segmenter: Segmenter, progress: Progress
+) -> Iterator[OpenImage]:
+    for file in files:
+        try:
+            source = segmenter.open(file.path, options.page)
+        except (InputError, OSError, MemoryError) as error:
+            progress.failed(file, error)
+        else:
+            yield OpenImage(file, source)

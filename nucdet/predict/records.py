@@ -1,0 +1,72 @@
+"""Which images of a prediction run are done, kept so that ``--resume`` can go on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from nucdet.export import ImageRecord
+from nucdet.files import write_json
+from nucdet.predict.files import InputFile
+
+
+class RecordStore:
+    """A small JSON for each image that was predicted or failed, in ``<output>/.records``.
+
+    It is written last of an image's files, tells a resumed run what is done, and holds what the
+    files over all images need.
+    """
+
+    def __init__(self, output: Path, settings: str):
+        """
+        Args:
+            output: the output folder.
+            settings: what the results depend on beside the image; a record made with another
+                text counts as not there.
+        """
+        self._folder = output / ".records"
+        self._settings = settings
+
+    def save(self, file: InputFile, record: ImageRecord | None, error: str | None = None) -> None:
+        """Keep an image's record, or why it has none."""
+        content = self._key(file) | {"record": record and asdict(record), "error": error}
+        write_json(self._path(file), content)
+
+    def forget(self, file: InputFile) -> None:
+        """Remove the record, before the image's files are written anew."""
+        self._path(file).unlink(missing_ok=True)
+
+    def record(self, file: InputFile) -> ImageRecord | None:
+        """The record of an image that was predicted with these settings, else None."""
+        content = self._load(file)
+        return ImageRecord(**content["record"]) if content.get("record") else None
+
+    def error(self, file: InputFile) -> str | None:
+        """Why the image failed with these settings, else None."""
+        return self._load(file).get("error")
+
+    def is_done(self, file: InputFile, outputs: Iterable[Path]) -> bool:
+        """Whether the image is predicted with these settings and has all these files."""
+        return all(path.is_file() for path in outputs) and self.record(file) is not None
+
+    def _path(self, file: InputFile) -> Path:
+        return self._folder / f"{file.name}.json"
+
+    def _key(self, file: InputFile) -> dict[str, Any]:
+        try:
+            status = file.path.stat()
+            version = [status.st_size, status.st_mtime_ns]
+        except OSError:
+            version = None
+        return {"settings": self._settings, "file": file.file_name, "version": version}
+
+    def _load(self, file: InputFile) -> dict[str, Any]:
+        try:
+            content = json.loads(self._path(file).read_bytes())
+            current = all(content[k] == v for k, v in self._key(file).items())
+        except (OSError, ValueError, KeyError, TypeError):
+            return {}
+        return content if current else {}
