@@ -24,7 +24,7 @@ from nucdet.data.io.reading import read_image
 from nucdet.errors import InputError, run_tool
 from nucdet.evaluation.ground_truth import GroundTruth
 from nucdet.evaluation.matching import Intersections, match
-from nucdet.predict import Segmenter, finding
+from nucdet.predict import Segmenter, planning
 
 PIECE = 256
 # the largest side that goes as it is, and the side of tiles, in pixels as the network sees them
@@ -71,7 +71,7 @@ def main() -> None:
             raise InputError(f"{args.dataset}: no image of {name} with {PIECE} pixels a side")
         image, labels = mosaic(truth, root, ids, args.across)
         whole = None
-        for tiling, (finding.WHOLE_SIDE, finding.TILE_SIDE) in TILINGS.items():
+        for tiling, (planning.WHOLE_SIDE, planning.TILE_SIDE) in TILINGS.items():
             start = time.process_time()
             found = segmenter.predict(image, segmenter.cfg.TEST.NUCLEUS_DIAMETER / 2).label_map()
             seconds = time.process_time() - start

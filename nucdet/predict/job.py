@@ -63,7 +63,6 @@ def prepare(options: PredictOptions) -> Job:
         InputError, OSError: a mistake in the options or the config, no images, or an output folder
             that cannot be written to.
     """
-    options.check()
     cfg = configure(options.config_file, None, options.overrides)
     files = find_inputs(options.input, options.output)
     options.output.mkdir(parents=True, exist_ok=True)

@@ -37,6 +37,9 @@ class PredictOptions:
         outline_offset: TEST.OUTLINE_OFFSET, pixels; None: the config's.
         pixel_size: µm, for measurements; None: they are in pixels.
         resume: leave out the images that an earlier run has done.
+
+    Raises:
+        InputError: an unknown format, or a number out of range.
     """
 
     output: Path
@@ -53,31 +56,20 @@ class PredictOptions:
     pixel_size: float | None = None
     resume: bool = False
 
-    @classmethod
-    def from_args(cls, args: argparse.Namespace) -> PredictOptions:
-        """The options among parsed arguments, checked.
-
-        Raises:
-            InputError: see :meth:`check`.
-        """
-        values = {field.name: getattr(args, field.name) for field in fields(cls)}
-        values |= {name: tuple(v) for name, v in values.items() if isinstance(v, list)}
-        values["output"] = Path(args.output)
-        values["config_file"] = args.config_file or None
-        options = cls(**values)
-        options.check()
-        return options
-
-    def check(self) -> None:
-        """Check what can be checked without the config.
-
-        Raises:
-            InputError: an unknown format, or a number out of range.
-        """
+    def __post_init__(self):
         check_formats(self.save)
         check_diameter(self.diameter)
         if self.pixel_size is not None and not 0 < self.pixel_size < math.inf:
             raise InputError(f"--pixel-size {self.pixel_size}: expected a number of µm above 0")
+
+    @classmethod
+    def from_args(cls, args: argparse.Namespace) -> PredictOptions:
+        """The options among parsed arguments."""
+        values = {field.name: getattr(args, field.name) for field in fields(cls)}
+        values |= {name: tuple(v) for name, v in values.items() if isinstance(v, list)}
+        values["output"] = Path(args.output)
+        values["config_file"] = args.config_file or None
+        return cls(**values)
 
     @property
     def overrides(self) -> tuple[str, ...]:

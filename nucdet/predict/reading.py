@@ -28,7 +28,7 @@ class OpenImage(NamedTuple):
 def read_images(
     files: Iterable[InputFile], options: PredictOptions, segmenter: Segmenter, progress: Progress
 ) -> Iterator[list[OpenImage]]:
-    """Open images in groups that are predicted together: a few, so that little is lost or in memory.
+    """Open images in groups that are predicted together, each small enough for memory.
 
     Args:
         files: the images.

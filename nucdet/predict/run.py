@@ -5,7 +5,7 @@ The way of an image, each step a function of one file:
     find files            files.find_inputs, called by job.prepare
     read                  reading.read_images
     plan tiles            planning.plan_tiles          ┐
-    network               network.predict_tiles        │ segmenter.Segmenter.predict_windows
+    network               finding.predict_tiles        │ segmenter.Segmenter.predict_windows
     join tiles            joining.join_tiles           │
     eliminate overlaps    OverlapElimination           ┘
     write outputs         outputs.make_outputs (draw, measure), outputs.write_outputs

@@ -17,9 +17,9 @@ from nucdet.config import load_config
 from nucdet.data.io.reading import read_image
 from nucdet.evaluation.build import CleanedEvaluators
 from nucdet.postprocessing.overlap import OverlapElimination
-from nucdet.predict import Segmenter, finding
+from nucdet.predict import Segmenter, planning
 from nucdet.predict.evaluated import evaluated
-from nucdet.predict.finding import resized
+from nucdet.predict.joining import resized
 from nucdet.structures import CroppedMasks
 from nucdet.train.trainer import NucleusTrainer
 
@@ -107,9 +107,9 @@ def test_eval_only(model_of, monkeypatch, config, case):
     cfg, model, segmenter = model_of(config, *more)
     if case == "tiled":
         for name, value in TILES.items():
-            monkeypatch.setattr(finding, name, value)
+            monkeypatch.setattr(planning, name, value)
     if case == "dense":  # an image that is worth three of the usual limits
-        monkeypatch.setattr(finding, "_USUAL_PIXELS", 64 * 64 // 3)
+        monkeypatch.setattr(planning, "_USUAL_PIXELS", 64 * 64 // 3)
     evaluator, recorder = recording(cfg)
     assert NucleusTrainer.test(cfg, model, [evaluator])["recorded"]["images"] == 4
     assert_predicted(recorder.found, segmenter, least=1)
@@ -179,7 +179,7 @@ def test_files_of_more_than_8_bits(model_of, registered, tmp_path, monkeypatch):
 @pytest.mark.parametrize("tiles", [{}, TILES], ids=["whole", "tiled"])
 def test_perturbed_sizes_are_scored_in_the_pixels_of_the_truth(model_of, monkeypatch, tiles):
     for name, value in tiles.items():
-        monkeypatch.setattr(finding, name, value)
+        monkeypatch.setattr(planning, name, value)
     cfg, model, _ = model_of(UNET, "TEST.PERTURBATION", "scale:2")
     evaluator, recorder = recording(cfg)
     NucleusTrainer.test(cfg, model, [evaluator])

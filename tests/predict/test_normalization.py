@@ -13,7 +13,7 @@ from nucdet.config import load_config
 from nucdet.data.io import normalization, windows
 from nucdet.data.mapper import NucleusDatasetMapper
 from nucdet.errors import InputError
-from nucdet.predict import Segmenter, configure, default_model, finding
+from nucdet.predict import Segmenter, configure, default_model, planning
 
 PERCENTILE = ["INPUT.NORMALIZE", "percentile"]
 CLASSICAL = "configs/DSB2018/classical_watershed.yaml"
@@ -114,7 +114,7 @@ def test_tiles_share_the_limits_of_the_whole_file(classical, tmp_path, monkeypat
     seen = by_windows.read(np.s_[10:70, 200:260]).astype(int)
     assert abs(seen - whole.read(np.s_[10:70, 200:260])).max() <= 6
     for name, value in (("WHOLE_SIDE", 150), ("TILE_SIDE", 120), ("TILE_OVERLAP", 40)):
-        monkeypatch.setattr(finding, name, value)
+        monkeypatch.setattr(planning, name, value)
     from_file, from_array = classical.predict_file(tmp_path / "a.tif"), classical.predict(image)
     np.testing.assert_array_equal(from_file.label_map(), from_array.label_map())
 

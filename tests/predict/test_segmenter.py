@@ -23,7 +23,7 @@ from nucdet.errors import InputError
 from nucdet.modeling import model_zoo
 from nucdet.modeling.mask_rcnn.augmented_inference import AugmentedRCNN
 from nucdet.postprocessing.overlap import OverlapElimination
-from nucdet.predict import Segmenter, configure, finding
+from nucdet.predict import Segmenter, configure, planning
 from nucdet.predict.files import find_inputs
 from nucdet.predict.job import Job
 from nucdet.predict.network import _batches, _capacity
@@ -94,7 +94,7 @@ def thresholding(segmenter, monkeypatch):
     network = Threshold()
     monkeypatch.setattr(segmenter._finder, "network", network)
     for name, value in (("WHOLE_SIDE", 150), ("TILE_SIDE", 120), ("TILE_OVERLAP", 40)):
-        monkeypatch.setattr(finding, name, value)
+        monkeypatch.setattr(planning, name, value)
     return segmenter
 
 
@@ -190,9 +190,9 @@ def test_a_mirrored_image_gives_mirrored_nuclei(repository, weights, overrides, 
 
 def test_large_images_have_larger_limits(thresholding, monkeypatch):
     """For images of up to 2^19 pixels, as the network sees them, those of the config."""
-    monkeypatch.setattr(finding, "WHOLE_SIDE", 1536)
-    monkeypatch.setattr(finding, "TILE_SIDE", 1024)
-    monkeypatch.setattr(finding, "TILE_OVERLAP", 128)
+    monkeypatch.setattr(planning, "WHOLE_SIDE", 1536)
+    monkeypatch.setattr(planning, "TILE_SIDE", 1024)
+    monkeypatch.setattr(planning, "TILE_OVERLAP", 128)
     network = thresholding._finder.network
     sizes = [(1024, 1536), (512, 1024), (1024, 1024), (256, 256), (512, 2048)]
     found = thresholding.predict_batch([dots(size, 64, 20) for size in sizes])
@@ -225,7 +225,7 @@ def test_tiled_is_whole(thresholding, monkeypatch):
     tiled = thresholding.predict(image)
     assert len(thresholding._finder.network.shown) >= 9
     assert max(max(size) for size, _ in thresholding._finder.network.shown) <= 120 + 64
-    monkeypatch.setattr(finding, "WHOLE_SIDE", 1000)
+    monkeypatch.setattr(planning, "WHOLE_SIDE", 1000)
     whole = thresholding.predict(image)
     np.testing.assert_array_equal(tiled.label_map() > 0, whole.label_map() > 0)
     assert len(tiled) == len(whole) == ndimage.label(image)[1]
@@ -308,8 +308,8 @@ def test_auto_finds_the_diameter(thresholding, radius, spacing):
     wanted = thresholding.cfg.TEST.NUCLEUS_DIAMETER
     zooms = [zoom for _, zoom in thresholding._finder.network.shown]
     assert (
-        zooms[-1] == min(finding.MOST_ZOOM, wanted / predicted.diameter)
-        and max(zooms) <= finding.MOST_ZOOM
+        zooms[-1] == min(planning.MOST_ZOOM, wanted / predicted.diameter)
+        and max(zooms) <= planning.MOST_ZOOM
     )
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from nucdet.predict import Segmenter, finding
+from nucdet.predict import Segmenter, planning
 from nucdet.predict.network import _lower_precision
 
 CONFIG = "configs/DSB2018/unet_lite0.yaml"
@@ -51,7 +51,7 @@ def test_tiled_is_whole_and_scores_are_mean_probabilities(segmenter, monkeypatch
     image = discs((300, 260), 26, 9)
     whole = segmenter.predict(image)
     for name, value in (("WHOLE_SIDE", 150), ("TILE_SIDE", 120), ("TILE_OVERLAP", 40)):
-        monkeypatch.setattr(finding, name, value)
+        monkeypatch.setattr(planning, name, value)
     tiled = segmenter.predict(image)
     assert len(whole) == len(tiled) >= 100
     np.testing.assert_array_equal(tiled.label_map() > 0, whole.label_map() > 0)

@@ -1,84 +1,44 @@
-"""Large images as overlapping tiles: where they lie, and how their nuclei become one list.
+"""The nuclei of overlapping tiles become one list for the image.
 
-Neighbouring tiles see the strip that they share both. A nucleus there is found by both, whole in at
-least one of them as long as it is smaller than the strip. Masks of two tiles are the same nucleus
-when they agree on what both tiles saw of it, so pieces cut at a border of a tile find their whole,
-and pieces of a nucleus larger than the strip find each other.
+Masks of two tiles are the same nucleus when they agree on what both tiles saw of it, so pieces cut
+at a border of a tile find their whole, and pieces of a nucleus larger than the shared strip find
+each other.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import torch
 from detectron2.structures import Boxes, Instances
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from nucdet.predict.planning import Plan, Tile
 from nucdet.structures import CroppedMasks
 
 # share of the union (same nucleus) or of the smaller mask (a fragment) that two tiles must share
 _AGREEMENT = 0.5
-# what floating point may add to a whole number
-_ROUNDING = 1e-6
 
 
-@dataclass(frozen=True)
-class Tile:
-    """A window of an image: rows y0 to y1, columns x0 to x1, half-open, in its pixels."""
-
-    y0: int
-    x0: int
-    y1: int
-    x1: int
-
-    @property
-    def box(self) -> tuple[slice, slice]:
-        """The window as an index (rows, columns)."""
-        return slice(self.y0, self.y1), slice(self.x0, self.x1)
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """(height, width)."""
-        return self.y1 - self.y0, self.x1 - self.x0
-
-    def shared_with(self, other: Tile) -> Tile | None:
-        """What both see."""
-        y0, x0 = max(self.y0, other.y0), max(self.x0, other.x0)
-        y1, x1 = min(self.y1, other.y1), min(self.x1, other.x1)
-        return Tile(y0, x0, y1, x1) if y0 < y1 and x0 < x1 else None
-
-
-def tile_grid(size: tuple[int, int], tile: int, overlap: int, grid: float = 1) -> list[Tile]:
-    """Tiles that cover an image, row by row, all of about the same size.
+def join_tiles(
+    plan: Plan, found: Sequence[Instances], image_size: tuple[int, int], size: tuple[int, int]
+) -> Instances:
+    """The nuclei of an image from those of its tiles.
 
     Args:
-        size: (height, width) of the image.
-        tile: largest side of a tile, more than ``overlap``, a pixel more where ``grid`` is not
-            whole; an image that fits is one tile.
-        overlap: pixels that neighbours share, at least.
-        grid: tiles start at multiples of it, rounded (the network's stride, so that it sees a pixel
-            at the same place of its grid in every tile).
+        plan: of the image; where it has one tile, its nuclei already are in pixels of ``size``.
+        found: of each tile, in its own pixels, see :func:`stitch`.
+        image_size: (height, width) of the image.
+        size: (height, width) of the answer.
     """
-    rows, columns = (_spans(length, tile, overlap, grid) for length in size)
-    return [Tile(y0, x0, y1, x1) for y0, y1 in rows for x0, x1 in columns]
-
-
-def _spans(length: int, tile: int, overlap: int, grid: float) -> list[tuple[int, int]]:
-    if length <= tile:
-        return [(0, length)]
-    most = max(1, int((tile - overlap) / grid + _ROUNDING))
-    count = math.ceil((length - overlap) / (most * grid) - _ROUNDING)
-    # no stub of a tile at the end
-    step = math.ceil((length - overlap) / (count * grid) - _ROUNDING) * grid
-    starts = [number * step for number in range(count)]
-    spans = [(round(start), math.ceil(start + step + overlap - _ROUNDING)) for start in starts]
-    # rounded up, steps may reach the end early
-    last = next(number for number, (_, end) in enumerate(spans) if end >= length)
-    return [*spans[:last], (spans[last][0], length)]
+    if len(plan.tiles) == 1:
+        return found[0]
+    border = max(1, math.ceil(1 / plan.zoom))
+    return resized(stitch(plan.tiles, found, image_size, border), size)
 
 
 def stitch(
@@ -264,3 +224,29 @@ def _fragments(
             continue
         dropped.add(a if pool.depth[i] < pool.depth[j] else b)
     return dropped
+
+
+def resized(instances: Instances, size: tuple[int, int]) -> Instances:
+    """Instances of an image in another size of it, (height, width); what vanishes is left out."""
+    if instances.image_size == size:
+        return instances
+    (height, width), (to_height, to_width) = instances.image_size, size
+    y, x = to_height / height, to_width / width
+    offsets, windows = [], []
+    for (top, left), crop in zip(
+        instances.pred_masks.offsets.tolist(), instances.pred_masks.crops, strict=True
+    ):
+        # pixels of the new size whose centres lie in the crop
+        rows = np.arange(round(top * y), round((top + crop.shape[0]) * y))
+        columns = np.arange(round(left * x), round((left + crop.shape[1]) * x))
+        at_y, at_x = (rows + 0.5) / y - top - 0.5, (columns + 0.5) / x - left - 0.5
+        grid = np.meshgrid(at_x.astype(np.float32), at_y.astype(np.float32))
+        window = np.zeros((len(rows), len(columns)), np.float32)
+        if window.size:
+            window = cv2.remap(crop.astype(np.float32), *grid, cv2.INTER_LINEAR)
+        offsets.append((round(top * y), round(left * x)))
+        windows.append(window >= 0.5)
+    result = Instances(size, **instances.get_fields())
+    result.pred_masks = CroppedMasks.from_windows(np.array(offsets).reshape(-1, 2), windows, size)
+    result.pred_boxes = Boxes(instances.pred_boxes.tensor * torch.tensor([x, y, x, y]))
+    return result[result.pred_masks.nonempty()]

@@ -10,7 +10,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from nucdet.predict.tiling import Tile, stitch, tile_grid
+from nucdet.predict.joining import stitch
+from nucdet.predict.planning import Tile, tile_grid
 from nucdet.structures import CroppedMasks
 
 
