@@ -36,20 +36,20 @@ FLOORS = {
 }
 
 
-def _floor(module: str) -> tuple[int, str]:
+def floor_of(module: str) -> tuple[int, str]:
     if module.startswith("nucdet.modeling.") and module.endswith(".config"):
         return 0, module  # nucdet.config loads the keys of each system without its networks
     room = max((r for r in FLOORS if module == r or module.startswith(r + ".")), key=len)
     return FLOORS[room], room
 
 
-def _modules() -> list[str]:
+def modules() -> list[str]:
     files = PACKAGE.rglob("*.py")
     names = [".".join(f.relative_to(PACKAGE.parent).with_suffix("").parts) for f in files]
     return sorted(n.removesuffix(".__init__") for n in names if n != "nucdet.__init__")
 
 
-def _imports(module: str) -> set[str]:
+def imports_of(module: str) -> set[str]:
     path = PACKAGE.parent.joinpath(*module.split("."))
     path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
     found = set()
@@ -64,11 +64,11 @@ def _imports(module: str) -> set[str]:
     return {name for name in found if name.startswith("nucdet.")}
 
 
-@pytest.mark.parametrize("module", _modules())
+@pytest.mark.parametrize("module", modules())
 def test_imports_only_from_floors_below(module):
-    floor, room = _floor(module)
-    for imported in _imports(module):
-        other_floor, other_room = _floor(imported)
+    floor, room = floor_of(module)
+    for imported in imports_of(module):
+        other_floor, other_room = floor_of(imported)
         assert other_room == room or other_floor < floor or floor == other_floor == 0, (
             f"{module} (floor {floor}) imports {imported} (floor {other_floor})"
         )
