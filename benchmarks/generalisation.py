@@ -42,7 +42,7 @@ from nucdet.files import write_atomically
 from nucdet.predict import Segmenter, default_model
 from nucdet.predict.diameter import check_diameter
 from nucdet.structures import CroppedMasks
-from nucdet.visualization import draw_comparison
+from nucdet.visualization.comparison import draw_comparison
 from nucdet.visualization.files import save_png
 from nucdet.visualization.set_images import draw_sets
 

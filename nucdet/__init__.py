@@ -31,6 +31,7 @@ except ImportError as error:
 
 # Detectron2's to mend, not the user's, who would see it at every start
 warnings.filterwarnings("ignore", r"`torch\.jit\.script", FutureWarning)
+warnings.filterwarnings("ignore", r"torch\.meshgrid: in an upcoming release", UserWarning)
 
 # Architectures enter Detectron2's registries as soon as those exist: at once if detectron2.modeling
 # is loaded, else when it is. It takes five seconds, and converting data needs no network.

@@ -10,13 +10,11 @@ from PIL import Image
 from nucdet.errors import InputError
 from nucdet.evaluation.ground_truth import GroundTruth
 from nucdet.structures import CroppedMasks
-from nucdet.visualization import (
-    draw_comparison,
-    draw_instances,
-    visualize_data,
-    visualize_results,
-)
 from nucdet.visualization.colors import FALSE, MATCHED, MISSED, color_by_neighbors
+from nucdet.visualization.comparison import draw_comparison
+from nucdet.visualization.data_images import visualize_data
+from nucdet.visualization.drawing import draw_instances
+from nucdet.visualization.result_images import visualize_results
 
 CONFIG = "configs/DSB2018/mask_rcnn_lite0_FPN.yaml"
 GREY = 60

@@ -25,7 +25,7 @@ def main() -> None:
     )
     args = parser.parse_args()
 
-    from nucdet.visualization import visualize_data
+    from nucdet.visualization.data_images import visualize_data
 
     files = visualize_data(
         args.config_file, args.opts, args.source, args.output_dir, args.num, args.seed

@@ -45,7 +45,7 @@ def main() -> None:
     )
     args = parser.parse_args()
 
-    from nucdet.visualization import visualize_results
+    from nucdet.visualization.result_images import visualize_results
 
     files = visualize_results(
         args.input,

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 from pathlib import Path
 from typing import Any
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.engine import default_setup
-from detectron2.utils import comm
-from detectron2.utils.logger import setup_logger
 
 from nucdet.config import load_config
 from nucdet.data.datasets import check_datasets, check_training_data, register_datasets
 from nucdet.errors import InputError
 from nucdet.modeling.checkpointing import NucleusCheckpointer
 from nucdet.processes import check_devices, run_processes
+from nucdet.train.console import messages_to_file, setup_run
 from nucdet.train.perturbed import compare_perturbed, seed_perturbation
 from nucdet.train.trainer import NucleusTrainer
+
+logger = logging.getLogger(__name__)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -65,17 +66,28 @@ def _check_writable(folder: Path) -> None:
 
 def _run_process(args: argparse.Namespace) -> dict[str, Any] | None:
     cfg = prepare(args)
-    default_setup(cfg, args)
-    # Detectron2 shows its own messages only
-    setup_logger(cfg.OUTPUT_DIR, comm.get_rank(), name="nucdet", enable_propagation=True)
+    setup_run(cfg, args)
+    logger.info(f"{args.config_file or 'no config file'}: the log is {cfg.OUTPUT_DIR}/log.txt")
     if args.eval_only:
-        model = NucleusTrainer.build_model(cfg)
+        with messages_to_file():
+            model = NucleusTrainer.build_model(cfg)
         checkpointer = NucleusCheckpointer(model, save_dir=cfg.OUTPUT_DIR, complete=True)
         checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=args.resume)
         results = NucleusTrainer.test(cfg, model)
         if args.perturb is not None:
             compare_perturbed(cfg, model, results, seed_perturbation(args.perturb))
         return results
-    trainer = NucleusTrainer(cfg)
+    with messages_to_file():
+        trainer = NucleusTrainer(cfg)
     trainer.resume_or_load(resume=args.resume)
+    logger.info(_summary(cfg, trainer))
     return trainer.train()
+
+
+def _summary(cfg: CfgNode, trainer: NucleusTrainer) -> str:
+    parameters = sum(p.numel() for p in trainer.bare_model.parameters())
+    return (
+        f"{cfg.MODEL.META_ARCHITECTURE} of {parameters / 1e6:.1f} million parameters learns from "
+        f"{', '.join(cfg.DATASETS.TRAIN)} on {cfg.MODEL.DEVICE}, {cfg.SOLVER.IMS_PER_BATCH} images "
+        f"an iteration, up to iteration {cfg.SOLVER.MAX_ITER}"
+    )

@@ -1,8 +1,4 @@
-"""Images of nuclei: outlines on an image, predictions beside the truth, folders of both."""
+"""Images of nuclei: outlines on an image, predictions beside the ground truth, folders of both.
 
-from nucdet.visualization.comparison import draw_comparison
-from nucdet.visualization.data_images import visualize_data
-from nucdet.visualization.drawing import draw_instances
-from nucdet.visualization.result_images import visualize_results
-
-__all__ = ["draw_comparison", "draw_instances", "visualize_data", "visualize_results"]
+Import from the modules: those that draw load matplotlib, which takes a second, and colours do not.
+"""

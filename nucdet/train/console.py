@@ -1,0 +1,57 @@
+"""What a training shows on the screen before its first iteration: a few lines; log.txt has all."""
+
+from __future__ import annotations
+
+import logging
+from argparse import Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from detectron2.config import CfgNode
+from detectron2.engine import default_setup
+from detectron2.utils import comm
+from detectron2.utils.logger import setup_logger
+
+# the loggers with a handler of their own
+_LOGGERS = ("detectron2", "fvcore", "nucdet")
+
+
+def setup_run(cfg: CfgNode, args: Namespace) -> None:
+    """Detectron2's ``default_setup``, whose 500 lines go to log.txt and not to the screen.
+
+    They are the environment, the yaml and the whole config, which is also written to config.yaml.
+
+    Args:
+        cfg: of the run.
+        args: of the command line, with ``config_file``, ``eval_only``, …
+    """
+    rank = comm.get_rank()
+    # default_setup asks for these two loggers by the same arguments, and so gets them as they are
+    setup_logger(cfg.OUTPUT_DIR, distributed_rank=rank, name="fvcore")
+    setup_logger(cfg.OUTPUT_DIR, distributed_rank=rank)
+    # Detectron2 shows its own messages only
+    setup_logger(cfg.OUTPUT_DIR, rank, name="nucdet", enable_propagation=True)
+    # it looks for CUDA's compiler while Detectron2 describes the environment
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
+    with messages_to_file():
+        default_setup(cfg, args)
+
+
+@contextmanager
+def messages_to_file() -> Iterator[None]:
+    """Within it, only warnings and errors reach the screen; log.txt gets everything."""
+    handlers = [
+        handler
+        for name in _LOGGERS
+        for handler in logging.getLogger(name).handlers
+        if isinstance(handler, logging.StreamHandler)
+        and not isinstance(handler, logging.FileHandler)
+    ]
+    levels = [handler.level for handler in handlers]
+    for handler in handlers:
+        handler.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        for handler, level in zip(handlers, levels, strict=True):
+            handler.setLevel(level)
