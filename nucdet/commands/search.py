@@ -15,11 +15,34 @@ anything is trained.
 
 from __future__ import annotations
 
+import argparse
+
 from nucdet.arguments import add_config, command, command_parser, parse_list
 
 
 @command
 def main() -> int:
+    args = _argument_parser().parse_args()
+
+    from nucdet.tuning.search import search
+
+    return search(
+        args.config_file,
+        args.output_dir,
+        args.opts,
+        grids=args.grid,
+        variants=args.variant,
+        draws=args.random,
+        trials=args.trials,
+        sampler=args.sampler,
+        draw_seed=args.seed,
+        seeds=args.seeds,
+        metric=args.metric,
+        retry_failed=args.retry_failed,
+    )
+
+
+def _argument_parser() -> argparse.ArgumentParser:
     parser = command_parser(__doc__)
     add_config(parser)
     add = parser.add_argument
@@ -66,21 +89,4 @@ def main() -> int:
         help="of the last evaluation, higher is better (default: TEST.BEST_METRIC)",
     )
     add("--retry-failed", action="store_true", help="train again what failed")
-    args = parser.parse_args()
-
-    from nucdet.tuning.search import search
-
-    return search(
-        args.config_file,
-        args.output_dir,
-        args.opts,
-        grids=args.grid,
-        variants=args.variant,
-        draws=args.random,
-        trials=args.trials,
-        sampler=args.sampler,
-        draw_seed=args.seed,
-        seeds=args.seeds,
-        metric=args.metric,
-        retry_failed=args.retry_failed,
-    )
+    return parser

@@ -38,7 +38,7 @@ class EvaluatedModel:
             ``"subsystems"`` where the input has "measured" and the model measures its parts.
         """
         sources = [ImageWindows(x["image"].permute(1, 2, 0).numpy()) for x in batched_inputs]
-        # a perturbation may have changed the size of an image; its truth stays as it is
+        # a perturbation may have changed the size of an image; its ground truth stays as it is
         sizes = [(x["height"], x["width"]) for x in batched_inputs]
         found = self._find(sources, sizes=sizes)
         outputs: list[dict[str, Any]] = [{"instances": one.instances} for one in found]
