@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import logging
 import math
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -154,11 +155,15 @@ class BestModel(HookBase):
 class CsvLog(HookBase):
     """Writes ``losses.csv``, a row an iteration, and ``evaluation.csv``, a row an evaluation.
 
+    ``cpu_time`` is what this process has used since the row before, an evaluation in between
+    included: on a machine that does other work as well, "time" says little.
+
     On resume, rows of iterations that will run again are taken out first. The evaluation after the
     last iteration has the number of the one that would follow, so it stays when training goes on.
     """
 
     _TIMES = ("lr", "time", "data_time")
+    _CPU_TIME = "cpu_time"
 
     def __init__(self, output_dir: str):
         self.losses_path = Path(output_dir) / "losses.csv"
@@ -166,8 +171,10 @@ class CsvLog(HookBase):
         self._file: Any = None
         self._writer: csv.DictWriter | None = None
         self._evaluated = -1
+        self._cpu_seconds = 0.0
 
     def before_train(self) -> None:
+        self._cpu_seconds = time.process_time()
         last = {self.losses_path: self.trainer.start_iter - 1}
         last[self.evaluation_path] = self.trainer.start_iter
         for path, iteration in last.items():
@@ -183,6 +190,8 @@ class CsvLog(HookBase):
         losses = {n: v for n, v in current.items() if "loss" in n and "/" not in n}
         # Detectron2 begins to time after some iterations: the columns are there from the start
         times = {name: current.get(name) for name in self._TIMES}
+        before, self._cpu_seconds = self._cpu_seconds, time.process_time()
+        times[self._CPU_TIME] = self._cpu_seconds - before
         self._write_losses({"iteration": now, **losses, **times})
         self._write_evaluation()
 

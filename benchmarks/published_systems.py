@@ -1,0 +1,286 @@
+#!/usr/bin/env python
+"""Train the systems of the five reports one after another, and write a table: make published-systems.
+
+    python benchmarks/published_systems.py                     # the table's systems, about 8 core hours
+    python benchmarks/published_systems.py --only linknet_2,unet_small
+    python benchmarks/published_systems.py --group sweeps      # variants, refinements, sweeps, two_stages
+    python benchmarks/published_systems.py --list
+
+The rows stand in benchmarks/published_systems.yaml. The same command goes on where it was interrupted,
+also in the middle of a training. A row's folder has logs, checkpoints (model_best.pth is the best on
+val) and learning curve; published_systems.csv has a line a training with all scores, and
+published_systems.md a line a row. "Minutes" are CPU minutes of training and the evaluations in it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+import yaml
+from detectron2.evaluation.testing import flatten_results_dict
+
+from nucdet.config import load_config
+from nucdet.errors import InputError, run_tool
+from nucdet.files import write_atomically
+from nucdet.modeling.checkpointing import NucleusCheckpointer
+from nucdet.train.trainer import NucleusTrainer
+from nucdet.tuning.cross_validate import TABLE as FOLDS_TABLE
+from nucdet.tuning.cross_validate import cross_validate
+from nucdet.tuning.search import TABLE as SEARCH_TABLE
+from nucdet.tuning.search import search
+from nucdet.tuning.trials import DONE, Trial, lock_folder, plan_trials, read_outcome, run_trial
+from nucdet.visualization.training_curves import plot_training
+
+HERE = Path(__file__).parent
+ROWS, CONFIGS = HERE / "published_systems.yaml", HERE.parent / "configs" / "DSB2018"
+METRIC = "kaggle/mAP"
+KINDS = ("train", "evaluate", "search", "folds")
+SHOWN = {
+    "mAP": METRIC,
+    "at IoU 0.5": "kaggle/AP50",
+    "fluorescence": "kaggle/mAP-fluorescence",
+    "tinted": "kaggle/mAP-stained_tinted",
+    "light": "kaggle/mAP-stained_light",
+    "bright": "kaggle/mAP-bright_field",
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table; published_systems.yaml says what the fields mean."""
+
+    name: str
+    config: str
+    kind: str = "train"
+    group: str = "systems"
+    seeds: Sequence[int] = (1,)
+    published: str = ""
+    set: dict[str, Any] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def config_file(self) -> str:
+        return str(CONFIGS / self.config)
+
+
+def read_rows(path: Path) -> dict[str, Row]:
+    """The rows of a yaml by their names, in its order.
+
+    Raises:
+        InputError: a row has an unknown field or kind, lacks one, or takes another's name.
+    """
+    known = {item.name for item in fields(Row)}
+    rows: dict[str, Row] = {}
+    for entry in yaml.safe_load(path.read_text(encoding="utf-8")):
+        if not {"name", "config"} <= set(entry) <= known or entry["name"] in rows:
+            raise InputError(
+                f"{path}: {entry}: expected a name of its own, a config, and of the others "
+                f"{', '.join(sorted(known))}"
+            )
+        row = rows[entry["name"]] = Row(**entry)
+        if row.kind not in KINDS:
+            raise InputError(f"{path}: {row.name}: kind {row.kind}, expected one of {KINDS}")
+    return rows
+
+
+class Harness:
+    """All rows of one output folder, what they gave so far, and the way to go on."""
+
+    def __init__(self, rows: dict[str, Row], output: Path, overrides: Sequence[str] = ()):
+        """
+        Args:
+            rows: of :func:`read_rows`.
+            output: folder of the rows' folders and of the tables.
+            overrides: KEY VALUE pairs for all rows.
+        """
+        self.rows, self.output, self.overrides = rows, output, overrides
+
+    def pairs(self, row: Row) -> list[str]:
+        """KEY VALUE pairs of a row; a row's name in braces becomes its first training's folder."""
+        folders = _Folders(self)
+        texts = [
+            (key, value.format_map(folders) if isinstance(value, str) else str(value))
+            for key, value in row.set.items()
+        ]
+        return [text for pair in texts for text in pair] + [*self.overrides]
+
+    def trainings(self, row: Row) -> list[Trial]:
+        """A training for each seed of a row, its config checked; kinds "train" and "evaluate"."""
+        pairs = self.pairs(row)
+        settings = [({"SEED": seed}, [*pairs, "SEED", str(seed)]) for seed in row.seeds]
+        return plan_trials(row.config_file, settings, self.output / row.name)
+
+    def run(self, row: Row, retry_failed: bool) -> None:
+        """Do what is left to do of a row."""
+        if row.kind in ("search", "folds"):
+            function = search if row.kind == "search" else cross_validate
+            folder = str(self.output / row.name)
+            options = {**row.options, "retry_failed": retry_failed}
+            function(row.config_file, folder, self.pairs(row), **options)
+            return
+        for training in self.trainings(row):
+            with lock_folder(training.folder) as lock:
+                if row.kind == "evaluate":
+                    evaluate(training)
+                    continue
+                outcome = run_trial(training, row.config_file, METRIC, lock, retry_failed)
+                if outcome.state == DONE:
+                    plot_training([training.folder])
+
+    def lines(self, row: Row) -> Iterator[dict[str, Any]]:
+        """A dict for each training of a row that has scores: the best evaluation's, and costs."""
+        if row.kind in ("search", "folds"):
+            path = self.output / row.name / (SEARCH_TABLE if row.kind == "search" else FOLDS_TABLE)
+            table = pd.read_csv(path) if path.is_file() else pd.DataFrame()
+            for line in table.to_dict("records"):
+                yield {"row": row.name, "group": row.group, **line}
+            return
+        for training in self.trainings(row):
+            path = training.folder / "evaluation.csv"
+            if not path.is_file():
+                continue
+            table = pd.read_csv(path)
+            best = table.loc[table[METRIC].idxmax()].to_dict()
+            outcome = read_outcome(training.folder)
+            state = outcome.state if outcome else ("done" if row.kind == "evaluate" else "running")
+            yield {
+                "row": row.name,
+                "group": row.group,
+                "SEED": training.cfg.SEED,
+                "state": state,
+                "best at": best.pop("iteration"),
+                **costs(training.folder),
+                "folder": str(training.folder.relative_to(self.output)),
+                **best,
+            }
+
+    def write_tables(self) -> None:
+        """published_systems.csv and published_systems.md, of all rows that have scores."""
+        lines = [line for row in self.rows.values() for line in self._known_lines(row)]
+        with write_atomically(self.output / "published_systems.csv") as temporary:
+            pd.DataFrame(lines).to_csv(temporary, index=False, float_format="%.4f")
+        text = markdown(self.rows.values(), lines)
+        with write_atomically(self.output / "published_systems.md") as temporary:
+            temporary.write_text(text, encoding="utf-8")
+
+    def _known_lines(self, row: Row) -> list[dict[str, Any]]:
+        return list(self.lines(row)) if (self.output / row.name).is_dir() else []
+
+
+class _Folders(dict):
+    """The folder of a row's first training, by the row's name."""
+
+    def __init__(self, harness: Harness):
+        super().__init__()
+        self.harness = harness
+
+    def __missing__(self, name: str) -> str:
+        if name not in self.harness.rows:
+            raise InputError(f"{ROWS}: {{{name}}}: there is no such row")
+        return str(self.harness.trainings(self.harness.rows[name])[0].folder)
+
+
+def evaluate(trial: Trial) -> None:
+    """Score the weights of a config that is not trained, once: evaluation.csv and losses.csv."""
+    path = trial.folder / "evaluation.csv"
+    if path.is_file():
+        return
+    print(f"evaluating {trial.folder}", flush=True)
+    start = time.process_time()
+    cfg = trial.cfg.clone()
+    cfg.OUTPUT_DIR = str(trial.folder)
+    if not torch.cuda.is_available():
+        cfg.MODEL.DEVICE = "cpu"
+    model = NucleusTrainer.build_model(cfg)
+    NucleusCheckpointer(model, complete=True).load(cfg.MODEL.WEIGHTS)
+    results = flatten_results_dict(NucleusTrainer.test(cfg, model))
+    row = {"iteration": 0, **results, "cpu_seconds": time.process_time() - start}
+    with write_atomically(path) as temporary:
+        pd.DataFrame([row]).to_csv(temporary, index=False)
+
+
+def costs(folder: Path) -> dict[str, float]:
+    """Iterations and CPU minutes of a training, from its log; of an evaluation none."""
+    path = folder / "losses.csv"
+    if not path.is_file():
+        return {"iterations": 0, "minutes": 0.0}
+    log = pd.read_csv(path)
+    return {"iterations": len(log), "minutes": log["cpu_time"].sum() / 60}
+
+
+def markdown(rows: Sequence[Row], lines: Sequence[dict[str, Any]]) -> str:
+    """A line a row: mean over its trainings (of a search the best), seeds, published, costs."""
+    header = ["row", "published", *SHOWN, "each training", "iterations", "minutes"]
+    text = ["| " + " | ".join(header) + " |", "|---" * len(header) + "|"]
+    for row in rows:
+        mine = pd.DataFrame([line for line in lines if line["row"] == row.name])
+        if mine.empty or METRIC not in mine or mine[METRIC].isna().all():
+            continue
+        best = mine.loc[[mine[METRIC].idxmax()]] if row.kind == "search" else mine
+        scores = [_number(best.get(name)) for name in SHOWN.values()]
+        each = ", ".join(f"{value:.1f}" for value in mine[METRIC].dropna())
+        waiting = (mine["state"] != DONE).sum()
+        each += f" ({waiting} not finished)" if waiting else ""
+        effort = [_number(mine.get(name), digits) for name, digits in _EFFORT.items()]
+        text.append("| " + " | ".join([row.name, row.published, *scores, each, *effort]) + " |")
+    return "\n".join(text) + "\n"
+
+
+_EFFORT = {"iterations": 0, "minutes": 0}
+
+
+def _number(column: pd.Series | None, digits: int = 1) -> str:
+    value = np.nan if column is None else column.mean()
+    return "–" if np.isnan(value) else f"{value:,.{digits}f}"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--output", type=Path, default=Path("output/published_systems"))
+    parser.add_argument("--rows", type=Path, default=ROWS, metavar="YAML")
+    parser.add_argument("--group", default="systems", help="systems; all: every row")
+    parser.add_argument("--only", default="", metavar="ROW,ROW", help="these rows, of any group")
+    parser.add_argument("--list", action="store_true", help="name the rows and stop")
+    parser.add_argument("--retry-failed", action="store_true", help="train again what failed")
+    parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="for all rows")
+    args = parser.parse_args()
+    rows = read_rows(args.rows)
+    names = [name for name in args.only.split(",") if name]
+    unknown = [name for name in names if name not in rows]
+    groups = {row.group for row in rows.values()} | {"all"}
+    if unknown or args.group not in groups:
+        what = f"--only {unknown[0]}" if unknown else f"--group {args.group}"
+        raise InputError(f"{what}: expected of {args.rows}: {', '.join(rows)}; {sorted(groups)}")
+    names = names or [n for n, row in rows.items() if args.group in (row.group, "all")]
+    if args.list:
+        print("\n".join(f"{rows[n].group:12} {n:32} {rows[n].published}" for n in names))
+        return 0
+    harness = Harness(rows, args.output, args.opts)
+    for name in names:
+        load_config(rows[name].config_file, harness.pairs(rows[name]))  # mistakes before any work
+    failed = 0
+    for name in names:
+        print(f"== {name}", flush=True)
+        try:
+            harness.run(rows[name], args.retry_failed)
+        except (InputError, OSError) as error:  # such as weights of a row that failed
+            print(f"{name}: {error}", file=sys.stderr)
+            failed = 1
+        harness.write_tables()
+    print((args.output / "published_systems.md").read_text(encoding="utf-8"))
+    return failed
+
+
+if __name__ == "__main__":
+    run_tool(main)

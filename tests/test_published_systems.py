@@ -1,0 +1,106 @@
+"""benchmarks/published_systems.py: rows run once, go on, use each other's weights, fill the tables."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+
+import pandas as pd
+import pytest
+import yaml
+
+from nucdet.config import load_config
+from nucdet.errors import InputError
+
+ROWS = [
+    {"name": "watershed", "config": "classical_watershed.yaml", "kind": "evaluate"},
+    {"name": "linknet", "config": "linknet_2.yaml", "seeds": [1, 2], "published": "0.218"},
+    {
+        "name": "twice",
+        "config": "ensemble_unet_linknet.yaml",
+        "kind": "evaluate",
+        "set": {
+            "MODEL.SEGMENTATION.MEMBERS": [{"NETWORK": "LinkNet", "CHANNELS": [4, 8]}],
+            "MODEL.WEIGHTS": "ensemble://{linknet}/model_best.pth",
+        },
+    },
+]
+PAIRS = {
+    "DATASETS.TRAIN": "('synthetic_train',)",
+    "DATASETS.TEST": "('synthetic_val',)",
+    "MODEL.SEGMENTATION.CHANNELS": "(4,8)",
+    "MODEL.SEMANTIC.RESIZE": "64",
+    "INPUT.CROP.SIZE": "(64,64)",
+    "INPUT.MIN_SIZE_TRAIN": "(64,)",
+    "INPUT.MIN_SIZE_TEST": "64",
+    "DATALOADER.NUM_WORKERS": "0",
+    "SOLVER.MAX_ITER": "4",
+    "SOLVER.IMS_PER_BATCH": "2",
+    "SOLVER.CHECKPOINT_PERIOD": "2",
+    "TEST.EVAL_PERIOD": "2",
+    "TEST.EVALUATORS": "('kaggle',)",
+}
+
+
+@pytest.fixture
+def harness(repository):
+    spec = importlib.util.spec_from_file_location(
+        "published_systems", repository / "benchmarks/published_systems.py"
+    )
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    yield module
+    del sys.modules[spec.name]
+
+
+@pytest.fixture
+def run(harness, monkeypatch, tmp_path, registered):
+    (tmp_path / "rows.yaml").write_text(yaml.safe_dump(ROWS), encoding="utf-8")
+
+    def run(*arguments: str) -> int:
+        command = ["x", "--rows", str(tmp_path / "rows.yaml"), "--output", str(tmp_path / "out")]
+        pairs = [text for pair in PAIRS.items() for text in pair]
+        monkeypatch.setattr(sys, "argv", [*command, *arguments, *pairs])
+        return harness.main()
+
+    return run
+
+
+def test_rows_go_on_and_fill_the_tables(run, tmp_path, capsys):
+    assert run("--only", "watershed,twice") == 1  # its weights are not there yet
+    assert "model_best.pth" in capsys.readouterr().err
+    assert run() == 0
+    table = pd.read_csv(tmp_path / "out/published_systems.csv")
+    assert table["row"].tolist() == ["watershed", "linknet", "linknet", "twice"]
+    assert table["SEED"].tolist() == [1, 1, 2, 1]
+    assert table["iterations"].tolist() == [0, 4, 4, 0]
+    assert (table["state"] == "done").all()
+    # an ensemble of one network is that network
+    assert table["kaggle/mAP"].iloc[3] == pytest.approx(table["kaggle/mAP"].iloc[1], abs=0.2)
+    text = (tmp_path / "out/published_systems.md").read_text(encoding="utf-8").splitlines()
+    assert [line.split(" | ")[0] for line in text[2:]] == ["| watershed", "| linknet", "| twice"]
+    assert "0.218" in text[3]
+
+    log = tmp_path / "out" / table["folder"].iloc[1] / "train.log"
+    assert (log.parent / "training.png").is_file()
+    before = log.stat().st_mtime_ns
+    assert run() == 0  # nothing is left to do
+    assert log.stat().st_mtime_ns == before
+    assert pd.read_csv(tmp_path / "out/published_systems.csv").equals(table)
+
+
+def test_mistakes_are_one_line(run, harness, tmp_path):
+    with pytest.raises(InputError, match="no_such"):
+        run("--only", "no_such")
+    (tmp_path / "wrong.yaml").write_text("- {name: a, config: b.yaml, kind: guess}\n")
+    with pytest.raises(InputError, match="guess"):
+        harness.read_rows(tmp_path / "wrong.yaml")
+
+
+def test_every_row_has_a_config_that_loads(harness, tmp_path, registered):
+    rows = harness.read_rows(harness.ROWS)
+    assert {row.group for row in rows.values()} >= {"systems", "variants", "refinements", "sweeps"}
+    for row in rows.values():
+        pairs = [text for key, value in row.set.items() for text in (key, str(value))]
+        load_config(row.config_file, pairs)
