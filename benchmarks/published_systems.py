@@ -1,15 +1,17 @@
 #!/usr/bin/env python
-"""Train the systems of the five reports one after another, and write a table: make published-systems.
+"""Train the systems of the five reports one after another, and write a table of their scores.
 
-    python benchmarks/published_systems.py                     # the table's systems, about 8 core hours
+    make published-systems                  # the same as:
+    python benchmarks/published_systems.py  # group "systems", about 8 core hours
     python benchmarks/published_systems.py --only linknet_2,unet_small
-    python benchmarks/published_systems.py --group sweeps      # variants, refinements, sweeps, two_stages
+    python benchmarks/published_systems.py --group sweeps  # variants, refinements, two_stages, all
     python benchmarks/published_systems.py --list
 
-The rows stand in benchmarks/published_systems.yaml. The same command goes on where it was interrupted,
-also in the middle of a training. A row's folder has logs, checkpoints (model_best.pth is the best on
-val) and learning curve; published_systems.csv has a line a training with all scores, and
-published_systems.md a line a row. "Minutes" are CPU minutes of training and the evaluations in it.
+The rows stand in benchmarks/published_systems.yaml. The same command goes on where it was
+interrupted, also in the middle of a training. A row's folder has logs, checkpoints (model_best.pth
+is the best on val) and learning curve; published_systems.csv has a line a training with all scores,
+published_systems.md a line a row. "Minutes" are CPU minutes of training and the evaluations in it,
+without those of data workers: DATALOADER.NUM_WORKERS 0 at the end counts all.
 """
 
 from __future__ import annotations

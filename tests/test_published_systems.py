@@ -1,4 +1,4 @@
-"""benchmarks/published_systems.py: rows run once, go on, use each other's weights, fill the tables."""
+"""benchmarks/published_systems.py: rows run once, in order, and fill the tables."""
 
 from __future__ import annotations
 
