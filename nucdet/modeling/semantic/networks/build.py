@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
+from typing import Any
+
 from detectron2.config import CfgNode
 from detectron2.utils.registry import Registry
 from torch import nn
@@ -30,3 +33,24 @@ def build_segmentation_network(cfg: CfgNode) -> nn.Module:
         known = sorted(network for network, _ in SEGMENTATION_REGISTRY)
         raise InputError(f"MODEL.SEGMENTATION.NETWORK is {name!r}, expected one of {known}")
     return SEGMENTATION_REGISTRY.get(name)(cfg)
+
+
+class ConfiguredNetwork:
+    """Mixin: arguments of ``__init__`` come from the keys of MODEL.SEGMENTATION of their name.
+
+    ``in_channels`` are those of the image. A network takes the ones that its ``__init__`` names.
+    """
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
+        keys = cfg.MODEL.SEGMENTATION
+        values = {
+            "in_channels": len(cfg.MODEL.PIXEL_MEAN),
+            "num_channels": keys.NUM_CHANNELS,
+            "channels": keys.CHANNELS,
+            "dropout": keys.DROPOUT,
+            "norm": keys.NORM,
+            "last_convs": keys.LAST_CONVS,
+        }
+        taken = inspect.signature(cls.__init__).parameters
+        return {name: value for name, value in values.items() if name in taken}

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torchvision.models.vgg import cfgs, make_layers
 
 from nucdet.errors import InputError
-from nucdet.modeling.semantic.networks.build import SEGMENTATION_REGISTRY
+from nucdet.modeling.semantic.networks.build import SEGMENTATION_REGISTRY, ConfiguredNetwork
 from nucdet.modeling.weight_sources import weight_format
 
 # max-pool layers of VGG16 whose outputs have the strides 8, 16 and 32
@@ -19,7 +19,7 @@ _SKIPPED_TO = (3, 4, 5)
 
 
 @SEGMENTATION_REGISTRY.register()
-class FCN8s(nn.Module):
+class FCN8s(ConfiguredNetwork, nn.Module):
     """Fully convolutional network (Shelhamer et al., 2017, arXiv:1605.06211) with stride 8.
 
     VGG16 (Simonyan and Zisserman, 2014, arXiv:1409.1556) with fc6 and fc7 as convolutions and
@@ -81,12 +81,7 @@ class FCN8s(nn.Module):
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
         if len(cfg.MODEL.PIXEL_MEAN) != 3:
             raise InputError("FCN8s: MODEL.PIXEL_MEAN has to have three values, as VGG16 sees RGB")
-        return {
-            "num_channels": cfg.MODEL.SEGMENTATION.NUM_CHANNELS,
-            "channels": cfg.MODEL.SEGMENTATION.CHANNELS,
-            "dropout": cfg.MODEL.SEGMENTATION.DROPOUT,
-            "norm": cfg.MODEL.SEGMENTATION.NORM,
-        }
+        return super().from_config(cfg)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, 3, H, W) to logits (N, K, H, W); H and W are multiples of 32."""

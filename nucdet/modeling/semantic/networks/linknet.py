@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch.nn.functional as F
-from detectron2.config import CfgNode, configurable
+from detectron2.config import configurable
 from torch import Tensor, nn
 
-from nucdet.modeling.semantic.networks.build import SEGMENTATION_REGISTRY
+from nucdet.modeling.semantic.networks.build import SEGMENTATION_REGISTRY, ConfiguredNetwork
 
 
 @SEGMENTATION_REGISTRY.register()
-class LinkNet(nn.Module):
+class LinkNet(ConfiguredNetwork, nn.Module):
     """Pairs of encoder and decoder, each decoder's output added to the encoder's above it.
 
     After Chaurasia and Culurciello, 2017 (arXiv:1707.03718), without its stem: the first encoder
@@ -44,15 +43,6 @@ class LinkNet(nn.Module):
         for width, above in zip(reversed(channels), [*channels[-2::-1], None], strict=True):
             self.decoders.append(_decoder(width, above, dropout))
         self.predictor = nn.Conv2d(channels[0] // 4, num_channels, 1)
-
-    @classmethod
-    def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
-        return {
-            "in_channels": len(cfg.MODEL.PIXEL_MEAN),
-            "num_channels": cfg.MODEL.SEGMENTATION.NUM_CHANNELS,
-            "channels": cfg.MODEL.SEGMENTATION.CHANNELS,
-            "dropout": cfg.MODEL.SEGMENTATION.DROPOUT,
-        }
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) to logits (N, K, H, W); H and W are multiples of ``size_divisibility``."""

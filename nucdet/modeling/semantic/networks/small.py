@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-from detectron2.config import CfgNode, configurable
+from detectron2.config import configurable
 from torch import Tensor, nn
 
 from nucdet.layers.blocks import UShape, conv_block
-from nucdet.modeling.semantic.networks.build import SEGMENTATION_REGISTRY
+from nucdet.modeling.semantic.networks.build import SEGMENTATION_REGISTRY, ConfiguredNetwork
 
 
 @SEGMENTATION_REGISTRY.register()
-class SmallFCN(nn.Module):
+class SmallFCN(ConfiguredNetwork, nn.Module):
     """Three 3×3 convolutions with ReLU, each followed by max-pooling (section 4 of the report).
 
     The report ends at 16 × 16 pixels and says nothing of how it gets there. From 256 × 256 this is
@@ -44,21 +43,13 @@ class SmallFCN(nn.Module):
         )
         self.predictor = nn.Conv2d(third, num_channels, 1)
 
-    @classmethod
-    def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
-        return {
-            "in_channels": len(cfg.MODEL.PIXEL_MEAN),
-            "num_channels": cfg.MODEL.SEGMENTATION.NUM_CHANNELS,
-            "channels": cfg.MODEL.SEGMENTATION.CHANNELS,
-        }
-
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) to logits (N, K, H / 16, W / 16)."""
         return self.predictor(self.body(x)).float()
 
 
 @SEGMENTATION_REGISTRY.register()
-class SmallUNet(UShape):
+class SmallUNet(ConfiguredNetwork, UShape):
     """U-Net of two 3×3 convolutions with ReLU and dropout a level (section 5 of the report).
 
     Down: convolutions, dropout, max-pool at 16, 32, 64 and 128 channels. Up: a 3×3 transposed
@@ -92,15 +83,6 @@ class SmallUNet(UShape):
             self.merge.append(_level(2 * width, width, dropout))
             in_channels = width
         self.predictor = nn.Conv2d(in_channels, num_channels, 1)
-
-    @classmethod
-    def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
-        return {
-            "in_channels": len(cfg.MODEL.PIXEL_MEAN),
-            "num_channels": cfg.MODEL.SEGMENTATION.NUM_CHANNELS,
-            "channels": cfg.MODEL.SEGMENTATION.CHANNELS,
-            "dropout": cfg.MODEL.SEGMENTATION.DROPOUT,
-        }
 
 
 def _level(in_channels: int, width: int, dropout: float) -> nn.Sequential:

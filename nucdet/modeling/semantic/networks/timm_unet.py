@@ -14,13 +14,13 @@ from nucdet.errors import InputError
 from nucdet.layers.blocks import conv_block
 from nucdet.layers.convolution import speed_up
 from nucdet.modeling.backbones.timm_fpn import TimmBackbone
-from nucdet.modeling.semantic.networks.build import SEGMENTATION_REGISTRY
+from nucdet.modeling.semantic.networks.build import SEGMENTATION_REGISTRY, ConfiguredNetwork
 
 _STRIDES = [2, 4, 8, 16, 32]
 
 
 @SEGMENTATION_REGISTRY.register()
-class TimmUNet(nn.Module):
+class TimmUNet(ConfiguredNetwork, nn.Module):
     """Encoder-decoder with skips (Ronneberger et al., 2015, arXiv:1505.04597) on any timm network.
 
     The decoder has two convolutions at each of the strides 16, 8, 4 and 2. From there sub-pixel
@@ -76,19 +76,13 @@ class TimmUNet(nn.Module):
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
-        in_channels = len(cfg.MODEL.PIXEL_MEAN)
         encoder = TimmBackbone(
             cfg.MODEL.TIMM.NAME,
-            in_channels=in_channels,
+            in_channels=len(cfg.MODEL.PIXEL_MEAN),
             norm=cfg.MODEL.TIMM.NORM,
             freeze_at=cfg.MODEL.BACKBONE.FREEZE_AT,
         )
-        return {
-            "encoder": encoder,
-            "in_channels": in_channels,
-            "num_channels": cfg.MODEL.SEGMENTATION.NUM_CHANNELS,
-            "channels": cfg.MODEL.SEGMENTATION.CHANNELS,
-        }
+        return {"encoder": encoder, **super().from_config(cfg)}
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) to logits (N, K, H, W); H and W are multiples of 32."""

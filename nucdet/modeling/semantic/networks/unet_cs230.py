@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-from detectron2.config import CfgNode, configurable
+from detectron2.config import configurable
 from torch import nn
 
 from nucdet.errors import InputError
 from nucdet.layers.blocks import UShape, conv_block
-from nucdet.modeling.semantic.networks.build import SEGMENTATION_REGISTRY
+from nucdet.modeling.semantic.networks.build import SEGMENTATION_REGISTRY, ConfiguredNetwork
 
 
 @SEGMENTATION_REGISTRY.register()
-class UNetCS230(UShape):
+class UNetCS230(ConfiguredNetwork, UShape):
     """U-Net with one 3×3 convolution a level, as section III-B of the report counts them.
 
     Down: a convolution, three times max-pool and convolution, a last convolution. Up: the same with
@@ -66,12 +65,3 @@ class UNetCS230(UShape):
             self.merge.append(conv_block(2 * width, *[width] * convs))
             bottom = width
         self.predictor = nn.Conv2d(bottom if last_convs else 2 * bottom, num_channels, 1)
-
-    @classmethod
-    def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
-        return {
-            "in_channels": len(cfg.MODEL.PIXEL_MEAN),
-            "num_channels": cfg.MODEL.SEGMENTATION.NUM_CHANNELS,
-            "channels": cfg.MODEL.SEGMENTATION.CHANNELS,
-            "last_convs": cfg.MODEL.SEGMENTATION.LAST_CONVS,
-        }
