@@ -31,6 +31,7 @@ import yaml
 from detectron2.evaluation.testing import flatten_results_dict
 
 from nucdet.config import load_config
+from nucdet.data.datasets import default_root
 from nucdet.errors import InputError, run_tool
 from nucdet.files import write_atomically
 from nucdet.modeling.checkpointing import NucleusCheckpointer
@@ -179,10 +180,10 @@ class Harness:
 
 
 class _Folders(dict):
-    """The folder of a row's first training, by the row's name."""
+    """The folder of a row's first training, by the row's name; that of the data, "datasets"."""
 
     def __init__(self, harness: Harness):
-        super().__init__()
+        super().__init__(datasets=default_root())
         self.harness = harness
 
     def __missing__(self, name: str) -> str:
@@ -192,7 +193,7 @@ class _Folders(dict):
 
 
 def evaluate(trial: Trial) -> None:
-    """Score the weights of a config that is not trained, once: evaluation.csv and losses.csv."""
+    """Score the weights of a config that is not trained, once: evaluation.csv."""
     path = trial.folder / "evaluation.csv"
     if path.is_file():
         return

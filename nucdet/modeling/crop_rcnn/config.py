@@ -27,6 +27,9 @@ def add_config(cfg: CfgNode) -> None:
     nucleus_filter.MODE = "off"
     # The surest false proposals of each image that it is trained on, at most.
     nucleus_filter.FALSE_PER_IMAGE = 16
+    # Boxes of background of each image that it is trained on. 0, with OTHERS_FOLDER: it learns from
+    # other images alone, as the report's did.
+    nucleus_filter.BACKGROUND_PER_IMAGE = 16
     # CropRCNN: folder of images without nuclei, or of CIFAR-10 (its python version), of
     # which each image brings some crops as further negatives; evaluation has crops of its own for
     # the filter's loss. "": none. For the filter as the report defines it (docs/experiments.md).

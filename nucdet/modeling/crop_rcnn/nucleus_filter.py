@@ -41,9 +41,9 @@ class NucleusFilter(nn.Module):
         crop_size: int,
         mode: str,
         false_per_image: int,
+        background_per_image: int = 16,
         threshold: float = 0.5,
         nuclei_per_image: int = 32,
-        background_per_image: int = 16,
         jitter: float = JITTER,
     ):
         """
@@ -52,8 +52,8 @@ class NucleusFilter(nn.Module):
             crop_size: side of the crops, a multiple of 8.
             mode: "drop": what is less likely than ``threshold`` goes; "rescore": scores are
                 multiplied by the probability.
-            false_per_image, nuclei_per_image, background_per_image: crops in training, at most: of
-                the surest false proposals, of nuclei, and of background.
+            false_per_image, background_per_image, nuclei_per_image: crops in training, at most: of
+                the surest false proposals, of background, and of nuclei.
             threshold: see ``mode``.
             jitter: see :func:`jitter_boxes`.
         """
@@ -73,6 +73,7 @@ class NucleusFilter(nn.Module):
             "crop_size": CROP_SIZE,
             "mode": node.MODE,
             "false_per_image": node.FALSE_PER_IMAGE,
+            "background_per_image": node.BACKGROUND_PER_IMAGE,
         }
 
     def forward(self, crops: Tensor) -> Tensor:

@@ -188,9 +188,10 @@ def test_crops_of_other_images_are_negatives(crop_rcnn):
     model = crop_rcnn(
         "MODEL.CROP_RCNN.TRAIN_PARTS", "('filter',)",
         "MODEL.NUCLEUS_FILTER.FALSE_PER_IMAGE", "0",
+        "MODEL.NUCLEUS_FILTER.BACKGROUND_PER_IMAGE", "0",
     )  # fmt: skip
     nucleus_filter = model.roi_heads.nucleus_filter
-    nucleus_filter.nuclei_per_image = nucleus_filter.background_per_image = 0
+    nucleus_filter.nuclei_per_image = 0
     seen = []
 
     def constant(crops):
@@ -205,10 +206,10 @@ def test_crops_of_other_images_are_negatives(crop_rcnn):
 
 
 def test_the_filter_learns_from_false_proposals(crop_rcnn):
-    nucleus_filter: NucleusFilter = crop_rcnn().roi_heads.nucleus_filter
+    model = crop_rcnn("MODEL.NUCLEUS_FILTER.BACKGROUND_PER_IMAGE", "0")
+    nucleus_filter: NucleusFilter = model.roi_heads.nucleus_filter
     truth = make_image()["instances"]
     proposals = Boxes(torch.tensor([*BOXES, (28.0, 50, 36, 60)]))
-    nucleus_filter.background_per_image = 0
     negatives = nucleus_filter.negatives(proposals, truth)
     assert negatives.tensor.tolist() == [[28, 50, 36, 60]]
 

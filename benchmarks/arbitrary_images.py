@@ -1,0 +1,114 @@
+#!/usr/bin/env python
+"""Gather images without nuclei, on which report 000's filter learns where CIFAR-10 is not at hand.
+
+    python benchmarks/arbitrary_images.py --output datasets/arbitrary [FOLDER …]
+
+Writes scikit-image's own photographs, drawn textures, and the images of the folders, at most 256
+pixels a side, transparent ones on a drawn ground. Any photographs will do; Debian has 800 of
+animals, plants, food and vehicles (GPL-2):
+
+    apt-get download tuxpaint-stamps-default && dpkg -x tuxpaint-stamps-default_*.deb stamps
+    python benchmarks/arbitrary_images.py --output datasets/arbitrary stamps
+
+MODEL.NUCLEUS_FILTER.OTHERS_FOLDER takes the folder; every fifth image of it only judges.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import skimage
+
+from nucdet.errors import InputError, run_tool
+
+# of skimage/data: no cells, and no drawings of one colour
+PHOTOGRAPHS = (
+    "astronaut.png", "brick.png", "camera.png", "chelsea.png", "clock_motion.png", "coffee.png",
+    "coins.png", "color.png", "grass.png", "gravel.png", "horse.png", "hubble_deep_field.jpg",
+    "moon.png", "motorcycle_left.png", "page.png", "retina.jpg", "rocket.jpg", "text.png",
+)  # fmt: skip
+TEXTURES = 60
+SIDE = 256
+
+
+def texture(rng: np.random.Generator) -> np.ndarray:
+    """uint8 (SIDE, SIDE, 3): noise of one to three scales, with stripes or not, in two colours."""
+    total = np.zeros((SIDE, SIDE))
+    for _ in range(rng.integers(1, 4)):
+        sigma = np.exp(rng.uniform(np.log(0.7), np.log(40)))
+        noise = cv2.GaussianBlur(rng.normal(size=(SIDE, SIDE)), (0, 0), sigma)
+        total += noise / noise.std()
+    if rng.random() < 0.4:
+        y, x = np.mgrid[:SIDE, :SIDE]
+        angle, period = rng.uniform(0, np.pi), np.exp(rng.uniform(np.log(4), np.log(64)))
+        total += 2 * np.sin((x * np.cos(angle) + y * np.sin(angle)) * 2 * np.pi / period)
+    if rng.random() < 0.3:
+        total = np.sign(total)  # flat patches with sharp edges
+    share = (total - total.min()) / max(np.ptp(total), 1e-6)
+    dark, bright = rng.uniform(0, 255, (2, 3))
+    return (dark + share[..., None] * (bright - dark)).astype(np.uint8)
+
+
+def on_ground(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """uint8 (H, W, 3) of grey, BGR or BGRA, at most SIDE pixels a side; transparent over a ground.
+
+    The ground is one colour or a texture.
+    """
+    scale = min(1.0, SIDE / max(image.shape[:2]))
+    size = [max(1, round(length * scale)) for length in image.shape[1::-1]]
+    image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    if image.ndim == 2:
+        return np.repeat(image[..., None], 3, axis=2)
+    if image.shape[2] == 3:
+        return image
+    ground = texture(rng) if rng.random() < 0.5 else np.full((SIDE, SIDE, 3), rng.uniform(0, 255))
+    alpha = image[..., 3:] / 255
+    ground = ground[: image.shape[0], : image.shape[1]]
+    return (alpha * image[..., :3] + (1 - alpha) * ground).astype(np.uint8)
+
+
+def images(folders: list[Path], rng: np.random.Generator) -> Iterator[tuple[str, np.ndarray]]:
+    """Name and uint8 (H, W, 3) of each image.
+
+    Raises:
+        FileNotFoundError: a folder does not exist.
+        InputError: a folder holds no image.
+    """
+    for number in range(TEXTURES):
+        yield f"texture_{number:02d}", texture(rng)
+    data = Path(skimage.__file__).parent / "data"
+    files = [data / name for name in PHOTOGRAPHS]
+    for folder in folders:
+        if not folder.is_dir():
+            raise FileNotFoundError(f"{folder}: no such folder; give one with images")
+        found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in (".png", ".jpg"))
+        if not found:
+            raise InputError(f"{folder}: found no .png and no .jpg; give a folder with images")
+        files += found
+    for number, path in enumerate(files):
+        image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        if image is not None and image.dtype == np.uint8 and min(image.shape[:2]) >= 32:
+            yield f"{number:04d}_{path.stem}", on_ground(image, rng)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR")
+    parser.add_argument("folders", nargs="*", type=Path, metavar="FOLDER")
+    args = parser.parse_args()
+    args.output.mkdir(parents=True, exist_ok=True)
+    count = 0
+    for name, image in images(args.folders, np.random.default_rng(0)):
+        cv2.imwrite(str(args.output / f"{name}.png"), image)
+        count += 1
+    print(f"{count} images in {args.output}")
+
+
+if __name__ == "__main__":
+    run_tool(main)
