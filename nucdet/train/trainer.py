@@ -180,12 +180,15 @@ class NucleusTrainer(DefaultTrainer):
         )
         optimizer = maybe_add_gradient_clipping(cfg, optimizers[name])
         momentum = {"momentum": cfg.SOLVER.MOMENTUM, "nesterov": cfg.SOLVER.NESTEROV}
+        # one pass over all weights; with AMP on a GPU a fused step unscales after the clipping, and
+        # that of SGD fails where a later stage thaws weights that have no momentum yet
+        on_cpu = torch.device(cfg.MODEL.DEVICE).type == "cpu"
+        fused = on_cpu and not (name == "SGD" and cfg.SOLVER.STAGES)
         return optimizer(
             parameters,
             lr=cfg.SOLVER.BASE_LR,
             weight_decay=cfg.SOLVER.WEIGHT_DECAY,
-            # one pass over all weights; with AMP on a GPU a fused step unscales after the clipping
-            fused=torch.device(cfg.MODEL.DEVICE).type == "cpu",
+            fused=fused,
             **(momentum if name == "SGD" else {}),
         )
 

@@ -54,6 +54,7 @@ def test_a_run_leaves_what_it_promises(arguments):
     parts = losses[[c for c in losses if c.startswith("loss_")]]
     assert np.allclose(parts.sum(axis=1), losses["total_loss"], rtol=1e-3)
     assert {"lr", "time"} <= set(losses)
+    assert (losses["cpu_time"] > 0).all()
 
     evaluation = pd.read_csv(output / "evaluation.csv")
     assert len(evaluation) == 2
@@ -135,10 +136,11 @@ def test_a_longer_schedule_goes_on_from_the_end_of_a_shorter_one(arguments):
     assert pd.read_csv(output / "evaluation.csv")["iteration"].tolist() == [1, 2]
 
 
-def test_stages_train_their_parts_and_no_others(arguments):
+@pytest.mark.parametrize("optimizer", ["ADAMW", "SGD"])  # the published recipe has SGD
+def test_stages_train_their_parts_and_no_others(arguments, optimizer):
     heads = "{'until': 2, 'train': ['roi_heads']}"
     stages = f"[{heads}, {{'until': 4, 'train': ['backbone.fpn_', 'roi_heads']}}]"
-    args = arguments("SOLVER.STAGES", stages, "DATASETS.TEST", "()")
+    args = arguments("SOLVER.STAGES", stages, "SOLVER.OPTIMIZER", optimizer, "DATASETS.TEST", "()")
     cfg = prepare(args)
     trainer = NucleusTrainer(cfg)
     start = {k: v.clone() for k, v in trainer.model.named_parameters()}
