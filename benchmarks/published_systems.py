@@ -24,11 +24,11 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
 import yaml
 from detectron2.evaluation.testing import flatten_results_dict
+from published_tables import METRIC, costs, markdown
 
 from nucdet.config import load_config
 from nucdet.data.datasets import default_root
@@ -45,21 +45,12 @@ from nucdet.visualization.training_curves import plot_training
 
 HERE = Path(__file__).parent
 ROWS, CONFIGS = HERE / "published_systems.yaml", HERE.parent / "configs" / "DSB2018"
-METRIC = "kaggle/mAP"
 KINDS = ("train", "evaluate", "search", "folds")
-SHOWN = {
-    "mAP": METRIC,
-    "at IoU 0.5": "kaggle/AP50",
-    "fluorescence": "kaggle/mAP-fluorescence",
-    "tinted": "kaggle/mAP-stained_tinted",
-    "light": "kaggle/mAP-stained_light",
-    "bright": "kaggle/mAP-bright_field",
-}
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table; published_systems.yaml says what the fields mean."""
+    """One line of the tables; published_systems.yaml says what the fields mean."""
 
     name: str
     config: str
@@ -140,7 +131,12 @@ class Harness:
                     plot_training([training.folder])
 
     def lines(self, row: Row) -> Iterator[dict[str, Any]]:
-        """A dict for each training of a row that has scores: the best evaluation's, and costs."""
+        """A dict for each training of a row that has scores, and what it cost.
+
+        Where early stopping looks at val, the best evaluation counts, else the last.
+        """
+        if not (self.output / row.name).is_dir():
+            return
         if row.kind in ("search", "folds"):
             path = self.output / row.name / (SEARCH_TABLE if row.kind == "search" else FOLDS_TABLE)
             table = pd.read_csv(path) if path.is_file() else pd.DataFrame()
@@ -152,7 +148,8 @@ class Harness:
             if not path.is_file():
                 continue
             table = pd.read_csv(path)
-            best = table.loc[table[METRIC].idxmax()].to_dict()
+            place = table[METRIC].argmax() if training.cfg.SOLVER.EARLY_STOP_PATIENCE else -1
+            scores = table.iloc[place].to_dict()
             outcome = read_outcome(training.folder)
             state = outcome.state if outcome else ("done" if row.kind == "evaluate" else "running")
             yield {
@@ -160,27 +157,24 @@ class Harness:
                 "group": row.group,
                 "SEED": training.cfg.SEED,
                 "state": state,
-                "best at": best.pop("iteration"),
+                "scored at": scores.pop("iteration"),
                 **costs(training.folder),
                 "folder": str(training.folder.relative_to(self.output)),
-                **best,
+                **scores,
             }
 
     def write_tables(self) -> None:
         """published_systems.csv and published_systems.md, of all rows that have scores."""
-        lines = [line for row in self.rows.values() for line in self._known_lines(row)]
+        lines = [line for row in self.rows.values() for line in self.lines(row)]
         with write_atomically(self.output / "published_systems.csv") as temporary:
             pd.DataFrame(lines).to_csv(temporary, index=False, float_format="%.4f")
         text = markdown(self.rows.values(), lines)
         with write_atomically(self.output / "published_systems.md") as temporary:
             temporary.write_text(text, encoding="utf-8")
 
-    def _known_lines(self, row: Row) -> list[dict[str, Any]]:
-        return list(self.lines(row)) if (self.output / row.name).is_dir() else []
-
 
 class _Folders(dict):
-    """The folder of a row's first training, by the row's name; that of the data, "datasets"."""
+    """Of a row's first training, by the row's name, and of the data."""
 
     def __init__(self, harness: Harness):
         super().__init__(datasets=default_root())
@@ -209,41 +203,6 @@ def evaluate(trial: Trial) -> None:
     row = {"iteration": 0, **results, "cpu_seconds": time.process_time() - start}
     with write_atomically(path) as temporary:
         pd.DataFrame([row]).to_csv(temporary, index=False)
-
-
-def costs(folder: Path) -> dict[str, float]:
-    """Iterations and CPU minutes of a training, from its log; of an evaluation none."""
-    path = folder / "losses.csv"
-    if not path.is_file():
-        return {"iterations": 0, "minutes": 0.0}
-    log = pd.read_csv(path)
-    return {"iterations": len(log), "minutes": log["cpu_time"].sum() / 60}
-
-
-def markdown(rows: Sequence[Row], lines: Sequence[dict[str, Any]]) -> str:
-    """A line a row: mean over its trainings (of a search the best), seeds, published, costs."""
-    header = ["row", "published", *SHOWN, "each training", "iterations", "minutes"]
-    text = ["| " + " | ".join(header) + " |", "|---" * len(header) + "|"]
-    for row in rows:
-        mine = pd.DataFrame([line for line in lines if line["row"] == row.name])
-        if mine.empty or METRIC not in mine or mine[METRIC].isna().all():
-            continue
-        best = mine.loc[[mine[METRIC].idxmax()]] if row.kind == "search" else mine
-        scores = [_number(best.get(name)) for name in SHOWN.values()]
-        each = ", ".join(f"{value:.1f}" for value in mine[METRIC].dropna())
-        waiting = (mine["state"] != DONE).sum()
-        each += f" ({waiting} not finished)" if waiting else ""
-        effort = [_number(mine.get(name), digits) for name, digits in _EFFORT.items()]
-        text.append("| " + " | ".join([row.name, row.published, *scores, each, *effort]) + " |")
-    return "\n".join(text) + "\n"
-
-
-_EFFORT = {"iterations": 0, "minutes": 0}
-
-
-def _number(column: pd.Series | None, digits: int = 1) -> str:
-    value = np.nan if column is None else column.mean()
-    return "–" if np.isnan(value) else f"{value:,.{digits}f}"
 
 
 def main() -> int:
