@@ -1,0 +1,105 @@
+#!/usr/bin/env python
+"""What the published networks would score if they made no mistake: the limit of their design.
+
+    python benchmarks/published_limits.py [--dataset dsb2018_val]
+
+The ground truth's foreground takes the place of the network: shrunk to the square that the network
+sees and to the size of its output, enlarged again as the system does, cut into nuclei by the
+config's threshold and separation. "shares": each pixel of the output knows which share of it is
+foreground; "yes or no": only whether more than half of it is. A table in Kaggle mAP × 100.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from detectron2.config import CfgNode
+from torch import Tensor
+
+from nucdet.config import load_config
+from nucdet.data.datasets import check_datasets, register_datasets
+from nucdet.errors import run_tool
+from nucdet.evaluation.ground_truth import GroundTruth
+from nucdet.evaluation.scoring import score_image, summarize
+from nucdet.modeling.semantic.networks.build import SEGMENTATION_REGISTRY
+from nucdet.modeling.semantic.pixelwise import resized_maps
+from nucdet.modeling.semantic.segmentor import SemanticInstanceSegmentor
+from nucdet.postprocessing.separation import Separation
+
+CONFIGS = Path(__file__).parent.parent / "configs" / "DSB2018"
+SYSTEMS = ("unet_small", "linknet_2", "fcn_small", "unet_cs230", "fcn8s_VGG16")
+KINDS = ("fluorescence", "stained_tinted", "stained_light", "bright_field")
+
+
+def perfect_maps(cfg: CfgNode, foreground: Tensor, hard: bool) -> Tensor:
+    """The map of a network that makes no mistake, at the size at which the system enlarges it.
+
+    Args:
+        cfg: of the system.
+        foreground: (H, W) float32, 0 or 1.
+        hard: see the script's "yes or no".
+
+    Returns:
+        (1, height, width) float32.
+    """
+    truth = foreground[None, None]
+    size = np.array(foreground.shape)
+    if cfg.INPUT.MIN_SIZE_TEST:
+        size = np.round(size * (cfg.INPUT.MIN_SIZE_TEST / size.min())).astype(int)
+    side = cfg.MODEL.SEMANTIC.RESIZE
+    seen = (side, side) if side else tuple(size)
+    stride = SEGMENTATION_REGISTRY.get(cfg.MODEL.SEGMENTATION.NETWORK).output_stride
+    found = resized_maps(truth, tuple(length // stride for length in seen))
+    if hard:
+        found = (found > 0.5).float()
+    if stride > 1:
+        found = F.interpolate(found, seen, mode="bilinear", align_corners=False)
+    return resized_maps(found, tuple(size))[0]
+
+
+def limit(cfg: CfgNode, truth: GroundTruth, hard: bool) -> dict[str, float]:
+    """The metrics of the Kaggle score of a system without mistakes."""
+    model = SemanticInstanceSegmentor(
+        network=None,
+        loss=lambda *_: {},
+        separation=Separation(cfg),
+        pixel_mean=cfg.MODEL.PIXEL_MEAN,
+        pixel_std=cfg.MODEL.PIXEL_STD,
+    )
+    results = []
+    for image in truth.images.values():
+        masks = truth.masks(image.image_id)
+        foreground = torch.from_numpy(masks.to_label_map() > 0).float()
+        maps = perfect_maps(cfg, foreground, hard)
+        found = model.prediction(maps, tuple(foreground.shape))["instances"].pred_masks
+        results.append(score_image(image, masks, found))
+    return summarize(results)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--dataset", default="dsb2018_val")
+    args = parser.parse_args()
+    register_datasets()
+    check_datasets([args.dataset])
+    truth = GroundTruth.of_dataset(args.dataset)
+    print("| no mistakes of | output | mAP | at IoU 0.5 | " + " | ".join(KINDS) + " |")
+    print("|---" * (4 + len(KINDS)) + "|")
+    for name in SYSTEMS:
+        cfg = load_config(CONFIGS / f"{name}.yaml")
+        for hard in (False, True):
+            found = limit(cfg, truth, hard)
+            keys = ["mAP", "AP50", *(f"mAP-{kind}" for kind in KINDS)]
+            scores = [f"{found[key]:.1f}" if key in found else "–" for key in keys]
+            what = "yes or no" if hard else "shares"
+            print("| " + " | ".join([f"`{name}`", what, *scores]) + " |", flush=True)
+
+
+if __name__ == "__main__":
+    run_tool(main)
