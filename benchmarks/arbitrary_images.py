@@ -3,9 +3,9 @@
 
     python benchmarks/arbitrary_images.py --output datasets/arbitrary [FOLDER …]
 
-Writes scikit-image's own photographs, drawn textures, and the images of the folders, at most 256
-pixels a side, transparent ones on a drawn ground. Any photographs will do; Debian has 800 of
-animals, plants, food and vehicles (GPL-2):
+Writes scikit-image's own photographs, drawn textures, and the images of the folders, shrunk to 48
+pixels so that a crop of 32 shows a whole thing, as CIFAR-10's images do; transparent ones on a
+drawn ground. Any photographs will do; Debian has 700 of animals, plants, food and vehicles (GPL-2):
 
     apt-get download tuxpaint-stamps-default && dpkg -x tuxpaint-stamps-default_*.deb stamps
     python benchmarks/arbitrary_images.py --output datasets/arbitrary stamps
@@ -32,19 +32,19 @@ PHOTOGRAPHS = (
     "moon.png", "motorcycle_left.png", "page.png", "retina.jpg", "rocket.jpg", "text.png",
 )  # fmt: skip
 TEXTURES = 60
-SIDE = 256
+SIDE = 48
 
 
 def texture(rng: np.random.Generator) -> np.ndarray:
     """uint8 (SIDE, SIDE, 3): noise of one to three scales, with stripes or not, in two colours."""
     total = np.zeros((SIDE, SIDE))
     for _ in range(rng.integers(1, 4)):
-        sigma = np.exp(rng.uniform(np.log(0.7), np.log(40)))
+        sigma = np.exp(rng.uniform(np.log(0.7), np.log(12)))
         noise = cv2.GaussianBlur(rng.normal(size=(SIDE, SIDE)), (0, 0), sigma)
         total += noise / noise.std()
     if rng.random() < 0.4:
         y, x = np.mgrid[:SIDE, :SIDE]
-        angle, period = rng.uniform(0, np.pi), np.exp(rng.uniform(np.log(4), np.log(64)))
+        angle, period = rng.uniform(0, np.pi), np.exp(rng.uniform(np.log(4), np.log(24)))
         total += 2 * np.sin((x * np.cos(angle) + y * np.sin(angle)) * 2 * np.pi / period)
     if rng.random() < 0.3:
         total = np.sign(total)  # flat patches with sharp edges
@@ -54,11 +54,11 @@ def texture(rng: np.random.Generator) -> np.ndarray:
 
 
 def on_ground(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """uint8 (H, W, 3) of grey, BGR or BGRA, at most SIDE pixels a side; transparent over a ground.
+    """uint8 (H, W, 3) of grey, BGR or BGRA, its shorter side SIDE pixels.
 
-    The ground is one colour or a texture.
+    What is transparent shows a ground of one colour or a texture.
     """
-    scale = min(1.0, SIDE / max(image.shape[:2]))
+    scale = SIDE / min(image.shape[:2])
     size = [max(1, round(length * scale)) for length in image.shape[1::-1]]
     image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
     if image.ndim == 2:
@@ -66,8 +66,8 @@ def on_ground(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     if image.shape[2] == 3:
         return image
     ground = texture(rng) if rng.random() < 0.5 else np.full((SIDE, SIDE, 3), rng.uniform(0, 255))
+    ground = cv2.resize(ground, size)
     alpha = image[..., 3:] / 255
-    ground = ground[: image.shape[0], : image.shape[1]]
     return (alpha * image[..., :3] + (1 - alpha) * ground).astype(np.uint8)
 
 
@@ -91,7 +91,7 @@ def images(folders: list[Path], rng: np.random.Generator) -> Iterator[tuple[str,
         files += found
     for number, path in enumerate(files):
         image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-        if image is not None and image.dtype == np.uint8 and min(image.shape[:2]) >= 32:
+        if image is not None and image.dtype == np.uint8 and min(image.shape[:2]) >= SIDE:
             yield f"{number:04d}_{path.stem}", on_ground(image, rng)
 
 
