@@ -6,7 +6,7 @@ from nucdet.export.imagej import write_rois
 from nucdet.export.label_image import write_label_image
 from nucdet.export.record import ImageRecord
 from nucdet.export.report import ReportFacts, write_report
-from nucdet.export.tables import write_kaggle, write_summary, write_table
+from nucdet.export.tables import write_kaggle, write_nuclei, write_summary, write_table
 
 __all__ = [
     "ImageRecord",
@@ -15,6 +15,7 @@ __all__ = [
     "write_geojson",
     "write_kaggle",
     "write_label_image",
+    "write_nuclei",
     "write_report",
     "write_rois",
     "write_summary",

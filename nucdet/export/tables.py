@@ -6,7 +6,7 @@ import csv
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from pathlib import PurePath
+from pathlib import Path, PurePath
 
 import numpy as np
 import pandas as pd
@@ -26,6 +26,33 @@ def write_table(path: _Path, table: pd.DataFrame) -> None:
     """
     with write_atomically(path) as temporary:
         table.to_csv(temporary, index=False, float_format="%.6g", lineterminator="\n")
+
+
+def write_nuclei(path: _Path, tables: Mapping[str, _Path]) -> None:
+    """Write the rows of several tables as one, after a column ``image``.
+
+    What one image has no column for, such as a channel that only others have, stays empty.
+
+    Args:
+        path: of the csv.
+        tables: those of :func:`write_table` by the file name of their image.
+
+    Raises:
+        OSError: a table cannot be read, the file cannot be written.
+    """
+    columns: dict[str, None] = {}
+    for table in tables.values():
+        with Path(table).open(newline="", encoding="utf-8") as file:
+            columns |= dict.fromkeys(next(csv.reader(file), []))
+    with (
+        write_atomically(path) as temporary,
+        temporary.open("w", newline="", encoding="utf-8") as target,
+    ):
+        writer = csv.DictWriter(target, ["image", *columns], lineterminator="\n")
+        writer.writeheader()
+        for name, table in tables.items():
+            with Path(table).open(newline="", encoding="utf-8") as file:
+                writer.writerows({"image": name, **row} for row in csv.DictReader(file))
 
 
 def summary_table(

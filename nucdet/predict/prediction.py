@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from detectron2.structures import Instances
 
 from nucdet.data.io.windows import ImageWindows
-from nucdet.predict.measure import measure
+from nucdet.predict.measurements import Channels, measure
 
 
 class Prediction(Instances):
@@ -19,16 +21,24 @@ class Prediction(Instances):
     disjoint unless overlap elimination is off), ``pred_boxes``, ``scores``, ``pred_classes``.
     """
 
-    def __init__(self, instances: Instances, source: ImageWindows, diameter: float | None = None):
+    def __init__(
+        self,
+        instances: Instances,
+        source: ImageWindows,
+        diameter: float | None = None,
+        class_names: Sequence[str] = ("nucleus",),
+    ):
         """
         Args:
             instances: the nuclei.
             source: the image.
             diameter: see :attr:`diameter`.
+            class_names: what the numbers of ``pred_classes`` mean.
         """
         super().__init__(instances.image_size, **instances.get_fields())
         self._source = source
         self._diameter = diameter
+        self._class_names = tuple(class_names)
 
     @property
     def source(self) -> ImageWindows:
@@ -41,19 +51,32 @@ class Prediction(Instances):
         return self._diameter
 
     def __getitem__(self, item: Any) -> Prediction:
-        return Prediction(super().__getitem__(item), self._source, self._diameter)
+        return self._with(super().__getitem__(item))
 
     def to(self, *args: Any, **kwargs: Any) -> Prediction:
-        return Prediction(super().to(*args, **kwargs), self._source, self._diameter)
+        return self._with(super().to(*args, **kwargs))
+
+    def _with(self, instances: Instances) -> Prediction:
+        return Prediction(instances, self._source, self._diameter, self._class_names)
+
+    def without_border(self) -> Prediction:
+        """The nuclei that lie in the image as a whole: those at its border may be cut."""
+        return self[torch.from_numpy(~self.pred_masks.touches_border())]
 
     def label_map(self) -> np.ndarray:
         """(H, W) int32: 0 is background, i + 1 the i-th nucleus."""
         return self.pred_masks.to_label_map()
 
     def table(self, pixel_size: float | None = None) -> pd.DataFrame:
-        """Measurements, one row a nucleus; see :func:`nucdet.predict.measure.measure`.
+        """Measurements, one row a nucleus; see :func:`nucdet.predict.measurements.measure`.
 
         Args:
             pixel_size: µm; without it, everything is in pixels.
         """
-        return measure(self.pred_masks, self.scores.numpy(), self._source, pixel_size)
+        return measure(
+            self.pred_masks,
+            Channels.of_windows(self._source),
+            pixel_size,
+            scores=self.scores.numpy(),
+            classes=[self._class_names[number] for number in self.pred_classes.tolist()],
+        )

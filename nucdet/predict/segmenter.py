@@ -147,7 +147,7 @@ class Segmenter:
         predictions = []
         for source, found in zip(sources, self._finder(sources, diameter, progress), strict=True):
             left = self._elimination(found.instances)
-            predictions.append(Prediction(left, source, found.plan.diameter))
+            predictions.append(Prediction(left, source, found.plan.diameter, self.class_names))
         return predictions
 
 

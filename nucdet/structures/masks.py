@@ -122,6 +122,12 @@ class CroppedMasks:
         corners = np.concatenate([self.offsets, self.offsets + self._shapes], axis=1)
         return corners[:, [1, 0, 3, 2]].astype(np.float32)
 
+    def touches_border(self) -> np.ndarray:
+        """(N,) bool: which masks have a pixel in the first or last row or column of the image."""
+        ends = self.offsets + self._shapes
+        at_border = ((self.offsets == 0) | (ends == self.image_size)).any(axis=1)
+        return at_border & self._shapes.all(axis=1)
+
     def crop_and_resize(self, boxes: torch.Tensor, mask_size: int) -> torch.Tensor:
         """Mask i within box i, resized: Mask R-CNN's training targets.
 

@@ -17,6 +17,7 @@ from nucdet.export import (
     write_geojson,
     write_kaggle,
     write_label_image,
+    write_nuclei,
     write_rois,
     write_summary,
     write_table,
@@ -260,6 +261,25 @@ def test_table_is_read_back(tmp_path, table):
     write_table(tmp_path / "a.csv", table)
     back = pd.read_csv(tmp_path / "a.csv")
     pd.testing.assert_frame_equal(back, table)
+
+
+def test_the_tables_of_all_images_become_one(tmp_path):
+    grey = pd.DataFrame({"id": [1, 2], "area_px": [10, 20], "mean_intensity": [0.1, 1e6]})
+    colour = pd.DataFrame({"id": [1], "area_px": [30], "mean_intensity_r": [5.0]})
+    nothing = pd.DataFrame(columns=["id", "area_px", "mean_intensity"])
+    tables = {"b.png": grey, "sub/ü, 1.png": colour, "empty.png": nothing}
+    paths = {name: tmp_path / f"{i}.csv" for i, name in enumerate(tables)}
+    for name, path in paths.items():
+        write_table(path, tables[name])
+    write_nuclei(tmp_path / "nuclei.csv", paths)
+    assert (tmp_path / "nuclei.csv").read_text(encoding="utf-8").splitlines() == [
+        "image,id,area_px,mean_intensity,mean_intensity_r",
+        "b.png,1,10,0.1,",
+        "b.png,2,20,1e+06,",
+        '"sub/ü, 1.png",1,30,,5',
+    ]
+    write_nuclei(tmp_path / "nuclei.csv", {})
+    assert (tmp_path / "nuclei.csv").read_text() == "image\n"
 
 
 def test_the_same_masks_give_the_same_bytes(tmp_path, masks, records, table):

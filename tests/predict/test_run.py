@@ -165,7 +165,7 @@ def test_any_image_is_given_back_in_its_size(tmp_path, job, shape, dtype, scale)
 def test_intensities_are_those_of_the_file(job):
     predict_images(job(save=("csv",)), BrightIsNucleus())
     table = pd.read_csv(job().output / "c.csv")
-    assert table["area"].tolist() == [50]
+    assert table["area_px"].tolist() == [50]
     assert table["mean_intensity"].tolist() == [3000]
     assert table["score"].tolist() == [1]
 
@@ -173,9 +173,9 @@ def test_intensities_are_those_of_the_file(job):
 def test_pixel_size_reaches_every_table(job):
     predict_images(job(save=("csv", "geojson", "label"), pixel_size=0.5), BrightIsNucleus())
     out = job().output
-    assert pd.read_csv(out / "c.csv")["area"].tolist() == [12.5]
+    assert pd.read_csv(out / "c.csv")["area_um2"].tolist() == [12.5]
     (feature,) = json.loads((out / "c.geojson").read_text())["features"]
-    assert feature["properties"]["measurements"]["area"] == 12.5
+    assert feature["properties"]["measurements"]["area_um2"] == 12.5
     assert pd.read_csv(out / "summary.csv")["median_area_um2"].tolist()[2] == 12.5
     assert "median 12.5 µm²" in (out / "report.html").read_text()
 

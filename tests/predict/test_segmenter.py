@@ -324,7 +324,7 @@ def test_fields_and_helpers(thresholding):
     table = predicted.table()
     assert table["id"].tolist() == [1, 2, 3, 4]
     assert table["mean_intensity_g"].tolist() == [127] * 4
-    assert predicted[[0]].table()["area"].tolist() == [predicted.pred_masks.areas[0]]
+    assert predicted[[0]].table()["area_px"].tolist() == [predicted.pred_masks.areas[0]]
     assert predicted.to("cpu").label_map().max() == 4
     assert thresholding.class_names == ["nucleus"]
 

@@ -73,7 +73,7 @@ def test_images_and_a_broken_one(run, network, images, tmp_path):
         assert labels.shape == (64, 64)
         assert len(table) == labels.max() == len(coco.getAnnIds(image_id))
         areas = np.bincount(labels.ravel())[1:]
-        assert table["area"].tolist() == (areas / 4).tolist()
+        assert table["area_um2"].tolist() == (areas / 4).tolist()
         assert [a["area"] for a in coco.loadAnns(coco.getAnnIds(image_id))] == areas.tolist()
 
 
