@@ -181,8 +181,9 @@ def _add_overlap_elimination(cfg: CfgNode) -> None:
     overlap.MIN_AREA_LIMIT = 0.0
     # Masks smaller than this share of the image's mean mask area are dropped. 0: none.
     overlap.MIN_RELATIVE_AREA = 0.0
-    # Before the cut, the share of the image's median score that a mask must reach: on images of a
-    # kind that was not in training all scores are lower, the right ones too. 0: none.
+    # Before the cut, the share of the image's median score that a mask below the image's median area
+    # must reach: on images of a kind that was not in training all scores are lower, the right ones
+    # too. 0: none.
     overlap.MIN_RELATIVE_SCORE = 0.0
     # Before the cut, a score that the masks of each class must exceed and an area that they must
     # reach: one number for each class. Empty: none. For the best.yaml that tools/tune_thresholds.py

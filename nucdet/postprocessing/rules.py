@@ -134,13 +134,18 @@ def drop_small_areas_of_classes(masks: Candidates, settings: OverlapSettings) ->
 
 
 def drop_relatively_unsure(masks: Candidates, settings: OverlapSettings) -> Candidates:
-    """A mask's score must reach ``min_relative_score`` times the median of the image's masks."""
+    """A mask's score must reach ``min_relative_score`` times the median of the image's masks.
+
+    Only of masks smaller than the image's median: a large nucleus that the border cuts, or whose
+    kind is rare, has a low score too, but what is false is small.
+    """
     if settings.min_relative_score <= 0:
         return masks
     scores = _scores(masks, "MIN_RELATIVE_SCORE", "0")
     if not len(masks):
         return masks
-    return masks.keep(scores >= settings.min_relative_score * np.median(scores))
+    sure = scores >= settings.min_relative_score * np.median(scores)
+    return masks.keep(sure | (masks.areas >= np.median(masks.areas)))
 
 
 def set_least_area(masks: Candidates, settings: OverlapSettings) -> Candidates:
