@@ -8,6 +8,7 @@ says for which case it exists (tests/test_config_keys.py).
 from __future__ import annotations
 
 import importlib.util
+import math
 import re
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -168,6 +169,12 @@ def _add_test(cfg: CfgNode) -> None:
     # ground truth that is drawn wider or narrower than that of training.
     cfg.TEST.OUTLINE_OFFSET = 0.0
 
+    # One number from "find more" (0) to "be sure" (towards 1) for every system: the score that a
+    # nucleus must exceed. It takes the place of MODEL.ROI_HEADS.SCORE_THRESH_TEST and, in
+    # TEST.OVERLAP_ELIMINATION, of CLASS_SCORE_THRESHOLDS and MIN_RELATIVE_SCORE; docs/threshold.md
+    # has its precision and recall. None: those keys say it. For --threshold.
+    cfg.TEST.SCORE_THRESHOLD = None
+
 
 def _add_overlap_elimination(cfg: CfgNode) -> None:
     overlap = cfg.TEST.OVERLAP_ELIMINATION = CfgNode()
@@ -181,9 +188,9 @@ def _add_overlap_elimination(cfg: CfgNode) -> None:
     overlap.MIN_AREA_LIMIT = 0.0
     # Masks smaller than this share of the image's mean mask area are dropped. 0: none.
     overlap.MIN_RELATIVE_AREA = 0.0
-    # Before the cut, the share of the image's median score that a mask below the image's median area
-    # must reach: on images of a kind that was not in training all scores are lower, the right ones
-    # too. 0: none.
+    # Before the cut, the share of the image's median score that a mask below its median area must
+    # reach: on images of a kind that was not in training all scores are lower, the right ones too.
+    # 0: none.
     overlap.MIN_RELATIVE_SCORE = 0.0
     # Before the cut, a score that the masks of each class must exceed and an area that they must
     # reach: one number for each class. Empty: none. For the best.yaml that tools/tune_thresholds.py
@@ -226,7 +233,26 @@ def load_config(config_file: str | Path | None = None, overrides: Sequence[str] 
             f"{source}: {detail}; keys are listed in nucdet/config.py, in the config.py of each "
             "package of nucdet/modeling, and in Detectron2's defaults"
         ) from error
+    _apply_score_threshold(cfg)
     return cfg
+
+
+def _apply_score_threshold(cfg: CfgNode) -> None:
+    """Set the keys that TEST.SCORE_THRESHOLD stands for, in place."""
+    threshold = cfg.TEST.SCORE_THRESHOLD
+    if threshold is None:
+        return
+    if isinstance(threshold, bool) or not isinstance(threshold, (int, float)):
+        threshold = math.nan
+    if not 0 <= threshold < 1:
+        raise InputError(
+            f"the score threshold (TEST.SCORE_THRESHOLD) is {cfg.TEST.SCORE_THRESHOLD!r}; expected "
+            "a number from 0 (find more) to below 1 (be sure)"
+        )
+    cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST = float(threshold)
+    overlap = cfg.TEST.OVERLAP_ELIMINATION
+    overlap.CLASS_SCORE_THRESHOLDS = (float(threshold),) * cfg.MODEL.ROI_HEADS.NUM_CLASSES
+    overlap.MIN_RELATIVE_SCORE = 0.0
 
 
 def _with_floats(loaded: dict[str, Any], defaults: CfgNode) -> dict[str, Any]:

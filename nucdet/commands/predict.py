@@ -66,6 +66,21 @@ def argument_parser() -> argparse.ArgumentParser:
         metavar="LIST",
         help=f"{FORMATS_TEXT} (default: %(default)s)",
     )
+    add(
+        "--threshold",
+        type=float,
+        metavar="SCORE",
+        help="that a nucleus must exceed, from 0 (find more) to below 1 (be sure); "
+        "docs/threshold.md has precision and recall (default: the config's rules)",
+    )
+    add("--exclude-border", action="store_true", help="leave out nuclei that the border may cut")
+    add(
+        "--measure-channels",
+        type=parse_list,
+        default="",
+        metavar="LIST",
+        help="names or numbers, from 0, of the channels whose intensity is measured (default: all)",
+    )
     add("--pixel-size", type=float, metavar="µm", help="measure in µm instead of pixels")
     add(
         "--diameter",

@@ -15,7 +15,7 @@ from nucdet.errors import InputError
 IMAGE_ENDINGS = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
 
 # <name>.csv of an image must not take the place of these
-_RESERVED = ("summary", "kaggle")
+_RESERVED = ("summary", "kaggle", "nuclei")
 
 
 @dataclass(frozen=True)

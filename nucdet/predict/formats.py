@@ -29,7 +29,7 @@ class ImageOutputs:
     Attributes:
         record: what is kept of the image, see :class:`nucdet.export.ImageRecord`.
         masks: its N masks, disjoint.
-        table: N rows of measurements, see :func:`nucdet.predict.measure.measure`.
+        table: N rows of measurements, see :func:`nucdet.predict.measurements.measure`.
         image: uint8 (H, W, 3) RGB to draw on, of :func:`nucdet.predict.drawing.read_for_drawing`.
         pixel_size: µm, or None.
     """
@@ -127,7 +127,7 @@ FORMATS: dict[str, ImageFormat | SharedFormat] = {
     ),
     "overlay": ImageFormat("_overlay.png", "outlines on the image", _overlay),
     "csv": ImageFormat(
-        ".csv", "one row for each nucleus: place, area, shape, intensity, score", _csv
+        ".csv", "one row for each nucleus; nuclei.csv has those of all images", _csv
     ),
     "coco": SharedFormat("predictions_coco.json", "all images as one COCO JSON", _coco),
     "kaggle": SharedFormat("kaggle.csv", "all images as Kaggle's run-length codes", _kaggle),

@@ -81,11 +81,14 @@ def _settings(cfg: CfgNode, options: PredictOptions) -> str:
 
 def _facts(cfg: CfgNode, options: PredictOptions) -> tuple[tuple[str, str], ...]:
     diameter = options.diameter
+    threshold = cfg.TEST.SCORE_THRESHOLD
     diameter = f"{diameter:g} pixels" if isinstance(diameter, float) else diameter
     facts = {
         "Network": Path(options.config_file).stem if options.config_file else "default model",
         "Weights": Path(cfg.MODEL.WEIGHTS).name,
         "Nucleus diameter": diameter or "not given, images resized as in evaluation",
+        "Score threshold": "of the config" if threshold is None else f"{threshold:g}",
+        "Nuclei at the border": "left out" if options.exclude_border else "kept",
         "Outline offset": f"{cfg.TEST.OUTLINE_OFFSET:g} pixels",
         "Pixel size": f"{options.pixel_size:g} µm" if options.pixel_size else "not given",
         "nucdet": __version__,

@@ -15,7 +15,16 @@ from nucdet.errors import InputError
 from nucdet.predict.formats import check_formats
 
 # fields on which the results for one image do not depend, or only through the config
-_NOT_IN_RESULTS = {"input", "output", "save", "resume", "config_file", "opts", "outline_offset"}
+_NOT_IN_RESULTS = {
+    "input",
+    "output",
+    "save",
+    "resume",
+    "config_file",
+    "opts",
+    "threshold",
+    "outline_offset",
+}
 
 
 @dataclass(frozen=True)
@@ -34,8 +43,11 @@ class PredictOptions:
         opts: ``KEY VALUE`` pairs that override the config.
         page: of files that hold several pages, from 0; None: they are refused.
         diameter: see :meth:`nucdet.predict.Segmenter.predict`.
+        threshold: TEST.SCORE_THRESHOLD; None: the config's rules.
         outline_offset: TEST.OUTLINE_OFFSET, pixels; None: the config's.
+        exclude_border: leave out the nuclei that touch the border of the image.
         pixel_size: µm, for measurements; None: they are in pixels.
+        measure_channels: names or numbers of those whose intensity is measured; empty: all.
         resume: leave out the images that an earlier run has done.
 
     Raises:
@@ -51,9 +63,12 @@ class PredictOptions:
     page: int | None = None
     # network
     diameter: float | str | None = None
+    threshold: float | None = None
     outline_offset: float | None = None
     # outputs
+    exclude_border: bool = False
     pixel_size: float | None = None
+    measure_channels: tuple[str, ...] = ()
     resume: bool = False
 
     def __post_init__(self):
@@ -74,7 +89,10 @@ class PredictOptions:
     @property
     def overrides(self) -> tuple[str, ...]:
         """``opts``, and the config keys that other options set."""
-        keys: dict[str, Any] = {"TEST.OUTLINE_OFFSET": self.outline_offset}
+        keys: dict[str, Any] = {
+            "TEST.SCORE_THRESHOLD": self.threshold,
+            "TEST.OUTLINE_OFFSET": self.outline_offset,
+        }
         chosen = [(key, str(value)) for key, value in keys.items() if value is not None]
         return (*self.opts, *(text for pair in chosen for text in pair))
 

@@ -10,7 +10,13 @@ import numpy as np
 from detectron2.structures import Instances
 from PIL import Image
 
-from nucdet.export import ImageRecord, ReportFacts, write_report, write_summary
+from nucdet.export import (
+    ImageRecord,
+    ReportFacts,
+    write_nuclei,
+    write_report,
+    write_summary,
+)
 from nucdet.predict.drawing import draw_thumbnail, read_for_drawing
 from nucdet.predict.files import InputFile
 from nucdet.predict.formats import FORMATS, ImageOutputs, shared_paths
@@ -28,13 +34,16 @@ def make_outputs(
         file: the image.
         prediction: its nuclei.
         class_names: what their classes mean.
-        options: how to measure.
+        options: which nuclei are kept, and how they are measured.
 
     Raises:
-        InputError, OSError: the file is damaged where it had not been read yet.
+        InputError, OSError: the file is damaged where it had not been read yet, or has no such
+            channel to measure.
     """
+    if options.exclude_border:
+        prediction = prediction.without_border()
     image = read_for_drawing(prediction.source)
-    table = prediction.table(options.pixel_size)
+    table = prediction.table(options.pixel_size, options.measure_channels)
     record = make_record(file, prediction, image, class_names)
     return ImageOutputs(record, prediction.pred_masks, table, image, options.pixel_size)
 
@@ -86,6 +95,8 @@ def write_outputs(file: InputFile, outputs: ImageOutputs, job: Job) -> None:
 def write_shared_outputs(job: Job) -> None:
     """Write ``summary.csv``, ``report.html`` and the formats with one file for all images.
 
+    Where each image has a csv, ``nuclei.csv`` has the rows of all.
+
     Raises:
         OSError: a file cannot be written.
     """
@@ -94,6 +105,10 @@ def write_shared_outputs(job: Job) -> None:
     failures = {file.file_name: error for file in job.files if (error := store.error(file))}
     for name, path in shared_paths(job.output, options.save).items():
         FORMATS[name].write(path, records)
+    if "csv" in options.save:
+        predicted = [file for file in job.files if store.record(file)]
+        tables = {file.file_name: job.paths(file)["csv"] for file in predicted}
+        write_nuclei(job.output / "nuclei.csv", tables)
     write_summary(job.output / "summary.csv", records, failures, options.pixel_size)
     facts = ReportFacts(options.pixel_size, dict(job.facts), failures)
     write_report(job.output / "report.html", records, facts)

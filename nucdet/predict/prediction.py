@@ -67,15 +67,22 @@ class Prediction(Instances):
         """(H, W) int32: 0 is background, i + 1 the i-th nucleus."""
         return self.pred_masks.to_label_map()
 
-    def table(self, pixel_size: float | None = None) -> pd.DataFrame:
+    def table(
+        self, pixel_size: float | None = None, measure_channels: Sequence[str] = ()
+    ) -> pd.DataFrame:
         """Measurements, one row a nucleus; see :func:`nucdet.predict.measurements.measure`.
 
         Args:
             pixel_size: µm; without it, everything is in pixels.
+            measure_channels: names or numbers of those whose intensity is measured; empty: all.
+
+        Raises:
+            InputError: the image has no such channel.
         """
+        channels = Channels.of_windows(self._source)
         return measure(
             self.pred_masks,
-            Channels.of_windows(self._source),
+            channels.chosen(measure_channels) if measure_channels else channels,
             pixel_size,
             scores=self.scores.numpy(),
             classes=[self._class_names[number] for number in self.pred_classes.tolist()],

@@ -59,6 +59,7 @@ class Segmenter:
         overrides: Sequence[str] = (),
         device: str = "auto",
         precision: str = "auto",
+        threshold: float | None = None,
     ):
         """
         Args:
@@ -67,10 +68,14 @@ class Segmenter:
             overrides: ``KEY VALUE`` pairs for the config.
             device: "cpu", "cuda", "cuda:1", …; "auto": MODEL.DEVICE, or the CPU without a GPU.
             precision: see :class:`nucdet.predict.network.Network`.
+            threshold: the score that a nucleus must exceed, from 0 ("find more") to below 1 ("be
+                sure"), see docs/threshold.md; None: the config's own rules.
 
         Raises:
             FileNotFoundError, InputError: see :func:`configure`.
         """
+        if threshold is not None:
+            overrides = (*overrides, "TEST.SCORE_THRESHOLD", str(threshold))
         self.cfg = configure(config_file, weights, overrides, device)
         self.class_names = _class_names(self.cfg)
         self._finder = Finder(self.cfg, Network.load(self.cfg, precision))

@@ -313,17 +313,21 @@ def test_tiny_nuclei_are_no_debris_among_their_like():
 
 
 def test_masks_that_are_less_sure_than_the_others():
-    # scores 0.9, 0.8, 0.7 of overlapping masks
-    def left(share, **changes):
-        step = settings_of(min_relative_score=share, priority="score", **changes)
-        return spans_of(step(predictions(as_dense=True)).pred_masks)
+    # areas 2, 3, 4, 6, the median 3.5; scores with a median of 0.7
+    masks = rows((0, 2), (3, 6), (20, 24), (30, 36), width=40)
+    scores = torch.tensor([0.5, 0.9, 0.9, 0.5], dtype=torch.float64)
+    found = Instances((1, 40), pred_masks=masks, scores=scores)
+    found.pred_classes = torch.tensor([0, 1, 1, 1])
 
-    assert left(0.0) == left(0.8) == [(0, 4), (4, 8)]
-    # the median itself stays, the third has no pixel of its own
-    assert left(1.0) == [(0, 4), (4, 8)]
-    assert left(1.1) == [(0, 4)]
-    # the median of those that pass the other rules: 0.75
-    assert left(1.05, class_score_thresholds=(0.95, 0.5, 0.5)) == [(2, 8)]
+    def left(share, **changes):
+        return spans_of(settings_of(min_relative_score=share, **changes)(found).pred_masks)
+
+    assert left(0.0) == left(0.5 / 0.7) == [(0, 2), (3, 6), (20, 24), (30, 36)]
+    # the last is as unsure as the first, but large
+    assert left(0.8) == [(3, 6), (20, 24), (30, 36)]
+    assert left(2.0) == [(20, 24), (30, 36)]
+    # medians of those that pass the other rules: 0.9 and 4
+    assert left(1.01, class_score_thresholds=(0.5, 0.1)) == [(20, 24), (30, 36)]
     nothing = settings_of(min_relative_score=0.9)(predictions(as_dense=True)[[]])
     assert len(nothing) == 0
     with pytest.raises(InputError, match=r"MIN_RELATIVE_SCORE: the masks have no scores"):

@@ -104,7 +104,7 @@ def test_every_image_has_its_files_and_the_folder_those_over_all(job):
     predict_images(job(), BrightIsNucleus())
     endings = ("_label.tif", "_overlay.png", ".csv", ".geojson", "_rois.zip")
     expected = {f"{name}{ending}" for name in ("a", "b", "c", "sub/d") for ending in endings}
-    expected |= {"summary.csv", "report.html", "predictions_coco.json", "kaggle.csv"}
+    expected |= {"summary.csv", "nuclei.csv", "report.html", "predictions_coco.json", "kaggle.csv"}
     written = set(contents(job().output))
     assert {name for name in written if not name.startswith(".records/")} == expected
 
@@ -168,6 +168,52 @@ def test_intensities_are_those_of_the_file(job):
     assert table["area_px"].tolist() == [50]
     assert table["mean_intensity"].tolist() == [3000]
     assert table["score"].tolist() == [1]
+
+
+def test_one_table_has_the_nuclei_of_all_images(job, images):
+    (images / "b.png").write_bytes(b"")
+    predict_images(job(save=("csv",)), BrightIsNucleus())
+    table = pd.read_csv(job().output / "nuclei.csv")
+    assert table["image"].tolist() == ["a.png"] * 3 + ["c.tif"] + ["sub/d.png"] * 2
+    assert table["id"].tolist() == [1, 2, 3, 1, 1, 2]
+    assert set(table["class"]) == {"nucleus"} and set(table["plane"]) == {0}
+    # a.png is RGB, the others grey
+    assert table["mean_intensity_g"].notna().tolist() == [True] * 3 + [False] * 3
+    assert table["net_mean_intensity"].tolist()[3:] == [2700, 255, 255]
+    predict_images(job("again", save=("csv",), resume=True), BrightIsNucleus())
+    assert (job("again").output / "nuclei.csv").read_text() == (
+        job().output / "nuclei.csv"
+    ).read_text()
+
+
+def test_nuclei_at_the_border_can_be_left_out(job):
+    predict_images(job("all"), BrightIsNucleus())
+    predict_images(job(exclude_border=True), BrightIsNucleus())
+    every = pd.read_csv(job("all").output / "nuclei.csv")
+    whole = pd.read_csv(job().output / "nuclei.csv")
+    assert every["touches_border"].tolist() == [False, False, True, False, False, True]
+    columns = ["image", "centroid_y_px", "area_px"]
+    pd.testing.assert_frame_equal(
+        whole[columns], every.loc[~every["touches_border"], columns].reset_index(drop=True)
+    )
+    # in every format
+    out = job().output
+    assert tifffile.imread(out / "a_label.tif").max() == 2
+    assert pd.read_csv(out / "summary.csv")["nuclei"].tolist() == [2, 0, 1, 1]
+
+
+def test_channels_to_measure(job, capsys):
+    predict_images(job(save=("csv",), measure_channels=("b", "0")), BrightIsNucleus())
+    a = pd.read_csv(job().output / "a.csv")
+    assert [name for name in a if "mean_intensity" in name] == [
+        "mean_intensity_b",
+        "net_mean_intensity_b",
+        "mean_intensity_r",
+        "net_mean_intensity_r",
+    ]
+    assert a["mean_intensity_b"].tolist() == [200] * 3
+    # grey images have no channel b
+    assert capsys.readouterr().err.count("no channel 'b' to measure; the image has 0") == 3
 
 
 def test_pixel_size_reaches_every_table(job):

@@ -88,6 +88,20 @@ def test_two_processes_give_the_files_of_one(run, network, images, tmp_path):
     assert contents(tmp_path / "two") == contents(tmp_path / "one")
 
 
+def test_a_threshold_finds_more_or_is_sure(run, network, images, tmp_path):
+    scores = {}
+    for threshold in (0.1, 0.3, 0.9):
+        folder = tmp_path / str(threshold)
+        arguments = ["--input", images / "a.png", "--output", folder, "--save", "csv"]
+        assert run(*arguments, "--threshold", threshold, *network)[0] == 0
+        scores[threshold] = pd.read_csv(folder / "nuclei.csv")["score"].tolist()
+    assert len(scores[0.1]) > 0 and min(scores[0.1], default=0) > 0.1
+    assert all(score > 0.3 for score in scores[0.3])
+    assert len(scores[0.1]) >= len(scores[0.3]) >= len(scores[0.9])
+    code, _, err = run("--input", images, "--output", tmp_path / "x", "--threshold", "1.5")
+    assert code == 2 and err.count("\n") == 1 and "score threshold" in err and "1.5" in err
+
+
 def test_outlines_move(run, network, images, tmp_path):
     areas = {}
     for offset in (None, 1, -1):

@@ -129,14 +129,16 @@ def test_yaml_gives_the_score(case, tmp_path, as_output):
     assert match(Intersections.of_masks(truth.masks(1), left)).score == 1
 
 
-def test_a_share_of_the_median_score(case, tmp_path, as_output):
-    # the unsure mask has a third of the median, which is that of the right one
-    grid = Grid((0.0,), (4,), (0.0,), ("area",), (0.0, 0.3, 0.5, 1.02))
+def test_a_share_of_the_median_score(make_truth, spans, write, tmp_path, as_output):
+    # the smaller mask is false, and has half of the median, which is 0.6
+    masks = spans((0, 0, 10), (0, 12, 17))
+    case = make_truth(spans((0, 0, 10))), write((masks, [0.9, 0.3], [1, 1]))
+    grid = Grid((0.0,), (4,), (0.0,), ("area",), (0.0, 0.3, 0.6, 2.0))
     best = tune_thresholds(case[0], [case[1]], tmp_path, grid)
-    assert (best.min_relative_score, best.score) == (0.5, 100)
+    assert (best.min_relative_score, best.score) == (0.6, 100)
     with (tmp_path / "thresholds.csv").open() as file:
         scores = {r["min_relative_score"]: float(r["mAP"]) for r in csv.DictReader(file)}
-    assert scores == {"0": 0, "0.3": 0, "0.5": 100, "1.02": 0}
+    assert scores == {"0": 50, "0.3": 50, "0.6": 100, "2": 100}
     truth = GroundTruth(case[0])
     [prediction] = read_predictions(case[1], truth)
     output = as_output(prediction.masks, prediction.scores)
