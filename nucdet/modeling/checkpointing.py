@@ -65,8 +65,11 @@ class NucleusCheckpointer(DetectionCheckpointer):
         self._path, self._least_share = path, source.least_share if source else 0.0
         if source is not None:
             self.logger.info("Loading weights from %s", path)
-            self._load_model({"model": source.read(rest, self.model)})
-            return {}
+            content = source.read(rest, self.model)
+            if "model" not in content:
+                content = {"model": content}
+            self._load_model(content)
+            return {key: value for key, value in content.items() if key != "model"}
         if path:
             check_file(path)
         try:

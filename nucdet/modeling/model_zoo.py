@@ -110,8 +110,8 @@ def find_model(name: str) -> ZooModel:
 # whoever starts from a model of ours means that model
 @weight_source("nucdet", least_share=0.5)
 def read_zoo_model(name: str, model: nn.Module) -> Weights:
-    """The weights of a model that ships, checked by their hash; see :func:`find_model`."""
-    return read_checkpoint(find_model(name).weights)["model"]
+    """The checkpoint of a model that ships, checked by its hash; see :func:`find_model`."""
+    return read_checkpoint(find_model(name).weights)
 
 
 class ModelZooHandler(PathHandler):

@@ -34,7 +34,8 @@ class WeightSource:
     """How the weights of ``<name>://<rest>`` are found.
 
     Attributes:
-        read: from ``rest`` and the model that will take the weights to weights with its names.
+        read: from ``rest`` and the model that will take the weights to weights with its names, or
+            to a checkpoint that holds them under "model" and more beside them.
         least_share: of the model's parameters that they have to fill.
     """
 
@@ -119,7 +120,8 @@ def read_weights(path: str, model: nn.Module) -> Weights:
     """
     source, rest = find_source(path)
     if source is not None:
-        return source.read(rest, model)
+        content = source.read(rest, model)
+        return content.get("model", content)
     check_file(path)
     content = read_checkpoint(PathManager.get_local_path(path))
     return rename_known(content.get("model", content))

@@ -10,8 +10,9 @@ from detectron2.config import CfgNode
 from detectron2.structures import Instances
 
 from nucdet.data.io.windows import ImageWindows
+from nucdet.modeling.familiarity import Seen
 from nucdet.predict.joining import join_tiles
-from nucdet.predict.network import Network
+from nucdet.predict.network import Network, View
 from nucdet.predict.options import check_diameter
 from nucdet.predict.planning import Plan, plan_tiles
 
@@ -23,6 +24,7 @@ class Found(NamedTuple):
 
     instances: Instances  # masks as CroppedMasks, none empty
     plan: Plan
+    seen: list[Seen]  # of each tile; empty of networks without such an encoder
 
 
 class Finder:
@@ -70,8 +72,8 @@ class Finder:
         plans = [self.plan(source, diameter) for source in sources]
         found = predict_tiles(self.network, sources, plans, sizes, progress)
         return [
-            Found(join_tiles(plan, tiles, source.size, size), plan)
-            for source, plan, tiles, size in zip(sources, plans, found, sizes, strict=True)
+            _joined(source, plan, views, size)
+            for source, plan, views, size in zip(sources, plans, found, sizes, strict=True)
         ]
 
     def plan(self, source: ImageWindows, diameter: float | str | None = None) -> Plan:
@@ -86,7 +88,7 @@ def predict_tiles(
     plans: Sequence[Plan],
     sizes: Sizes,
     progress: Callable[[int, int], None] | None = None,
-) -> list[list[Instances]]:
+) -> list[list[View]]:
     """Ask the network for the nuclei of each tile of each image.
 
     Args:
@@ -97,21 +99,31 @@ def predict_tiles(
         progress: see :meth:`Finder.__call__`.
 
     Returns:
-        For each image, for each of its tiles, its nuclei.
+        For each image, for each of its tiles, what the network said.
     """
-    results: list[list[Instances]] = [[] for _ in sources]
-    whole = [i for i, plan in enumerate(plans) if len(plan.tiles) == 1]
+    results: list[list[View]] = [[] for _ in sources]
+    for source, plan, size, views in zip(sources, plans, sizes, results, strict=True):
+        if plan.view is not None and size == source.size:
+            views.append(plan.view)
+    whole = [i for i, plan in enumerate(plans) if len(plan.tiles) == 1 and not results[i]]
     whole.sort(key=lambda i: (plans[i].capacity, sources[i].size, plans[i].zoom))
     for capacity, alike in groupby(whole, lambda i: plans[i].capacity):
         numbers = list(alike)
         images = ((sources[i].read(sources[i].whole()), plans[i].zoom, sizes[i]) for i in numbers)
-        for i, instances in zip(numbers, network(images, capacity), strict=True):
-            results[i].append(instances)
+        for i, view in zip(numbers, network(images, capacity), strict=True):
+            results[i].append(view)
     for source, plan, found in zip(sources, plans, results, strict=True):
         if len(plan.tiles) > 1:
             images = ((source.read(tile.box), plan.zoom) for tile in plan.tiles)
-            for instances in network(images, plan.capacity):
-                found.append(instances)
+            for view in network(images, plan.capacity):
+                found.append(view)
                 if progress is not None:
                     progress(len(found), len(plan.tiles))
     return results
+
+
+def _joined(
+    source: ImageWindows, plan: Plan, views: Sequence[View], size: tuple[int, int]
+) -> Found:
+    nuclei = join_tiles(plan, [view.instances for view in views], source.size, size)
+    return Found(nuclei, plan, [view.seen for view in views if view.seen is not None])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from itertools import groupby
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from nucdet.errors import InputError
 from nucdet.layers.convolution import fixed_norms
 from nucdet.layers.precision import computes_bfloat16
 from nucdet.modeling.checkpointing import NucleusCheckpointer
+from nucdet.modeling.familiarity import Familiarity, FeatureTap, Seen
 from nucdet.modeling.mask_rcnn.augmented_inference import AugmentedRCNN
 from nucdet.structures import CroppedMasks
 
@@ -29,6 +30,18 @@ PRECISIONS = ("auto", "float32", "bfloat16")
 # Pixels of a batch on a GPU. On a CPU images go one by one: four of 512 × 512 at once took a
 # fifth longer (lite0, one thread), and a result's last digits would depend on its neighbours.
 _BATCH_PIXELS = 1 << 23
+
+
+class View(NamedTuple):
+    """What the network says of an image or a part of one.
+
+    Attributes:
+        instances: in the image's pixels, on the CPU, masks as CroppedMasks, none empty.
+        seen: what its encoder made of it; None of networks that have none to listen to.
+    """
+
+    instances: Instances
+    seen: Seen | None = None
 
 
 class Network:
@@ -42,7 +55,12 @@ class Network:
 
     The model is changed for that, in place; :meth:`close` leaves it as it was, so that it can be
     trained on.
+
+    Attributes:
+        familiarity: what the weights' file remembers of the training images, or None.
     """
+
+    familiarity: Familiarity | None = None
 
     def __init__(self, cfg: CfgNode, model: nn.Module, precision: str = "auto"):
         """
@@ -65,6 +83,8 @@ class Network:
         self.image_format = cfg.INPUT.FORMAT
         self._rule = build_test_augmentation(cfg)[0].rule
         self._undo = ExitStack()
+        self.tap = FeatureTap(self.bare_model)
+        self._undo.callback(self.tap.close)
         for module in self.bare_model.modules():
             self._undo.callback(setattr, module, "training", module.training)
         self.bare_model.eval()
@@ -82,8 +102,10 @@ class Network:
             FileNotFoundError, InputError: the weights cannot be read; else as for the class.
         """
         model = build_model(cfg)
-        NucleusCheckpointer(model, complete=True).load(cfg.MODEL.WEIGHTS)
-        return cls(cfg, model, precision)
+        rest = NucleusCheckpointer(model, complete=True).load(cfg.MODEL.WEIGHTS)
+        network = cls(cfg, model, precision)
+        network.familiarity = Familiarity.from_checkpoint(rest)
+        return network
 
     def close(self) -> None:
         """Leave the model as it was before; this object is of no use then."""
@@ -93,9 +115,7 @@ class Network:
         """The factor by which evaluation resizes an image of this size."""
         return self._rule(height, width)
 
-    def __call__(
-        self, images: Iterable[tuple[Any, ...]], capacity: float = 1.0
-    ) -> Iterator[Instances]:
+    def __call__(self, images: Iterable[tuple[Any, ...]], capacity: float = 1.0) -> Iterator[View]:
         """Predict images one after the other; on a GPU, neighbours of equal size in one batch.
 
         Args:
@@ -104,17 +124,18 @@ class Network:
             capacity: by how much the limits on proposals and detections grow.
 
         Yields:
-            For each image, in its own pixels or of the size given, on the CPU, masks as
-            CroppedMasks, none empty.
+            For each image, in its own pixels or of the size given.
         """
         inputs = (self._input(*image) for image in images)
         for batch in _batches(inputs, _BATCH_PIXELS if self.device.type == "cuda" else 0):
             with torch.no_grad(), _capacity(self.model, capacity):
                 outputs = self.model(batch)
-            for output in outputs:
+            seen = self.tap.take()
+            for i, output in enumerate(outputs):
                 instances = output["instances"].to("cpu")
                 instances.pred_masks = CroppedMasks.from_any(instances.pred_masks)
-                yield instances[instances.pred_masks.nonempty()]
+                instances = instances[instances.pred_masks.nonempty()]
+                yield View(instances, seen[i] if seen else None)
 
     def _input(
         self, image: np.ndarray, zoom: float, size: tuple[int, int] | None = None

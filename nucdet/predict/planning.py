@@ -13,7 +13,7 @@ from typing import NamedTuple
 from nucdet.data.augment.geometry import MOST_ZOOM
 from nucdet.data.io.windows import ImageWindows
 from nucdet.predict.diameter import estimate_diameter
-from nucdet.predict.network import Network
+from nucdet.predict.network import Network, View
 
 # in pixels as the network sees them
 WHOLE_SIDE = 1536  # images up to this side go as they are
@@ -87,6 +87,7 @@ class Plan(NamedTuple):
     zoom: float
     diameter: float | None  # that the zoom is for
     tiles: list[Tile]
+    view: View | None = None  # what a first look has found that was just like that
 
     @property
     def capacity(self) -> float:
@@ -111,8 +112,9 @@ def plan_tiles(
     height, width = source.size
     usual = network.zoom(min(height, WHOLE_SIDE), min(width, WHOLE_SIDE))
     most = max(usual, MOST_ZOOM)
+    view = None
     if diameter == "auto":
-        diameter = estimate_diameter(network, source, usual, trained_diameter, most)
+        diameter, view = estimate_diameter(network, source, usual, trained_diameter, most)
     zoom = usual if diameter is None else min(trained_diameter / float(diameter), most)
     # tiles are cut in the image's pixels
     side, tile, overlap = (
@@ -120,4 +122,4 @@ def plan_tiles(
     )
     if max(height, width) <= side:
         tile = side
-    return Plan(zoom, diameter, tile_grid(source.size, tile, overlap, _STRIDE / zoom))
+    return Plan(zoom, diameter, tile_grid(source.size, tile, overlap, _STRIDE / zoom), view)

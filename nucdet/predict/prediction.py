@@ -11,6 +11,7 @@ import torch
 from detectron2.structures import Instances
 
 from nucdet.data.io.windows import ImageWindows
+from nucdet.predict.familiarity import warning
 from nucdet.predict.measurements import Channels, measure
 
 
@@ -27,6 +28,7 @@ class Prediction(Instances):
         source: ImageWindows,
         diameter: float | None = None,
         class_names: Sequence[str] = ("nucleus",),
+        familiarity: float | None = None,
     ):
         """
         Args:
@@ -34,11 +36,13 @@ class Prediction(Instances):
             source: the image.
             diameter: see :attr:`diameter`.
             class_names: what the numbers of ``pred_classes`` mean.
+            familiarity: see :attr:`familiarity`.
         """
         super().__init__(instances.image_size, **instances.get_fields())
         self._source = source
         self._diameter = diameter
         self._class_names = tuple(class_names)
+        self._familiarity = familiarity
 
     @property
     def source(self) -> ImageWindows:
@@ -50,6 +54,20 @@ class Prediction(Instances):
         """The diameter of nuclei in pixels that the image was rescaled for; None: it was not."""
         return self._diameter
 
+    @property
+    def familiarity(self) -> float | None:
+        """How near the image is to those that the model was trained on; see :attr:`warning`.
+
+        Below 1 few images of the training's kinds lie. None: the model remembers nothing of them,
+        or the image is blank.
+        """
+        return self._familiarity
+
+    @property
+    def warning(self) -> str:
+        """What to tell who uses these nuclei; mostly empty."""
+        return warning(self._familiarity)
+
     def __getitem__(self, item: Any) -> Prediction:
         return self._with(super().__getitem__(item))
 
@@ -57,7 +75,9 @@ class Prediction(Instances):
         return self._with(super().to(*args, **kwargs))
 
     def _with(self, instances: Instances) -> Prediction:
-        return Prediction(instances, self._source, self._diameter, self._class_names)
+        return Prediction(
+            instances, self._source, self._diameter, self._class_names, self._familiarity
+        )
 
     def without_border(self) -> Prediction:
         """The nuclei that lie in the image as a whole: those at its border may be cut."""

@@ -17,6 +17,7 @@ from nucdet.data.io.windows import ImageWindows, open_windows
 from nucdet.errors import InputError
 from nucdet.modeling.model_zoo import DEFAULT_MODEL, PREFIX, find_model, model_names
 from nucdet.postprocessing.overlap import OverlapElimination
+from nucdet.predict.familiarity import familiarity
 from nucdet.predict.finding import Finder
 from nucdet.predict.network import Network
 from nucdet.predict.prediction import Prediction
@@ -152,7 +153,11 @@ class Segmenter:
         predictions = []
         for source, found in zip(sources, self._finder(sources, diameter, progress), strict=True):
             left = self._elimination(found.instances)
-            predictions.append(Prediction(left, source, found.plan.diameter, self.class_names))
+            known = self._finder.network.familiarity
+            how = familiarity(known, found.seen, left.scores, source)
+            predictions.append(
+                Prediction(left, source, found.plan.diameter, self.class_names, how)
+            )
         return predictions
 
 

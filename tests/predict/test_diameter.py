@@ -9,6 +9,7 @@ from detectron2.structures import Instances
 
 from nucdet.data.io.windows import ImageWindows
 from nucdet.predict.diameter import estimate_diameter
+from nucdet.predict.network import View
 from nucdet.structures import CroppedMasks
 
 
@@ -29,47 +30,81 @@ class Views:
                 crops += [np.ones((side, side), bool)] * number
                 scores += [score] * number
             masks = CroppedMasks(np.array(corners).reshape(-1, 2), crops, image.shape[:2])
-            yield Instances(image.shape[:2], pred_masks=masks, scores=torch.tensor(scores))
+            found = Instances(image.shape[:2], pred_masks=masks, scores=torch.tensor(scores))
+            yield View(found)
+
+
+IMAGE = ImageWindows(np.zeros((640, 640), np.uint8))
 
 
 def estimate(views: dict[float, list[tuple[int, int, float]]]) -> float | None:
-    return estimate_diameter(Views(views), IMAGE, 1.0, 31.0)
+    return estimate_diameter(Views(views), IMAGE, 1.0, 31.0).diameter
 
 
 def diameter(side: int) -> float:
     return pytest.approx(2 * side / np.pi**0.5)
 
 
-IMAGE = ImageWindows(np.zeros((640, 640), np.uint8))
-
-
 @pytest.mark.parametrize("side", [24, 50])
 def test_nuclei_of_about_the_size_in_training_are_left(side):
     network = Views({1: [(20, side, 0.7)], 1 / 3: [(20, 150, 0.99)], 3: [(20, 10, 0.99)]})
-    assert estimate_diameter(network, IMAGE, 1.0, 31.0) is None
+    found = estimate_diameter(network, IMAGE, 1.0, 31.0)
+    assert found.diameter is None
     assert network.asked == [1.0]
+    # the look was the prediction
+    assert len(found.view.instances) == 20
 
 
-def test_clumps_of_small_nuclei_are_looked_at_again():
-    assert estimate({1: [(30, 12, 0.95)], 2.3: [(60, 4, 0.95)]}) == diameter(4)
+def test_a_second_look_that_finds_the_same_size_is_believed():
+    network = Views({1: [(10, 80, 0.95)], 0.34: [(12, 85, 0.9)]})
+    found = estimate_diameter(network, IMAGE, 1.0, 31.0)
+    assert found.diameter == diameter(80)
+    assert network.asked == [1.0, 31 / found.diameter]
+    assert len(found.view.instances) == 12
     assert estimate({1: [(30, 12, 0.95)], 2.3: [(60, 11, 0.95)]}) == diameter(12)
 
 
-def test_fragments_of_large_nuclei_are_looked_at_again():
-    assert estimate({1: [(10, 80, 0.95)], 0.34: [(9, 200, 0.95)]}) == diameter(200)
+def test_clumps_of_small_nuclei_and_fragments_of_large_ones_need_a_third_look():
+    assert estimate({1: [(30, 12, 0.9)], 2.3: [(60, 4, 0.95)]}) == diameter(4)
+    assert estimate({1: [(10, 80, 0.9)], 0.34: [(9, 200, 0.95)]}) == diameter(200)
     # unsure ones do not count where others are sure
     views = {1: [(30, 30, 0.7), (10, 80, 0.95)], 0.34: [(10, 90, 0.95)]}
     assert estimate(views) == diameter(80)
 
 
+@pytest.mark.parametrize(
+    "views",
+    [
+        # specks at every zoom, each time of another size
+        {1: [(100, 12, 0.7)], 2.3: [(130, 22, 0.7)], 1.25: [(400, 10, 0.7)]},
+        # of the same size, but less sure than at first
+        {1: [(100, 12, 0.9)], 2.3: [(157, 11, 0.7)]},
+        {1: [(100, 12, 0.9)], 2.3: [(157, 5, 0.9)], 5.5: [(500, 5, 0.8)]},
+        {1: [(100, 12, 0.9)], 2.3: []},
+    ],
+    ids=["no two agree", "second less sure", "third less sure", "nothing"],
+)
+def test_the_first_look_stays_where_the_others_do_not_confirm_it(views):
+    found = estimate_diameter(Views(views), IMAGE, 1.0, 31.0)
+    assert found.diameter is None
+    assert len(found.view.instances) == 100
+
+
 def test_nothing_found_as_usual():
     assert estimate({1: [], 1 / 3: [(9, 150, 0.95)], 3: []}) == diameter(150)
     # the usual zoom shows nothing, though the size would fit
-    assert estimate({1: [], 1 / 3: [], 3: [(10, 30, 0.95)]}) == diameter(30)
+    assert estimate({1: [], 1 / 3: [], 3: [(10, 30, 0.95)], 0.9: [(10, 30, 0.95)]}) == diameter(30)
     assert estimate({1: [], 1 / 3: [], 3: []}) is None
 
 
 def test_no_look_is_closer_than_allowed():
     network = Views({1: [(30, 3, 0.95)], 2: [(30, 3, 0.95)]})
-    assert estimate_diameter(network, IMAGE, 1.0, 31.0, most_zoom=2.0) == diameter(3)
+    found = estimate_diameter(network, IMAGE, 1.0, 31.0, most_zoom=2.0)
+    assert found.diameter == diameter(3)
     assert network.asked == [1.0, 2.0]
+
+
+def test_a_part_of_a_large_image_is_no_prediction_of_it():
+    network = Views({1: [(20, 30, 0.9)]})
+    large = ImageWindows(np.zeros((900, 640), np.uint8))
+    assert estimate_diameter(network, large, 1.0, 31.0) == (None, None)

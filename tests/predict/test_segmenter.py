@@ -26,7 +26,7 @@ from nucdet.postprocessing.overlap import OverlapElimination
 from nucdet.predict import Segmenter, configure, planning
 from nucdet.predict.files import find_inputs
 from nucdet.predict.job import Job
-from nucdet.predict.network import _batches, _capacity
+from nucdet.predict.network import View, _batches, _capacity
 from nucdet.predict.options import PredictOptions
 from nucdet.predict.run import predict_images
 from nucdet.structures import CroppedMasks
@@ -50,13 +50,14 @@ class Threshold:
             self.shown.append((image.shape[:2], zoom))
             self.capacities.append(capacity)
             masks = CroppedMasks.from_label_map(ndimage.label(image[..., 0] > 127)[0])
-            yield Instances(
+            found = Instances(
                 image.shape[:2],
                 pred_masks=masks,
                 pred_boxes=Boxes(torch.from_numpy(masks.boxes)),
                 scores=torch.as_tensor(1 / (1 + masks.areas), dtype=torch.float32),
                 pred_classes=torch.zeros(len(masks), dtype=torch.int64),
             )
+            yield View(found)
 
 
 @pytest.fixture(scope="module")
@@ -234,7 +235,7 @@ def test_tiled_is_whole(thresholding, monkeypatch):
 
 @pytest.mark.parametrize("diameter", [31.0, 18.0, 55.5])
 def test_tiles_start_where_the_network_starts_anew(thresholding, diameter):
-    zoom, _, tiles = thresholding._finder.plan(
+    zoom, _, tiles, _ = thresholding._finder.plan(
         ImageWindows(np.zeros((700, 900), np.uint8)), diameter
     )
     assert zoom == 31 / diameter and len(tiles) >= 12
