@@ -26,6 +26,12 @@ def main() -> None:
     add("--seed", type=int, help="that it was started with")
     add("--note", help="anything else")
     add(
+        "--familiarity",
+        metavar="DATASET",
+        help="let the model warn of images unlike those of its training; the limit is chosen on "
+        "this data set (dsb2018_val), of which 3 images in 100 are warned of",
+    )
+    add(
         "--score",
         action="append",
         type=_score,
@@ -45,7 +51,9 @@ def main() -> None:
     )
     config = Path(args.config_file) if args.config_file else None
     folder = args.output or MODEL_ZOO
-    model = export_weights(args.checkpoint, args.name, folder, config, args.opts, user_facts)
+    model = export_weights(
+        args.checkpoint, args.name, folder, config, args.opts, user_facts, args.familiarity
+    )
     print(model.manifest.read_text(encoding="utf-8"), end="")
     unknown = [fact for fact, value in model.read_manifest().items() if value is None]
     if unknown:

@@ -24,6 +24,7 @@ from nucdet.errors import InputError
 from nucdet.files import write_atomically
 from nucdet.modeling.checkpointing import NucleusCheckpointer
 from nucdet.modeling.model_zoo import PREFIX, ZooModel
+from nucdet.train.familiarity import measure_familiarity
 from nucdet.version import __version__
 
 MAX_BYTES = 32 * 10**6
@@ -51,6 +52,7 @@ def export_weights(
     config_file: Path | None = None,
     overrides: Sequence[str] = (),
     user_facts: UserFacts | None = None,
+    familiar: str | None = None,
 ) -> ZooModel:
     """Write weights, config and manifest of a trained model.
 
@@ -61,6 +63,9 @@ def export_weights(
         config_file: None: config.yaml beside the checkpoint.
         overrides: ``KEY VALUE`` pairs, e.g. thresholds that were chosen after the training.
         user_facts: facts that win over those that are read.
+        familiar: a data set on which the limit of familiarity is chosen, see
+            :func:`nucdet.train.familiarity.measure_familiarity`; None: the model remembers nothing
+            of its training images and never warns.
 
     Raises:
         FileNotFoundError: there is no checkpoint, config or data set of that training.
@@ -74,7 +79,10 @@ def export_weights(
     register_datasets()
     check_datasets(cfg.DATASETS.TRAIN)
     state, iteration = _trained_state(cfg, checkpoint)
-    content = _as_bytes(compress(state))
+    rest = {}
+    if familiar is not None:
+        rest["familiarity"] = measure_familiarity(cfg, checkpoint, familiar).state()
+    content = _as_bytes({"model": compress(state), **rest})
     if len(content) > MAX_BYTES:
         raise InputError(
             f"{checkpoint}: {len(content) / 1e6:.1f} MB in 16 bits, at most {MAX_BYTES / 1e6:.0f} "
@@ -86,6 +94,7 @@ def export_weights(
         "bytes": len(content),
         "parameters": sum(tensor.numel() for tensor in state.values()),
         "config": model.config.name,
+        **({"familiarity_limit_from": familiar} if familiar else {}),
         **_facts(cfg, checkpoint.parent, iteration, user_facts or UserFacts()),
     }
     with write_atomically(model.weights) as temporary:
@@ -126,10 +135,10 @@ def _trained_state(cfg: CfgNode, checkpoint: Path) -> tuple[dict[str, torch.Tens
     return network.state_dict(), rest.get("iteration")
 
 
-def _as_bytes(state: dict[str, torch.Tensor]) -> bytes:
+def _as_bytes(content: dict[str, Any]) -> bytes:
     # to memory: torch puts the name of a file into its content, and equal weights shall be equal
     buffer = io.BytesIO()
-    torch.save({"model": state}, buffer)
+    torch.save(content, buffer)
     return buffer.getvalue()
 
 

@@ -1,0 +1,131 @@
+"""What a trained model remembers of its training images, so that it can tell others from them."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from detectron2.config import CfgNode
+from detectron2.data import DatasetCatalog
+from detectron2.utils.env import seed_all_rng
+from tqdm import tqdm
+
+from nucdet.data.datasets import check_datasets
+from nucdet.data.io.windows import Box, ImageWindows, open_windows
+from nucdet.errors import InputError
+from nucdet.modeling.familiarity import Familiarity, Seen
+from nucdet.postprocessing.overlap import OverlapElimination
+from nucdet.predict.finding import Finder
+from nucdet.predict.network import Network
+from nucdet.train.trainer import NucleusTrainer
+
+# crops of training that are looked at
+CROPS = 800
+# share of the familiar images that may be warned of
+WARNED = 0.03
+# sides, in pixels as the network sees them, of small views that get limits of their own
+_SMALL_SIDES = (64.0, 128.0, 256.0)
+
+
+def measure_familiarity(cfg: CfgNode, checkpoint: Path, dataset: str) -> Familiarity:
+    """Statistics of the features of training images, with limits chosen on other familiar ones.
+
+    Training images are crops as training shows them, augmented. The limits are such that a share of
+    :data:`WARNED` of a data set's images is warned of, for whole images and for small parts.
+
+    Args:
+        cfg: of the model.
+        checkpoint: its weights.
+        dataset: a name in the catalog whose images were not in training but are like them.
+
+    Raises:
+        FileNotFoundError, InputError: a data set is missing or has too few images, the checkpoint
+            cannot be read, or the model has no encoder whose features could be taken.
+    """
+    check_datasets([*cfg.DATASETS.TRAIN, dataset])
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.MODEL.WEIGHTS = str(checkpoint)
+    cfg.MODEL.DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+    cfg.DATALOADER.NUM_WORKERS = 0
+    cfg.SOLVER.IMS_PER_BATCH = 1
+    network = Network.load(cfg)
+    known = Familiarity.of_features(_training_features(cfg, network))
+    return _with_limits(known, cfg, network, dataset)
+
+
+def _training_features(cfg: CfgNode, network: Network) -> torch.Tensor:
+    """(CROPS, D) of random augmented crops."""
+    seed_all_rng(max(0, cfg.SEED))
+    loader = iter(NucleusTrainer.build_train_loader(cfg))
+    features = []
+    for _ in tqdm(range(CROPS), desc="training crops", unit="crop"):
+        with torch.no_grad():
+            network.bare_model([{"image": x["image"]} for x in next(loader)])
+        seen = network.tap.take()
+        if not seen:
+            raise InputError(
+                f"MODEL.META_ARCHITECTURE {cfg.MODEL.META_ARCHITECTURE}: has no encoder of timm, "
+                "whose features are remembered; leave --familiarity out"
+            )
+        features += [one.features for one in seen]
+    return torch.stack(features)
+
+
+def _with_limits(known: Familiarity, cfg: CfgNode, network: Network, dataset: str) -> Familiarity:
+    """With the limits that a data set's images set, whole and in small parts."""
+    judged = _judged(cfg, network, dataset)
+    certain = [float(scores.mean()) for _, scores in judged[None] if len(scores)]
+    known = replace(known, usual_doubt=1 - float(np.median(certain)) if certain else 1.0)
+    whole = float(np.median([seen[0].side for seen, _ in judged[None]]))
+    limits = {whole: _limit(known, judged.pop(None))}
+    for side, parts in judged.items():
+        if side < whole:
+            limits[side] = max(_limit(known, parts), limits[whole])
+    sides = sorted(limits)
+    return replace(
+        known, sides=torch.tensor(sides), limits=torch.tensor([limits[side] for side in sides])
+    )
+
+
+def _judged(
+    cfg: CfgNode, network: Network, dataset: str
+) -> dict[float | None, list[tuple[list[Seen], torch.Tensor]]]:
+    """Features and scores of whole images (None) and of their middles, by the side of these."""
+    finder, elimination = Finder(cfg, network), OverlapElimination(cfg)
+    judged = defaultdict(list)
+    records = DatasetCatalog.get(dataset)
+    if len(records) * WARNED < 1:
+        raise InputError(
+            f"data set {dataset}: has {len(records)} images; expected at least "
+            f"{math.ceil(1 / WARNED)} to choose a limit"
+        )
+    for record in tqdm(records, desc=dataset, unit="image"):
+        source = open_windows(record["file_name"], None, cfg.INPUT.NORMALIZE)
+        (found,) = finder([source])
+        judged[None].append((found.seen, elimination(found.instances).scores))
+        for side in _SMALL_SIDES:
+            box = _middle(source, math.ceil(side / found.plan.zoom))
+            if box is not None:
+                (view,) = network([(source.read(box), found.plan.zoom)])
+                judged[side].append(([view.seen], elimination(view.instances).scores))
+    return judged
+
+
+def _limit(known: Familiarity, views: list[tuple[list[Seen], torch.Tensor]]) -> float:
+    """What a share of WARNED of the views exceeds at most, half way to the first that does."""
+    values = sorted(known.strangeness(seen, scores) for seen, scores in views)
+    warned = int(WARNED * len(values))
+    return float(np.mean(values[-1 - warned : len(values) - warned + (warned > 0)]))
+
+
+def _middle(source: ImageWindows, side: int) -> Box | None:
+    """A square in the middle of an image, None where it does not fit."""
+    if min(source.size) < side:
+        return None
+    starts = [(length - side) // 2 for length in source.size]
+    return slice(starts[0], starts[0] + side), slice(starts[1], starts[1] + side)
