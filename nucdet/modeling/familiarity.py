@@ -102,7 +102,7 @@ class Familiarity:
     Attributes:
         center: (D,) float32, mean of the features of training images.
         whitening: (D, D) float16, maps features less the center to a space in which those of
-            training images have an expected square of 1 in total.
+            training images have an expected square of nearly 1 in total.
         sides: (S,) float32, ascending: square roots of the numbers of pixels of a view.
         limits: (S,) float32, the distance that few familiar views of that size exceed: of small
             views the features scatter more.
