@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from nucdet.data.io.windows import Box, ImageWindows
+from nucdet.predict.blank import is_blank
 from nucdet.predict.network import Network, View
 
 _LOOK_SIDE = 640  # pixels, as the network sees them, of a part that is looked at
@@ -68,8 +69,9 @@ def estimate_diameter(
     usual = first = look(zoom)
     if usual is not None and _FITS[0] <= usual.diameter * zoom / wanted <= _FITS[1]:
         return Estimate(None, usual.view)
-    for factor in _OTHER_ZOOMS:
-        first = first or look(zoom * factor)
+    if usual is None and not is_blank(source):
+        for factor in _OTHER_ZOOMS:
+            first = first or look(zoom * factor)
     stays = Estimate(None, usual and usual.view)
     second = first and look(wanted / first.diameter)
     if second is None:

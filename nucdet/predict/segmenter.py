@@ -154,7 +154,7 @@ class Segmenter:
         for source, found in zip(sources, self._finder(sources, diameter, progress), strict=True):
             left = self._elimination(found.instances)
             known = self._finder.network.familiarity
-            how = familiarity(known, found.seen, left.scores, source)
+            how = familiarity(known, found, len(left), source)
             predictions.append(
                 Prediction(left, source, found.plan.diameter, self.class_names, how)
             )

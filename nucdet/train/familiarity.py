@@ -18,7 +18,6 @@ from nucdet.data.datasets import check_datasets
 from nucdet.data.io.windows import Box, ImageWindows, open_windows
 from nucdet.errors import InputError
 from nucdet.modeling.familiarity import Familiarity, Seen
-from nucdet.postprocessing.overlap import OverlapElimination
 from nucdet.predict.finding import Finder
 from nucdet.predict.network import Network
 from nucdet.train.trainer import NucleusTrainer
@@ -96,7 +95,7 @@ def _judged(
     cfg: CfgNode, network: Network, dataset: str
 ) -> dict[float | None, list[tuple[list[Seen], torch.Tensor]]]:
     """Features and scores of whole images (None) and of their middles, by the side of these."""
-    finder, elimination = Finder(cfg, network), OverlapElimination(cfg)
+    finder = Finder(cfg, network)
     judged = defaultdict(list)
     records = DatasetCatalog.get(dataset)
     if len(records) * WARNED < 1:
@@ -107,12 +106,12 @@ def _judged(
     for record in tqdm(records, desc=dataset, unit="image"):
         source = open_windows(record["file_name"], None, cfg.INPUT.NORMALIZE)
         (found,) = finder([source])
-        judged[None].append((found.seen, elimination(found.instances).scores))
+        judged[None].append((found.seen, found.instances.scores))
         for side in _SMALL_SIDES:
             box = _middle(source, math.ceil(side / found.plan.zoom))
             if box is not None:
                 (view,) = network([(source.read(box), found.plan.zoom)])
-                judged[side].append(([view.seen], elimination(view.instances).scores))
+                judged[side].append(([view.seen], view.instances.scores))
     return judged
 
 

@@ -34,7 +34,7 @@ class Views:
             yield View(found)
 
 
-IMAGE = ImageWindows(np.zeros((640, 640), np.uint8))
+IMAGE = ImageWindows(np.kron(np.eye(8), np.full((80, 80), 200)).astype(np.uint8))
 
 
 def estimate(views: dict[float, list[tuple[int, int, float]]]) -> float | None:
@@ -95,6 +95,13 @@ def test_nothing_found_as_usual():
     # the usual zoom shows nothing, though the size would fit
     assert estimate({1: [], 1 / 3: [], 3: [(10, 30, 0.95)], 0.9: [(10, 30, 0.95)]}) == diameter(30)
     assert estimate({1: [], 1 / 3: [], 3: []}) is None
+
+
+def test_a_blank_image_is_looked_at_once():
+    network = Views({1: []})
+    blank = ImageWindows(np.zeros((640, 640), np.uint8))
+    assert estimate_diameter(network, blank, 1.0, 31.0) == (None, None)
+    assert network.asked == [1.0]
 
 
 def test_no_look_is_closer_than_allowed():

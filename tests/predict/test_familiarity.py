@@ -8,10 +8,14 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from detectron2.structures import Instances
 
 from nucdet.data.io.windows import ImageWindows
 from nucdet.modeling.familiarity import Familiarity, Seen
-from nucdet.predict.familiarity import UNFAMILIAR, familiarity, is_blank, warning
+from nucdet.predict.blank import is_blank
+from nucdet.predict.familiarity import UNFAMILIAR, familiarity, warning
+from nucdet.predict.finding import Found
+from nucdet.predict.planning import Plan
 
 SIZE = (200, 260)
 
@@ -41,38 +45,40 @@ def images() -> dict[str, np.ndarray]:
     }
 
 
-def rgb(image: np.ndarray) -> np.ndarray:
-    return np.repeat(np.clip(image, 0, 255).astype(np.uint8)[..., None], 3, axis=2)
+def source_of(image: np.ndarray) -> ImageWindows:
+    return ImageWindows(np.clip(image, 0, 255).astype(np.uint8))
 
 
 @pytest.mark.parametrize("name", blank_images())
 def test_blank(name):
-    assert is_blank(rgb(blank_images()[name]))
+    assert is_blank(source_of(blank_images()[name]))
 
 
 @pytest.mark.parametrize("name", images())
 def test_not_blank(name):
-    assert not is_blank(rgb(images()[name]))
+    assert not is_blank(source_of(images()[name]))
 
 
 def test_the_warning_is_of_what_lies_beyond_the_limit():
     known = Familiarity.of_features(torch.randn(500, 4, generator=torch.Generator().manual_seed(0)))
     known = replace(known, limits=torch.tensor([2.0]), usual_doubt=0.1)
-    source = ImageWindows(images()["discs"].astype(np.uint8))
-    scores = torch.tensor([0.9])
-    near, far = ([Seen(known.center + step, 512.0)] for step in (1.0, 9.0))
-    assert familiarity(known, near, scores, source) > 1
-    assert warning(familiarity(known, near, scores, source)) == ""
-    assert familiarity(known, far, scores, source) < 1
-    assert warning(familiarity(known, far, scores, source)) == UNFAMILIAR
+    source, empty = source_of(images()["discs"]), source_of(blank_images()["noise"])
+
+    def found(step: float, number: int = 1) -> Found:
+        instances = Instances(SIZE, scores=torch.full((number,), 0.9))
+        return Found(instances, Plan(1.0, None, []), [Seen(known.center + step, 512.0)])
+
+    assert familiarity(known, found(1), 1, source) > 1
+    assert warning(familiarity(known, found(1), 1, source)) == ""
+    assert familiarity(known, found(9), 1, source) < 1
+    assert warning(familiarity(known, found(9), 1, source)) == UNFAMILIAR
 
     # a model that remembers nothing, and a network without an encoder, say nothing
-    assert familiarity(None, far, scores, source) is None
-    assert familiarity(known, [], scores, source) is None
+    assert familiarity(None, found(9), 1, source) is None
+    assert familiarity(known, found(9)._replace(seen=[]), 1, source) is None
     assert warning(None) == ""
-    # nothing found: that is no mistake in an empty well, and perhaps one elsewhere
-    empty = ImageWindows(blank_images()["noise"].astype(np.uint8))
-    nothing = torch.zeros(0)
-    assert familiarity(known, far, nothing, empty) is None
-    assert familiarity(known, far, nothing, source) < 1
-    assert familiarity(known, far, scores, empty) < 1
+    # nothing left: that is no mistake in an empty well, and perhaps one elsewhere
+    assert familiarity(known, found(9, 0), 0, empty) is None
+    assert familiarity(known, found(9), 0, empty) is None
+    assert familiarity(known, found(9, 0), 0, source) < 1
+    assert familiarity(known, found(9), 1, empty) < 1
