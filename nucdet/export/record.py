@@ -26,6 +26,8 @@ class ImageRecord:
         class_names: what they mean, the same in all records of a run.
         thumbnail: the image with outlines, a ``data:`` URI.
         thumbnail_size: (width, height) of it, in pixels.
+        familiarity: see :attr:`nucdet.predict.Prediction.familiarity`.
+        warning: what to tell who uses these nuclei; mostly empty.
     """
 
     name: str
@@ -39,6 +41,8 @@ class ImageRecord:
     class_names: list[str]
     thumbnail: str
     thumbnail_size: tuple[int, int]
+    familiarity: float | None = None
+    warning: str = ""
 
     @property
     def size(self) -> tuple[int, int]:

@@ -70,8 +70,8 @@ def summary_table(
     Returns:
         Columns ``image``, ``width``, ``height`` (pixels), ``nuclei``, ``median_area_*``,
         ``mean_area_*``, ``std_area_*`` (population), ``coverage`` (share of the pixels that belong
-        to a nucleus), ``mean_score``, ``error`` (empty for a success). Statistics of no nuclei are
-        NaN.
+        to a nucleus), ``mean_score``, ``familiarity`` and ``warning`` (of the image, see
+        :class:`ImageRecord`), ``error`` (empty for a success). Statistics of no nuclei are NaN.
     """
     unit, factor = ("px", 1.0) if pixel_size is None else ("um2", pixel_size**2)
     rows = []
@@ -89,12 +89,14 @@ def summary_table(
                 f"std_area_{unit}": areas.std() if some else np.nan,
                 "coverage": sum(record.areas) / (record.width * record.height),
                 "mean_score": np.mean(record.scores) if some else np.nan,
+                "familiarity": np.nan if record.familiarity is None else record.familiarity,
+                "warning": record.warning,
                 "error": "",
             }
         )
     columns = ["image", "width", "height", "nuclei"]
     columns += [f"{name}_area_{unit}" for name in ("median", "mean", "std")]
-    columns += ["coverage", "mean_score", "error"]
+    columns += ["coverage", "mean_score", "familiarity", "warning", "error"]
     rows += [{"image": name, "error": error} for name, error in (failures or {}).items()]
     table = pd.DataFrame(rows, columns=columns).sort_values("image", ignore_index=True)
     # whole numbers stay whole beside the gaps of failed images

@@ -7,7 +7,6 @@ import io
 from collections.abc import Sequence
 
 import numpy as np
-from detectron2.structures import Instances
 from PIL import Image
 
 from nucdet.export import (
@@ -49,13 +48,13 @@ def make_outputs(
 
 
 def make_record(
-    file: InputFile, prediction: Instances, image: np.ndarray, class_names: Sequence[str]
+    file: InputFile, prediction: Prediction, image: np.ndarray, class_names: Sequence[str]
 ) -> ImageRecord:
     """What the files over all images need of one.
 
     Args:
         file: the image.
-        prediction: with ``pred_masks`` (CroppedMasks), ``scores``, ``pred_classes``.
+        prediction: its nuclei.
         image: see :func:`nucdet.predict.drawing.read_for_drawing`.
         class_names: what the classes mean.
     """
@@ -75,6 +74,8 @@ def make_record(
         class_names=list(class_names),
         thumbnail="data:image/jpeg;base64," + base64.b64encode(jpeg.getvalue()).decode(),
         thumbnail_size=(thumbnail.shape[1], thumbnail.shape[0]),
+        familiarity=prediction.familiarity,
+        warning=prediction.warning,
     )
 
 

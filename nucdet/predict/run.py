@@ -35,6 +35,9 @@ from nucdet.predict.reading import OpenImage, read_images
 from nucdet.predict.segmenter import Segmenter
 from nucdet.processes import check_devices, run_processes
 
+# images that a warning on the screen names; summary.csv has all
+_NAMED = 5
+
 
 def predict(options: PredictOptions, devices: argparse.Namespace) -> int:
     """Predict the images that the options name, on as many processes as the devices say.
@@ -64,6 +67,18 @@ def predict(options: PredictOptions, devices: argparse.Namespace) -> int:
     failed = sum(job.records().error(file) is not None for file in job.files)
     print(f"{len(job.files) - failed} images predicted, {failed} failed: {job.output}")
     return failed
+
+
+def _print_warnings(job: Job) -> None:
+    """A line for each warning, with the first images that it is of."""
+    warned: dict[str, list[str]] = {}
+    for file in job.files:
+        record = job.records().record(file)
+        if record is not None and record.warning:
+            warned.setdefault(record.warning, []).append(file.file_name)
+    for warning, names in warned.items():
+        more = f", … ({len(names)} of {len(job.files)})" if len(names) > _NAMED else ""
+        print(f"{warning}: {', '.join(names[:_NAMED])}{more}")
 
 
 def _run_process(job: Job) -> None:
@@ -98,6 +113,7 @@ def predict_images(job: Job, open_segmenter: Callable[[], Segmenter]) -> None:
     comm.synchronize()
     if comm.is_main_process():
         write_shared_outputs(job)
+        _print_warnings(job)
 
 
 def _predicted(

@@ -2,6 +2,7 @@
 
 import json
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -234,7 +235,8 @@ def test_kaggle_tells_equal_names_in_two_folders_apart(tmp_path, make_record, ma
 
 
 def test_summary_of_areas_known_by_hand(tmp_path, make_record, masks, no_masks):
-    records = [make_record("b", masks[[0, 3]]), make_record("c", no_masks)]
+    strange = {"familiarity": 0.8, "warning": "check"}
+    records = [replace(make_record("b", masks[[0, 3]]), **strange), make_record("c", no_masks)]
     failures = {"a.png": "damaged"}
     write_summary(tmp_path / "s.csv", records, failures)
     frame = pd.read_csv(tmp_path / "s.csv", keep_default_na=False, dtype=str)
@@ -248,6 +250,8 @@ def test_summary_of_areas_known_by_hand(tmp_path, make_record, masks, no_masks):
         "std_area_px": ["", "2.5", ""],
         "coverage": ["", "0.0833333", "0"],  # 7 of 84
         "mean_score": ["", "0.53125", ""],
+        "familiarity": ["", "0.8", ""],
+        "warning": ["", "check", ""],
         "error": ["damaged", "", ""],
     }
 

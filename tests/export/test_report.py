@@ -1,4 +1,5 @@
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from xml.etree import ElementTree
 
@@ -63,6 +64,16 @@ def test_counts_and_sizes(tmp_path, records):
     assert "0 nuclei" in page.text
     assert page.tags.count("img") == 2
     assert page.tags.count("svg") == 1
+
+
+def test_images_to_check_are_counted_and_marked(tmp_path, make_record, masks):
+    strange = replace(make_record("a", masks), familiarity=0.8, warning="unlike <others>")
+    write_report(tmp_path / "r.html", [strange, make_record("b", masks)], ReportFacts())
+    text = (tmp_path / "r.html").read_text()
+    assert text.count("unlike &lt;others&gt;") == 2  # under the image, in the table
+    assert text.count("To check by eye") == 1
+    write_report(tmp_path / "r.html", [make_record("b", masks)], ReportFacts())
+    assert "To check by eye" not in (tmp_path / "r.html").read_text()
 
 
 def test_names_and_reasons_are_escaped_and_failures_listed(tmp_path, make_record, masks):

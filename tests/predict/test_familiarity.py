@@ -42,6 +42,7 @@ def images() -> dict[str, np.ndarray]:
         "one disc": 50 * discs * (y < 60) * (x < 60) + 8 * noise + 50,
         "clouds": 100 + 500 * cv2.GaussianBlur(noise, (0, 0), 6),
         "tiny": np.eye(6) * 100,
+        "blocks": np.kron(np.eye(3), np.full((64, 64), 90)),
     }
 
 

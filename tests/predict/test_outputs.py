@@ -17,6 +17,7 @@ class Found:
         self.pred_masks = masks
         self.scores = np.full(len(masks), 0.123456789)
         self.pred_classes = np.arange(len(masks))
+        self.familiarity, self.warning = 0.5, "look twice"
 
 
 def test_a_record_holds_the_masks_and_a_thumbnail():
@@ -30,6 +31,7 @@ def test_a_record_holds_the_masks_and_a_thumbnail():
     assert record.areas == [45, 45]
     assert record.scores == [0.123457] * 2
     assert record.classes == [0, 1]
+    assert (record.familiarity, record.warning) == (0.5, "look twice")
     head, _, data = record.thumbnail.partition(",")
     assert head == "data:image/jpeg;base64"
     with Image.open(io.BytesIO(base64.b64decode(data))) as thumbnail:

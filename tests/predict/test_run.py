@@ -16,7 +16,8 @@ from PIL import Image
 from scipy import ndimage
 
 from nucdet.data.io.windows import open_windows
-from nucdet.predict import Prediction, reading
+from nucdet.predict import Prediction, reading, run
+from nucdet.predict.familiarity import UNFAMILIAR
 from nucdet.predict.files import find_inputs
 from nucdet.predict.formats import FORMATS
 from nucdet.predict.job import Job
@@ -31,8 +32,11 @@ class BrightIsNucleus:
     class_names = ("nucleus",)
     open = staticmethod(open_windows)
 
-    def __init__(self, interrupt_at: str | None = None, most: int = 8):
+    def __init__(
+        self, interrupt_at: str | None = None, most: int = 8, unfamiliar: tuple[str, ...] = ()
+    ):
         self.seen: list[list[str]] = []
+        self._unfamiliar = unfamiliar
         self._interrupt_at, self._most = interrupt_at, most
 
     def __call__(self) -> BrightIsNucleus:
@@ -55,7 +59,8 @@ class BrightIsNucleus:
             "scores": torch.linspace(1, 0.5, len(masks)),
             "pred_classes": torch.zeros(len(masks), dtype=torch.int64),
         }
-        return Prediction(Instances(masks.image_size, **fields), source)
+        how = 0.5 if NAMES.get(source.size) in self._unfamiliar else 2.0
+        return Prediction(Instances(masks.image_size, **fields), source, None, how)
 
 
 @pytest.fixture
@@ -364,6 +369,24 @@ def test_resume_tries_failed_images_again(job, images):
     predict_images(job(resume=True), predictor)
     assert predictor.seen == [["b.png"]]
     assert pd.read_csv(job().output / "summary.csv")["error"].isna().all()
+
+
+@pytest.mark.parametrize("named", [1, 5])
+def test_unfamiliar_images_are_named_on_the_screen_and_in_the_table(
+    job, capsys, monkeypatch, named
+):
+    monkeypatch.setattr(run, "_NAMED", named)
+    predict_images(job(save=()), BrightIsNucleus(unfamiliar=("a.png", "c.tif")))
+    names = {1: "a.png, … (2 of 4)", 5: "a.png, c.tif"}[named]
+    assert capsys.readouterr().out == f"{UNFAMILIAR}: {names}\n"
+    summary = pd.read_csv(job().output / "summary.csv", index_col="image")
+    assert summary["familiarity"].to_dict() == {
+        "a.png": 0.5,
+        "b.png": 2,
+        "c.tif": 0.5,
+        "sub/d.png": 2,
+    }
+    assert summary["warning"].dropna().to_dict() == {"a.png": UNFAMILIAR, "c.tif": UNFAMILIAR}
 
 
 def test_an_output_that_cannot_be_written_ends_the_run(job):
