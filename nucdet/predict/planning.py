@@ -122,4 +122,5 @@ def plan_tiles(
     )
     if max(height, width) <= side:
         tile = side
-    return Plan(zoom, diameter, tile_grid(source.size, tile, overlap, _STRIDE / zoom), view)
+    tiles = tile_grid(source.size, tile, overlap, _STRIDE / zoom)
+    return Plan(zoom, diameter, tiles, view if len(tiles) == 1 else None)

@@ -37,6 +37,8 @@ CONFIG = "configs/DSB2018/mask_rcnn_lite0_FPN.yaml"
 class Threshold:
     """Stands for a network: bright connected pieces of what it is shown, which it records."""
 
+    familiarity = None
+
     def __init__(self, usual_zoom: float = 1.0):
         self.usual_zoom = usual_zoom
         self.shown: list[tuple[tuple[int, int], float]] = []
