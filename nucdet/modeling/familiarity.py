@@ -25,8 +25,8 @@ STRIDES = (4, 8, 16)
 SHRINKAGE = 0.1
 # added to standard deviations before their logarithm, so that a constant map is not infinitely far
 _FLOOR = 0.02
-# How much the doubt of the scores counts beside the distance. Chosen on dsb2018_val against LIVECell,
-# scikit-image's photographs and drawn textures, see docs/familiarity.md.
+# How much the doubt of the scores counts beside the distance. Chosen on dsb2018_val against
+# scikit-image's photographs, drawn textures and LIVECell, see docs/familiarity.md.
 _DOUBT_POWER = 0.25
 _LEAST_DOUBT = 0.02
 
