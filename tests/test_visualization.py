@@ -69,6 +69,14 @@ def test_colors_like_the_image_are_avoided():
     assert len(np.unique(colors, axis=0)) >= 4
 
 
+def test_colors_like_the_nuclei_are_avoided():
+    spots = masks_of(*((y, x, y + 2, x + 2) for y in range(0, 40, 10) for x in range(0, 40, 10)))
+    image = np.full((40, 40, 3), 255, np.uint8)
+    image[spots.to_dense().any(axis=0)] = (255, 140, 30)
+    colors = color_by_neighbors(spots, image).astype(int)
+    assert np.linalg.norm(colors - (255, 140, 30), axis=1).min() > 100
+
+
 # ------------------------------------------------------------------------- draw_instances
 
 
@@ -78,11 +86,27 @@ def test_fill_and_outline_stay_inside_the_mask():
     )
     assert image.shape == (160, 160, 3) and image.dtype == np.uint8
     outside = np.ones((160, 160), bool)
-    outside[39:121, 39:121] = False  # half a line's width around 4·[10, 30)
+    outside[38:122, 38:122] = False  # half a dark line's width around 4·[10, 30)
     assert (image[outside] == GREY).all()
     # the middle is half image and half red, the edge is all red
     assert np.abs(image[80, 80].astype(int) - ((GREY + 255) // 2, 30, 30)).max() <= 2
     assert like(image[40:42, 80], (255, 0, 0)).any()
+
+
+@pytest.mark.parametrize("ground", [(0, 0, 0), (255, 255, 255), (150, 80, 200)])
+@pytest.mark.parametrize("color", [(175, 95, 255), (255, 215, 0)])
+def test_every_outline_has_a_tone_unlike_the_image(ground, color):
+    image = np.full((40, 40, 3), ground, np.uint8)
+    drawn = draw_instances(image, masks_of((10, 10, 30, 30)), color, zoom=4)
+    # across the left edge, at x = 40 in the result
+    line = drawn[80, 34:46].astype(int)
+    assert np.linalg.norm(line - ground, axis=1).max() > 100
+    middle = np.linalg.norm(line - color, axis=1).argmin()
+    assert like(line[middle], color)
+    if ground != (0, 0, 0):
+        # a dark line on either side of the bright one
+        darker = line.sum(axis=1) < 0.75 * min(sum(ground), sum(color))
+        assert darker[:middle].any() and darker[middle:].any()
 
 
 def test_zoom_makes_small_images_readable_and_leaves_large_ones():

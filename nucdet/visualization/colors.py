@@ -30,21 +30,13 @@ PALETTE = np.array(
 
 # Nuclei with at most this many background pixels between them count as neighbours
 _GAP = 2
-# Distance in RGB from the image's median colour, below which a colour of the palette is hard to see
+# Distance in RGB from the median colour of the image or of its nuclei, below which a colour of the
+# palette is hard to see
 _TOO_NEAR = 115
 
 
 def color_by_neighbors(masks: CroppedMasks, image: np.ndarray) -> np.ndarray:
-    """A colour of the palette for each mask, another one than those of its neighbours.
-
-    Neighbours are masks that overlap, touch or nearly do. Those with the most neighbours choose
-    first (Welsh and Powell, 1967), each the least used of the colours that are left, and one like
-    the image's own (violet on a purple stain) only where no other is left. Only a mask whose
-    neighbours hold all eight colours shares one.
-
-    Args:
-        masks: N masks of the image.
-        image: uint8 (H, W, 3) RGB.
+    """The colours of :func:`palette_by_neighbors`.
 
     Returns:
         (N, 3) uint8 RGB.
@@ -55,8 +47,25 @@ def color_by_neighbors(masks: CroppedMasks, image: np.ndarray) -> np.ndarray:
         >>> len(np.unique(colors, axis=0))
         3
     """
-    ground = np.median(image[::3, ::3].reshape(-1, 3), axis=0)
-    unclear = np.linalg.norm(PALETTE - ground, axis=1) < _TOO_NEAR
+    return PALETTE[palette_by_neighbors(masks, image)]
+
+
+def palette_by_neighbors(masks: CroppedMasks, image: np.ndarray) -> np.ndarray:
+    """A colour of the palette for each mask, another one than those of its neighbours.
+
+    Neighbours are masks that overlap, touch or nearly do. Those with the most neighbours choose
+    first (Welsh and Powell, 1967), each the least used of the colours that are left, and one like
+    those of the image or of its nuclei (violet on a purple stain) only where no other is left. Only
+    a mask whose neighbours hold all eight colours shares one.
+
+    Args:
+        masks: N masks of the image.
+        image: uint8 (H, W, 3) RGB.
+
+    Returns:
+        (N,) int64, indices into :data:`PALETTE`.
+    """
+    unclear = _like_the_image(masks, image)
     neighbors: dict[int, set[int]] = defaultdict(set)
     for a, b in _neighboring_pairs(masks).tolist():
         neighbors[a].add(b)
@@ -68,7 +77,18 @@ def color_by_neighbors(masks: CroppedMasks, image: np.ndarray) -> np.ndarray:
         taken[[chosen[j] for j in neighbors[i] if chosen[j] >= 0]] = 1
         chosen[i] = np.lexsort((used, unclear, taken))[0]
         used[chosen[i]] += 1
-    return PALETTE[chosen]
+    return chosen
+
+
+def _like_the_image(masks: CroppedMasks, image: np.ndarray) -> np.ndarray:
+    """(8,) bool: which colours are near the image's median colour or that of its nuclei."""
+    grounds = [image[::3, ::3].reshape(-1, 3)]
+    inside = [image[box][crop][::3] for box, crop in zip(masks.slices(), masks.crops, strict=True)]
+    if sum(map(len, inside)):
+        grounds.append(np.concatenate(inside))
+    medians = np.array([np.median(ground, axis=0) for ground in grounds])
+    distance = np.linalg.norm(PALETTE[:, None] - medians, axis=2)
+    return distance.min(axis=1) < _TOO_NEAR
 
 
 def _neighboring_pairs(masks: CroppedMasks) -> np.ndarray:

@@ -5,19 +5,23 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import cv2
 import numpy as np
 from detectron2.utils.visualizer import Visualizer
 from matplotlib.collections import PathCollection
 from matplotlib.path import Path
 
 from nucdet.structures import CroppedMasks
+from nucdet.structures.polygons import smooth_rings
 from nucdet.visualization.colors import color_by_neighbors
 
 # An image is enlarged by a whole number until its longer side reaches this many pixels, but not
 # more than MAX_ZOOM times
 READABLE_SIDE = 1000
 MAX_ZOOM = 8
+# A dark line under each bright one is this much wider, in pixels of the result, and this opaque: of
+# two so different tones one differs from any image
+HALO_WIDTH = 2.5
+HALO_ALPHA = 0.65
 
 
 def readable_zoom(image_size: tuple[int, int]) -> int:
@@ -34,7 +38,7 @@ def draw_instances(
     line_width: float = 1.5,
     zoom: int | None = None,
 ) -> np.ndarray:
-    """Draw the outline and a light fill of every instance.
+    """Draw the outline, bright on dark, and a light fill of every instance.
 
     Outlines follow the inner edge, so that those of two touching nuclei lie side by side. Edges are
     smoothed by less than a pixel of the image, holes are left open. Time and memory grow with the
@@ -46,7 +50,7 @@ def draw_instances(
         colors: uint8 RGB, (N, 3) or one for all (e.g. by class or by verdict); None chooses
             different ones for neighbours.
         alpha: how much the fill covers, 0 (nothing) to 1.
-        line_width: of the outlines, in pixels of the result; 0 draws none.
+        line_width: of the bright outlines, in pixels of the result; 0 draws none.
         zoom: how many times the result is larger than the image; None: as :func:`readable_zoom`.
 
     Returns:
@@ -88,36 +92,29 @@ class NucleusVisualizer(Visualizer):
         outlines = [outline(masks.crops[i], masks.offsets[i], fineness) for i in order]
         solid = colors[order] / 255
         fills = PathCollection(outlines, facecolors=solid, edgecolors="none", alpha=alpha)
+        self._add(fills)
+        if line_width:
+            # all dark lines before the first bright one, which none of them may cover
+            dark = self._lines(outlines, "black", line_width + HALO_WIDTH)
+            dark.set_alpha(HALO_ALPHA)
+            self._add(dark)
+            self._add(self._lines(outlines, solid, line_width))
+
+    def _lines(self, outlines: list[Path], colors: Any, width: float) -> PathCollection:
         # matplotlib counts in points of 1/72 inch
-        width = line_width * 72 / self.output.dpi
-        lines = PathCollection(outlines, facecolors="none", edgecolors=solid, linewidths=width)
-        for collection in [fills, lines] if line_width else [fills]:
-            self.output.ax.add_collection(collection, autolim=False)
+        points = width * 72 / self.output.dpi
+        return PathCollection(outlines, facecolors="none", edgecolors=colors, linewidths=points)
+
+    def _add(self, collection: PathCollection) -> None:
+        self.output.ax.add_collection(collection, autolim=False)
 
 
 def outline(crop: np.ndarray, offset: np.ndarray, fineness: int) -> Path:
-    """The outline of a mask, holes included, along the innermost points of a refined grid.
-
-    Args:
-        crop: bool (h, w).
-        offset: (y0, x0) of the crop in the image.
-        fineness: points of the grid to a pixel, each way.
-
-    Returns:
-        A closed path in image coordinates (x, y), where pixel (0, 0) covers [0, 1] by [0, 1].
-    """
-    # one row and column around, so that the edges of the crop are smoothed as all others
-    padded = np.pad(crop.astype(np.float32), 1)
-    fine = cv2.resize(padded, None, fx=fineness, fy=fineness, interpolation=cv2.INTER_LINEAR)
-    contours, _ = cv2.findContours(
-        (fine >= 0.5).view(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE
-    )
+    """The rings of :func:`nucdet.structures.polygons.smooth_rings` as one closed path."""
     points, codes = [np.zeros((0, 2))], [np.zeros(0, np.uint8)]
-    for contour in contours:
-        ring = contour[:, 0, :]
+    for ring in smooth_rings(crop, offset, fineness):
         points.append(np.concatenate([ring, ring[:1]]))
         code = np.full(len(ring) + 1, Path.LINETO, np.uint8)
         code[0], code[-1] = Path.MOVETO, Path.CLOSEPOLY
         codes.append(code)
-    vertices = (np.concatenate(points) + 0.5) / fineness - 1 + offset[::-1]
-    return Path(vertices, np.concatenate(codes))
+    return Path(np.concatenate(points), np.concatenate(codes))
