@@ -14,7 +14,7 @@ setup(
     package_dir={"nucdet.configs": "configs"},
     package_data={
         "nucdet.model_zoo": ["*"],
-        "nucdet.export": ["*.html", "*.css"],
+        "nucdet.export": ["*.html", "*.css", "*.js"],
         **{package: ["*.yaml"] for package in _CONFIGS},
     },
 )

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-import numpy as np
+from dataclasses import dataclass, field
+from typing import Any
 
 from nucdet.structures import CroppedMasks
 
@@ -13,7 +12,8 @@ from nucdet.structures import CroppedMasks
 class ImageRecord:
     """The nuclei of one image, small enough to keep those of thousands of images.
 
-    Every field is a plain value, so that ``dataclasses.asdict`` gives what JSON holds.
+    Every field is a plain value, so that ``dataclasses.asdict`` gives what JSON holds. What the
+    report shows comes from :mod:`nucdet.export.report_image`.
 
     Attributes:
         name: of its outputs: a path without ending, relative to the output folder.
@@ -24,10 +24,13 @@ class ImageRecord:
         scores: N scores.
         classes: N indices of classes, from 0.
         class_names: what they mean, the same in all records of a run.
-        thumbnail: the image with outlines, a ``data:`` URI.
+        thumbnail: a small copy of the image, a ``data:`` URI.
         thumbnail_size: (width, height) of it, in pixels.
         familiarity: see :attr:`nucdet.predict.Prediction.familiarity`.
         warning: what to tell who uses these nuclei; mostly empty.
+        outlines: N outlines on it, as SVG path data.
+        colors: N digits, indices into the palette that neighbours differ by.
+        columns: N values a column of the table of measurements, by its header.
     """
 
     name: str
@@ -41,6 +44,9 @@ class ImageRecord:
     class_names: list[str]
     thumbnail: str
     thumbnail_size: tuple[int, int]
+    outlines: list[str]
+    colors: str
+    columns: dict[str, list[Any]] = field(default_factory=dict)
     familiarity: float | None = None
     warning: str = ""
 
@@ -56,7 +62,3 @@ class ImageRecord:
     def masks(self) -> CroppedMasks:
         """The masks again."""
         return CroppedMasks.from_coco_rle(self.rles(), self.size)
-
-    def median_area(self) -> float:
-        """Pixels; NaN where there is no nucleus."""
-        return float(np.median(self.areas)) if self.areas else float("nan")

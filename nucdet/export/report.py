@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib import resources
+from typing import Any
 
-import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from nucdet.export.histogram import histogram_svg
 from nucdet.export.record import ImageRecord
+from nucdet.export.report_image import OUTLINE_GRID
 from nucdet.files import write_atomically
 
-# a thumbnail is about 20 kB; a page of thousands would not open
+# a thumbnail is up to 64 kB; a page of thousands would not open
 MAX_THUMBNAILS = 300
+# outline and measurements of a nucleus are about 250 bytes
+MAX_NUCLEI = 60_000
+
+# classic scripts that share their names, in this order
+_SCRIPTS = ("data", "viewer", "nuclei", "plots", "images")
+# what holds for narrow screens and print comes last
+_STYLES = ("report_parts.css", "report.css")
 
 
 @dataclass(frozen=True)
@@ -26,11 +35,13 @@ class ReportFacts:
         pixel_size: µm, or None: areas are in pixels.
         settings: named values shown at the end of the page.
         failures: why not, by file name.
+        palette: colours of the outlines as CSS takes them, which records index.
     """
 
     pixel_size: float | None = None
     settings: Mapping[str, str] = field(default_factory=dict)
     failures: Mapping[str, str] = field(default_factory=dict)
+    palette: Sequence[str] = ("#ffd700",)
 
     def area(self, pixels: float) -> float:
         """An area in the page's unit."""
@@ -45,28 +56,89 @@ class ReportFacts:
 def write_report(
     path: str | os.PathLike[str], records: Iterable[ImageRecord], facts: ReportFacts
 ) -> None:
-    """Write counts, size histogram, images with outlines and a table as one HTML file.
+    """Write images with outlines, tables and distributions as one HTML file.
 
-    Thumbnails of the first :data:`MAX_THUMBNAILS` images are shown; numbers cover all of them. The
-    page holds no script and no date: equal results give equal bytes.
+    Of the first :data:`MAX_THUMBNAILS` images the page shows thumbnails, of the first
+    :data:`MAX_NUCLEI` nuclei (counted by whole images) outlines and measurements; its numbers cover
+    all. It loads nothing and holds no date: equal results give equal bytes.
+
+    Args:
+        path: replaced as a whole.
+        records: read once, one after the other, and not kept.
+        facts: of the run.
 
     Raises:
         OSError: the file cannot be written.
     """
-    records = list(records)
-    areas = [facts.area(area) for record in records for area in record.areas]
-    label = "Area of a nucleus in pixels" if facts.unit == "px" else "Area of a nucleus in µm²"
-    page = _TEMPLATE.render(
-        records=records,
+    totals = {"nuclei": 0, "images": 0, "thumbnails": 0, "detailed": 0}
+    page = _TEMPLATE.stream(
+        images=_images(records, facts, totals),
+        totals=totals,
         facts=facts,
-        nuclei=len(areas),
-        median=float(np.median(areas)) if areas else None,
-        per_image=np.median([len(record.areas) for record in records]) if records else None,
-        histogram=Markup(histogram_svg(areas, label)) if areas else "",
-        max_thumbnails=MAX_THUMBNAILS,
+        settings=_json(
+            {
+                "unit": facts.unit,
+                "pixelArea": facts.area(1),
+                "palette": facts.palette,
+                "grid": OUTLINE_GRID,
+            }
+        ),
+        styles=[_source(name) for name in _STYLES],
+        scripts=[_source(f"report_{name}.js") for name in _SCRIPTS],
     )
-    with write_atomically(path) as temporary:
-        temporary.write_text(page + "\n", encoding="utf-8")
+    with write_atomically(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        page.dump(file)
+        file.write("\n")
+
+
+def _settings(facts: ReportFacts) -> dict[str, Any]:
+    return {
+        "unit": facts.unit,
+        "pixelArea": facts.area(1),
+        "palette": list(facts.palette),
+        "grid": OUTLINE_GRID,
+    }
+
+
+def _images(
+    records: Iterable[ImageRecord], facts: ReportFacts, totals: dict[str, int]
+) -> Iterator[Markup]:
+    """JSON of each image for the page's scripts; counts what went by."""
+    for record in records:
+        count = len(record.areas)
+        content: dict[str, Any] = {
+            "name": record.file_name,
+            "size": [record.width, record.height],
+            "areas": [_short(facts.area(area)) for area in record.areas],
+            "scores": [_short(score) for score in record.scores],
+            "warning": record.warning,
+        }
+        if totals["images"] < MAX_THUMBNAILS:
+            totals["thumbnails"] += 1
+            content |= {"thumbnail": record.thumbnail, "thumbnailSize": record.thumbnail_size}
+            if totals["detailed"] + count <= MAX_NUCLEI:
+                totals["detailed"] += count
+                content |= {"outlines": record.outlines, "colors": record.colors}
+                content["columns"] = record.columns
+        totals["images"] += 1
+        totals["nuclei"] += count
+        yield _json(content)
+
+
+def _short(value: float) -> float | int:
+    """Four significant digits; whole numbers as they are."""
+    value = float(f"{value:.4g}") if value < 1000 else round(value)
+    return int(value) if value == int(value) else value
+
+
+def _json(content: Any) -> Markup:
+    """JSON that may stand in a script element: no text in it can close that."""
+    text = json.dumps(content, separators=(",", ":"), ensure_ascii=False)
+    return Markup(text.replace("<", "\\u003c"))
+
+
+def _source(name: str) -> Markup:
+    return Markup(resources.files("nucdet.export").joinpath(name).read_text(encoding="utf-8"))
 
 
 def _many(count: int, one: str, several: str) -> str:
@@ -81,5 +153,4 @@ _ENVIRONMENT = Environment(
     undefined=StrictUndefined,
 )
 _ENVIRONMENT.filters["many"] = _many
-_ENVIRONMENT.filters["number"] = format
 _TEMPLATE = _ENVIRONMENT.get_template("report.html")

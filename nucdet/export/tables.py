@@ -119,11 +119,14 @@ def write_kaggle(path: _Path, records: Iterable[ImageRecord]) -> None:
     ``ImageId`` is the image's name without folders, or with them where two would be the same. An
     image without nuclei has one row with an empty code. Masks must not overlap.
 
+    Args:
+        path: replaced as a whole.
+        records: gone through twice.
+
     Raises:
         OSError: the file cannot be written.
     """
     layout = SUBMISSION_FORMATS["dsb"]
-    records = list(records)
     shared = Counter(PurePath(record.name).name for record in records)
     with write_atomically(path) as temporary, temporary.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")

@@ -1,4 +1,4 @@
-"""Overlays and thumbnails of images of any size, in memory that follows what is drawn."""
+"""Overlays on images of any size, in memory that follows what is drawn."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ import numpy as np
 
 from nucdet.data.io.windows import ImageWindows
 from nucdet.structures import CroppedMasks
-from nucdet.visualization.colors import color_by_neighbors
 from nucdet.visualization.drawing import draw_instances
+from nucdet.visualization.colors import color_by_neighbors, palette_by_neighbors
 
 # longer side; a larger image is drawn reduced by a whole number
 OVERLAY_SIDE = 4096
-THUMBNAIL_SIDE = 480
 # an overlay is drawn in windows of this side: matplotlib needs 100 bytes a pixel
 _WINDOW = 1024
 # a mask that a window cuts gets an outline along the cut, this far outside what is kept
@@ -67,13 +66,13 @@ def draw_overlay(image: np.ndarray, masks: CroppedMasks) -> np.ndarray:
     return drawn
 
 
-def draw_thumbnail(image: np.ndarray, masks: CroppedMasks) -> np.ndarray:
-    """The image with outlines at about :data:`THUMBNAIL_SIDE`; arguments as above."""
-    factor = reduction(masks.image_size, THUMBNAIL_SIDE)
-    masks = reduce_masks(masks, factor)
-    zoom = min(8, max(1, round(THUMBNAIL_SIDE / max(masks.image_size)))) if factor == 1 else 1
-    image = _fit(image, masks.image_size)
-    return draw_instances(image, masks, alpha=0.12, line_width=1.2, zoom=zoom)
+def outline_colors(image: np.ndarray, masks: CroppedMasks) -> str:
+    """A digit for each mask: its colour's place in the palette, another than its neighbours'.
+
+    Arguments as of :func:`draw_overlay`.
+    """
+    masks = reduce_masks(masks, reduction(masks.image_size, OVERLAY_SIDE))
+    return "".join(map(str, palette_by_neighbors(masks, image).tolist()))
 
 
 def reduction(image_size: tuple[int, int], side: int) -> int:

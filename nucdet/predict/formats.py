@@ -7,7 +7,7 @@ they write, because the help text needs only the table and should not wait for P
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -68,12 +68,13 @@ class SharedFormat:
     Attributes:
         file: its name.
         summary: for the help text.
-        write: takes the path and the records of all predicted images; raises OSError.
+        write: takes the path and the records of all predicted images, which it may go through more
+            than once; raises OSError.
     """
 
     file: str
     summary: str
-    write: Callable[[Path, Sequence[ImageRecord]], None]
+    write: Callable[[Path, Iterable[ImageRecord]], None]
 
 
 def _label(path: Path, outputs: ImageOutputs) -> None:
@@ -109,13 +110,13 @@ def _roi(path: Path, outputs: ImageOutputs) -> None:
     write_rois(path, outputs.masks)
 
 
-def _coco(path: Path, records: Sequence[ImageRecord]) -> None:
+def _coco(path: Path, records: Iterable[ImageRecord]) -> None:
     from nucdet.export import write_coco
 
     write_coco(path, records)
 
 
-def _kaggle(path: Path, records: Sequence[ImageRecord]) -> None:
+def _kaggle(path: Path, records: Iterable[ImageRecord]) -> None:
     from nucdet.export import write_kaggle
 
     write_kaggle(path, records)

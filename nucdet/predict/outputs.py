@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image
+import pandas as pd
 
 from nucdet.export import (
     ImageRecord,
@@ -16,12 +14,14 @@ from nucdet.export import (
     write_report,
     write_summary,
 )
-from nucdet.predict.drawing import draw_thumbnail, read_for_drawing
+from nucdet.export.report_image import encode_thumbnail, outline_paths, report_columns
+from nucdet.predict.drawing import outline_colors, read_for_drawing
 from nucdet.predict.files import InputFile
 from nucdet.predict.formats import FORMATS, ImageOutputs, shared_paths
 from nucdet.predict.job import Job
 from nucdet.predict.options import PredictOptions
 from nucdet.predict.prediction import Prediction
+from nucdet.visualization.colors import PALETTE
 
 
 def make_outputs(
@@ -43,12 +43,16 @@ def make_outputs(
         prediction = prediction.without_border()
     image = read_for_drawing(prediction.source)
     table = prediction.table(options.pixel_size, options.measure_channels)
-    record = make_record(file, prediction, image, class_names)
+    record = make_record(file, prediction, image, class_names, table)
     return ImageOutputs(record, prediction.pred_masks, table, image, options.pixel_size)
 
 
 def make_record(
-    file: InputFile, prediction: Prediction, image: np.ndarray, class_names: Sequence[str]
+    file: InputFile,
+    prediction: Prediction,
+    image: np.ndarray,
+    class_names: Sequence[str],
+    table: pd.DataFrame,
 ) -> ImageRecord:
     """What the files over all images need of one.
 
@@ -57,11 +61,10 @@ def make_record(
         prediction: its nuclei.
         image: see :func:`nucdet.predict.drawing.read_for_drawing`.
         class_names: what the classes mean.
+        table: N rows of measurements.
     """
     masks = prediction.pred_masks
-    thumbnail = draw_thumbnail(image, masks)
-    jpeg = io.BytesIO()
-    Image.fromarray(thumbnail).save(jpeg, "JPEG", quality=85)
+    thumbnail, thumbnail_size = encode_thumbnail(image)
     return ImageRecord(
         name=file.name,
         file_name=file.file_name,
@@ -72,8 +75,11 @@ def make_record(
         scores=[round(score, 6) for score in prediction.scores.tolist()],
         classes=prediction.pred_classes.tolist(),
         class_names=list(class_names),
-        thumbnail="data:image/jpeg;base64," + base64.b64encode(jpeg.getvalue()).decode(),
-        thumbnail_size=(thumbnail.shape[1], thumbnail.shape[0]),
+        thumbnail=thumbnail,
+        thumbnail_size=thumbnail_size,
+        outlines=outline_paths(masks, thumbnail_size),
+        colors=outline_colors(image, masks),
+        columns=report_columns(table),
         familiarity=prediction.familiarity,
         warning=prediction.warning,
     )
@@ -102,7 +108,8 @@ def write_shared_outputs(job: Job) -> None:
         OSError: a file cannot be written.
     """
     options, store = job.options, job.records()
-    records = [record for file in job.files if (record := store.record(file))]
+    # each is read from its file whenever it is needed: a run may have more than fit into memory
+    records = store.records(job.files)
     failures = {file.file_name: error for file in job.files if (error := store.error(file))}
     for name, path in shared_paths(job.output, options.save).items():
         FORMATS[name].write(path, records)
@@ -111,5 +118,6 @@ def write_shared_outputs(job: Job) -> None:
         tables = {file.file_name: job.paths(file)["csv"] for file in predicted}
         write_nuclei(job.output / "nuclei.csv", tables)
     write_summary(job.output / "summary.csv", records, failures, options.pixel_size)
-    facts = ReportFacts(options.pixel_size, dict(job.facts), failures)
+    palette = ["#{:02x}{:02x}{:02x}".format(*color) for color in PALETTE.tolist()]
+    facts = ReportFacts(options.pixel_size, dict(job.facts), failures, palette)
     write_report(job.output / "report.html", records, facts)

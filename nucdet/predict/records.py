@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,10 @@ class RecordStore:
         content = self._load(file)
         return ImageRecord(**content["record"]) if content.get("record") else None
 
+    def records(self, files: Sequence[InputFile]) -> Records:
+        """The records of those images that were predicted, see :class:`Records`."""
+        return Records(self, files)
+
     def error(self, file: InputFile) -> str | None:
         """Why the image failed with these settings, else None."""
         return self._load(file).get("error")
@@ -70,3 +74,19 @@ class RecordStore:
         except (OSError, ValueError, KeyError, TypeError):
             return {}
         return content if current else {}
+
+
+class Records:
+    """The records of many images: read anew each time they are gone through, never all at once."""
+
+    def __init__(self, store: RecordStore, files: Sequence[InputFile]):
+        """
+        Args:
+            store: where they are.
+            files: the images; those that were not predicted are left out.
+        """
+        self._store = store
+        self._files = files
+
+    def __iter__(self) -> Iterator[ImageRecord]:
+        return (record for file in self._files if (record := self._store.record(file)))

@@ -42,21 +42,30 @@ def no_masks() -> CroppedMasks:
 def make_record():
     """A record of masks, as prediction makes them."""
     from nucdet.export import ImageRecord
+    from nucdet.export.report_image import outline_paths
 
-    def make(name: str, masks: CroppedMasks, file_name: str | None = None) -> ImageRecord:
+    def make(name: str, masks: CroppedMasks, file_name: str | None = None, **fields) -> ImageRecord:
         count = len(masks)
+        height, width = masks.image_size
+        columns = {"id": list(range(1, count + 1)), "area_px": masks.areas.tolist()}
         return ImageRecord(
             name=name,
             file_name=file_name or f"{name}.png",
-            height=masks.image_size[0],
-            width=masks.image_size[1],
+            height=height,
+            width=width,
             counts=[rle["counts"] for rle in masks.to_coco_rle()],
             areas=masks.areas.tolist(),
             scores=[0.5 + i / 16 for i in range(count)],
             classes=[0] * count,
             class_names=["nucleus"],
-            thumbnail="data:image/jpeg;base64,AA==",
-            thumbnail_size=(12, 7),
+            colors="".join(str(i % 8) for i in range(count)),
+            **{
+                "thumbnail": "data:image/webp;base64,AA==",
+                "thumbnail_size": (width, height),
+                "outlines": outline_paths(masks, (width, height)),
+                "columns": columns,
+            }
+            | fields,
         )
 
     return make

@@ -4,9 +4,8 @@ import pytest
 from nucdet.data.io.windows import ImageWindows
 from nucdet.predict import drawing as predict_drawing
 from nucdet.predict.drawing import (
-    THUMBNAIL_SIDE,
     draw_overlay,
-    draw_thumbnail,
+    outline_colors,
     read_for_drawing,
     reduce_masks,
     reduction,
@@ -42,15 +41,12 @@ def test_a_large_image_is_averaged_in_bands(monkeypatch):
     assert np.abs(pixels[:8, :, 0] - blocks).max() <= 0.5
 
 
-@pytest.mark.parametrize("size", [(8, 8), (1, 5000), (520, 696), (100, 60)])
-def test_thumbnail_shows_the_outlines_at_a_readable_size(size):
-    labels = np.zeros(size, np.uint8)
-    labels[:, : size[1] // 3] = 1
-    image = np.full((*size, 3), 40, np.uint8)
-    thumbnail = draw_thumbnail(image, CroppedMasks.from_label_map(labels))
-    assert max(thumbnail.shape) <= THUMBNAIL_SIDE * 1.25
-    # outlines are coloured, the image is grey
-    assert (np.ptp(thumbnail.astype(int), axis=2) > 60).any()
+def test_outline_colors_are_digits_that_differ_between_neighbors(monkeypatch):
+    monkeypatch.setattr(predict_drawing, "OVERLAY_SIDE", 50)
+    masks = CroppedMasks.from_label_map(np.kron([[1, 2, 0, 3]], np.ones((20, 20), int)))
+    colors = outline_colors(read_for_drawing(ImageWindows(np.zeros((20, 80), np.uint8))), masks)
+    assert len(colors) == 3 and set(colors) <= set("01234567")
+    assert colors[0] != colors[1]
 
 
 def test_overlay_of_a_large_image_is_reduced(monkeypatch):

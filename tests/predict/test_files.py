@@ -98,7 +98,8 @@ def test_no_such_file(tree):
 
 @pytest.fixture
 def record():
-    return ImageRecord("a", "a.png", 1, 2, ["11"], [1], [0.5], [0], ["nucleus"], "data:,", (1, 1))
+    classes, shown = ([0], ["nucleus"]), ("data:,", (1, 1), ["M0 0z"], "0")
+    return ImageRecord("a", "a.png", 1, 2, ["11"], [1], [0.5], *classes, *shown)
 
 
 @pytest.fixture
@@ -114,6 +115,16 @@ def test_a_record_is_kept_as_it_was(tmp_path, file, record):
     assert kept.counts == record.counts
     assert kept.size == record.size
     assert store.error(file) is None
+
+
+def test_records_are_read_anew_each_time_without_those_that_failed(tmp_path, file, record):
+    store = RecordStore(tmp_path, "s")
+    other = InputFile(file.path, "b.png", "b")
+    store.save(file, record)
+    store.save(other, None, "damaged")
+    records = store.records([other, file])
+    assert [r.file_name for r in records] == ["a.png"]
+    assert [r.file_name for r in records] == ["a.png"]
 
 
 def test_done_needs_record_and_all_files(tmp_path, file, record):

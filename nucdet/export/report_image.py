@@ -1,0 +1,115 @@
+"""What the report shows of one image: a small copy, outlines to draw on it, measurements."""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+from typing import Any
+
+import cv2
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from nucdet.structures import CroppedMasks
+from nucdet.structures.polygons import smooth_rings
+
+# longer side of the copy; a smaller image keeps its size
+THUMBNAIL_SIDE = 720
+# of the file at most: 200 of them as text are 10 MB
+THUMBNAIL_BYTES = 38_000
+# outlines are whole numbers of this part of a pixel of the copy
+OUTLINE_GRID = 2
+# by how many pixels of the copy an outline may be off
+_TOLERANCE = 0.7
+# WebP, the best first
+_QUALITIES = (85, 70, 50, 30)
+# effort of the encoder; 4, the usual, takes three times as long for files 8 % smaller
+_METHOD = 2
+
+
+def encode_thumbnail(image: np.ndarray) -> tuple[str, tuple[int, int]]:
+    """A small copy of the image, of no more than :data:`THUMBNAIL_BYTES`.
+
+    Args:
+        image: uint8 (H, W, 3) RGB.
+
+    Returns:
+        The copy, WebP in a ``data:`` URI, and its (width, height) in pixels. What is hard to
+        compress (noise) loses quality first, then size.
+    """
+    side = THUMBNAIL_SIDE
+    while True:
+        copy = _shrink(image, side)
+        for quality in _QUALITIES:
+            file = io.BytesIO()
+            Image.fromarray(copy).save(file, "WEBP", quality=quality, method=_METHOD)
+            if file.tell() <= THUMBNAIL_BYTES:
+                text = base64.b64encode(file.getvalue()).decode()
+                return f"data:image/webp;base64,{text}", (copy.shape[1], copy.shape[0])
+        side = side * 3 // 4
+
+
+def outline_paths(masks: CroppedMasks, thumbnail_size: tuple[int, int]) -> list[str]:
+    """Outlines as SVG path data, simplified as far as cannot be seen on the thumbnail.
+
+    Args:
+        masks: N masks of the image.
+        thumbnail_size: (width, height) in pixels.
+
+    Returns:
+        N texts ``Mx ydx dy…z`` with relative lines, a part for each piece and hole, in units of
+        1 / :data:`OUTLINE_GRID` thumbnail pixel; empty for an empty mask.
+    """
+    height, width = masks.image_size
+    scale = np.array(thumbnail_size) / (width, height)
+    tolerance = _TOLERANCE / float(scale.max())
+    paths = []
+    for crop, offset in zip(masks.crops, masks.offsets, strict=True):
+        rings = smooth_rings(crop, offset, 2, tolerance)
+        paths.append("".join(_path(ring * (scale * OUTLINE_GRID)) for ring in rings))
+    return paths
+
+
+def report_columns(table: pd.DataFrame) -> dict[str, list[Any]]:
+    """The columns of a table of measurements as JSON holds them, in its order and by its names.
+
+    Args:
+        table: N rows.
+
+    Returns:
+        N values a column: numbers of four significant digits, but with no digit before the dot
+        lost; None where there is none; texts as they are.
+    """
+    return {str(name): [_plain(value) for value in table[name].tolist()] for name in table}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, bool):
+        return int(value)
+    if not isinstance(value, float):
+        return None if value is None or value is pd.NA else value
+    if not math.isfinite(value):
+        return None
+    rounded = round(value) if abs(value) >= 1000 else float(f"{value:.4g}")
+    return int(rounded) if rounded == int(rounded) else rounded
+
+
+def _shrink(image: np.ndarray, side: int) -> np.ndarray:
+    factor = side / max(image.shape[:2])
+    if factor >= 1:
+        return image
+    height, width = (max(1, round(length * factor)) for length in image.shape[:2])
+    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+
+
+def _path(ring: np.ndarray) -> str:
+    """A closed ring (K, 2) of points (x, y) as path data."""
+    points = np.rint(ring).astype(np.int64)
+    steps = np.diff(points, axis=0)
+    steps = steps[steps.any(axis=1)]
+    # a minus sign parts numbers as well as a space
+    line = " ".join(map(str, steps.ravel().tolist())).replace(" -", "-")
+    x, y = points[0].tolist()
+    return f"M{x} {y}{f'l{line}' if line else ''}z"
