@@ -257,7 +257,7 @@ def test_distributions_are_of_each_folder_and_every_nucleus(page):
     texts = [rows.nth(i).locator("th, td").all_inner_texts()[:4] for i in range(3)]
     nasty = NASTY.rpartition("/")[0]
     assert texts == [["all", "3", "9", "400"], ["a", "2", "9", "400"], [nasty, "1", "0", "–"]]
-    page.get_by_label("of", exact=True).select_option("score")
+    page.locator("#quantity").select_option("score")
     assert rows.nth(0).locator("td").nth(2).inner_text() == "0.8"
     assert rows.nth(0).locator("svg").get_attribute("aria-label") == "Histogram of score, all"
     bins = page.evaluate("binned([0, 1, 2, 3, 99], [0, 4])")
