@@ -7,8 +7,8 @@ import numpy as np
 
 from nucdet.data.io.windows import ImageWindows
 from nucdet.structures import CroppedMasks
-from nucdet.visualization.drawing import draw_instances
 from nucdet.visualization.colors import color_by_neighbors, palette_by_neighbors
+from nucdet.visualization.drawing import draw_instances
 
 # longer side; a larger image is drawn reduced by a whole number
 OVERLAY_SIDE = 4096

@@ -155,9 +155,7 @@ class Segmenter:
             left = self._elimination(found.instances)
             known = self._finder.network.familiarity
             how = familiarity(known, found, len(left), source)
-            predictions.append(
-                Prediction(left, source, found.plan.diameter, self.class_names, how)
-            )
+            predictions.append(Prediction(left, source, found.plan.diameter, self.class_names, how))
         return predictions
 
 

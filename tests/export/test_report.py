@@ -79,16 +79,6 @@ def test_what_the_page_knows_of_an_image(tmp_path, records):
     assert settings["palette"] == ["#123456"]
 
 
-def test_images_to_check_are_counted_and_marked(tmp_path, make_record, masks):
-    strange = replace(make_record("a", masks), familiarity=0.8, warning="unlike <others>")
-    write_report(tmp_path / "r.html", [strange, make_record("b", masks)], ReportFacts())
-    text = (tmp_path / "r.html").read_text()
-    assert text.count("unlike &lt;others&gt;") == 2  # under the image, in the table
-    assert text.count("To check by eye") == 1
-    write_report(tmp_path / "r.html", [make_record("b", masks)], ReportFacts())
-    assert "To check by eye" not in (tmp_path / "r.html").read_text()
-
-
 def test_names_and_reasons_are_escaped_and_failures_listed(tmp_path, make_record, masks):
     name = "</script><script>alert(1)</script><b>\"&'.png"
     nasty = make_record("x", masks, file_name=name, warning="<!--<script>")
