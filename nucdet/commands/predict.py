@@ -12,6 +12,7 @@ from nucdet.arguments import (
     parse_diameter,
     parse_list,
 )
+from nucdet.data.io.choice import number_or_name
 from nucdet.predict.formats import FORMATS, FORMATS_TEXT
 from nucdet.predict.options import PredictOptions
 
@@ -81,7 +82,12 @@ def argument_parser() -> argparse.ArgumentParser:
         metavar="LIST",
         help="names or numbers, from 0, of the channels whose intensity is measured (default: all)",
     )
-    add("--pixel-size", type=float, metavar="µm", help="measure in µm instead of pixels")
+    add(
+        "--pixel-size",
+        type=float,
+        metavar="µm",
+        help="measure in µm (default: as the file says, else in pixels)",
+    )
     add(
         "--diameter",
         type=parse_diameter,
@@ -94,7 +100,14 @@ def argument_parser() -> argparse.ArgumentParser:
         metavar="PIXELS",
         help="move the outlines outwards, into free background, or inwards if negative",
     )
-    add("--page", type=int, metavar="K", help="of files that hold several, from 0")
+    add(
+        "--channel",
+        type=number_or_name,
+        metavar="K|NAME",
+        help="that shows the nuclei, of files with several; numbers count from 0",
+    )
+    add("--z", type=number_or_name, metavar="max|mean|K", help="depth of files with several")
+    add("--time", type=int, metavar="K", help="point in time of files with several")
     add("--resume", action="store_true", help="leave out what an earlier run has done")
     add_devices(parser)
     add_config(parser, default="the model of nucdet")

@@ -9,10 +9,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from nucdet.data.io.stacks import BIOIO_READERS, FOREIGN_ENDINGS
 from nucdet.errors import InputError
 
 # what a folder is searched for; single files and patterns may have any ending
-IMAGE_ENDINGS = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
+_PLAIN_ENDINGS = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
+# those that cannot be read are among them, so that the run names them
+IMAGE_ENDINGS = (*_PLAIN_ENDINGS, *BIOIO_READERS, *FOREIGN_ENDINGS)
 
 # <name>.csv of an image must not take the place of these
 _RESERVED = ("summary", "kaggle", "nuclei")
@@ -64,7 +67,7 @@ def find_inputs(inputs: Sequence[str], output: Path) -> list[InputFile]:
 def _expand(text: str, output: Path) -> tuple[Path, list[Path]]:
     """The folder that names start from, and the images of one input."""
     path = Path(text).absolute()
-    if path.is_file():
+    if _is_image(path):
         return path.parent, [path]
     if path.is_dir():
         root, found = path, [f for f in path.rglob("*") if f.suffix.lower() in IMAGE_ENDINGS]
@@ -79,12 +82,18 @@ def _expand(text: str, output: Path) -> tuple[Path, list[Path]]:
             f"{text}: no such file or folder; --input takes files, folders and patterns "
             "(KEY VALUE pairs go after another option)"
         )
-    found = [f for f in found if f.is_file() and not f.name.startswith(".")]
+    found = [f for f in found if _is_image(f) and not f.name.startswith(".")]
     left = [f for f in found if not f.is_relative_to(output)]
     if not left:
         where = f"; all {len(found)} lie in the output folder {output}" if found else ""
         raise InputError(f"{text}: found no {expected}{where}")
     return root, left
+
+
+def _is_image(path: Path) -> bool:
+    """A file outside any OME-Zarr, or the folder of an OME-Zarr."""
+    inside = any(parent.suffix.lower() == ".zarr" for parent in path.parents)
+    return not inside and (path.is_file() or (path.is_dir() and path.suffix.lower() == ".zarr"))
 
 
 def _fixed_part(pattern: Path) -> Path:

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from nucdet.data.io.choice import Choice
 from nucdet.errors import InputError
 from nucdet.predict.formats import check_formats
 
@@ -41,12 +42,12 @@ class PredictOptions:
         save: names of :data:`nucdet.predict.formats.FORMATS`.
         config_file: of the network; None: the default model.
         opts: ``KEY VALUE`` pairs that override the config.
-        page: of files that hold several pages, from 0; None: they are refused.
+        channel, z, time: of files that hold several, see :class:`nucdet.data.io.choice.Choice`.
         diameter: see :meth:`nucdet.predict.Segmenter.predict`.
         threshold: TEST.SCORE_THRESHOLD; None: the config's rules.
         outline_offset: TEST.OUTLINE_OFFSET, pixels; None: the config's.
         exclude_border: leave out the nuclei that touch the border of the image.
-        pixel_size: µm, for measurements; None: they are in pixels.
+        pixel_size: µm, for measurements; None: the file's, or they are in pixels.
         measure_channels: names or numbers of those whose intensity is measured; empty: all.
         resume: leave out the images that an earlier run has done.
 
@@ -60,7 +61,9 @@ class PredictOptions:
     config_file: str | None = None
     opts: tuple[str, ...] = ()
     # reading
-    page: int | None = None
+    channel: int | str | None = None
+    z: int | str | None = None
+    time: int | None = None
     # network
     diameter: float | str | None = None
     threshold: float | None = None
@@ -73,6 +76,7 @@ class PredictOptions:
 
     def __post_init__(self):
         check_formats(self.save)
+        self.choice  # noqa: B018  (checks it)
         check_diameter(self.diameter)
         if self.pixel_size is not None and not 0 < self.pixel_size < math.inf:
             raise InputError(f"--pixel-size {self.pixel_size}: expected a number of µm above 0")
@@ -85,6 +89,11 @@ class PredictOptions:
         values["output"] = Path(args.output)
         values["config_file"] = args.config_file or None
         return cls(**values)
+
+    @property
+    def choice(self) -> Choice:
+        """The plane of each file."""
+        return Choice(self.channel, self.z, self.time)
 
     @property
     def overrides(self) -> tuple[str, ...]:

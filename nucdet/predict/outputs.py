@@ -42,9 +42,10 @@ def make_outputs(
     if options.exclude_border:
         prediction = prediction.without_border()
     image = read_for_drawing(prediction.source)
-    table = prediction.table(options.pixel_size, options.measure_channels)
+    pixel_size = options.pixel_size or prediction.source.pixel_size
+    table = prediction.table(pixel_size, options.measure_channels)
     record = make_record(file, prediction, image, class_names, table)
-    return ImageOutputs(record, prediction.pred_masks, table, image, options.pixel_size)
+    return ImageOutputs(record, prediction.pred_masks, table, image, pixel_size)
 
 
 def make_record(

@@ -57,7 +57,7 @@ def _opened(
 ) -> Iterator[OpenImage]:
     for file in files:
         try:
-            source = segmenter.open(file.path, options.page)
+            source = segmenter.open(file.path, options.choice)
         except (InputError, OSError, MemoryError) as error:
             progress.failed(file, error)
         else:

@@ -12,6 +12,7 @@ from detectron2.config import CfgNode
 
 from nucdet.config import load_config
 from nucdet.data.datasets import class_names
+from nucdet.data.io.choice import Choice, choose_channel
 from nucdet.data.io.normalization import check_rule
 from nucdet.data.io.windows import ImageWindows, open_windows
 from nucdet.errors import InputError
@@ -82,7 +83,12 @@ class Segmenter:
         self._finder = Finder(self.cfg, Network.load(self.cfg, precision))
         self._elimination = OverlapElimination(self.cfg)
 
-    def predict(self, image: np.ndarray, diameter: float | str | None = None) -> Prediction:
+    def predict(
+        self,
+        image: np.ndarray,
+        diameter: float | str | None = None,
+        channel: int | None = None,
+    ) -> Prediction:
         """Find the nuclei of one image.
 
         Args:
@@ -91,10 +97,15 @@ class Segmenter:
             diameter: of the nuclei, in pixels of the image: it is rescaled so that they are as
                 large as in training. "auto": estimated from a first look. None: resized as in
                 evaluation.
+            channel: that shows the nuclei, from 0; the image may then be (H, W, C) of any C, the
+                channels last.
 
         Raises:
-            InputError: another shape or dtype, or a diameter that is none.
+            InputError: another shape or dtype, no such channel, or a diameter that is none.
         """
+        if channel is not None and np.ndim(image) == 3:
+            names = [""] * np.shape(image)[2]
+            image = image[..., choose_channel("the image", names, channel)]
         return self.predict_batch([image], diameter)[0]
 
     def predict_batch(
@@ -112,32 +123,38 @@ class Segmenter:
     def predict_file(
         self,
         path: str | os.PathLike[str],
-        page: int | None = None,
         diameter: float | str | None = None,
         progress: Callable[[int, int], None] | None = None,
+        *,
+        channel: int | str | None = None,
+        z: int | str | None = None,
+        time: int | None = None,
     ) -> Prediction:
-        """Find the nuclei of an image file; of a large TIFF only windows are in memory.
+        """Find the nuclei of an image file; of a large TIFF of one plane only windows are in memory.
 
         Args:
-            path, page: see :func:`nucdet.data.io.reading.read_image`.
+            path: see :func:`nucdet.data.io.windows.open_windows`.
+            channel, z, time: see :class:`nucdet.data.io.choice.Choice`.
             diameter: see :meth:`predict`.
             progress: called as ``progress(tiles done, tiles)`` where there are several.
 
         Raises:
             FileNotFoundError, InputError: the file cannot be read; a diameter that is none.
         """
-        return self.predict_windows([self.open(path, page)], diameter, progress)[0]
+        return self.predict_windows(
+            [self.open(path, Choice(channel, z, time))], diameter, progress
+        )[0]
 
-    def open(self, path: str | os.PathLike[str], page: int | None = None) -> ImageWindows:
+    def open(self, path: str | os.PathLike[str], choice: Choice | None = None) -> ImageWindows:
         """A file as :meth:`predict_windows` takes it, normalised as the config says.
 
         Args:
-            path, page: see :func:`nucdet.data.io.reading.read_image`.
+            path, choice: see :func:`nucdet.data.io.windows.open_windows`.
 
         Raises:
             FileNotFoundError, InputError: the file cannot be read.
         """
-        return open_windows(path, page, self.cfg.INPUT.NORMALIZE)
+        return open_windows(path, choice, self.cfg.INPUT.NORMALIZE)
 
     def predict_windows(
         self,

@@ -13,8 +13,7 @@ class Choice:
     """What to take along each axis; an axis of length 1 ignores it.
 
     Attributes:
-        channel: number from 0, or name; of an RGB image its red, green or blue. None: the only
-            one, or RGB as it is.
+        channel: number from 0, or name; None: the only one. RGB counts as one.
         z: number of the depth from 0, "max" or "mean" over all; None: the only one.
         time: number from 0; None: the only one.
 
@@ -52,8 +51,8 @@ def choose_channel(path: object, names: Sequence[str], channel: int | str | None
     listed = ", ".join(f"{i} {name}".strip() for i, name in enumerate(names))
     if channel is None:
         raise InputError(
-            f"{path}: holds {len(names)} channels ({listed}); say which shows the nuclei, by number "
-            "or name: --channel K (in Python channel=K)"
+            f"{path}: holds {len(names)} channels ({listed}); say which shows the nuclei, by "
+            "number or name: --channel K (in Python channel=K)"
         )
     folded = [name.casefold() for name in names]
     if isinstance(channel, str):

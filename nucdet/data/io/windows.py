@@ -7,6 +7,7 @@ a window shows does not depend on how it is read: the rules are those of
 
 from __future__ import annotations
 
+import errno
 import os
 from functools import lru_cache
 from pathlib import Path
@@ -14,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import tifffile
 
+from nucdet.data.io.choice import Choice
 from nucdet.data.io.normalization import (
     WHOLE_PIXELS,
     Box,
@@ -24,11 +26,11 @@ from nucdet.data.io.normalization import (
 )
 from nucdet.data.io.reading import (
     check_pixels,
-    choose_page,
     decode_image,
     is_tiff,
     tiff_colours,
 )
+from nucdet.data.io.stacks import BioioStack, TiffStack, needs_bioio, tiff_pixel_size
 from nucdet.errors import InputError
 
 _CACHE_BYTES = 1 << 28  # of decoded strips or tiles of a file
@@ -39,7 +41,10 @@ class ImageWindows:
 
     Attributes:
         size: (height, width).
+        pixel_size: µm as the file says, or None.
     """
+
+    pixel_size: float | None = None
 
     def __init__(self, image: np.ndarray, name: str = "the image", normalize: str = "none"):
         """
@@ -155,35 +160,74 @@ class TiffWindows(ImageWindows):
 
 
 def open_windows(
-    path: str | os.PathLike[str], page: int | None = None, normalize: str = "none"
+    path: str | os.PathLike[str], choice: Choice | None = None, normalize: str = "none"
 ) -> ImageWindows:
     """Open an image file to read windows of it.
 
     Args:
-        path, page, normalize: as in :func:`nucdet.data.io.reading.read_image`.
+        path: a PNG, TIFF, JPEG or other file that Pillow reads, whatever its suffix; or one that
+            bioio reads, by its suffix.
+        choice: the plane of a file that holds several; a file with one ignores it.
+        normalize: INPUT.NORMALIZE, how stored values become 8 bits.
 
     Raises:
-        FileNotFoundError, InputError: as in :func:`nucdet.data.io.reading.read_image`.
+        FileNotFoundError: there is no such file.
+        InputError: a format or a layout that cannot be read, a damaged file, several planes of
+            which none is chosen.
     """
-    path = Path(path)
-    if is_tiff(path):
-        large = _large_page(path, page)
-        if large is not None:
-            return TiffWindows(path, large, normalize)
-    return ImageWindows(decode_image(path, page), str(path), normalize)
-
-
-def _large_page(path: Path, page: int | None) -> tifffile.TiffPage | None:
-    """The page of a TIFF that is worth reading by windows and can be; else None."""
+    path, choice = Path(path), choice or Choice()
+    if not path.exists():
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+    if needs_bioio(path):
+        return _of_stack(BioioStack(path), choice, normalize)
+    if not is_tiff(path):
+        return ImageWindows(decode_image(path), str(path), normalize)
     try:
         tiff = tifffile.TiffFile(path)
         pages = [p for p in tiff.pages if not p.keyframe.is_reduced]
-    except Exception:  # the ordinary reader will say what is wrong
-        return None
-    found = pages[choose_page(path, len(pages), page)]
-    layout = found.keyframe
-    plain = layout.axes in ("YX", "YXS") and layout.bitspersample in (8, 16, 32, 64)
-    if plain and layout.imagelength * layout.imagewidth > WHOLE_PIXELS and found is layout:
-        return found
-    tiff.close()
-    return None
+        pixel_size = tiff_pixel_size(tiff)
+        several = len(pages) > 1 or not _is_grey_or_rgb(pages[0])
+    except Exception:  # the ordinary reader says what is wrong
+        return ImageWindows(decode_image(path), str(path), normalize)
+    if several:
+        tiff.close()
+        return _of_stack(_tiff_stack(path), choice, normalize)
+    if _is_large(pages[0]):
+        source: ImageWindows = TiffWindows(path, pages[0], normalize)
+    else:
+        tiff.close()
+        source = ImageWindows(decode_image(path), str(path), normalize)
+    source.pixel_size = pixel_size
+    return source
+
+
+def _of_stack(stack: BioioStack | TiffStack, choice: Choice, normalize: str) -> ImageWindows:
+    source = ImageWindows(stack.read(choice), str(stack.path), normalize)
+    source.pixel_size = stack.pixel_size
+    return source
+
+
+def _tiff_stack(path: Path) -> TiffStack:
+    try:
+        return TiffStack(path)
+    except InputError:
+        raise
+    # decoders of damaged files raise nearly anything
+    except Exception as error:
+        raise InputError(
+            f"{path}: damaged or cut short ({error}); expected a whole TIFF file"
+        ) from error
+
+
+def _is_grey_or_rgb(page: tifffile.TiffPage) -> bool:
+    """Whether the samples of a pixel are one colour, not the channels of several stains."""
+    alpha = len(page.extrasamples) == 1 and (
+        page.extrasamples[0] != tifffile.EXTRASAMPLE.UNSPECIFIED or page.samplesperpixel == 4
+    )
+    return page.samplesperpixel - alpha in (1, 3)
+
+
+def _is_large(page: tifffile.TiffPage) -> bool:
+    """Whether a page is worth reading by windows and can be."""
+    plain = page.axes in ("YX", "YXS") and page.bitspersample in (8, 16, 32, 64)
+    return plain and page.imagelength * page.imagewidth > WHOLE_PIXELS
