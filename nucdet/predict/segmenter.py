@@ -130,10 +130,11 @@ class Segmenter:
         z: int | str | None = None,
         time: int | None = None,
     ) -> Prediction:
-        """Find the nuclei of an image file; of a large TIFF of one plane only windows are in memory.
+        """Find the nuclei of an image file; of a large TIFF only windows are in memory.
 
         Args:
-            path: see :func:`nucdet.data.io.windows.open_windows`.
+            path: see :func:`nucdet.data.io.windows.open_windows`. A file with several planes is
+                read as a whole.
             channel, z, time: see :class:`nucdet.data.io.choice.Choice`.
             diameter: see :meth:`predict`.
             progress: called as ``progress(tiles done, tiles)`` where there are several.

@@ -161,3 +161,12 @@ def test_a_damaged_record_is_none(tmp_path, file, text):
     (tmp_path / ".records" / "a.json").write_text(text)
     assert store.record(file) is None
     assert store.error(file) is None
+
+
+def test_formats_of_microscopes_are_found_also_those_that_cannot_be_read(tmp_path):
+    for name in ("a.czi", "b.svs", "c.zarr/0/0"):
+        path = tmp_path / "in" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    found = find_inputs([str(tmp_path / "in")], tmp_path / "out")
+    assert [file.file_name for file in found] == ["a.czi", "b.svs", "c.zarr"]

@@ -30,16 +30,12 @@ _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _FORMATS = "PNG, TIFF, JPEG or BMP"
 
 
-def read_image(
-    path: str | os.PathLike[str], page: int | None = None, normalize: str = "none"
-) -> np.ndarray:
+def read_image(path: str | os.PathLike[str], normalize: str = "none") -> np.ndarray:
     """Read an image file as the networks take it.
 
     Args:
         path: a PNG, TIFF, JPEG, BMP or other file that Pillow reads; the content decides, not the
             suffix.
-        page: which page of a file that holds several (a z-stack, a time series), from 0. ``None``
-            takes the only page.
         normalize: INPUT.NORMALIZE, how stored values become 8 bits.
 
     Returns:
@@ -47,10 +43,10 @@ def read_image(
 
     Raises:
         FileNotFoundError: there is no such file.
-        InputError: not an image, damaged, cut short, several pages with none chosen, or a layout
+        InputError: not an image, damaged, cut short, several pages, or a layout
             that has no meaning as RGB (e.g. 5 channels).
     """
-    pixels = decode_image(path, page)
+    pixels = decode_image(path)
     return to_rgb8(pixels, intensity_limits(pixels, normalize))
 
 
@@ -64,13 +60,13 @@ def is_tiff(path: str | os.PathLike[str]) -> bool:
         return file.read(4) in _TIFF
 
 
-def decode_image(path: str | os.PathLike[str], page: int | None = None) -> np.ndarray:
+def decode_image(path: str | os.PathLike[str]) -> np.ndarray:
     """The stored values without alpha: (H, W) or (H, W, 3) RGB, of whatever dtype is stored.
 
     Raises:
         FileNotFoundError, InputError: as :func:`read_image`.
     """
-    return _decode(Path(path), page)
+    return _decode(Path(path))
 
 
 def check_pixels(image: np.ndarray, name: str = "the image") -> np.ndarray:
@@ -105,7 +101,7 @@ def read_mask(path: str | os.PathLike[str]) -> np.ndarray:
     Raises:
         FileNotFoundError, InputError: as :func:`read_image`.
     """
-    pixels = _decode(Path(path), page=None)
+    pixels = _decode(Path(path))
     return pixels.any(axis=2) if pixels.ndim == 3 else pixels != 0
 
 
@@ -129,17 +125,17 @@ def read_mask_window(
     return (y0 + y, x0 + x), window[y : y + height, x : x + width] != 0, size
 
 
-def _decode(path: Path, page: int | None) -> np.ndarray:
+def _decode(path: Path) -> np.ndarray:
     """The stored values without alpha: (H, W) or (H, W, 3) RGB, of whatever dtype is stored."""
     data = path.read_bytes()
     if not data:
         raise InputError(f"{path}: the file is empty; expected {_FORMATS}")
     try:
-        if data.startswith(_PNG) and page in (None, 0):
+        if data.startswith(_PNG):
             return _decode_png(data)
         if data.startswith(_TIFF):
-            return _decode_tiff(path, data, page)
-        return _decode_other(path, data, page)
+            return _decode_tiff(path, data)
+        return _decode_other(path, data)
     except InputError:
         raise
     except UnidentifiedImageError:
@@ -161,19 +157,20 @@ def _decode_png(data: bytes) -> np.ndarray:
     return cv2.cvtColor(pixels[..., :3], cv2.COLOR_BGR2RGB)
 
 
-def _decode_other(path: Path, data: bytes, page: int | None) -> np.ndarray:
+def _decode_other(path: Path, data: bytes) -> np.ndarray:
     with Image.open(io.BytesIO(data)) as image:
-        image.seek(choose_page(path, getattr(image, "n_frames", 1), page))
+        _check_single(path, getattr(image, "n_frames", 1))
         wide = image.mode.startswith(("I", "F"))
         # convert("RGB") drops alpha without blending and looks up palettes
         return np.array(image if wide else image.convert("RGB"))
 
 
-def _decode_tiff(path: Path, data: bytes, page: int | None) -> np.ndarray:
+def _decode_tiff(path: Path, data: bytes) -> np.ndarray:
     with tifffile.TiffFile(io.BytesIO(data)) as tiff:
         # pyramids keep smaller copies of the image beside it
         pages = [p for p in tiff.pages if not p.keyframe.is_reduced]
-        chosen = pages[choose_page(path, len(pages), page)]
+        _check_single(path, len(pages))
+        chosen = pages[0]
         pixels, layout = chosen.asarray(), chosen.keyframe
         if layout.axes == "SYX":  # one plane a channel
             pixels = np.moveaxis(pixels, 0, -1)
@@ -208,13 +205,6 @@ def tiff_colours(path: Path, pixels: np.ndarray, layout: Any) -> np.ndarray:
     return pixels[..., 0] if channels == 1 else pixels[..., :3]
 
 
-def choose_page(path: Path, count: int, page: int | None) -> int:
-    if page is None and count > 1:
-        raise InputError(
-            f"{path}: holds {count} pages, expected one image; choose a page (0 to {count - 1}) "
-            "or split the file"
-        )
-    page = page or 0
-    if not 0 <= page < count:
-        raise InputError(f"{path}: page {page} asked for, but the pages are 0 to {count - 1}")
-    return page
+def _check_single(path: Path, pages: int) -> None:
+    if pages != 1:
+        raise InputError(f"{path}: holds {pages} pages, expected one image; split the file")

@@ -127,21 +127,11 @@ def test_tiff_with_several_stains_is_refused(tmp_path, channels, layout):
         read_image(path)
 
 
-def test_multi_page_tiff_needs_a_page(tmp_path):
+def test_multi_page_tiff_is_no_single_image(tmp_path):
     path = tmp_path / "stack.tif"
     tifffile.imwrite(path, np.stack([GREY, GREY[::-1], GREY // 2]), photometric="minisblack")
-    with pytest.raises(InputError, match=r"stack.tif: holds 3 pages.*choose a page \(0 to 2\)"):
+    with pytest.raises(InputError, match=r"stack.tif: holds 3 pages, expected one"):
         read_image(path)
-    np.testing.assert_array_equal(read_image(path, page=1), as_rgb(GREY[::-1]))
-    with pytest.raises(InputError, match="page 3 asked for"):
-        read_image(path, page=3)
-
-
-def test_page_0_of_a_single_image_is_that_image(tmp_path):
-    path = saved(tmp_path / "a.png", "RGB")
-    np.testing.assert_array_equal(read_image(path, page=0), RGB)
-    with pytest.raises(InputError, match="page 1 asked for"):
-        read_image(path, page=1)
 
 
 @pytest.mark.parametrize("suffix", ["png", "tif", "jpg", "bmp"])

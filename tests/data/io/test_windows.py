@@ -7,6 +7,7 @@ import pytest
 import tifffile
 
 from nucdet.data.io import normalization, windows
+from nucdet.data.io.choice import Choice
 from nucdet.data.io.reading import read_image
 from nucdet.data.io.windows import ImageWindows, TiffWindows, open_windows
 from nucdet.errors import InputError
@@ -84,12 +85,12 @@ def test_pages(tmp_path):
     values = np.random.default_rng(0).integers(0, 250, (3, 70, 90), dtype=np.uint8)
     tifffile.imwrite(tmp_path / "a.tif", values, photometric="minisblack")
     np.testing.assert_array_equal(
-        open_windows(tmp_path / "a.tif", 2).values(BOXES[2]), values[2][BOXES[2]]
+        open_windows(tmp_path / "a.tif", Choice(z=2)).values(BOXES[2]), values[2][BOXES[2]]
     )
-    with pytest.raises(InputError, match="3 pages"):
+    with pytest.raises(InputError, match="3 depths"):
         open_windows(tmp_path / "a.tif")
-    with pytest.raises(InputError, match="page 3"):
-        open_windows(tmp_path / "a.tif", 3)
+    with pytest.raises(InputError, match="no number 3"):
+        open_windows(tmp_path / "a.tif", Choice(z=3))
 
 
 @pytest.mark.parametrize("layout", [{}, {"compression": "zlib", "tile": (16, 32)}])
