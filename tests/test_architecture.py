@@ -33,6 +33,7 @@ FLOORS = {
     "nucdet.train": 7,
     "nucdet.tuning": 8,
     "nucdet.commands": 9,
+    "nucdet.napari": 9,
 }
 
 

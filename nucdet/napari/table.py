@@ -1,0 +1,46 @@
+"""The table of measurements below the image; a chosen row shows its nucleus."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from magicgui.widgets import Table
+
+NAME = "Nuclei"
+
+
+def show_table(viewer: Any, layer: Any, table: pd.DataFrame) -> Table:
+    """Show measurements in the window, and in the status bar when the mouse is over a nucleus.
+
+    Args:
+        viewer: napari's.
+        layer: the labels layer that was measured.
+        table: with a column ``id``, the number in the label map.
+
+    Returns:
+        The widget.
+    """
+    layer.features = table.rename(columns={"id": "index"})
+    if NAME in viewer.window.dock_widgets:
+        viewer.window.remove_dock_widget(viewer.window.dock_widgets[NAME].native)
+    widget = Table(value=table.round(4))
+    widget.read_only = True
+    widget.native.setSortingEnabled(True)
+    widget.native.itemSelectionChanged.connect(lambda: _show_nucleus(viewer, layer, widget))
+    viewer.window.add_dock_widget(widget, name=NAME, area="bottom")
+    return widget
+
+
+def _show_nucleus(viewer: Any, layer: Any, widget: Table) -> None:
+    """Bring the nucleus of the chosen row into the middle and pick its label."""
+    rows = {index.row() for index in widget.native.selectedIndexes()}
+    if len(rows) != 1 or layer not in viewer.layers:
+        return
+    number = int(widget.data[rows.pop()][widget.column_headers.index("id")])
+    layer.selected_label = number
+    places = np.nonzero(np.asarray(layer.data) == number)
+    if len(places[0]):  # it may have been erased since
+        centre = layer.data_to_world([axis.mean() for axis in places])
+        viewer.camera.center = (0, *centre[-2:])

@@ -1,0 +1,80 @@
+"""A folder of training data: ``images/`` and ``labels/`` with files of equal names.
+
+The converter for anybody's own label maps reads it as it is, see
+:mod:`nucdet.data.conversion.labels`.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import tifffile
+
+from nucdet.data.conversion.label_files import LABEL_ENDINGS, find_images
+from nucdet.data.io.reading import check_pixels, decode_image
+from nucdet.errors import InputError
+from nucdet.files import write_atomically
+from nucdet.napari.segmentation import check_sizes
+
+IMAGES, LABELS = "images", "labels"
+# a file name that ends so would be taken for something else than an image
+_OTHER_MEANING = (*filter(None, LABEL_ENDINGS), "_img", "_flows", "_outlines", "_output")
+
+
+def save_pair(folder: Path, name: str, image: np.ndarray, labels: np.ndarray) -> Path:
+    """Add an image with its label map, or replace the label map of an image that is there.
+
+    Args:
+        folder: of the training data; made if missing.
+        name: of the image; characters that file names should not have become "_". Where another
+            image of that name is there, a number is added.
+        image: (H, W) or (H, W, 3) RGB, of any depth; its values are kept.
+        labels: (H, W) integers, 0 for background.
+
+    Returns:
+        The image's file.
+
+    Raises:
+        InputError: no image, or a label map of another size.
+        OSError: the folder cannot be written to.
+    """
+    image = check_pixels(image, name)
+    check_sizes(labels, image)
+    if image.dtype == bool:
+        image = image.astype(np.uint8) * 255
+    image_file = _place(folder / IMAGES, _file_stem(name), image)
+    few = labels.max(initial=0) <= np.iinfo(np.uint16).max
+    _write(folder / LABELS / image_file.name, labels.astype(np.uint16 if few else np.uint32))
+    if not image_file.exists():
+        _write(image_file, image)
+    return image_file
+
+
+def count_pairs(folder: Path) -> int:
+    """How many images the folder has."""
+    try:
+        return len(find_images(folder / IMAGES)[0])
+    except (FileNotFoundError, InputError):
+        return 0
+
+
+def _file_stem(name: str) -> str:
+    stem = re.sub(r"[^\w.-]+", "_", name).strip("._") or "image"
+    return f"{stem}_image" if stem.endswith(_OTHER_MEANING) else stem
+
+
+def _place(folder: Path, stem: str, image: np.ndarray) -> Path:
+    """The file of this image, there or to be written, whatever else has its name."""
+    number, path = 1, folder / f"{stem}.tif"
+    while path.exists() and not np.array_equal(decode_image(path), image):
+        number += 1
+        path = folder / f"{stem}_{number}.tif"
+    return path
+
+
+def _write(path: Path, pixels: np.ndarray) -> None:
+    kind = "rgb" if pixels.ndim == 3 else "minisblack"
+    with write_atomically(path) as temporary:
+        tifffile.imwrite(temporary, pixels, photometric=kind, compression="zlib", metadata=None)

@@ -1,0 +1,268 @@
+"""The dock widget: segment, correct, measure, save as training data, fine-tune."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import napari
+import numpy as np
+from magicgui.widgets import (
+    ComboBox,
+    Container,
+    FileEdit,
+    Label,
+    LineEdit,
+    ProgressBar,
+    PushButton,
+    SpinBox,
+    Widget,
+    create_widget,
+)
+from napari.utils.notifications import Notification, notification_manager, show_error, show_info
+
+from nucdet.errors import InputError
+from nucdet.export.tables import write_table
+from nucdet.napari.background import Background
+from nucdet.napari.finetuning import finetune, recipe_iterations
+from nucdet.napari.models import LoadedModel, Model, finetuned_models, shipped_models
+from nucdet.napari.planes import COLOURS, Plane, labels_placement, pixel_size_of, shown_plane
+from nucdet.napari.progress import Cancelled, Progress
+from nucdet.napari.segmentation import diameter_of, measure_labels, segment
+from nucdet.napari.table import show_table
+from nucdet.napari.training_folder import count_pairs, save_pair
+from nucdet.predict import Prediction
+
+_OWN = "my own config and weights"
+# what a labels layer remembers in its metadata: the plane that it belongs to, and scores by label
+_PLANE, _SCORES, _PIXEL_SIZE = "nucdet plane", "nucdet scores", "nucdet pixel size"
+
+
+class NucleusWidget(Container):
+    """Plugins > nucdet > Segment nuclei. One job runs at a time; docs/napari.md tells the use."""
+
+    def __init__(self, viewer: napari.viewer.Viewer):
+        super().__init__(scrollable=True)
+        self._viewer = viewer
+        self._loaded = LoadedModel()
+        self._new_models: list[Model] = []
+        self._worker: Background | None = None
+        self._add_segmenting()
+        self._add_measuring()
+        self._add_teaching()
+        self._add_progress()
+        self._show_own_model()
+        self._show_folder()
+
+    # --- what the user sees
+
+    def _add_segmenting(self) -> None:
+        self.image = create_widget(annotation=napari.layers.Image, label="image")
+        self.colour = ComboBox(
+            label="channel",
+            choices=list(COLOURS),
+            tooltip="Of an image in colour. Of other images the sliders choose the plane.",
+        )
+        self.model = ComboBox(label="model", choices=self._model_choices)
+        self.config = FileEdit(label="config", filter="*.yaml")
+        self.weights = FileEdit(label="weights", filter="*.pth")
+        self.diameter = LineEdit(
+            label="diameter",
+            tooltip="Of the nuclei in pixels; auto: estimated; empty: as the model was trained.",
+        )
+        self.segment_button = PushButton(text="Segment")
+        self.model.changed.connect(self._show_own_model)
+        self.segment_button.clicked.connect(self._guarded(self.segment))
+        self.extend([self.image, self.colour, self.model, self.config, self.weights])
+        self.extend([self.diameter, self.segment_button])
+
+    def _add_measuring(self) -> None:
+        self.labels = create_widget(annotation=napari.layers.Labels, label="labels")
+        self.measure_button = PushButton(text="Measure")
+        self.csv = FileEdit(label="csv", mode="w", filter="*.csv", value="nuclei.csv")
+        self.csv_button = PushButton(text="Save measurements")
+        self.measure_button.clicked.connect(self._guarded(self.measure))
+        self.csv_button.clicked.connect(self._guarded(self.save_csv))
+        self.extend([self.labels, self.measure_button, self.csv, self.csv_button])
+
+    def _add_teaching(self) -> None:
+        self.folder = FileEdit(label="training data", mode="d", value="nucdet_training")
+        self.save_button = PushButton(text="Save corrected labels as training data")
+        self.iterations = SpinBox(label="iterations", min=1, max=100_000, value=recipe_iterations())
+        self.finetune_button = PushButton(text="Fine-tune on this folder")
+        self.folder.changed.connect(self._show_folder)
+        self.save_button.clicked.connect(self._guarded(self.save_training_data))
+        self.finetune_button.clicked.connect(self._guarded(self.finetune))
+        self.extend([self.folder, self.save_button, self.iterations, self.finetune_button])
+
+    def _add_progress(self) -> None:
+        self.status = Label()
+        self.bar = ProgressBar(visible=False)
+        self.cancel_button = PushButton(text="Cancel", enabled=False)
+        self.cancel_button.clicked.connect(self.cancel)
+        self.extend([self.status, self.bar, self.cancel_button])
+
+    def _model_choices(self, widget: Widget) -> list[tuple[str, Model | str]]:
+        models = [*self._new_models, *shipped_models()]
+        return [(model.name, model) for model in models] + [(_OWN, _OWN)]
+
+    def _show_own_model(self) -> None:
+        own = self.model.value == _OWN
+        self.config.visible = self.weights.visible = own
+
+    def _show_folder(self) -> None:
+        """What is in the training folder: images, and models that were fine-tuned on them."""
+        self.status.value = f"{count_pairs(self.folder.value)} images in {self.folder.value.name}"
+        self._new_models = finetuned_models(self.folder.value)
+        chosen = self.model.value
+        self.model.reset_choices()
+        if chosen in self.model.choices:
+            self.model.value = chosen
+
+    # --- what the buttons do
+
+    def segment(self) -> None:
+        """Segment the plane that is shown; the result becomes a labels layer."""
+        layer = self._chosen(self.image, "an image")
+        plane = shown_plane(layer, self._viewer.dims.point, self.colour.value)
+        model, diameter = self._model(), diameter_of(self.diameter.value)
+
+        def work(progress: Progress) -> Prediction:
+            progress(0, 0, "loading the model")
+            return segment(self._loaded.segmenter(model), plane, diameter, progress)
+
+        self._start(work, lambda prediction: self._show_labels(layer, plane, prediction))
+
+    def measure(self) -> None:
+        """Measure the labels as they are now, and show the table."""
+        layer = self._chosen(self.labels, "labels")
+        show_table(self._viewer, layer, self._measured(layer))
+
+    def save_csv(self) -> None:
+        """Measure the labels as they are now, into a csv."""
+        table = self._measured(self._chosen(self.labels, "labels"))
+        write_table(self.csv.value, table)
+        show_info(f"{len(table)} nuclei in {self.csv.value}")
+
+    def save_training_data(self) -> None:
+        """Put the labels as they are now, with their image, into the training folder."""
+        layer = self._chosen(self.labels, "labels")
+        plane = self._plane_of(layer)
+        file = save_pair(self.folder.value, plane.name, plane.pixels, self._label_map(layer))
+        self._show_folder()
+        show_info(f"saved {file} and its label map")
+
+    def finetune(self) -> None:
+        """Train on the folder in the background; the result becomes the model that is chosen."""
+        folder, model = self.folder.value, self._model()
+        iterations = self.iterations.value
+
+        def work(progress: Progress) -> Model:
+            return finetune(folder, model, iterations, progress)
+
+        self._start(work, self._use_model)
+
+    def cancel(self) -> None:
+        """Stop what runs, at its next report."""
+        if self._worker is not None:
+            self.status.value = "stopping"
+            self._worker.quit()
+
+    # --- their results
+
+    def _show_labels(self, layer: Any, plane: Plane, prediction: Prediction) -> None:
+        labels = prediction.label_map()
+        shown = labels.reshape((1,) * len(plane.step) + labels.shape)
+        scores = dict(enumerate(prediction.scores.tolist(), 1))
+        result = self._viewer.add_labels(
+            shown,
+            name=f"nuclei of {plane.name}",
+            metadata={_PLANE: plane, _SCORES: scores, _PIXEL_SIZE: pixel_size_of(layer)},
+            **labels_placement(layer, plane.step),
+        )
+        self.labels.value = result
+        self.status.value = f"{len(prediction)} nuclei"
+        self.measure()
+
+    def _use_model(self, model: Model) -> None:
+        self._show_folder()
+        self.model.value = model
+        self.status.value = f"{model.name} is ready and chosen"
+
+    def _measured(self, layer: Any) -> Any:
+        plane, remembered = self._plane_of(layer), layer.metadata
+        return measure_labels(
+            self._label_map(layer),
+            plane.pixels,
+            remembered.get(_SCORES),
+            remembered.get(_PIXEL_SIZE, pixel_size_of(layer)),
+        )
+
+    def _plane_of(self, labels: Any) -> Plane:
+        """The image of a labels layer: that of its segmentation, else the one that is chosen."""
+        if _PLANE in labels.metadata:
+            return labels.metadata[_PLANE]
+        layer = self._chosen(self.image, "an image")
+        return shown_plane(layer, self._viewer.dims.point, self.colour.value)
+
+    def _label_map(self, labels: Any) -> np.ndarray:
+        return shown_plane(labels, self._viewer.dims.point).pixels
+
+    def _model(self) -> Model:
+        if self.model.value != _OWN:
+            return self.model.value
+        return Model(_OWN, self.config.value, self.weights.value)
+
+    def _chosen(self, widget: Any, what: str) -> Any:
+        if widget.value is None:
+            raise InputError(f"there is no layer to take; open or add {what} first")
+        return widget.value
+
+    # --- work in the background
+
+    def _start(self, work: Callable[[Progress], Any], done: Callable[[Any], None]) -> None:
+        if self._worker is not None:
+            raise InputError("something runs already; wait for it or cancel it")
+        worker = self._worker = Background(work)
+        worker.yielded.connect(self._show_progress)
+        worker.returned.connect(self._guarded(done))
+        worker.errored.connect(self._complain)
+        worker.finished.connect(self._finished)
+        self._set_busy(True)
+        worker.start()
+
+    def _show_progress(self, report: tuple[int, int, str]) -> None:
+        done, total, text = report
+        self.bar.max, self.bar.value = total, done  # a maximum of 0 shows that it runs, no more
+        self.status.value = f"{text}: {done} of {total}" if total else text
+
+    def _finished(self) -> None:
+        if self._worker.abort_requested:
+            self.status.value = "stopped"
+        self._worker = None
+        self._set_busy(False)
+
+    def _set_busy(self, busy: bool) -> None:
+        self.bar.visible = self.cancel_button.enabled = busy
+        self.segment_button.enabled = self.finetune_button.enabled = not busy
+
+    def _guarded(self, function: Callable[..., None]) -> Callable[..., None]:
+        """A slot that shows a user's mistake instead of a traceback."""
+
+        def call(*arguments: Any) -> None:
+            try:
+                # a button gives its state, which nobody here asks for
+                function(*(a for a in arguments if not isinstance(a, bool)))
+            except (InputError, OSError) as error:
+                self._complain(error)
+
+        return call
+
+    def _complain(self, error: Exception) -> None:
+        if isinstance(error, Cancelled):
+            return
+        self.status.value = "failed"
+        if isinstance(error, (InputError, OSError)):
+            show_error(str(error))
+        else:  # ours to mend: with its traceback
+            notification_manager.dispatch(Notification.from_exception(error))
