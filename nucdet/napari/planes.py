@@ -8,8 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from nucdet.errors import InputError
-
 # of layers in colour: what is segmented, and its place on the last axis
 COLOURS = {"RGB": slice(None), "red": 0, "green": 1, "blue": 2}
 _MICROMETRE = 1e-6
@@ -36,16 +34,11 @@ def shown_plane(layer: Any, point: Sequence[float], colour: str = "RGB") -> Plan
     Args:
         layer: a napari Image or Labels layer; its last two axes are y and x, before the colours.
         point: ``viewer.dims.point``, in world coordinates.
-        colour: one of :data:`COLOURS`; of a layer that is not in colour nothing.
-
-    Raises:
-        InputError: the layer has no y and x.
+        colour: one of :data:`COLOURS`; it does nothing where the layer is not in colour.
     """
     in_colour = getattr(layer, "rgb", False)
     data = layer.data[0] if getattr(layer, "multiscale", False) else layer.data
     leading = layer.ndim - 2
-    if leading < 0:
-        raise InputError(f"{layer.name}: has {layer.ndim} axis; expected an image with y and x")
     place = np.rint(layer.world_to_data(point)[:leading]).astype(int)
     step = tuple(int(i) for i in np.clip(place, 0, np.array(data.shape[:leading]) - 1))
     pixels = np.asarray(data[step])  # a layer may read its file only now

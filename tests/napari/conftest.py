@@ -34,7 +34,10 @@ def screen() -> Iterator[None]:
             patch.setenv("DISPLAY", f":{server.stdout.readline().decode().strip()}")
             patch.setenv("QT_QPA_PLATFORM", "xcb")
         answer = subprocess.run(
-            [sys.executable, "-W", "ignore", "-c", _ASK], capture_output=True, text=True, check=False
+            [sys.executable, "-W", "ignore", "-c", _ASK],
+            capture_output=True,
+            text=True,
+            check=False,
         )
         if answer.returncode:
             reason = (answer.stderr.strip().splitlines() or ["Qt ended the process"])[-1]
