@@ -12,6 +12,7 @@ from pathlib import Path
 
 import cv2
 import napari
+import numpy as np
 from qtpy.QtWidgets import QApplication
 
 from nucdet.data.io.reading import decode_image
@@ -31,7 +32,9 @@ def main() -> None:
     grey = image.ndim == 3 and (image == image[..., :1]).all()
     viewer = napari.Viewer()
     viewer.window.resize(*SIZE)
-    viewer.add_image(image[..., 0] if grey else image, name="image")
+    layer = viewer.add_image(image[..., 0] if grey else image, name="image")
+    if grey:
+        layer.contrast_limits = np.percentile(layer.data, (1, 99.8))
     widget = NucleusWidget(viewer)
     viewer.window.add_dock_widget(widget, name="Segment nuclei (nucdet)")
     widget.folder.value = args.training_folder

@@ -25,7 +25,7 @@ def show_table(viewer: Any, layer: Any, table: pd.DataFrame) -> Table:
     layer.features = table.rename(columns={"id": "index"})
     if NAME in viewer.window.dock_widgets:
         viewer.window.remove_dock_widget(viewer.window.dock_widgets[NAME].native)
-    widget = Table(value=table.round(4))
+    widget = Table(value=table.to_dict("list"))  # of a DataFrame it would make floats throughout
     widget.read_only = True
     widget.native.setSortingEnabled(True)
     widget.native.itemSelectionChanged.connect(lambda: _show_nucleus(viewer, layer, widget))

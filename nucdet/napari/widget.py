@@ -42,7 +42,7 @@ class NucleusWidget(Container):
     """Plugins > nucdet > Segment nuclei. One job runs at a time; docs/napari.md tells the use."""
 
     def __init__(self, viewer: napari.viewer.Viewer):
-        super().__init__(scrollable=True)
+        super().__init__()
         self._viewer = viewer
         self._loaded = LoadedModel()
         self._new_models: list[Model] = []
@@ -57,7 +57,7 @@ class NucleusWidget(Container):
     # --- what the user sees
 
     def _add_segmenting(self) -> None:
-        self.image = create_widget(annotation=napari.layers.Image, label="image")
+        self.image_layer = create_widget(annotation=napari.layers.Image, label="image")
         self.colour = ComboBox(
             label="channel",
             choices=list(COLOURS),
@@ -73,21 +73,21 @@ class NucleusWidget(Container):
         self.segment_button = PushButton(text="Segment")
         self.model.changed.connect(self._show_own_model)
         self.segment_button.clicked.connect(self._guarded(self.segment))
-        self.extend([self.image, self.colour, self.model, self.config, self.weights])
+        self.extend([self.image_layer, self.colour, self.model, self.config, self.weights])
         self.extend([self.diameter, self.segment_button])
 
     def _add_measuring(self) -> None:
-        self.labels = create_widget(annotation=napari.layers.Labels, label="labels")
+        self.labels_layer = create_widget(annotation=napari.layers.Labels, label="labels")
         self.measure_button = PushButton(text="Measure")
         self.csv = FileEdit(label="csv", mode="w", filter="*.csv", value="nuclei.csv")
         self.csv_button = PushButton(text="Save measurements")
         self.measure_button.clicked.connect(self._guarded(self.measure))
         self.csv_button.clicked.connect(self._guarded(self.save_csv))
-        self.extend([self.labels, self.measure_button, self.csv, self.csv_button])
+        self.extend([self.labels_layer, self.measure_button, self.csv, self.csv_button])
 
     def _add_teaching(self) -> None:
         self.folder = FileEdit(label="training data", mode="d", value="nucdet_training")
-        self.save_button = PushButton(text="Save corrected labels as training data")
+        self.save_button = PushButton(text="Save labels as training data")
         self.iterations = SpinBox(label="iterations", min=1, max=100_000, value=recipe_iterations())
         self.finetune_button = PushButton(text="Fine-tune on this folder")
         self.folder.changed.connect(self._show_folder)
@@ -123,7 +123,7 @@ class NucleusWidget(Container):
 
     def segment(self) -> None:
         """Segment the plane that is shown; the result becomes a labels layer."""
-        layer = self._chosen(self.image, "an image")
+        layer = self._chosen(self.image_layer, "an image")
         plane = shown_plane(layer, self._viewer.dims.point, self.colour.value)
         model, diameter = self._model(), diameter_of(self.diameter.value)
 
@@ -135,18 +135,18 @@ class NucleusWidget(Container):
 
     def measure(self) -> None:
         """Measure the labels as they are now, and show the table."""
-        layer = self._chosen(self.labels, "labels")
+        layer = self._chosen(self.labels_layer, "labels")
         show_table(self._viewer, layer, self._measured(layer))
 
     def save_csv(self) -> None:
         """Measure the labels as they are now, into a csv."""
-        table = self._measured(self._chosen(self.labels, "labels"))
+        table = self._measured(self._chosen(self.labels_layer, "labels"))
         write_table(self.csv.value, table)
         show_info(f"{len(table)} nuclei in {self.csv.value}")
 
     def save_training_data(self) -> None:
         """Put the labels as they are now, with their image, into the training folder."""
-        layer = self._chosen(self.labels, "labels")
+        layer = self._chosen(self.labels_layer, "labels")
         plane = self._plane_of(layer)
         file = save_pair(self.folder.value, plane.name, plane.pixels, self._label_map(layer))
         self._show_folder()
@@ -180,7 +180,7 @@ class NucleusWidget(Container):
             metadata={_PLANE: plane, _SCORES: scores, _PIXEL_SIZE: pixel_size_of(layer)},
             **labels_placement(layer, plane.step),
         )
-        self.labels.value = result
+        self.labels_layer.value = result
         self.status.value = f"{len(prediction)} nuclei"
         self.measure()
 
@@ -202,7 +202,7 @@ class NucleusWidget(Container):
         """The image of a labels layer: that of its segmentation, else the one that is chosen."""
         if _PLANE in labels.metadata:
             return labels.metadata[_PLANE]
-        layer = self._chosen(self.image, "an image")
+        layer = self._chosen(self.image_layer, "an image")
         return shown_plane(layer, self._viewer.dims.point, self.colour.value)
 
     def _label_map(self, labels: Any) -> np.ndarray:

@@ -31,7 +31,7 @@ def test_no_labels_give_an_empty_table():
 
 
 def test_labels_of_another_size_are_refused():
-    with pytest.raises(InputError, match="4x4 pixels .* image 4x5"):
+    with pytest.raises(InputError, match=r"4x4 pixels .* image 4x5"):
         measure_labels(np.zeros((4, 4), int), np.ones((4, 5)))
 
 

@@ -60,6 +60,6 @@ def test_many_labels_keep_their_numbers(tmp_path):
 
 
 def test_labels_of_another_image_are_refused_and_nothing_is_written(tmp_path):
-    with pytest.raises(InputError, match="12x16 pixels .* image 6x6"):
+    with pytest.raises(InputError, match=r"12x16 pixels .* image 6x6"):
         save_pair(tmp_path / "mine", "a", np.zeros((6, 6)), _labels((0, 0)))
     assert not (tmp_path / "mine").exists()
