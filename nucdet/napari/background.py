@@ -13,8 +13,8 @@ from nucdet.napari.progress import Cancelled, Progress
 class Background(WorkerBase):
     """Calls ``function(progress)``; its reports arrive at the signal ``yielded`` as a tuple.
 
-    ``quit()`` lets the next report raise :class:`Cancelled` inside the function. napari does that
-    for all workers when it closes.
+    ``quit()`` lets the next report raise :class:`Cancelled` inside the function. For
+    :func:`napari.qt.threading.create_worker`.
     """
 
     def __init__(self, function: Callable[[Progress], Any]):

@@ -19,6 +19,7 @@ from magicgui.widgets import (
     Widget,
     create_widget,
 )
+from napari.qt.threading import create_worker
 from napari.utils.notifications import Notification, notification_manager, show_error, show_info
 
 from nucdet.errors import InputError
@@ -47,6 +48,8 @@ class NucleusWidget(Container):
         self._loaded = LoadedModel()
         self._new_models: list[Model] = []
         self._worker: Background | None = None
+        self._closed = False
+        self.native.destroyed.connect(self._close)
         self._add_segmenting()
         self._add_measuring()
         self._add_teaching()
@@ -223,13 +226,26 @@ class NucleusWidget(Container):
     def _start(self, work: Callable[[Progress], Any], done: Callable[[Any], None]) -> None:
         if self._worker is not None:
             raise InputError("something runs already; wait for it or cancel it")
-        worker = self._worker = Background(work)
-        worker.yielded.connect(self._show_progress)
-        worker.returned.connect(self._guarded(done))
-        worker.errored.connect(self._complain)
-        worker.finished.connect(self._finished)
         self._set_busy(True)
-        worker.start()
+        slots = {
+            "yielded": self._show_progress,
+            "returned": self._guarded(done),
+            "errored": self._complain,
+            "finished": self._finished,
+        }
+        # napari knows of it then: asks before it closes, and stops it
+        self._worker = create_worker(
+            work,
+            _worker_class=Background,
+            _connect={signal: self._while_open(slot) for signal, slot in slots.items()},
+        )
+
+    def _while_open(self, slot: Callable[..., None]) -> Callable[..., None]:
+        """What still arrives when the window is closed finds no widgets."""
+        return lambda *arguments: None if self._closed else slot(*arguments)
+
+    def _close(self) -> None:
+        self._closed = True
 
     def _show_progress(self, report: tuple[int, int, str]) -> None:
         done, total, text = report

@@ -92,3 +92,64 @@ def test_segment_correct_save_finetune_segment(viewer, widget, tmp_path):
     (labels,) = [layer for layer in viewer.layers if layer.name == "nuclei of drawn"]
     # it has hardly learned anything in five iterations, and forgotten nothing
     assert abs(len(np.unique(labels.data)) - 1 - len(found)) <= 3
+
+
+def _messages() -> list[str]:
+    from napari.utils.notifications import notification_manager
+
+    return [record.message for record in notification_manager.records]
+
+
+def test_mistakes_are_shown_and_a_stack_gets_labels_on_the_plane_that_is_shown(
+    viewer, widget, repository
+):
+    widget.segment_button.clicked.emit(True)
+    assert "open or add an image first" in _messages()[-1]
+    stack = np.zeros((3, 96, 96), np.uint8)
+    stack[2, 10:30, 40:60] = 200
+    viewer.add_image(stack, name="stack", scale=(5, 0.5, 0.5), units=("um", "um", "um"))
+    viewer.dims.set_current_step(0, 2)
+    widget.diameter.value = "large"
+    widget.segment_button.clicked.emit(True)
+    assert "diameter is 'large'" in _messages()[-1]
+    assert widget.segment_button.enabled
+
+    # a config of one's own that does not exist, then one that does
+    widget.diameter.value = ""
+    widget.model.value = "my own config and weights"
+    widget.config.value = "nothing.yaml"
+    widget.segment_button.clicked.emit(True)
+    _wait(widget)
+    assert "nothing.yaml: no such config file" in _messages()[-1]
+    widget.config.value = repository / "configs/DSB2018/classical_watershed.yaml"
+    widget.segment_button.clicked.emit(True)
+    _wait(widget)
+    labels = viewer.layers["nuclei of stack_2"]
+    assert labels.data.shape == (1, 96, 96)
+    assert labels.data_to_world((0, 0, 0)) == pytest.approx((10, 0, 0))
+    table = viewer.window.dock_widgets["Nuclei"]
+    (area,) = [c for c in table.column_headers if c.startswith("area")]
+    assert table[area] == pytest.approx([400 * 0.25], rel=0.2)
+
+    # a row of the table shows its nucleus
+    table.native.selectRow(0)
+    assert labels.selected_label == table["id"][0]
+    assert viewer.camera.center[-2:] == pytest.approx((10, 25), abs=0.5)
+
+
+def test_closing_the_window_stops_what_runs(viewer, widget, tmp_path):
+    from qtpy.QtWidgets import QApplication
+
+    image, masks = draw_image(np.random.default_rng(1), 64, next(iter(LOOKS)), nuclei=4)
+    viewer.add_image(image, name="drawn", rgb=True)
+    viewer.add_labels(masks.to_label_map(), name="by hand")
+    widget.folder.value = tmp_path / "mine"
+    widget.save_button.clicked.emit(True)
+    widget.finetune_button.clicked.emit(True)
+    worker = widget._worker
+    while not list((tmp_path / "mine/finetuned").glob("*/train.log")):
+        QApplication.processEvents()
+    viewer.close()
+    while worker.is_running:
+        QApplication.processEvents()
+    assert not list((tmp_path / "mine/finetuned").iterdir())
