@@ -15,6 +15,7 @@ setup(
     package_data={
         "nucdet.model_zoo": ["*"],
         "nucdet.export": ["*.html", "*.css", "*.js"],
+        "nucdet.napari": ["napari.yaml"],
         **{package: ["*.yaml"] for package in _CONFIGS},
     },
 )

@@ -114,7 +114,7 @@ def _train(
     }
     if weights is not None:
         settings["MODEL.WEIGHTS"] = str(weights)
-    command = [sys.executable, "-m", "nucdet.train.run", "--config-file", str(recipe)]
+    command = [sys.executable, "-m", "nucdet.commands.train", "--config-file", str(recipe)]
     command += [text for pair in settings.items() for text in pair]
     environment = {**os.environ, "DETECTRON2_DATASETS": str(output / "datasets")}
     log = output / _LOG
