@@ -1,6 +1,6 @@
 """Put a trained model into nucdet's zoo: weights in 16 bits, config, and a manifest of facts.
 
-    %(prog)s output/my_training/model_best.pth --name dsb2018
+    %(prog)s output/my_training/model_best.pth --name nuclei
 
 The manifest takes what it can from the checkpoint's folder (config.yaml, log.txt, losses.csv,
 evaluation.csv) and the data set; the options below add the rest, or correct it.
@@ -18,7 +18,7 @@ def main() -> None:
     parser = command_parser(__doc__)
     add = parser.add_argument
     add("checkpoint", type=Path, metavar="CHECKPOINT", help="model_best.pth or model_final.pth")
-    add("--name", required=True, help="what comes behind nucdet:// (the default model: dsb2018)")
+    add("--name", required=True, help="what comes behind nucdet:// (the default model: nuclei)")
     add("--output", type=Path, metavar="DIR", help="default: nucdet/model_zoo")
     add("--command", help="the training's command")
     add("--hours", type=float, help="that the training took")

@@ -24,7 +24,7 @@ from nucdet.modeling.weight_sources import Weights, weight_source
 MODEL_ZOO = Path(__file__).parent.parent / "model_zoo"
 PREFIX = "nucdet://"
 # what predicts where no config is given
-DEFAULT_MODEL = "dsb2018"
+DEFAULT_MODEL = "nuclei"
 
 _REMEDY = "restore it with `git checkout -- nucdet/model_zoo`, or install nucdet again"
 

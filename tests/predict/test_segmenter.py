@@ -368,12 +368,12 @@ def test_mistakes_are_found_before_the_network_is_built(repository, weights, mon
 
 
 def test_the_default_model_is_taken_when_it_ships(repository, weights, monkeypatch, tmp_path):
-    (tmp_path / "dsb2018.yaml").write_text(
-        f'_BASE_: "{repository / CONFIG}"\nMODEL: {{WEIGHTS: "nucdet://dsb2018"}}\n'
+    (tmp_path / "nuclei.yaml").write_text(
+        f'_BASE_: "{repository / CONFIG}"\nMODEL: {{WEIGHTS: "nucdet://nuclei"}}\n'
     )
-    (tmp_path / "dsb2018.pth").write_bytes(weights.read_bytes())
+    (tmp_path / "nuclei.pth").write_bytes(weights.read_bytes())
     digest = hashlib.sha256(weights.read_bytes()).hexdigest()
-    (tmp_path / "dsb2018.json").write_text(json.dumps({"sha256": digest}))
+    (tmp_path / "nuclei.json").write_text(json.dumps({"sha256": digest}))
     monkeypatch.setattr(model_zoo, "MODEL_ZOO", tmp_path)
-    assert configure().MODEL.WEIGHTS == "nucdet://dsb2018"
+    assert configure().MODEL.WEIGHTS == "nucdet://nuclei"
     assert str(weights) == configure(overrides=["MODEL.WEIGHTS", str(weights)]).MODEL.WEIGHTS

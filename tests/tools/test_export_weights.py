@@ -119,9 +119,9 @@ def test_the_default_model_predicts(run, trained, zoo):
 
     from nucdet import Segmenter
 
-    assert run("export_weights.py", trained / "model_final.pth", "--name", "dsb2018")[0] == 0
+    assert run("export_weights.py", trained / "model_final.pth", "--name", "nuclei")[0] == 0
     segmenter = Segmenter(device="cpu")
-    assert segmenter.cfg.MODEL.WEIGHTS == "nucdet://dsb2018"
+    assert segmenter.cfg.MODEL.WEIGHTS == "nucdet://nuclei"
     image = np.random.default_rng(0).integers(0, 255, (64, 64), np.uint8)
     assert len(segmenter.predict(image)) > 0
 
