@@ -40,7 +40,7 @@ from nucdet.evaluation.generalisation import (
 from nucdet.evaluation.ground_truth import TrueImage
 from nucdet.files import write_atomically
 from nucdet.predict import Segmenter, default_model
-from nucdet.predict.diameter import check_diameter
+from nucdet.predict.options import check_diameter
 from nucdet.structures import CroppedMasks
 from nucdet.visualization.comparison import draw_comparison
 from nucdet.visualization.files import save_png

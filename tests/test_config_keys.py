@@ -97,8 +97,9 @@ def _comments() -> dict[Chain, str]:
                 if not chain:
                     continue
                 keys = [chain]
-                if isinstance(node.value, ast.Call) and node.value.args:  # CfgNode({"PROB": …})
-                    keys = [(*chain, name.value) for name in node.value.args[0].keys]
+                made_of = getattr(node.value, "args", None) or [None]
+                if isinstance(made_of[0], ast.Dict):  # CfgNode({"PROB": …})
+                    keys = [(*chain, name.value) for name in made_of[0].keys]
                 for key in keys:
                     found[key] = _comment_above(lines, node.lineno - 1)
     return found
