@@ -12,7 +12,7 @@ from nucdet.errors import InputError
 from nucdet.napari.planes import Plane
 from nucdet.napari.progress import Progress
 from nucdet.predict import Prediction, Segmenter
-from nucdet.predict.measure import measure
+from nucdet.predict.measurements import Channels, measure
 from nucdet.structures import CroppedMasks
 
 
@@ -64,14 +64,14 @@ def measure_labels(
         pixel_size: µm, or None.
 
     Returns:
-        As :func:`nucdet.predict.measure.measure`, but ``id`` is the number in the label map.
+        As :func:`nucdet.predict.measurements.measure`, but ``id`` is the number in the label map.
 
     Raises:
         InputError: the sizes differ.
     """
     check_sizes(labels, image)
     masks = CroppedMasks.from_label_map(labels)
-    table = measure(masks, None, ImageWindows(image), pixel_size)
+    table = measure(masks, Channels.of_windows(ImageWindows(image)), pixel_size)
     numbers = np.unique(labels)
     table["id"] = numbers[numbers > 0].astype(np.int64)
     if scores:
