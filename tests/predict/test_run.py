@@ -60,7 +60,7 @@ class BrightIsNucleus:
             "pred_classes": torch.zeros(len(masks), dtype=torch.int64),
         }
         how = 0.5 if NAMES.get(source.size) in self._unfamiliar else 2.0
-        return Prediction(Instances(masks.image_size, **fields), source, None, how)
+        return Prediction(Instances(masks.image_size, **fields), source, familiarity=how)
 
 
 @pytest.fixture
