@@ -249,10 +249,15 @@ def _apply_score_threshold(cfg: CfgNode) -> None:
             f"the score threshold (TEST.SCORE_THRESHOLD) is {cfg.TEST.SCORE_THRESHOLD!r}; expected "
             "a number from 0 (find more) to below 1 (be sure)"
         )
-    cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST = float(threshold)
-    overlap = cfg.TEST.OVERLAP_ELIMINATION
-    overlap.CLASS_SCORE_THRESHOLDS = (float(threshold),) * cfg.MODEL.ROI_HEADS.NUM_CLASSES
-    overlap.MIN_RELATIVE_SCORE = 0.0
+    rules = {
+        "CLASS_SCORE_THRESHOLDS": (float(threshold),) * cfg.MODEL.ROI_HEADS.NUM_CLASSES,
+        "MIN_RELATIVE_SCORE": 0.0,
+    }
+    keys = {
+        "MODEL": {"ROI_HEADS": {"SCORE_THRESH_TEST": float(threshold)}},
+        "TEST": {"OVERLAP_ELIMINATION": rules},
+    }
+    cfg.merge_from_other_cfg(CfgNode(keys))
 
 
 def _with_floats(loaded: dict[str, Any], defaults: CfgNode) -> dict[str, Any]:
