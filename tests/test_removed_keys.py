@@ -11,7 +11,7 @@ from detectron2.config import CfgNode
 from nucdet.config import load_config
 from nucdet.config_files import read_config_file
 from nucdet.errors import InputError
-from nucdet.modeling.model_zoo import find_model
+from nucdet.modeling.model_zoo import DEFAULT_MODEL, find_model
 from nucdet.removed_keys import REMOVED_KEYS, without_removed_keys
 
 
@@ -52,7 +52,7 @@ def test_another_value_than_the_default_is_one_line(tmp_path):
 
 
 def test_what_ships_names_no_removed_key(caplog):
-    path = find_model("dsb2018").config
+    path = find_model(DEFAULT_MODEL).config
     loaded = read_config_file(path)
     with caplog.at_level(logging.INFO, logger="nucdet"):
         assert without_removed_keys(loaded, path) == loaded
