@@ -4,8 +4,8 @@ right number, and with "auto".
 
     OMP_NUM_THREADS=1 python benchmarks/diameter.py [--config-file FILE] [KEY VALUE …]
 
-Images of a data set, evenly over their kinds, are shown at 0.25× to 4× (--scales); the truth is
-shown with them. Reduced ones are continued by their mirror image up to their size before (512
+Images of a data set, evenly over their kinds, are shown at 0.25× to 4× (--scales), and so is their
+ground truth. Reduced ones are continued by their mirror image up to their size before (512
 pixels at most), since small images are enlarged anyway; of enlarged ones only the middle is
 taken, 512 pixels a side at most (--side; 8× needs more). "Right" is the median diameter of the true
 nuclei as shown.

@@ -4,7 +4,7 @@
     OMP_NUM_THREADS=1 python benchmarks/tiling.py [--config-file FILE] [KEY VALUE …]
 
 Images of a data set are laid side by side, all of one kind of microscopy or all of the others,
-and shown at twice their size. "mAP" is the Kaggle score against the truth, "as whole" that
+and shown at twice their size. "mAP" is the Kaggle score against the ground truth, "as whole" that
 against the prediction without tiles, so 100 where tiles change no mask.
 """
 

@@ -18,7 +18,7 @@ class EvaluationMapper:
     that evaluation shares with prediction (:class:`nucdet.predict.finding.Finder`).
 
     For the evaluator "subsystems" there is also ``"measured"``, the input of the model itself with
-    its truth, see :class:`NucleusDatasetMapper`.
+    its ground truth, see :class:`NucleusDatasetMapper`.
     """
 
     def __init__(self, cfg: CfgNode):

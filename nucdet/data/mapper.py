@@ -151,7 +151,7 @@ class NucleusDatasetMapper:
         return result
 
     def _read(self, dataset_dict: dict[str, Any]) -> Sample:
-        """One image after ``augmentations``, without nuclei where no truth is asked for."""
+        """One image after ``augmentations``, without nuclei where no ground truth is asked for."""
         image = self._read_image(dataset_dict["file_name"])
         size = (dataset_dict["height"], dataset_dict["width"])
         if image.shape[:2] != size:

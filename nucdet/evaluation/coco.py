@@ -38,7 +38,7 @@ class DenseCOCOEvaluator(COCOEvaluator):
 
     - masks are encoded all at once, not one H×W image each;
     - ``faster_coco_eval`` does the matching where it is installed;
-    - without any prediction, AP is 0 and not NaN (NaN stays where the truth has nothing to find);
+    - without any prediction, AP is 0 and not NaN (NaN stays where the ground truth is empty);
     - the file of raw predictions ``instances_predictions.pth`` is not written.
     """
 

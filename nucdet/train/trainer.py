@@ -225,7 +225,7 @@ class NucleusTrainer(DefaultTrainer):
         return build_detection_test_loader(cfg, dataset_name, mapper=EvaluationMapper(cfg))
 
     def build_validation_loader(self) -> Any:
-        """DATASETS.TEST with truth and without augmentation, each image once."""
+        """DATASETS.TEST with ground truth and without augmentation, each image once."""
         cfg = self.cfg
         dicts = get_detection_dataset_dicts(
             list(cfg.DATASETS.TEST), filter_empty=cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS

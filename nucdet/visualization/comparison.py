@@ -1,4 +1,4 @@
-"""A prediction beside the truth: which nuclei were matched, missed, and found where none is."""
+"""A prediction beside the ground truth: nuclei matched, missed, and found where none is."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def draw_comparison(
     truth: CroppedMasks,
     name: str = "",
 ) -> np.ndarray:
-    """Draw the prediction on the left and the truth on the right, under a legend.
+    """Draw the prediction on the left and the ground truth on the right, under a legend.
 
     Nuclei matched at an IoU above 0.5 have one colour in both panels; false ones (left) and missed
     ones (right) have others. The legend counts them and gives the image's Kaggle score (see

@@ -39,7 +39,7 @@ def visualize_data(
         source: "training": image and masks after augmentation, what the network is given;
             "annotation": as they are in the data set.
         output_dir: made if missing; files of an earlier run are overwritten.
-        num: how many images, chosen by lot; None: all.
+        num: how many images, chosen at random; None: all.
         seed: of the lot and of the augmentations. How an image is augmented depends on the seed
             and on its place in the data set, not on what else is drawn.
 

@@ -18,7 +18,7 @@ from nucdet.evaluation.foreground import (
 
 
 def test_unions_are_compared(spans):
-    # 160 pixels; truth 0 … 9 and 20 … 29, predicted 5 … 14 by two masks that overlap
+    # 160 pixels; ground truth 0 … 9 and 20 … 29, predicted 5 … 14 by two masks that overlap
     truth = spans((0, 0, 10), (0, 20, 30))
     predicted = spans((0, 5, 12), (0, 8, 15))
     assert count_pixels(truth, predicted) == PixelCounts(tp=5, fp=5, fn=15, tn=135)

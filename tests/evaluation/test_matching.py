@@ -81,7 +81,7 @@ def test_unequal_parts_one_true_one_false_positive():
     ("true", "pred", "expected"),
     [
         ([[0, 0]], [[0, 0]], 1),  # nothing there, nothing found
-        ([[0, 0]], [[0, 1]], 0),  # no truth
+        ([[0, 0]], [[0, 1]], 0),  # no ground truth
         ([[0, 1]], [[0, 0]], 0),  # no prediction
         ([[1, 0]], [[0, 1]], 0),  # side by side
     ],

@@ -20,7 +20,7 @@ from nucdet.structures import CroppedMasks
 
 @dataclass
 class ImageEntry:
-    """One image and its truth, ready to be written.
+    """One image and its ground truth, ready to be written.
 
     Attributes:
         file_name: relative to the data set's folder, with forward slashes.

@@ -1,8 +1,8 @@
 """DSB2018 (2018 Data Science Bowl, BBBC038) from Kaggle's folders to COCO JSON.
 
 Expected under the root: ``stage1_train/<id>/{images,masks}/*.png`` with one mask file a nucleus,
-and/or a test stage with ``<id>/images/*.png`` whose truth, if any, is in ``<id>/masks`` or in
-Kaggle's solution csv beside the stage's folder. Where both are, ``masks`` wins: the csv comes with
+and/or a test stage with ``<id>/images/*.png`` whose ground truth, if any, is in ``<id>/masks`` or
+in Kaggle's solution csv beside the stage's folder. Where both are, ``masks`` wins: the csv comes with
 the download, while masks are there because somebody (the community's fixes) put them there.
 """
 
@@ -185,7 +185,7 @@ def _test_tasks(root: Path, test: str | None, report: ConversionReport) -> list[
 
 
 def _task(root: Path, folder: Path, report: ConversionReport) -> ImageTask | None:
-    """The task of one folder, its truth still missing."""
+    """The task of one folder, its ground truth still missing."""
     images = sorted((folder / "images").glob("*.png"))
     if len(images) == 1:
         return ImageTask(folder.name, root, images[0])

@@ -1,4 +1,4 @@
-"""One DSB2018 image at a time: image and truth in, a COCO entry out; spread over processes."""
+"""One DSB2018 image at a time: image and masks in, a COCO entry out; spread over processes."""
 
 from __future__ import annotations
 

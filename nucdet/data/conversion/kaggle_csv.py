@@ -1,4 +1,4 @@
-"""The csv files around DSB2018: Kaggle's solutions (truth of the test stages) and groups."""
+"""The csv files around DSB2018: Kaggle's solutions (ground truth of the test stages) and groups."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ def convert_sartorius(
     """Write ``<root>/annotations/instances_{train,val}.json``, classes as :data:`SARTORIUS_TYPES`.
 
     Images are dealt to train and val so that each cell type is on both sides in proportion. A
-    image without a row in the csv has no truth and is left out.
+    image without a row in the csv has no ground truth and is left out.
 
     Args:
         root: folder with train.csv and train/.

@@ -1,7 +1,7 @@
 """Drawn microscope images: nuclei whose masks are known to the pixel, no download needed.
 
 Absorbing stains follow Beer-Lambert (light * exp(-amount * colour)), fluorescence adds light. The
-masks are drawn before blur and noise, so, as in real truth, an edge is where a person would put it.
+masks are drawn before blur and noise, so that an edge is where a person would put it.
 """
 
 from __future__ import annotations

@@ -109,7 +109,7 @@ class CenterVotingSegmentor(PixelwiseSegmentor):
         batch, size = self.batch_of([x["image"] for x in batched_inputs])
         logits = self.logits(batch)
         targets = [x["center_targets"].to(self.device) for x in batched_inputs]
-        # what is mirrored beyond an image's edge has no truth of its own: offsets would point back
+        # what is mirrored beyond an image's edge has no ground truth: offsets would point back
         valid = [_with_zeros(torch.ones_like(t[0]), size) for t in targets]
         with torch.autocast(self.device.type, enabled=False):
             losses = center_voting_losses(

@@ -35,8 +35,8 @@ class CropRCNN(NucleusRCNN):
     statistics, and runs only where a part that is trained needs its results: the filter learns from
     the RPN's false proposals.
 
-    In evaluation, inputs with truth ("instances") get ``"subsystems"`` beside their "instances":
-    :meth:`measure`.
+    In evaluation, inputs with ground truth ("instances") get ``"subsystems"`` beside their
+    "instances": :meth:`measure`.
     """
 
     @configurable
@@ -144,7 +144,7 @@ class CropRCNN(NucleusRCNN):
 
     @torch.no_grad()
     def measure(self, batched_inputs: list[dict[str, Any]]) -> list[Measures]:
-        """Losses of the parts on images with truth, as report 000 defines them, and more.
+        """Losses of the parts on images with ground truth, as report 000 defines them, and more.
 
         Returns:
             For each image {name: (sum, count)}: those of :meth:`CropRPN.measure`,

@@ -27,7 +27,7 @@ _SHARES = ("filter_accuracy", "filter_false", "recall_")
 class SubsystemLossEvaluator(DatasetEvaluator):
     """The parts of CropRCNN under the task key ``subsystems``.
 
-    The model measures itself where its inputs hold the truth
+    The model measures itself where its inputs hold the ground truth
     (:meth:`CropRCNN.measure`); this takes the means over what
     was counted: images for the RPN's losses, crops for the filter, pixels for the masks, nuclei for
     the recall of the proposals. Losses as they are, shares in 0–100.

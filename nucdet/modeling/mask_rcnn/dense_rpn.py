@@ -64,7 +64,7 @@ class RepeatedRPNHead(StandardRPNHead):
 def match_in_parts(
     truth: Boxes, anchors: Boxes, matcher: Matcher, rows: int = _ROWS
 ) -> tuple[Tensor, Tensor]:
-    """``matcher(pairwise_iou(truth, anchors))`` without the whole matrix.
+    """``matcher(pairwise_iou(ground truth, anchors))`` without the whole matrix.
 
     True boxes are taken from the top of the image to its bottom, ``rows`` at a time, and compared
     with the anchors at their height: a tenth of the pairs, and all that overlap.

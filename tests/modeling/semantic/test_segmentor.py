@@ -202,7 +202,7 @@ def test_losses_of_images_of_different_sizes():
         inputs.append(image_of(values) | {"sem_seg": labels})
     losses = model(inputs)
     assert network.seen == [(2, 3, 32, 48)]
-    # mirrored, the truth goes on where the image does: all pixels are right
+    # mirrored, the ground truth goes on where the image does: all pixels are right
     assert float(losses["loss_bce"].detach()) < 1e-6
     with torch.autocast("cpu", torch.bfloat16):
         sum(model(inputs).values()).backward()
