@@ -77,18 +77,18 @@ def summary_table(
     rows = []
     for record in records:
         areas = np.array(record.areas) * factor
-        some = len(areas) > 0
+        has_nuclei = len(areas) > 0
         rows.append(
             {
                 "image": record.file_name,
                 "width": record.width,
                 "height": record.height,
                 "nuclei": len(areas),
-                f"median_area_{unit}": np.median(areas) if some else np.nan,
-                f"mean_area_{unit}": areas.mean() if some else np.nan,
-                f"std_area_{unit}": areas.std() if some else np.nan,
+                f"median_area_{unit}": np.median(areas) if has_nuclei else np.nan,
+                f"mean_area_{unit}": areas.mean() if has_nuclei else np.nan,
+                f"std_area_{unit}": areas.std() if has_nuclei else np.nan,
                 "coverage": sum(record.areas) / (record.width * record.height),
-                "mean_score": np.mean(record.scores) if some else np.nan,
+                "mean_score": np.mean(record.scores) if has_nuclei else np.nan,
                 "familiarity": np.nan if record.familiarity is None else record.familiarity,
                 "warning": record.warning,
                 "error": "",

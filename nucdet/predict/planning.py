@@ -70,8 +70,8 @@ def tile_grid(size: tuple[int, int], tile: int, overlap: int, grid: float = 1) -
 def _spans(length: int, tile: int, overlap: int, grid: float) -> list[tuple[int, int]]:
     if length <= tile:
         return [(0, length)]
-    most = max(1, int((tile - overlap) / grid + _ROUNDING))
-    count = math.ceil((length - overlap) / (most * grid) - _ROUNDING)
+    upper = max(1, int((tile - overlap) / grid + _ROUNDING))
+    count = math.ceil((length - overlap) / (upper * grid) - _ROUNDING)
     # no stub of a tile at the end
     step = math.ceil((length - overlap) / (count * grid) - _ROUNDING) * grid
     starts = [number * step for number in range(count)]
@@ -111,11 +111,11 @@ def plan_tiles(
     """
     height, width = source.size
     usual = network.zoom(min(height, WHOLE_SIDE), min(width, WHOLE_SIDE))
-    most = max(usual, MOST_ZOOM)
+    upper = max(usual, MOST_ZOOM)
     view = None
     if diameter == "auto":
-        diameter, view = estimate_diameter(network, source, usual, trained_diameter, most)
-    zoom = usual if diameter is None else min(trained_diameter / float(diameter), most)
+        diameter, view = estimate_diameter(network, source, usual, trained_diameter, upper)
+    zoom = usual if diameter is None else min(trained_diameter / float(diameter), upper)
     # tiles are cut in the image's pixels
     side, tile, overlap = (
         max(1, math.floor(length / zoom)) for length in (WHOLE_SIDE, TILE_SIDE, TILE_OVERLAP)

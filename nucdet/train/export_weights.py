@@ -207,12 +207,12 @@ def _command(log: str) -> str | None:
     """The command of the first training in a log, without where it wrote to."""
     for line in re.findall(r"Command line arguments: (Namespace\(.*\))$", log, re.MULTILINE):
         call = ast.parse(line, mode="eval").body
-        given = {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords}
-        if given["eval_only"]:
+        stated = {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords}
+        if stated["eval_only"]:
             continue
-        pairs = zip(given["opts"][::2], given["opts"][1::2], strict=True)
+        pairs = zip(stated["opts"][::2], stated["opts"][1::2], strict=True)
         options = [text for pair in pairs if pair[0] != "OUTPUT_DIR" for text in pair]
-        return " ".join(["tools/train_net.py --config-file", given["config_file"], *options])
+        return " ".join(["tools/train_net.py --config-file", stated["config_file"], *options])
     return None
 
 

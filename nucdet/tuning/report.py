@@ -66,9 +66,9 @@ def tune_thresholds(
     Raises:
         FileNotFoundError, InputError: what is wrong with the files or values, in one line.
     """
-    told = list(mask_thresholds) if mask_thresholds is not None else [None] * len(predictions)
-    if len(told) != len(predictions) or (mask_thresholds is None and len(told) > 1):
-        given = 0 if mask_thresholds is None else len(told)
+    limits = list(mask_thresholds) if mask_thresholds is not None else [None] * len(predictions)
+    if len(limits) != len(predictions) or (mask_thresholds is None and len(limits) > 1):
+        given = 0 if mask_thresholds is None else len(limits)
         raise InputError(
             f"found {len(predictions)} files of predictions and {given} mask thresholds; give "
             "--mask-thresholds with one for each file, or a single file"
@@ -82,7 +82,7 @@ def tune_thresholds(
     class_count = max(len(truth.categories), 1)
     tried: list[Point] = []
     scored: dict[float | None, tuple[_Path, bool]] = {}
-    for file, mask_threshold in zip(predictions, told, strict=True):
+    for file, mask_threshold in zip(predictions, limits, strict=True):
         cached = CachedPredictions(truth, file)
         usable = _usable(grid, cached, file)
         points = cached.score_grid(usable)

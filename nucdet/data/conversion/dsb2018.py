@@ -1,9 +1,10 @@
 """DSB2018 (2018 Data Science Bowl, BBBC038) from Kaggle's folders to COCO JSON.
 
 Expected under the root: ``stage1_train/<id>/{images,masks}/*.png`` with one mask file a nucleus,
-and/or a test stage with ``<id>/images/*.png`` whose ground truth, if any, is in ``<id>/masks`` or
-in Kaggle's solution csv beside the stage's folder. Where both are, ``masks`` wins: the csv comes with
-the download, while masks are there because somebody (the community's fixes) put them there.
+and/or a test stage with ``<id>/images/*.png`` whose ground truth, if any, is in
+``<id>/masks`` or in Kaggle's solution csv beside the stage's folder. Where both are, ``masks``
+wins: the csv comes with the download, while masks are there because somebody (the community's
+fixes) put them there.
 """
 
 from __future__ import annotations

@@ -190,12 +190,12 @@ def _mean_distance(
     windows: Sequence[np.ndarray],
     filtered: Sequence[np.ndarray],
     known: Sequence[np.ndarray | slice],
-    most: float,
+    largest_distance: float,
 ) -> float:
-    """Mean of |window - filtered|, where single values count no more than ``most``."""
+    """Mean of |window - filtered|, where single values count no more than ``largest_distance``."""
     total = count = 0.0
     for window, smooth, mask in zip(windows, filtered, known, strict=True):
-        distance = np.minimum(cv2.absdiff(window, smooth)[mask], most)
+        distance = np.minimum(cv2.absdiff(window, smooth)[mask], largest_distance)
         total, count = total + distance.sum(dtype=np.float64), count + distance.size
     return total / count
 

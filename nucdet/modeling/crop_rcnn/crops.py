@@ -92,6 +92,6 @@ def false_proposals(proposals: Boxes, nuclei: Boxes, count: int) -> Boxes:
     return proposals[:count]
 
 
-def some(count: int, most: int, device: torch.device) -> Tensor:
-    """(min(count, most),) different indices below ``count``, drawn at random."""
-    return torch.randperm(count, device=device)[:most]
+def random_indices(count: int, at_most: int, device: torch.device) -> Tensor:
+    """(min(count, at_most),) different indices below ``count``, drawn at random."""
+    return torch.randperm(count, device=device)[:at_most]

@@ -19,7 +19,7 @@ from nucdet.modeling.crop_rcnn.crops import (
     cut_crops,
     false_proposals,
     jitter_boxes,
-    some,
+    random_indices,
 )
 
 MODES = ("drop", "rescore", "off")
@@ -100,7 +100,7 @@ class NucleusFilter(nn.Module):
         """
         nuclei, rest = [], []
         for found, truth in zip(proposals, targets, strict=True):
-            chosen = some(len(truth), self.nuclei_per_image, image.device)
+            chosen = random_indices(len(truth), self.nuclei_per_image, image.device)
             nuclei.append(jitter_boxes(truth.gt_boxes[chosen], self.jitter, truth.image_size))
             rest.append(self.negatives(found.proposal_boxes, truth))
         crops = [self._cut(image, boxes) for boxes in (nuclei, rest)]

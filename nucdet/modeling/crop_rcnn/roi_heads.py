@@ -17,7 +17,7 @@ from nucdet.modeling.crop_rcnn.crops import (
     JITTER,
     cut_crops,
     jitter_boxes,
-    some,
+    random_indices,
 )
 from nucdet.modeling.crop_rcnn.nucleus_filter import NucleusFilter, build_nucleus_filter
 
@@ -96,7 +96,7 @@ class CropROIHeads(ROIHeads):
     def _mask_losses(self, image: Tensor, targets: list[Instances]) -> dict[str, Tensor]:
         chosen = []
         for truth in targets:
-            truth = truth[some(len(truth), self.masks_per_image, image.device)]
+            truth = truth[random_indices(len(truth), self.masks_per_image, image.device)]
             truth.proposal_boxes = jitter_boxes(truth.gt_boxes, self.jitter, truth.image_size)
             chosen.append(truth)
         boxes = [truth.proposal_boxes.tensor for truth in chosen]

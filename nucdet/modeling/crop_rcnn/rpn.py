@@ -44,9 +44,9 @@ class CropRPN(DenseRPN):
 
     def _subsample_labels(self, label: Tensor) -> Tensor:
         positive, negative = (torch.nonzero(label == kind).flatten() for kind in (1, 0))
-        most = int(self.batch_size_per_image * self.positive_fraction)
-        taken = min(len(positive), most)
-        wanted = min(len(negative), taken or most)
+        limit = int(self.batch_size_per_image * self.positive_fraction)
+        taken = min(len(positive), limit)
+        wanted = min(len(negative), taken or limit)
         label.fill_(-1)
         label[positive[torch.randperm(len(positive), device=label.device)[:taken]]] = 1
         label[negative[torch.randperm(len(negative), device=label.device)[:wanted]]] = 0

@@ -149,11 +149,11 @@ class AugmentedRCNN(nn.Module):
         return self.model.to_original(result, inputs)
 
     def _masks(self, view: View, features: dict[str, Tensor], joined: Instances) -> Tensor:
-        given = Instances(joined.image_size)
-        given.pred_boxes = Boxes(view.boxes(joined.pred_boxes.tensor, joined.image_size))
-        given.pred_classes = joined.pred_classes
-        given = self.model.roi_heads.forward_with_given_boxes(features, [given])[0]
-        return view.masks_back(given.pred_masks)
+        joined_boxes = Instances(joined.image_size)
+        joined_boxes.pred_boxes = Boxes(view.boxes(joined.pred_boxes.tensor, joined.image_size))
+        joined_boxes.pred_classes = joined.pred_classes
+        joined_boxes = self.model.roi_heads.forward_with_given_boxes(features, [joined_boxes])[0]
+        return view.masks_back(joined_boxes.pred_masks)
 
     def _join(self, found: list[Instances], size: tuple[int, int]) -> Instances:
         boxes = torch.cat([view.pred_boxes.tensor for view in found])

@@ -21,13 +21,13 @@ class DenseROIHeads(StandardROIHeads):
     def _forward_mask(
         self, features: dict[str, Tensor], instances: list[Instances]
     ) -> dict[str, Tensor] | list[Instances]:
-        most = max(map(len, instances), default=0)
-        if self.training or most <= _DETECTIONS:
+        largest = max(map(len, instances), default=0)
+        if self.training or largest <= _DETECTIONS:
             return super()._forward_mask(features, instances)
         parts = [
             super(DenseROIHeads, self)._forward_mask(
                 features, [found[start : start + _DETECTIONS] for found in instances]
             )
-            for start in range(0, most, _DETECTIONS)
+            for start in range(0, largest, _DETECTIONS)
         ]
         return [Instances.cat(list(of_image)) for of_image in zip(*parts, strict=True)]

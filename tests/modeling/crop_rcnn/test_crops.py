@@ -11,7 +11,7 @@ from nucdet.modeling.crop_rcnn.crops import (
     cut_crops,
     false_proposals,
     jitter_boxes,
-    some,
+    random_indices,
 )
 
 
@@ -94,6 +94,6 @@ def test_false_proposals_are_the_surest_that_meet_no_nucleus():
 
 
 def test_some_are_different_ones():
-    chosen = some(30, 20, torch.device("cpu"))
+    chosen = random_indices(30, 20, torch.device("cpu"))
     assert len(chosen.unique()) == 20 and chosen.max() < 30
-    assert sorted(some(3, 20, torch.device("cpu")).tolist()) == [0, 1, 2]
+    assert sorted(random_indices(3, 20, torch.device("cpu")).tolist()) == [0, 1, 2]
