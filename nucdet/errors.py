@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import platform
+import shlex
 import sys
+import tempfile
+import traceback
 from collections.abc import Callable
+
+# of the message of an unexpected error, as much as one line can show
+_SHOWN = 200
 
 
 class InputError(ValueError):
@@ -11,7 +19,7 @@ class InputError(ValueError):
 
     The message is one line that names the file, what was found, what was expected and what to do.
     Library callers catch it as ``ValueError``; tools turn it into that line and exit code 2, while
-    any other ``ValueError`` keeps its traceback, since that is a bug.
+    any other ``ValueError`` is a bug: exit code 1, and its traceback is kept in a file.
     """
 
 
@@ -20,6 +28,8 @@ def run_tool(main: Callable[[], int | None]) -> None:
 
     User mistakes (:class:`InputError`) and what the file system refuses (:class:`OSError`: missing
     file, no permission, full disk) end with one line on stderr and code 2; Ctrl-C with code 130.
+    Any other exception is a bug of nucdet: one line with code 1, which names a log file in the
+    folder for temporary files that holds the traceback.
     """
     try:
         code = main() or 0
@@ -32,6 +42,8 @@ def run_tool(main: Callable[[], int | None]) -> None:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         code = 130
+    except Exception as error:
+        code = _report_bug(error)
     sys.exit(code)
 
 
@@ -46,3 +58,26 @@ def _own_words(error: InputError) -> str:
 def _complain(message: str) -> int:
     print("error: " + " ".join(message.split()), file=sys.stderr)
     return 2
+
+
+def _report_bug(error: Exception) -> int:
+    # of an error in another process, the last line is its own; before it stands the traceback
+    lines = str(error).strip().splitlines() or [""]
+    message = lines[-1] if "Traceback" in str(error) else lines[0]
+    shown = f"{type(error).__name__}: {message}"[:_SHOWN]
+    try:
+        kept = f"the traceback is in {_keep_traceback(error)}; please send it with a report"
+    except OSError as refused:  # a full disk: then the screen is the only place left
+        traceback.print_exception(error)
+        kept = f"no log could be written ({refused.strerror})"
+    print(f"error: unexpected {' '.join(shown.split())}; {kept}", file=sys.stderr)
+    return 1
+
+
+def _keep_traceback(error: Exception) -> str:
+    """Write command, versions and traceback into a new file and return its path."""
+    handle, path = tempfile.mkstemp(prefix="nucdet-", suffix=".log")
+    with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
+        file.write(f"{shlex.join(sys.argv)}\nPython {sys.version} on {platform.platform()}\n\n")
+        traceback.print_exception(error, file=file)
+    return path

@@ -39,9 +39,31 @@ def test_a_mistake_found_in_a_loader_process_is_still_one_line(capsys):
     assert capsys.readouterr().err == "error: a.png: broken; replace it\n"
 
 
-def test_a_bug_keeps_its_traceback():
-    with pytest.raises(ValueError, match="a bug"):
-        run_tool(_raiser(ValueError("a bug")))
+def test_a_bug_is_one_line_that_names_a_log_with_the_traceback(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    assert _exit_code(_raiser(ValueError("a bug\nof two lines"))) == 1
+    line = capsys.readouterr().err
+    (log,) = tmp_path.glob("nucdet-*.log")
+    assert line == (
+        f"error: unexpected ValueError: a bug; the traceback is in {log}; "
+        "please send it with a report\n"
+    )
+    assert "in main\n    raise error\nValueError: a bug\nof two lines" in log.read_text()
+
+
+def test_a_bug_in_another_process_shows_that_processs_words(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    error = RuntimeError("-- Process 1 --\nTraceback (most recent call last):\nKeyError: 'x'\n")
+    assert _exit_code(_raiser(error)) == 1
+    assert "unexpected RuntimeError: KeyError: 'x'; the traceback" in capsys.readouterr().err
+
+
+def test_where_no_log_can_be_written_the_traceback_is_on_the_screen(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "missing"))
+    assert _exit_code(_raiser(ValueError("a bug"))) == 1
+    captured = capsys.readouterr().err
+    assert "raise error" in captured
+    assert captured.endswith("a bug; no log could be written (No such file or directory)\n")
 
 
 def test_success_and_a_tools_own_code():
