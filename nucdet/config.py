@@ -17,6 +17,7 @@ from typing import Any
 
 from detectron2.config import CfgNode, get_cfg
 
+from nucdet.config_checks import check_config
 from nucdet.config_files import read_config_file
 from nucdet.errors import InputError
 from nucdet.removed_keys import without_removed_keys
@@ -210,7 +211,8 @@ def load_config(config_file: str | Path | None = None, overrides: Sequence[str] 
 
     Raises:
         FileNotFoundError: ``config_file`` (or a file it names as _BASE_) does not exist.
-        InputError: unknown key, value of a wrong type, odd number of overrides, broken yaml.
+        InputError: unknown key, value of a wrong type or out of range, odd number of overrides,
+            broken yaml.
     """
     cfg = get_cfg()
     add_nucdet_config(cfg)
@@ -234,6 +236,7 @@ def load_config(config_file: str | Path | None = None, overrides: Sequence[str] 
             "package of nucdet/modeling, and in Detectron2's defaults"
         ) from error
     _apply_score_threshold(cfg)
+    check_config(cfg)
     return cfg
 
 

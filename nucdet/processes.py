@@ -19,12 +19,53 @@ def check_devices(args: argparse.Namespace) -> None:
     """Check the arguments of :func:`nucdet.arguments.add_devices` before any process starts.
 
     Raises:
-        InputError: more GPUs than there are, or several machines that do not know where to meet.
+        InputError: no process, more GPUs than there are, a machine that is none of them, or
+            several machines that do not know where to meet.
     """
+    for option in ("num_gpus", "num_machines"):
+        if getattr(args, option) < 1:
+            raise InputError(
+                f"--{option.replace('_', '-')} {getattr(args, option)}: expected 1 or more (it "
+                "counts processes; 1 is right without a GPU too)"
+            )
+    if not 0 <= args.machine_rank < args.num_machines:
+        raise InputError(
+            f"--machine-rank {args.machine_rank}: expected 0 to {args.num_machines - 1}, as "
+            f"--num-machines is {args.num_machines}"
+        )
     if torch.cuda.is_available() and args.num_gpus > torch.cuda.device_count():
         raise InputError(f"--num-gpus {args.num_gpus}: found {torch.cuda.device_count()}")
     if args.num_machines > 1 and args.dist_url == "auto":
         raise InputError("--num-machines needs --dist-url tcp://<first machine>:<port>")
+
+
+def find_device(name: str, automatic: bool = True) -> str:
+    """The device that a name means on this machine.
+
+    Args:
+        name: of PyTorch: "cpu", "cuda", "cuda:1", "mps".
+        automatic: "cuda" becomes "cpu" where there is no GPU, as configs name it by default.
+
+    Raises:
+        InputError: PyTorch does not know it, or this machine does not have it.
+    """
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise InputError(f"device is {name!r}; expected 'auto', 'cpu' or 'cuda'") from None
+    if device.type == "cpu":
+        return name
+    if device.type == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if (device.index or 0) < count:
+            return name
+        if automatic and not count:
+            return "cpu"
+        found = f"finds {count} GPUs, numbered from 0" if count else "finds no GPU"
+        raise InputError(f"device is {name!r}, but PyTorch {found}; use 'cpu'")
+    if device.type == "mps" and torch.backends.mps.is_available():
+        return name
+    raise InputError(f"device is {name!r}, which this machine does not have; use 'cpu' or 'cuda'")
 
 
 def run_processes(

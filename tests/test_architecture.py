@@ -16,6 +16,7 @@ FLOORS = {
     "nucdet.files": 0,
     "nucdet.processes": 0,
     "nucdet.config": 0,
+    "nucdet.config_checks": 0,
     "nucdet.config_files": 0,
     "nucdet.removed_keys": 0,
     "nucdet.arguments": 0,

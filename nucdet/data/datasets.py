@@ -194,7 +194,11 @@ def _load(name: str, json_file: Path, image_root: Path) -> list[dict]:
         records = load_coco_json(str(json_file), str(image_root), name)
         kinds = _kinds(json_file)  # Detectron2 leaves out what it does not know
         return [{**record, "kind": kinds[record["image_id"]]} for record in records]
-    except (ValueError, KeyError, TypeError) as error:
+    except InputError:
+        raise
+    except (
+        ValueError, KeyError, TypeError, AttributeError, IndexError, AssertionError, RecursionError
+    ) as error:  # fmt: skip
         raise InputError(
             f"{json_file}: not a COCO JSON as nucdet writes it ({type(error).__name__}: {error}); "
             "convert the data again"

@@ -11,6 +11,13 @@ from pathlib import Path
 import numpy as np
 from detectron2.data import MetadataCatalog
 
+from nucdet.data.coco_entries import (
+    check_category,
+    check_file_name,
+    check_id,
+    check_segmentation,
+    check_size,
+)
 from nucdet.errors import InputError
 from nucdet.structures import CroppedMasks
 
@@ -51,18 +58,18 @@ class GroundTruth:
         content = read_json(self.json_file)
         try:
             for entry in content["images"]:
-                self.images[entry["id"]] = TrueImage(
-                    entry["id"],
-                    entry["file_name"],
-                    entry["height"],
-                    entry["width"],
-                    entry.get("kind") or "",
-                )
+                image_id = check_id(self.json_file, entry)
+                name = check_file_name(self.json_file, entry)
+                size = check_size(self.json_file, entry)
+                self.images[image_id] = TrueImage(image_id, name, *size, entry.get("kind") or "")
             for entry in content.get("categories", ()):
-                self.categories[entry["id"]] = entry["name"]
+                number, name = check_category(self.json_file, entry)
+                self.categories[number] = name
             for entry in content["annotations"]:
                 if not entry.get("iscrowd"):
-                    self._segmentations[entry["image_id"]].append(entry["segmentation"])
+                    image_id = check_id(self.json_file, entry, "image_id")
+                    outline = check_segmentation(self.json_file, entry)
+                    self._segmentations[image_id].append(outline)
         except (KeyError, TypeError, AttributeError) as error:
             raise InputError(
                 f"{json_file}: not a COCO JSON with annotations ({type(error).__name__}: {error}); "
@@ -158,5 +165,7 @@ def read_json(path: Path) -> object:
         raise FileNotFoundError(f"{path}: no such file")
     try:
         return json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError:
+        raise InputError(f"{path}: nested too deeply; expected a COCO JSON") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not JSON ({error}); the file may be cut off") from error

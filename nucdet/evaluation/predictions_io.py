@@ -6,6 +6,7 @@ import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import tifffile
 import torch
 from detectron2.structures import Instances
 
+from nucdet.data.io.reading import read_file
 from nucdet.errors import InputError
 from nucdet.evaluation.ground_truth import GroundTruth, TrueImage, read_json
 from nucdet.evaluation.submission import SUBMISSION_FORMATS
@@ -122,9 +124,10 @@ def _open_coco_results(path: Path, truth: GroundTruth) -> _Decoder:
         )
     for number, entry in enumerate(entries):
         try:
-            result = (entry["segmentation"], float(entry["score"]), entry.get("category_id", 1))
+            category = int(entry.get("category_id", 1))
+            result = (entry["segmentation"], float(entry["score"]), category)
             by_image[entry["image_id"]].append(result)
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise InputError(
                 f"{path}: result {number} is no COCO result with a mask "
                 f"({type(error).__name__}: {error}); expected image_id, segmentation, score"
@@ -219,11 +222,12 @@ def _ending_of(stems: Sequence[str], ids: Mapping[str, int]) -> str:
 
 def _read_labels(file: Path, image: TrueImage) -> np.ndarray:
     """The label map (height, width) of one image, integers of the file's own type."""
+    data = read_file(file)
     try:
         if file.suffix.lower() in _TIFF:
-            labels = np.squeeze(tifffile.imread(file))
+            labels = np.squeeze(tifffile.imread(BytesIO(data)))
         else:
-            labels = cv2.imdecode(np.fromfile(file, np.uint8), cv2.IMREAD_UNCHANGED)
+            labels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     except (ValueError, RuntimeError, IndexError, cv2.error) as error:
         raise InputError(f"{file}: cannot be read as an image ({error})") from error
     if labels is None:

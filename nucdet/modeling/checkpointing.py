@@ -7,6 +7,7 @@ from typing import Any
 from urllib.error import URLError
 from urllib.parse import parse_qs
 
+import numpy as np
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from torch import nn
@@ -99,9 +100,20 @@ class NucleusCheckpointer(DetectionCheckpointer):
         return content
 
     def _load_model(self, checkpoint: dict[str, Any]) -> Any:
+        self._check_weights(checkpoint["model"])
         incompatible = super()._load_model(checkpoint)
         self._check_fit(set(incompatible.missing_keys))
         return incompatible
+
+    def _check_weights(self, weights: Any) -> None:
+        """Raise InputError unless it is a dict of tensors or arrays, which all have a name."""
+        expected = "expected a dict of tensors, as state_dict() gives them"
+        where = f"MODEL.WEIGHTS {self._path}"
+        if not isinstance(weights, dict) or not weights:
+            raise InputError(f"{where}: its weights are a {type(weights).__name__}; {expected}")
+        for name, value in weights.items():
+            if not isinstance(name, str) or not isinstance(value, (torch.Tensor, np.ndarray)):
+                raise InputError(f"{where}: {name!r} is a {type(value).__name__}; {expected}")
 
     def _check_fit(self, missing: set[str]) -> None:
         names = [name for name, _ in self.model.named_parameters()]

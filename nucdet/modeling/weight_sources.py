@@ -37,10 +37,12 @@ class WeightSource:
         read: from ``rest`` and the model that will take the weights to weights with its names, or
             to a checkpoint that holds them under "model" and more beside them.
         least_share: of the model's parameters that they have to fill.
+        of_files: whether ``rest`` names other weights, with commas between them.
     """
 
     read: Callable[[str, nn.Module], Weights]
     least_share: float
+    of_files: bool = False
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,9 @@ _FORMATS: list[WeightFormat] = []
 Reader = Callable[[str, nn.Module], Weights]
 
 
-def weight_source(name: str, *, least_share: float = 0.0) -> Callable[[Reader], Reader]:
+def weight_source(
+    name: str, *, least_share: float = 0.0, of_files: bool = False
+) -> Callable[[Reader], Reader]:
     """Decorator: the function reads what MODEL.WEIGHTS names as ``<name>://<rest>``.
 
     Raises:
@@ -67,7 +71,7 @@ def weight_source(name: str, *, least_share: float = 0.0) -> Callable[[Reader], 
     def register(read: Reader) -> Reader:
         if name in _SOURCES:
             raise ValueError(f"a source of weights named {name!r} is registered already")
-        _SOURCES[name] = WeightSource(read, least_share)
+        _SOURCES[name] = WeightSource(read, least_share, of_files)
         return read
 
     return register
@@ -83,6 +87,11 @@ def weight_format(
         return rename
 
     return register
+
+
+def source_names() -> list[str]:
+    """The words before ``://`` that are registered."""
+    return list(_SOURCES)
 
 
 def find_source(path: str) -> tuple[WeightSource | None, str]:

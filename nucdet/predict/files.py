@@ -66,6 +66,8 @@ def find_inputs(inputs: Sequence[str], output: Path) -> list[InputFile]:
 
 def _expand(text: str, output: Path) -> tuple[Path, list[Path]]:
     """The folder that names start from, and the images of one input."""
+    if not text.strip():
+        raise InputError("--input '': expected a file, a folder (. for this one) or a pattern")
     path = Path(text).absolute()
     if _is_image(path):
         return path.parent, [path]

@@ -15,6 +15,9 @@ from nucdet.data.io.choice import Choice
 from nucdet.errors import InputError
 from nucdet.predict.formats import check_formats
 
+# µm: a picometre and a metre; beyond, areas and sums lose their digits
+_LEAST_PIXEL, _MOST_PIXEL = 1e-6, 1e6
+
 # fields on which the results for one image do not depend, or only through the config
 _NOT_IN_RESULTS = {
     "input",
@@ -78,8 +81,11 @@ class PredictOptions:
         check_formats(self.save)
         self.choice  # noqa: B018  (checks it)
         check_diameter(self.diameter)
-        if self.pixel_size is not None and not 0 < self.pixel_size < math.inf:
-            raise InputError(f"--pixel-size {self.pixel_size}: expected a number of µm above 0")
+        if self.pixel_size is not None and not _LEAST_PIXEL <= self.pixel_size <= _MOST_PIXEL:
+            raise InputError(
+                f"--pixel-size {self.pixel_size}: expected µm from {_LEAST_PIXEL:g} to "
+                f"{_MOST_PIXEL:g}"
+            )
 
     @classmethod
     def from_args(cls, args: argparse.Namespace) -> PredictOptions:

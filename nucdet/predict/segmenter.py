@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 from detectron2.config import CfgNode
 
 from nucdet.config import load_config
@@ -16,12 +15,15 @@ from nucdet.data.io.choice import Choice, choose_channel
 from nucdet.data.io.normalization import check_rule
 from nucdet.data.io.windows import ImageWindows, open_windows
 from nucdet.errors import InputError
-from nucdet.modeling.model_zoo import DEFAULT_MODEL, PREFIX, find_model, model_names
+from nucdet.modeling.architecture_checks import check_architecture
+from nucdet.modeling.model_zoo import DEFAULT_MODEL, find_model, model_names
+from nucdet.modeling.weight_checks import check_trained
 from nucdet.postprocessing.overlap import OverlapElimination
 from nucdet.predict.familiarity import familiarity
 from nucdet.predict.finding import Finder
 from nucdet.predict.network import Network
 from nucdet.predict.prediction import Prediction
+from nucdet.processes import find_device
 
 
 def default_model() -> Path:
@@ -196,36 +198,13 @@ def configure(
         cfg.MODEL.WEIGHTS = str(weights)
     if cfg.MODEL.SEGMENTATION.NETWORK == "none":
         cfg.MODEL.WEIGHTS = ""  # there is nothing to load them into
-    else:
-        _check_weights(cfg.MODEL.WEIGHTS, config_file)
+    check_trained(cfg, config_file)
+    check_architecture(cfg)
     check_rule(cfg.INPUT.NORMALIZE)
-    cfg.MODEL.DEVICE = _device(cfg.MODEL.DEVICE if device == "auto" else device, device == "auto")
+    automatic = device == "auto"
+    cfg.MODEL.DEVICE = find_device(cfg.MODEL.DEVICE if automatic else device, automatic)
     cfg.freeze()
     return cfg
-
-
-def _check_weights(weights: str, config_file: str | os.PathLike[str]) -> None:
-    if not weights or weights.startswith("imagenet://"):
-        raise InputError(
-            f"{config_file}: names no trained weights (MODEL.WEIGHTS is {weights!r}); "
-            "give those of a training, output/…/model_best.pth"
-        )
-    if weights.startswith(PREFIX):
-        find_model(weights)
-    elif "://" not in weights and not Path(weights).is_file():
-        raise FileNotFoundError(f"MODEL.WEIGHTS {weights}: no such file")
-
-
-def _device(name: str, automatic: bool) -> str:
-    try:
-        kind = torch.device(name).type
-    except RuntimeError:
-        raise InputError(f"device is {name!r}; expected 'auto', 'cpu' or 'cuda'") from None
-    if kind == "cuda" and not torch.cuda.is_available():
-        if automatic:
-            return "cpu"
-        raise InputError(f"device is {name!r}, but PyTorch finds no GPU; use 'cpu'")
-    return name
 
 
 def _class_names(cfg: CfgNode) -> list[str]:

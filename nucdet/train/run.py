@@ -8,14 +8,15 @@ import os
 from pathlib import Path
 from typing import Any
 
-import torch
 from detectron2.config import CfgNode
 
 from nucdet.config import load_config
 from nucdet.data.datasets import check_datasets, check_training_data, register_datasets
 from nucdet.errors import InputError
+from nucdet.modeling.architecture_checks import check_architecture
 from nucdet.modeling.checkpointing import NucleusCheckpointer
-from nucdet.processes import check_devices, run_processes
+from nucdet.modeling.weight_checks import check_trained, check_weights
+from nucdet.processes import check_devices, find_device, run_processes
 from nucdet.train.console import messages_to_file, setup_run
 from nucdet.train.perturbed import compare_perturbed, seed_perturbation
 from nucdet.train.trainer import NucleusTrainer
@@ -41,8 +42,9 @@ def prepare(args: argparse.Namespace) -> CfgNode:
     """The config of a run: file and overrides, device chosen, data sets registered, all checked."""
     cfg = load_config(args.config_file or None, args.opts)
     register_datasets()
-    if cfg.MODEL.DEVICE == "cuda" and not torch.cuda.is_available():
-        cfg.MODEL.DEVICE = "cpu"
+    cfg.MODEL.DEVICE = find_device(cfg.MODEL.DEVICE)
+    check_architecture(cfg)
+    _check_share(cfg, args)
     if args.perturb is not None:
         seed_perturbation(args.perturb)
         if not args.eval_only:
@@ -53,9 +55,24 @@ def prepare(args: argparse.Namespace) -> CfgNode:
         check_training_data(cfg)
     if not args.eval_only and not cfg.DATASETS.TRAIN:
         raise InputError("DATASETS.TRAIN is empty; name a data set to train on")
+    # a training that goes on has weights of its own
+    if not (args.resume and Path(cfg.OUTPUT_DIR, "last_checkpoint").is_file()):
+        if args.eval_only:
+            check_trained(cfg, args.config_file or "the defaults")
+        check_weights(cfg.MODEL.WEIGHTS)
     _check_writable(Path(cfg.OUTPUT_DIR))
     cfg.freeze()
     return cfg
+
+
+def _check_share(cfg: CfgNode, args: argparse.Namespace) -> None:
+    """Raise InputError unless each process gets the same number of images an iteration."""
+    processes = args.num_gpus * args.num_machines
+    if not args.eval_only and cfg.SOLVER.IMS_PER_BATCH % processes:
+        raise InputError(
+            f"SOLVER.IMS_PER_BATCH is {cfg.SOLVER.IMS_PER_BATCH}, which {processes} processes "
+            f"cannot share evenly; expected a multiple of {processes}"
+        )
 
 
 def _check_writable(folder: Path) -> None:

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 from detectron2.data import MetadataCatalog
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from nucdet.config_files import read_config_file
 from nucdet.data.datasets import register_datasets
 from nucdet.errors import InputError
 from nucdet.evaluation.ground_truth import read_json
@@ -60,9 +61,15 @@ def plot_training(
         FileNotFoundError: a folder has no losses.csv.
         InputError: a log cannot be read.
     """
+    path = Path(output) if output else Path(folders[0]) / "training.png"
+    endings = FigureCanvasAgg.get_supported_filetypes()
+    if path.suffix.removeprefix(".").lower() not in endings:
+        raise InputError(
+            f"--output {path}: found the ending {path.suffix!r}; expected one of "
+            f"{', '.join(sorted(endings))}, such as training.png"
+        )
     register_datasets()
     runs = [read_log(Path(folder)) for folder in folders]
-    path = Path(output) if output else Path(folders[0]) / "training.png"
     with write_atomically(path) as temporary:
         draw_logs(runs).savefig(temporary, dpi=110)
     return path
@@ -85,7 +92,7 @@ def read_log(folder: Path) -> TrainingLog:
         evaluations = _read_csv(folder / "evaluation.csv")
     config: dict[str, Any] = {}
     if (folder / "config.yaml").is_file():
-        config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+        config = read_config_file(folder / "config.yaml")
     metrics = [name for name in evaluations.columns if name != "iteration"]
     metric = config.get("TEST", {}).get("BEST_METRIC")
     if metric not in metrics:
@@ -98,12 +105,26 @@ def _read_csv(path: Path, column: str = "iteration") -> pd.DataFrame:
         table = pd.read_csv(path)
     except (ValueError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not a csv of a training ({error})") from error
+    for name in {"iteration", column} & set(table.columns):
+        table[name] = _numbers(path, table[name])
     if not {"iteration", column} <= set(table.columns) or table.empty:
         raise InputError(
             f"{path}: found {len(table)} rows with columns {', '.join(map(str, table.columns))}; "
             f"expected iteration, {column}, … and a row for each"
         )
     return table
+
+
+def _numbers(path: Path, column: pd.Series) -> pd.Series:
+    """A column as numbers; InputError where it holds text."""
+    numbers = pd.to_numeric(column, errors="coerce")
+    text = column[numbers.isna() & column.notna()]
+    if len(text):
+        raise InputError(
+            f"{path}: {column.name} is {str(text.iloc[0])[:40]!r} in row {text.index[0] + 2}; "
+            "expected numbers, as a training writes them; take the row out"
+        )
+    return numbers
 
 
 def _epoch_length(config: dict[str, Any]) -> float | None:

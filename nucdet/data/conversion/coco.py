@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from nucdet.data.coco_entries import check_category, check_file_name, check_id, check_size
 from nucdet.data.conversion.coco_json import ImageEntry, print_splits
 from nucdet.data.conversion.dsb2018_images import ImageResult
 from nucdet.data.conversion.json_stream import stream_entries
@@ -125,13 +126,13 @@ def _categories(
     """Names of the classes, and the number from 1 of each category id."""
     names: dict[Any, str] = {}
     for entry in content.categories:
-        try:
-            if names.setdefault(entry["id"], str(entry["name"])) != str(entry["name"]):
-                raise InputError(f"{path}: two categories have id {entry['id']}, expected one")
-        except KeyError as error:
-            raise InputError(f"{path}: category {entry}: no {error}; expected id, name") from None
+        number, name = check_category(path, entry)
+        if not isinstance(number, int):
+            raise InputError(f"{path}: category id {number!r} is text; expected a whole number")
+        if names.setdefault(number, name) != name:
+            raise InputError(f"{path}: two categories have id {number}, expected one")
     if class_name is not None:
-        ids = set(names) or {entry.get("category_id") for entry in content.annotations}
+        ids = set(names) or {check_id(path, e, "category_id") for e in content.annotations}
         return [class_name], dict.fromkeys(ids, 1)
     if not names:
         raise InputError(
@@ -162,7 +163,8 @@ def _tasks(
     by_image: dict[Any, list[dict[str, Any]]] = defaultdict(list)
     spoilt = set()
     for entry in content.annotations:
-        image_id, category = entry.get("image_id"), entry.get("category_id")
+        image_id = check_id(path, entry, "image_id")
+        category = check_id(path, entry, "category_id")
         by_image[image_id].append(entry | {"category_id": category_of.get(category)})
         if category not in category_of:
             expected = ", ".join(map(str, sorted(category_of)))
@@ -172,12 +174,7 @@ def _tasks(
     tasks: dict[Path, _Task] = {}
     ids = set()
     for entry in content.images:
-        try:
-            image_id, name = entry["id"], str(entry["file_name"])
-        except KeyError as error:
-            raise InputError(
-                f"{path}: image {str(entry)[:60]}: no {error}; expected id and file_name"
-            ) from None
+        image_id, name = check_id(path, entry), check_file_name(path, entry)
         if image_id in ids:
             raise InputError(f"{path}: two images have id {image_id}, expected one")
         ids.add(image_id)
@@ -187,7 +184,7 @@ def _tasks(
         elif file in tasks:
             bad(f"image {name}", "its file is listed twice, expected once")
         elif image_id not in spoilt:
-            size = (entry["height"], entry["width"]) if "height" in entry else None
+            size = check_size(path, entry) if "height" in entry else None
             tasks[file] = _Task(file, size, by_image[image_id])
     for image_id in by_image.keys() - ids:
         count = len(by_image[image_id])

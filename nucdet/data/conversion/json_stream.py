@@ -38,6 +38,8 @@ def stream_entries(
             yield from _entries(
                 ijson.basic_parse(_Counted(file, on_read), use_float=True, buf_size=_CHUNK)
             )
+        except RecursionError:
+            raise InputError(f"{path}: nested too deeply; expected a COCO JSON") from None
         except ijson.JSONError as error:
             raise InputError(
                 f"{path}: cut off or not a COCO JSON ({_reason(error)}); download it again"

@@ -22,6 +22,7 @@ import tifffile
 from PIL import Image, UnidentifiedImageError
 
 from nucdet.data.conversion.report import Problem
+from nucdet.data.io.reading import read_file
 from nucdet.errors import InputError
 
 IMAGE_SUFFIXES = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp")
@@ -191,7 +192,7 @@ def _check(path: Path, values: np.ndarray, image_size: tuple[int, int] | None) -
 
 def _read(path: Path) -> Any:
     """The stored values, of any shape and type."""
-    data = path.read_bytes()
+    data = read_file(path)
     suffix = path.suffix.lower()
     try:
         if suffix == ".npy":

@@ -16,6 +16,8 @@ from nucdet.data.conversion.synthetic_images import LOOKS, draw_image
 from nucdet.errors import InputError
 from nucdet.files import write_atomically
 
+_LARGEST = 4096  # pixels of a side; drawing takes some hundred bytes for each
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of ``convert_dataset.py synthetic``."""
@@ -50,10 +52,10 @@ def make_synthetic(
     Raises:
         InputError: a number out of range.
     """
-    if images < 2 or size < 32 or not 0 < val_fraction < 1 or seed < 0:
+    if images < 2 or not 32 <= size <= _LARGEST or not 0 < val_fraction < 1 or seed < 0:
         raise InputError(
             f"--images {images} --size {size} --val-fraction {val_fraction} --seed {seed}: "
-            "expected at least 2 images of at least 32 pixels, a fraction between 0 and 1, "
+            f"expected at least 2 images of 32 to {_LARGEST} pixels, a fraction between 0 and 1, "
             "a seed from 0"
         )
     root = Path(root)

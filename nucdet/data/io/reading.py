@@ -50,12 +50,31 @@ def read_image(path: str | os.PathLike[str], normalize: str = "none") -> np.ndar
     return to_rgb8(pixels, intensity_limits(pixels, normalize))
 
 
+def read_file(path: str | os.PathLike[str]) -> bytes:
+    """The bytes of a file on a disk; a pipe or a device could be waited for without end.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        InputError: it is a folder, a pipe, a socket or a device.
+    """
+    path = Path(path)
+    _check_regular(path)
+    return path.read_bytes()
+
+
+def _check_regular(path: Path) -> None:
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path}: not a regular file (folder, pipe or device); remove it")
+
+
 def is_tiff(path: str | os.PathLike[str]) -> bool:
     """Whether the file's first bytes are those of a TIFF.
 
     Raises:
         FileNotFoundError: there is no such file.
+        InputError: it is a folder, a pipe, a socket or a device.
     """
+    _check_regular(Path(path))
     with Path(path).open("rb") as file:
         return file.read(4) in _TIFF
 
@@ -117,7 +136,7 @@ def read_mask_window(
     Raises:
         FileNotFoundError, InputError: as :func:`read_image`.
     """
-    (y0, x0), window, size = decode_window(Path(path).read_bytes()) or ((0, 0), None, None)
+    (y0, x0), window, size = decode_window(read_file(path)) or ((0, 0), None, None)
     if window is None:
         window = read_mask(path).view(np.uint8)
         size = window.shape
@@ -127,7 +146,7 @@ def read_mask_window(
 
 def _decode(path: Path) -> np.ndarray:
     """The stored values without alpha: (H, W) or (H, W, 3) RGB, of whatever dtype is stored."""
-    data = path.read_bytes()
+    data = read_file(path)
     if not data:
         raise InputError(f"{path}: the file is empty; expected {_FORMATS}")
     try:

@@ -10,7 +10,7 @@ from nucdet.modeling.weight_sources import Weights, read_weights, weight_source
 _FILTER_BACKBONE = "roi_heads.nucleus_filter.backbone."
 
 
-@weight_source("filter")
+@weight_source("filter", of_files=True)
 def read_with_filter_as_backbone(path: str, model: nn.Module) -> Weights:
     """CropRCNN's weights with the RPN's backbone taken from the nucleus filter's.
 

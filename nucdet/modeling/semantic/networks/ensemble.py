@@ -74,7 +74,7 @@ class MeanEnsemble(nn.Module):
         return F.logsigmoid(logits).logsumexp(dim=0) - F.logsigmoid(-logits).logsumexp(dim=0)
 
 
-@weight_source("ensemble")
+@weight_source("ensemble", of_files=True)
 def read_members(paths: str, model: nn.Module) -> Weights:
     """The weights of an ensemble's members, each from the checkpoint of its own training.
 

@@ -1,0 +1,87 @@
+"""What the entries of a COCO JSON must hold, whoever wrote it; every reader of one asks here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from nucdet.errors import InputError
+
+_SHOWN = 60  # characters of an entry in a message
+
+
+def check_id(path: Path, entry: Any, key: str = "id") -> int | str:
+    """The id that an entry holds under a key.
+
+    Raises:
+        InputError: the entry is no object, has no such key, or holds neither a whole number nor
+            text there.
+    """
+    if not isinstance(entry, dict) or key not in entry:
+        raise InputError(f"{path}: found {_short(entry)}; expected an object with {key}")
+    value = entry[key]
+    if not isinstance(value, (int, str)) or isinstance(value, bool):
+        raise InputError(
+            f"{path}: {key} is {_short(value)} in {_short(entry)}; expected a whole number"
+        )
+    return value
+
+
+def check_file_name(path: Path, entry: dict[str, Any]) -> str:
+    """The file name of an image.
+
+    Raises:
+        InputError: there is none, or it is no text.
+    """
+    name = entry.get("file_name")
+    if not isinstance(name, str) or not name or "\0" in name:
+        raise InputError(f"{path}: image {_short(entry)}: file_name is {_short(name)}, no text")
+    return name
+
+
+def check_size(path: Path, entry: dict[str, Any]) -> tuple[int, int]:
+    """Height and width of an image.
+
+    Raises:
+        InputError: one is missing, or no whole number above 0.
+    """
+    for key in ("height", "width"):
+        value = entry.get(key)
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise InputError(
+                f"{path}: image {_short(entry)}: {key} is {_short(value)}; expected a whole number "
+                "of pixels, 1 or more"
+            )
+    return entry["height"], entry["width"]
+
+
+def check_category(path: Path, entry: Any) -> tuple[int | str, str]:
+    """Id and name of a category.
+
+    Raises:
+        InputError: one is missing or of another type.
+    """
+    number, name = check_id(path, entry), entry.get("name")
+    if not isinstance(name, str):
+        raise InputError(f"{path}: category {_short(entry)}: name is {_short(name)}, no text")
+    return number, name
+
+
+def check_segmentation(path: Path, entry: dict[str, Any]) -> dict[str, Any] | list[Any]:
+    """The outline of an annotation: RLE or polygons.
+
+    Raises:
+        InputError: there is none, or it is neither.
+    """
+    outline = entry.get("segmentation")
+    if not isinstance(outline, (dict, list)):
+        raise InputError(
+            f"{path}: annotation {_short(entry)}: segmentation is {_short(outline)}; expected "
+            "polygons or RLE"
+        )
+    return outline
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"

@@ -1,0 +1,47 @@
+"""Whether the parts that a config names exist, before anything is built of them."""
+
+from __future__ import annotations
+
+import difflib
+
+from detectron2.config import CfgNode
+from detectron2.modeling import (
+    ANCHOR_GENERATOR_REGISTRY,
+    BACKBONE_REGISTRY,
+    META_ARCH_REGISTRY,
+    PROPOSAL_GENERATOR_REGISTRY,
+    ROI_BOX_HEAD_REGISTRY,
+    ROI_HEADS_REGISTRY,
+    ROI_MASK_HEAD_REGISTRY,
+)
+
+from nucdet.errors import InputError
+
+# what a config may say instead of a name: a part that is left out, boxes that come with the images
+_NOT_REGISTERED = ("", "PrecomputedProposals")
+
+
+def check_architecture(cfg: CfgNode) -> None:
+    """Check every name of a part of the network.
+
+    Raises:
+        InputError: nothing of that name is registered; the message proposes similar names.
+    """
+    model = cfg.MODEL
+    named = {
+        "META_ARCHITECTURE": (META_ARCH_REGISTRY, model.META_ARCHITECTURE),
+        "BACKBONE.NAME": (BACKBONE_REGISTRY, model.BACKBONE.NAME),
+        "PROPOSAL_GENERATOR.NAME": (PROPOSAL_GENERATOR_REGISTRY, model.PROPOSAL_GENERATOR.NAME),
+        "ANCHOR_GENERATOR.NAME": (ANCHOR_GENERATOR_REGISTRY, model.ANCHOR_GENERATOR.NAME),
+        "ROI_HEADS.NAME": (ROI_HEADS_REGISTRY, model.ROI_HEADS.NAME),
+        "ROI_BOX_HEAD.NAME": (ROI_BOX_HEAD_REGISTRY, model.ROI_BOX_HEAD.NAME),
+        "ROI_MASK_HEAD.NAME": (ROI_MASK_HEAD_REGISTRY, model.ROI_MASK_HEAD.NAME),
+    }
+    for key, (registry, name) in named.items():
+        if name in registry or name in _NOT_REGISTERED:
+            continue
+        known = sorted(entry for entry, _ in registry)
+        similar = difflib.get_close_matches(name, known) or known
+        raise InputError(
+            f"MODEL.{key} is {name!r}, which does not exist; expected one of {', '.join(similar)}"
+        )
