@@ -1,4 +1,4 @@
-"""Training hooks: staged freezing, best model and early stop, csv logs."""
+"""Training hooks: divergence, staged freezing, best model and early stop, csv logs."""
 
 from __future__ import annotations
 
@@ -21,6 +21,34 @@ from nucdet.files import write_atomically
 from nucdet.modeling.checkpointing import save_checkpoint
 
 logger = logging.getLogger(__name__)
+
+
+class Diverged(BaseException):
+    """Leaves the training loop without the traceback that the loop prints of an Exception."""
+
+
+class FiniteWeights(HookBase):
+    """Stops a training whose weights are no numbers before they are saved.
+
+    A loss can be finite and its gradient not: then the next checkpoint would hold nothing of use,
+    and with few kept ones it would push out a good one.
+    """
+
+    def __init__(self, model: nn.Module, period: int):
+        """
+        Args:
+            model: that learns.
+            period: iterations between two looks, those of the checkpoints.
+        """
+        self._model, self._period = model, period
+
+    def after_step(self) -> None:
+        done = self.trainer.iter + 1
+        if done % self._period and done < self.trainer.max_iter:
+            return
+        for name, parameter in self._model.named_parameters():
+            if not parameter.detach().isfinite().all():
+                raise Diverged(f"{name} holds values that are no finite numbers")
 
 
 class StagedFreezing(HookBase):

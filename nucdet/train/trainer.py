@@ -6,6 +6,7 @@ import logging
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,7 +17,13 @@ from detectron2.data import (
     build_detection_train_loader,
 )
 from detectron2.data.build import get_detection_dataset_dicts
-from detectron2.engine import AMPTrainer, DefaultTrainer, SimpleTrainer, TrainerBase, hooks
+from detectron2.engine import (
+    AMPTrainer,
+    DefaultTrainer,
+    SimpleTrainer,
+    TrainerBase,
+    hooks,
+)
 from detectron2.engine.defaults import create_ddp_model
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.evaluation.testing import flatten_results_dict
@@ -36,7 +43,7 @@ from nucdet.layers.precision import computes_bfloat16
 from nucdet.modeling.checkpointing import NucleusCheckpointer
 from nucdet.predict.evaluated import evaluated
 from nucdet.train.averaging import WeightAveraging
-from nucdet.train.hooks import BestModel, CsvLog, StagedFreezing
+from nucdet.train.hooks import BestModel, CsvLog, Diverged, FiniteWeights, StagedFreezing
 from nucdet.train.validation_loss import validation_losses
 
 logger = logging.getLogger(__name__)
@@ -55,6 +62,7 @@ class NucleusTrainer(DefaultTrainer):
     def __init__(self, cfg: CfgNode):
         # DefaultTrainer.__init__ wraps the model for GPUs only and takes Detectron2's checkpointer
         TrainerBase.__init__(self)
+        logging.getLogger("detectron2.engine.train_loop").addFilter(_not_of_diverging)
         cfg = self.auto_scale_workers(cfg, comm.get_world_size())
         model = self.build_model(cfg)
         optimizer = self.build_optimizer(cfg, model)
@@ -117,7 +125,30 @@ class NucleusTrainer(DefaultTrainer):
         except _StopTraining:
             if comm.is_main_process():
                 self.checkpointer.save("model_final", iteration=self.iter)
+        except Diverged as error:
+            raise self._divergence(error) from error
         return getattr(self, "_last_eval_results", None)
+
+    def run_step(self) -> None:
+        try:
+            super().run_step()
+        except FloatingPointError:  # of Detectron2: a loss that is no number
+            raise Diverged("the loss is no longer a finite number") from None
+
+    def _divergence(self, error: Diverged) -> InputError:
+        """What to tell the user: where it happened, what may help, and what is left."""
+        folder = Path(self.cfg.OUTPUT_DIR)
+        left = "no checkpoint had been saved"
+        if self.checkpointer.has_checkpoint():
+            left = f"the last good checkpoint is {self.checkpointer.get_checkpoint_file()}"
+        if (folder / BestModel.FILE_NAME).is_file():
+            left += f", the best model {folder / BestModel.FILE_NAME}"
+        rate = self.optimizer.param_groups[0]["lr"]
+        return InputError(
+            f"{folder}: the training diverged at iteration {self.iter}: {error}; the learning rate "
+            f"was {rate:g}: lower SOLVER.BASE_LR ({self.cfg.SOLVER.BASE_LR:g}) or set "
+            f"SOLVER.CLIP_GRADIENTS.ENABLED True; {left}"
+        )
 
     def build_hooks(self) -> list[Any]:
         """Order matters: average, freeze, step the rate, save, evaluate, keep the best, log."""
@@ -127,6 +158,7 @@ class NucleusTrainer(DefaultTrainer):
             result.append(WeightAveraging(self.bare_model, cfg.SOLVER.EMA_DECAY))
         if cfg.SOLVER.STAGES:
             result.append(StagedFreezing(cfg.SOLVER.STAGES, self.bare_model))
+        result.append(FiniteWeights(self.bare_model, cfg.SOLVER.CHECKPOINT_PERIOD))
         result.append(hooks.LRScheduler())
         if comm.is_main_process():
             result.append(
@@ -274,6 +306,11 @@ def _mixed_precision_trainer(cfg: CfgNode) -> type[SimpleTrainer]:
         return Bfloat16Trainer
     logger.warning("SOLVER.AMP: this CPU does not compute in bfloat16, training in 32 bits")
     return SimpleTrainer
+
+
+def _not_of_diverging(record: logging.LogRecord) -> bool:
+    """Leaves out what Detectron2 logs of a loss that is no number: run_step says it in one line."""
+    return record.exc_info is None or not isinstance(record.exc_info[1], FloatingPointError)
 
 
 class _StopTraining(BaseException):

@@ -105,8 +105,9 @@ def _read_csv(path: Path, column: str = "iteration") -> pd.DataFrame:
         table = pd.read_csv(path)
     except (ValueError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not a csv of a training ({error})") from error
-    for name in {"iteration", column} & set(table.columns):
-        table[name] = _numbers(path, table[name])
+    for name in table.columns:
+        if table[name].dtype.kind not in "biuf":
+            table[name] = _numbers(path, table[name])
     if not {"iteration", column} <= set(table.columns) or table.empty:
         raise InputError(
             f"{path}: found {len(table)} rows with columns {', '.join(map(str, table.columns))}; "
