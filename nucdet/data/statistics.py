@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 
+from nucdet.data.coco_entries import check_id, check_size
 from nucdet.errors import InputError
 from nucdet.files import write_atomically, write_json
 
@@ -61,9 +62,15 @@ def read_statistics(path: Path, input_size: int = 0) -> DatasetStatistics:
         raise InputError(f"--input-size {input_size}: expected a number of pixels, or 0 for none")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        images = {image["id"]: image for image in content["images"]}
+        images = {check_id(path, image): image for image in content["images"]}
+        for image in images.values():
+            check_size(path, image)
         if images:
             return _collect(images, content.get("annotations", []), input_size)
+    except InputError:
+        raise
+    except RecursionError:
+        raise InputError(f"{path}: nested too deeply; expected a COCO JSON") from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
             f"{path}: not a COCO JSON of instances ({type(error).__name__}: {error}); "

@@ -1,0 +1,38 @@
+"""Bad checkpoints, asked for by the class that every tool opens them with."""
+
+from __future__ import annotations
+
+import pytest
+from torch import nn
+
+from nucdet.errors import InputError
+from nucdet.modeling.checkpointing import NucleusCheckpointer
+
+CASES = {
+    "ck_list.pth": "holds a list",
+    "ck_tensor.pth": "holds a Tensor",
+    "ck_none.pth": "holds a NoneType",
+    "ck_text.pth": "holds a str",
+    "ck_empty.pth": "an empty dict",
+    "ck_model_list.pth": "weights are a list",
+    "ck_model_empty.pth": "weights are a dict|empty",
+    "ck_values.pth": "'weight' is a str",
+    "ck_names.pth": "3 is a Tensor",
+    "ck_stranger.pth": "weights of another network",
+    "ck_cut.pth": "not a readable checkpoint",
+    "ck_zero.pth": "not a readable checkpoint",
+    "ck_words.pth": "not a readable checkpoint",
+    "ck_code.pkl": "os.system|posix.system",
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_bad_checkpoint_is_an_input_error(name, bad, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=CASES[name]):
+        NucleusCheckpointer(nn.Linear(2, 2)).load(str(bad / name))
+    assert not (tmp_path / "hacked").exists()
+
+
+def test_a_good_one_loads(bad):
+    NucleusCheckpointer(nn.Linear(2, 2), complete=True).load(str(bad / "ck_good.pth"))
