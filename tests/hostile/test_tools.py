@@ -14,6 +14,7 @@ _PREDICT = "predict --input {bad}/images --output out "
 _TRAIN = "train --config-file DSB2018/unet_small.yaml "
 _COCO = "convert coco --name mine --test --workers 1 --images {{bad}}/images --json {{bad}}/{}"
 _LABELS = "convert labels --name mine --test --workers 1 --images {{bad}}/images --labels {}"
+_TUNE = "tune --output-dir o --ground-truth {{bad}}/{} --predictions {{bad}}/{}"
 _SEARCH = "search --config-file DSB2018/unet_small.yaml --output-dir out "
 
 TRUTHS = {
@@ -209,9 +210,9 @@ OTHERS = {
     "visualize_data --config-file {bad}/none.yaml": "no such config file",
     "visualize_data --config-file DSB2018/unet_small.yaml --num -1": "-1|expected one argument",
     "visualize_stages --config-file {bad}/runs.yaml": "python/object/apply",
-    "tune --output-dir o --ground-truth {bad}/id_list.json --predictions {bad}/result.json": r"\[1\]",
-    "tune --output-dir o --ground-truth {bad}/good.json --predictions {bad}/none.json": "no such",
-    "tune --output-dir o --ground-truth {bad}/good.json --predictions {bad}/zero.csv": "score",
+    _TUNE.format("id_list.json", "result.json"): r"\[1\]",
+    _TUNE.format("good.json", "none.json"): "no such",
+    _TUNE.format("good.json", "zero.csv"): "score",
     "cross_validate --config-file {bad}/empty.yaml": "holds nothing",
     "cross_validate --config-file DSB2018/unet_small.yaml --folds 1": "fold",
     "export_weights {bad}/none.pth --name x --output o": "none.pth|config",
