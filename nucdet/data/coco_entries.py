@@ -7,6 +7,7 @@ from typing import Any
 
 from nucdet.errors import InputError
 
+_LARGEST = 1_000_000  # pixels of a side; more is a mistake, and would overflow COCO's code
 _SHOWN = 60  # characters of an entry in a message
 
 
@@ -47,10 +48,10 @@ def check_size(path: Path, entry: dict[str, Any]) -> tuple[int, int]:
     """
     for key in ("height", "width"):
         value = entry.get(key)
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= _LARGEST:
             raise InputError(
                 f"{path}: image {_short(entry)}: {key} is {_short(value)}; expected a whole number "
-                "of pixels, 1 or more"
+                f"of pixels, 1 to {_LARGEST}"
             )
     return entry["height"], entry["width"]
 

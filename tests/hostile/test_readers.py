@@ -127,7 +127,7 @@ def test_coco_json(tmp_path, member, key, value):
     try:
         truth = GroundTruth(path)
         found = {i: truth.masks(i) for i in truth.images}
-    except (InputError, MemoryError):  # a mask of a planet's size fits into no memory
+    except InputError:
         return
     for image_id, masks in found.items():
         image = truth.image(image_id)
