@@ -59,7 +59,7 @@ def find_device(name: str, automatic: bool = True) -> str:
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if (device.index or 0) < count:
             return name
-        if automatic and not count:
+        if automatic and not count and device.index is None:
             return "cpu"
         found = f"finds {count} GPUs, numbered from 0" if count else "finds no GPU"
         raise InputError(f"device is {name!r}, but PyTorch {found}; use 'cpu'")

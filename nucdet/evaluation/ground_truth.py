@@ -66,8 +66,8 @@ class GroundTruth:
                 number, name = check_category(self.json_file, entry)
                 self.categories[number] = name
             for entry in content["annotations"]:
+                image_id = check_id(self.json_file, entry, "image_id")
                 if not entry.get("iscrowd"):
-                    image_id = check_id(self.json_file, entry, "image_id")
                     outline = check_segmentation(self.json_file, entry)
                     self._segmentations[image_id].append(outline)
         except (KeyError, TypeError, AttributeError) as error:

@@ -69,6 +69,7 @@ class NucleusCheckpointer(DetectionCheckpointer):
             content = source.read(rest, self.model)
             if "model" not in content:
                 content = {"model": content}
+            self._check_weights(content["model"])
             self._load_model(content)
             return {key: value for key, value in content.items() if key != "model"}
         if path:
@@ -85,6 +86,7 @@ class NucleusCheckpointer(DetectionCheckpointer):
 
     def _load_file(self, filename: str) -> dict[str, Any]:
         loaded = self._as_checkpoint(read_checkpoint(filename), filename)
+        self._check_weights(loaded["model"])
         return loaded | {"model": rename_known(loaded["model"])}
 
     def _as_checkpoint(self, content: dict[str, Any], filename: str) -> dict[str, Any]:
@@ -100,7 +102,6 @@ class NucleusCheckpointer(DetectionCheckpointer):
         return content
 
     def _load_model(self, checkpoint: dict[str, Any]) -> Any:
-        self._check_weights(checkpoint["model"])
         incompatible = super()._load_model(checkpoint)
         self._check_fit(set(incompatible.missing_keys))
         return incompatible

@@ -212,7 +212,7 @@ OTHERS = {
     "visualize_stages --config-file {bad}/runs.yaml": "python/object/apply",
     _TUNE.format("id_list.json", "result.json"): r"\[1\]",
     _TUNE.format("good.json", "none.json"): "no such",
-    _TUNE.format("good.json", "zero.csv"): "score",
+    _TUNE.format("good.json", "zero.csv"): "zero.csv",
     "cross_validate --config-file {bad}/empty.yaml": "holds nothing",
     "cross_validate --config-file DSB2018/unet_small.yaml --folds 1": "fold",
     "export_weights {bad}/none.pth --name x --output o": "none.pth|config",

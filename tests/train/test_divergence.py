@@ -17,7 +17,14 @@ def test_a_diverging_training_names_iteration_rate_and_checkpoint(
     run_tool, registered, repository, tiny_overrides, tmp_path
 ):
     pairs = ["SOLVER.BASE_LR", "1e20", "SOLVER.CLIP_GRADIENTS.ENABLED", "False"]
-    pairs += ["SOLVER.WARMUP_ITERS", "0", "SOLVER.CHECKPOINT_PERIOD", "1", "SOLVER.OPTIMIZER", "SGD"]
+    pairs += [
+        "SOLVER.WARMUP_ITERS",
+        "0",
+        "SOLVER.CHECKPOINT_PERIOD",
+        "1",
+        "SOLVER.OPTIMIZER",
+        "SGD",
+    ]
     code, _, error = run_tool(
         "train_net.py", "--config-file", str(repository / CONFIG), *tiny_overrides, *pairs
     )
