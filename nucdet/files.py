@@ -16,7 +16,8 @@ def write_atomically(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Give a temporary path beside ``path`` that takes its place when the block ends well.
 
     The folder is made if missing. When the block raises, ``path`` stays as it was and the temporary
-    file is removed, so a full disk or Ctrl-C never leaves half a file under the final name.
+    file is removed, so a full disk or Ctrl-C never leaves half a file under the final name. The
+    content is on the disk before the name is, so neither does a power failure.
     The temporary name keeps the suffix, because image writers choose the format by it.
 
     Raises:
@@ -33,9 +34,15 @@ def write_atomically(path: str | os.PathLike[str]) -> Iterator[Path]:
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)
         yield temporary
+        _flush_to_disk(temporary)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _flush_to_disk(path: Path) -> None:
+    with path.open("r+b") as file:  # Windows flushes only what it may write to
+        os.fsync(file.fileno())
 
 
 def write_json(path: str | os.PathLike[str], content: Any) -> None:

@@ -87,7 +87,7 @@ def make_record(
 
 
 def write_outputs(file: InputFile, outputs: ImageOutputs, job: Job) -> None:
-    """Write the files of one image, and last of all its record.
+    """Write the files of one image, and last of all its record, with their sizes.
 
     Raises:
         OSError: a file cannot be written.
@@ -95,9 +95,10 @@ def write_outputs(file: InputFile, outputs: ImageOutputs, job: Job) -> None:
     store = job.records()
     # from here to the end the image counts as not done
     store.forget(file)
-    for name, path in job.paths(file).items():
+    paths = job.paths(file)
+    for name, path in paths.items():
         FORMATS[name].write(path, outputs)
-    store.save(file, outputs.record)
+    store.save(file, outputs.record, outputs=paths.values())
 
 
 def write_shared_outputs(job: Job) -> None:

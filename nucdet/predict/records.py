@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
@@ -16,8 +17,9 @@ from nucdet.predict.files import InputFile
 class RecordStore:
     """A small JSON for each image that was predicted or failed, in ``<output>/.records``.
 
-    It is written last of an image's files, tells a resumed run what is done, and holds what the
-    files over all images need.
+    It is written last of an image's files, tells a resumed run what is done and how large the files
+    are, and holds what the files over all images need. A record that is damaged or was made by
+    another program counts as not there: each holds the sha256 of its content.
     """
 
     def __init__(self, output: Path, settings: str):
@@ -30,10 +32,25 @@ class RecordStore:
         self._folder = output / ".records"
         self._settings = settings
 
-    def save(self, file: InputFile, record: ImageRecord | None, error: str | None = None) -> None:
-        """Keep an image's record, or why it has none."""
-        content = self._key(file) | {"record": record and asdict(record), "error": error}
-        write_json(self._path(file), content)
+    def save(
+        self,
+        file: InputFile,
+        record: ImageRecord | None,
+        error: str | None = None,
+        outputs: Iterable[Path] = (),
+    ) -> None:
+        """Keep an image's record, or why it has none.
+
+        Args:
+            file: the image.
+            record: what the files over all images need of it.
+            error: why it failed.
+            outputs: its files, already written; :meth:`is_done` compares their sizes.
+        """
+        sizes = {path.name: path.stat().st_size for path in outputs}
+        content = {"record": record and asdict(record), "error": error, "sizes": sizes}
+        content |= self._key(file)
+        write_json(self._path(file), content | {"sha256": _digest(content)})
 
     def forget(self, file: InputFile) -> None:
         """Remove the record, before the image's files are written anew."""
@@ -53,8 +70,15 @@ class RecordStore:
         return self._load(file).get("error")
 
     def is_done(self, file: InputFile, outputs: Iterable[Path]) -> bool:
-        """Whether the image is predicted with these settings and has all these files."""
-        return all(path.is_file() for path in outputs) and self.record(file) is not None
+        """Whether the image is predicted with these settings and has all these files whole.
+
+        A file counts as whole when it has the size that it was written with.
+        """
+        content = self._load(file)
+        if not content.get("record"):
+            return False
+        sizes = content["sizes"]
+        return all(_size(path) == sizes.get(path.name, -1) for path in outputs)
 
     def _path(self, file: InputFile) -> Path:
         return self._folder / f"{file.name}.json"
@@ -70,10 +94,11 @@ class RecordStore:
     def _load(self, file: InputFile) -> dict[str, Any]:
         try:
             content = json.loads(self._path(file).read_bytes())
+            digest = content.pop("sha256")
             current = all(content[k] == v for k, v in self._key(file).items())
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return {}
-        return content if current else {}
+        return content if current and digest == _digest(content) else {}
 
 
 class Records:
@@ -90,3 +115,12 @@ class Records:
 
     def __iter__(self) -> Iterator[ImageRecord]:
         return (record for file in self._files if (record := self._store.record(file)))
+
+
+def _digest(content: dict[str, Any]) -> str:
+    # the order of the keys is that of the file, so it is the same before writing and after reading
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+
+def _size(path: Path) -> int | None:
+    return path.stat().st_size if path.is_file() else None

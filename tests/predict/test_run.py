@@ -351,6 +351,52 @@ def test_resume_redoes_what_is_missing_or_was_made_otherwise(job):
     assert other.seen == [list(NAMES.values())]
 
 
+@pytest.mark.parametrize("size", [0, 10])
+@pytest.mark.parametrize("name", ["c_label.tif", "c_overlay.png", "c.csv", "c_rois.zip"])
+def test_resume_repairs_outputs_that_a_crash_cut_short(job, name, size):
+    predict_images(job(), BrightIsNucleus())
+    whole = contents(job().output)
+    (job().output / name).write_bytes(whole[name][:size])
+    predictor = BrightIsNucleus()
+    predict_images(job(resume=True), predictor)
+    assert predictor.seen == [["c.tif"]]
+    assert contents(job().output) == whole
+
+
+def _other_fields(record: bytes) -> bytes:
+    content = json.loads(record)
+    content["record"]["strange"] = content["record"].pop("areas")
+    return json.dumps(content).encode()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda record: b"",
+        lambda record: record[:10],
+        lambda record: record[:-40],
+        lambda record: record.replace(b'"areas":[50]', b'"areas":[58]'),
+        lambda record: b"[" * 100_000,
+        lambda record: b"[1, 2]",
+        lambda record: b"\x00\xff" * 50,
+        _other_fields,
+    ],
+    ids=["empty", "10 bytes", "cut", "digit", "nested", "list", "binary", "other fields"],
+)
+def test_an_image_with_a_damaged_record_counts_as_not_done(job, damage):
+    predict_images(job(), BrightIsNucleus())
+    whole = contents(job().output)
+    path = job().output / ".records" / "c.json"
+    damaged = damage(path.read_bytes())
+    assert damaged != path.read_bytes()
+    path.write_bytes(damaged)
+    (job().output / ".records" / "stranger.json").write_text("{}")
+    predictor = BrightIsNucleus()
+    predict_images(job(resume=True), predictor)
+    assert predictor.seen == [["c.tif"]]
+    assert contents(job().output) == whole | {".records/stranger.json": b"{}"}
+
+
 def test_a_format_over_all_images_is_added_without_predicting(job):
     predict_images(job(save=()), BrightIsNucleus())
     predict_images(job("fresh"), BrightIsNucleus())
