@@ -54,6 +54,41 @@ class NucleusCheckpointer(DetectionCheckpointer):
         self.logger.info("Saved checkpoint %s", path)
         self.tag_last_checkpoint(path.name)
 
+    def tag_last_checkpoint(self, last_filename_basename: str) -> None:
+        """Name the newest checkpoint in ``last_checkpoint``, whole or not at all."""
+        with write_atomically(Path(self.save_dir, "last_checkpoint")) as temporary:
+            temporary.write_text(last_filename_basename, encoding="utf-8")
+
+    def resume_or_load(self, path: str, *, resume: bool = True) -> dict[str, Any]:
+        """Go on from the newest whole checkpoint of ``save_dir``, or without one load ``path``.
+
+        A power failure may leave the newest half-written: what cannot be read is skipped for the
+        one before, with a warning.
+
+        Raises:
+            InputError: ``last_checkpoint`` is there and no checkpoint is whole.
+        """
+        if not (resume and self.has_checkpoint()):
+            return self.load(path, checkpointables=[])
+        for candidate in self._newest_first():
+            try:
+                read_checkpoint(candidate)
+            except (InputError, FileNotFoundError) as error:
+                self.logger.warning("Going on from the checkpoint before this one: %s", error)
+            else:
+                return self.load(str(candidate))
+        raise InputError(
+            f"{self.save_dir}: --resume finds no whole checkpoint; train without --resume"
+        )
+
+    def _newest_first(self) -> list[Path]:
+        # model_best.pth holds no state of the optimizer, so nothing goes on from it; the time
+        # comes first, since an older training may have left higher numbers in the folder
+        numbered = Path(self.save_dir).glob("model_[0-9]*.pth")
+        others = sorted(numbered, key=lambda path: (path.stat().st_mtime_ns, path.name))
+        named = Path(self.get_checkpoint_file())
+        return [named, *(path for path in reversed(others) if path != named)]
+
     def load(self, path: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Load a checkpoint; see :class:`DetectionCheckpointer`.
 

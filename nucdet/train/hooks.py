@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import logging
 import math
 import time
@@ -180,35 +181,28 @@ class BestModel(HookBase):
         logger.info("Best %s so far: %.4f, saved to %s", self.metric, self.best, self.path)
 
 
-class CsvLog(HookBase):
-    """Writes ``losses.csv``, a row an iteration, and ``evaluation.csv``, a row an evaluation.
+class LossLog(HookBase):
+    """Writes ``losses.csv``, a row an iteration.
 
     ``cpu_time`` is what this process has used since the row before, an evaluation in between
     included: on a machine that does other work as well, "time" says little.
 
-    On resume, rows of iterations that will run again are taken out first. The evaluation after the
-    last iteration has the number of the one that would follow, so it stays when training goes on.
+    On resume, rows of iterations that will run again are taken out first. The row is written before
+    the checkpoint of its iteration is: a training killed in between has no gap after it goes on.
     """
 
     _TIMES = ("lr", "time", "data_time")
     _CPU_TIME = "cpu_time"
 
     def __init__(self, output_dir: str):
-        self.losses_path = Path(output_dir) / "losses.csv"
-        self.evaluation_path = Path(output_dir) / "evaluation.csv"
+        self.path = Path(output_dir) / "losses.csv"
         self._file: Any = None
         self._writer: csv.DictWriter | None = None
-        self._evaluated = -1
         self._cpu_seconds = 0.0
 
     def before_train(self) -> None:
         self._cpu_seconds = time.process_time()
-        last = {self.losses_path: self.trainer.start_iter - 1}
-        last[self.evaluation_path] = self.trainer.start_iter
-        for path, iteration in last.items():
-            if path.is_file():
-                table = pd.read_csv(path)
-                _write_csv(path, table[table["iteration"] <= iteration])
+        _keep_rows(self.path, self.trainer.start_iter - 1)
 
     def after_step(self) -> None:
         now = self.trainer.iter
@@ -220,36 +214,68 @@ class CsvLog(HookBase):
         times = {name: current.get(name) for name in self._TIMES}
         before, self._cpu_seconds = self._cpu_seconds, time.process_time()
         times[self._CPU_TIME] = self._cpu_seconds - before
-        self._write_losses({"iteration": now, **losses, **times})
-        self._write_evaluation()
+        self._write({"iteration": now, **losses, **times})
 
     def after_train(self) -> None:
-        self._write_evaluation()
         if self._file is not None:
             self._file.close()
 
-    def _write_losses(self, row: dict[str, float]) -> None:
+    def _write(self, row: dict[str, float]) -> None:
         if self._writer is None:
             names = list(row)
-            if self.losses_path.is_file():
-                names = list(pd.read_csv(self.losses_path, nrows=0)) or names
+            if self.path.is_file():
+                names = list(pd.read_csv(self.path, nrows=0)) or names
             # line-buffered: a killed training leaves whole rows
-            self._file = self.losses_path.open("a", newline="", buffering=1, encoding="utf-8")
+            self._file = self.path.open("a", newline="", buffering=1, encoding="utf-8")
             self._writer = csv.DictWriter(self._file, names, extrasaction="ignore")
             if self._file.tell() == 0:
                 self._writer.writeheader()
         self._writer.writerow(row)
 
-    def _write_evaluation(self) -> None:
+
+class EvaluationLog(HookBase):
+    """Writes ``evaluation.csv``, a row an evaluation.
+
+    The evaluation after the last iteration has the number of the one that would follow, so it stays
+    when training goes on.
+    """
+
+    def __init__(self, output_dir: str):
+        self.path = Path(output_dir) / "evaluation.csv"
+        self._evaluated = -1
+
+    def before_train(self) -> None:
+        _keep_rows(self.path, self.trainer.start_iter)
+
+    def after_step(self) -> None:
+        self._write()
+
+    def after_train(self) -> None:
+        self._write()
+
+    def _write(self) -> None:
         iteration, results = self.trainer.last_evaluation
         if iteration <= self._evaluated:
             return
         self._evaluated = iteration
         table = pd.DataFrame([{"iteration": iteration, **results}])
-        if self.evaluation_path.is_file():
-            older = pd.read_csv(self.evaluation_path)
+        if self.path.is_file():
+            older = pd.read_csv(self.path)
             table = pd.concat([older[older["iteration"] < iteration], table])
-        _write_csv(self.evaluation_path, table)
+        _write_csv(self.path, table)
+
+
+def _keep_rows(path: Path, last: int) -> None:
+    """Keep the rows up to this iteration that are whole; a crash may have cut the last short."""
+    if not path.is_file():
+        return
+    lines = path.read_bytes().splitlines(keepends=True)
+    whole = b"".join(line for line in lines if line.endswith(b"\n") and b"\0" not in line)
+    if not whole:
+        path.unlink()
+        return
+    table = pd.read_csv(io.BytesIO(whole))
+    _write_csv(path, table[table["iteration"] <= last])
 
 
 def _write_csv(path: Path, table: pd.DataFrame) -> None:

@@ -43,7 +43,14 @@ from nucdet.layers.precision import computes_bfloat16
 from nucdet.modeling.checkpointing import NucleusCheckpointer
 from nucdet.predict.evaluated import evaluated
 from nucdet.train.averaging import WeightAveraging
-from nucdet.train.hooks import BestModel, CsvLog, Diverged, FiniteWeights, StagedFreezing
+from nucdet.train.hooks import (
+    BestModel,
+    Diverged,
+    EvaluationLog,
+    FiniteWeights,
+    LossLog,
+    StagedFreezing,
+)
 from nucdet.train.validation_loss import validation_losses
 
 logger = logging.getLogger(__name__)
@@ -151,7 +158,7 @@ class NucleusTrainer(DefaultTrainer):
         )
 
     def build_hooks(self) -> list[Any]:
-        """Order matters: average, freeze, step the rate, save, evaluate, keep the best, log."""
+        """Order matters: average, freeze, step the rate, log, save, evaluate, keep the best."""
         cfg = self.cfg
         result = [hooks.IterationTimer()]
         if cfg.SOLVER.EMA_DECAY:
@@ -161,6 +168,7 @@ class NucleusTrainer(DefaultTrainer):
         result.append(FiniteWeights(self.bare_model, cfg.SOLVER.CHECKPOINT_PERIOD))
         result.append(hooks.LRScheduler())
         if comm.is_main_process():
+            result.append(LossLog(cfg.OUTPUT_DIR))
             result.append(
                 hooks.PeriodicCheckpointer(
                     self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD, max_to_keep=_KEPT_CHECKPOINTS
@@ -172,7 +180,7 @@ class NucleusTrainer(DefaultTrainer):
                 BestModel(cfg.TEST.BEST_METRIC, cfg.OUTPUT_DIR, cfg.SOLVER.EARLY_STOP_PATIENCE)
             )
         if comm.is_main_process():
-            result.append(CsvLog(cfg.OUTPUT_DIR))
+            result.append(EvaluationLog(cfg.OUTPUT_DIR))
             result.append(hooks.PeriodicWriter(self.build_writers(), period=20))
         return result
 

@@ -104,6 +104,42 @@ def test_a_killed_training_resumes_where_its_checkpoint_is(arguments, monkeypatc
     assert pd.read_csv(_output(args) / "losses.csv")["iteration"].tolist() == [0, 1, 2, 3, 4, 5]
 
 
+def test_a_training_killed_while_it_evaluates_leaves_no_gap(arguments, monkeypatch):
+    """The checkpoint of iteration 1 is written, the evaluation after it is not."""
+    args = arguments("SOLVER.CHECKPOINT_PERIOD", "2", "TEST.EVAL_PERIOD", "2")
+
+    def die(self):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(NucleusTrainer, "_evaluate", die)
+        run(args)
+    with (_output(args) / "losses.csv").open("ab") as file:
+        file.write(b"1")  # of a row that begins with 12
+    args.resume = True
+    run(args)
+    assert pd.read_csv(_output(args) / "losses.csv")["iteration"].tolist() == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("size", [0, 10, -1000])
+def test_a_half_written_checkpoint_is_skipped_for_the_one_before(arguments, caplog, size):
+    keys = ("DATASETS.TEST", "()", "SOLVER.CHECKPOINT_PERIOD", "1", "SOLVER.MAX_ITER")
+    args = arguments(*keys, "2")
+    run(args)
+    output = _output(args)
+    (output / "last_checkpoint").write_text("model_0000001.pth")
+    newest = output / "model_0000001.pth"
+    newest.write_bytes(newest.read_bytes()[:size])
+    trainer = NucleusTrainer(prepare(args))
+    with caplog.at_level("WARNING"):
+        trainer.resume_or_load(resume=True)
+    assert trainer.start_iter == 1
+    assert any("model_0000001.pth" in line and "before" in line for line in caplog.messages)
+    (output / "model_0000000.pth").unlink()
+    with pytest.raises(InputError, match="no whole checkpoint; train without --resume"):
+        trainer.resume_or_load(resume=True)
+
+
 def test_a_resumed_training_sees_other_images_than_its_start(arguments, monkeypatch):
     seen = []
     step = NucleusTrainer.run_step
