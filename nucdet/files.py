@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+# what mkstemp makes of ".stem-" and the suffix
+_TEMPORARY = re.compile(r"\.(.+)-[a-z0-9_]{8}(\.[^.]*|)")
 
 
 @contextmanager
@@ -38,6 +42,19 @@ def write_atomically(path: str | os.PathLike[str]) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_left_over(paths: Iterable[str | os.PathLike[str]]) -> None:
+    """Remove the temporary files of these paths that a killed :func:`write_atomically` left.
+
+    Only for paths that no other process is writing at this moment.
+    """
+    expected = {Path(path) for path in paths}
+    for folder in {path.parent for path in expected if path.parent.is_dir()}:
+        for left in folder.glob(".*"):
+            name = _TEMPORARY.fullmatch(left.name)
+            if name and folder / f"{name[1]}{name[2]}" in expected:
+                left.unlink(missing_ok=True)
 
 
 def _flush_to_disk(path: Path) -> None:

@@ -10,9 +10,10 @@ from pathlib import Path
 
 from detectron2.config import CfgNode
 
+from nucdet.files import remove_left_over
 from nucdet.modeling.model_zoo import PREFIX, find_model
 from nucdet.predict.files import InputFile, find_inputs
-from nucdet.predict.formats import output_paths
+from nucdet.predict.formats import output_paths, shared_paths
 from nucdet.predict.options import PredictOptions
 from nucdet.predict.records import RecordStore
 from nucdet.predict.segmenter import configure
@@ -55,6 +56,14 @@ class Job:
             return list(share)
         return [file for file in share if not store.is_done(file, self.paths(file).values())]
 
+    def clean_up(self) -> None:
+        """Remove the temporary files that a killed run of the same output folder left."""
+        shared = [*shared_paths(self.output, self.options.save).values()]
+        shared += [self.output / name for name in ("summary.csv", "nuclei.csv", "report.html")]
+        records = self.records()
+        single = (p for f in self.files for p in (*self.paths(f).values(), records.path(f)))
+        remove_left_over([*shared, *single])
+
 
 def prepare(options: PredictOptions) -> Job:
     """Check everything that can be checked before the work starts, and find the images.
@@ -68,7 +77,10 @@ def prepare(options: PredictOptions) -> Job:
     options.output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=options.output):
         pass  # it can be written to
-    return Job(options, tuple(files), _settings(cfg, options), _facts(cfg, options))
+    job = Job(options, tuple(files), _settings(cfg, options), _facts(cfg, options))
+    if options.resume:
+        job.clean_up()
+    return job
 
 
 def _settings(cfg: CfgNode, options: PredictOptions) -> str:

@@ -50,11 +50,11 @@ class RecordStore:
         sizes = {path.name: path.stat().st_size for path in outputs}
         content = {"record": record and asdict(record), "error": error, "sizes": sizes}
         content |= self._key(file)
-        write_json(self._path(file), content | {"sha256": _digest(content)})
+        write_json(self.path(file), content | {"sha256": _digest(content)})
 
     def forget(self, file: InputFile) -> None:
         """Remove the record, before the image's files are written anew."""
-        self._path(file).unlink(missing_ok=True)
+        self.path(file).unlink(missing_ok=True)
 
     def record(self, file: InputFile) -> ImageRecord | None:
         """The record of an image that was predicted with these settings, else None."""
@@ -80,7 +80,8 @@ class RecordStore:
         sizes = content["sizes"]
         return all(_size(path) == sizes.get(path.name, -1) for path in outputs)
 
-    def _path(self, file: InputFile) -> Path:
+    def path(self, file: InputFile) -> Path:
+        """Where the image's record is kept."""
         return self._folder / f"{file.name}.json"
 
     def _key(self, file: InputFile) -> dict[str, Any]:
@@ -93,7 +94,7 @@ class RecordStore:
 
     def _load(self, file: InputFile) -> dict[str, Any]:
         try:
-            content = json.loads(self._path(file).read_bytes())
+            content = json.loads(self.path(file).read_bytes())
             digest = content.pop("sha256")
             current = all(content[k] == v for k, v in self._key(file).items())
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):

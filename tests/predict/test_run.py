@@ -363,6 +363,18 @@ def test_resume_repairs_outputs_that_a_crash_cut_short(job, name, size):
     assert contents(job().output) == whole
 
 
+def test_what_a_killed_run_left_half_written_is_removed(job):
+    predict_images(job(), BrightIsNucleus())
+    whole = contents(job().output)
+    mine = [".a_label-k3_x9abz.tif", "sub/.d-aaaaaaaa.csv", ".records/.c-bbbbbbbb.json"]
+    mine += [".summary-cccccccc.csv", ".predictions_coco-dddddddd.json"]
+    others = {".of_a_user-aaaaaaaa.csv": b"x", ".a-b.csv": b"x"}
+    for name in (*mine, *others):
+        (job().output / name).write_bytes(b"x")
+    job(resume=True).clean_up()
+    assert contents(job().output) == whole | others
+
+
 def _other_fields(record: bytes) -> bytes:
     content = json.loads(record)
     content["record"]["strange"] = content["record"].pop("areas")
