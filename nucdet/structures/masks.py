@@ -206,7 +206,8 @@ class CroppedMasks:
             # find_objects makes a list as long as the greatest label
             values, ranks = np.unique(labels, return_inverse=True)
             labels = ranks.reshape(labels.shape) + (values[0] != 0)
-        found = [(i, box) for i, box in enumerate(ndimage.find_objects(labels), 1) if box]
+        boxes = ndimage.find_objects(labels) if labels.size else []
+        found = [(i, box) for i, box in enumerate(boxes, 1) if box]
         offsets = [(box[0].start, box[1].start) for _, box in found]
         return cls(offsets, [labels[box] == i for i, box in found], labels.shape)
 

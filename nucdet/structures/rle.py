@@ -95,7 +95,7 @@ def decode_coco(rles: Sequence[dict[str, Any]], image_size: tuple[int, int]) -> 
             )
         counts = rle["counts"]
         if isinstance(counts, (str, bytes)):
-            compressed[i] = counts.encode("utf-8") if isinstance(counts, str) else counts
+            compressed[i] = counts.encode("utf-8", "surrogatepass") if isinstance(counts, str) else counts
         else:
             plain[i] = _plain_counts(counts, i)
 
@@ -111,7 +111,10 @@ def decode_coco(rles: Sequence[dict[str, Any]], image_size: tuple[int, int]) -> 
 
 
 def _plain_counts(counts: Any, mask: int) -> np.ndarray:
-    array = np.asarray(counts)
+    try:
+        array = np.asarray(counts)
+    except (ValueError, OverflowError):  # lists of different lengths
+        array = np.array(None)
     if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
         raise InputError(
             f"mask {mask}: 'counts' of an RLE is {type(counts).__name__}; "
