@@ -95,7 +95,8 @@ def decode_coco(rles: Sequence[dict[str, Any]], image_size: tuple[int, int]) -> 
             )
         counts = rle["counts"]
         if isinstance(counts, (str, bytes)):
-            compressed[i] = counts.encode("utf-8", "surrogatepass") if isinstance(counts, str) else counts
+            text = isinstance(counts, str)
+            compressed[i] = counts.encode("utf-8", "surrogatepass") if text else counts
         else:
             plain[i] = _plain_counts(counts, i)
 
