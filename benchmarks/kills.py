@@ -96,7 +96,8 @@ def kill_training(args: argparse.Namespace, root: Path, rng: random.Random) -> l
     output, log = args.output / "training", args.output / "training.txt"
     settings = {
         "SOLVER.MAX_ITER": args.iterations, "SOLVER.CHECKPOINT_PERIOD": 3, "TEST.EVAL_PERIOD": 0,
-        "SOLVER.IMS_PER_BATCH": 2, "DATALOADER.NUM_WORKERS": 0, "OUTPUT_DIR": output,
+        "SOLVER.IMS_PER_BATCH": 2, "DATALOADER.NUM_WORKERS": 0, "DATASETS.TEST": "()",
+        "OUTPUT_DIR": output,
     }  # fmt: skip
     pairs = [str(text) for pair in settings.items() for text in pair]
     command = [sys.executable, "tools/train_net.py", "--config-file", TRAINING, "--resume", *pairs]
