@@ -19,7 +19,7 @@ D2_SHA256 := 491af0c7f79bdb2d178e46f6cb16a97c4ac968d45c41ea3f6b6435d59bbee561
 $(VENV)/.complete: requirements.lock
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else f"nucdet needs Python 3.11 or newer, {sys.executable} is {v.major}.{v.minor}; name another: make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
-	$(PIP) install --quiet --no-deps --requirement requirements.lock
+	$(PIP) install --quiet --no-deps --require-hashes --requirement requirements.lock
 	$(MAKE) --no-print-directory detectron2
 	$(PIP) install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
