@@ -1,4 +1,4 @@
-"""What `make .venv` installs is pinned and has hashes."""
+"""What `make .venv` installs is pinned, has hashes, and its licences are listed."""
 
 from __future__ import annotations
 
@@ -22,3 +22,9 @@ def test_every_package_is_pinned_with_hashes_that_pip_is_told_to_check():
         assert re.fullmatch(r"[A-Za-z0-9_.-]+==[A-Za-z0-9_.]+" + hashes, entry), pin
     makefile = (_ROOT / "Makefile").read_text(encoding="utf-8")
     assert "--require-hashes --requirement requirements.lock" in makefile
+
+
+def test_the_licence_of_every_pinned_package_is_listed():
+    text = (_ROOT / "docs" / "licences.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^\| ([\w.-]+) \| (\d[\w.]*) \| \S.*\|$", text, re.MULTILINE)
+    assert [f"{name}=={version}" for name, version in listed] == list(_pins())
