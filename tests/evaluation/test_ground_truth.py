@@ -42,8 +42,8 @@ def test_kind_of_image(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"images": [{"id": 1}]}, "KeyError: 'file_name'"),
-        ({"annotations": [{"image_id": 5}]}, "KeyError: 'segmentation'"),
+        ({"images": [{"id": 1}]}, "file_name is None"),
+        ({"annotations": [{"image_id": 5}]}, "segmentation is None"),
         ({"annotations": None}, "not a COCO JSON with annotations"),
     ],
 )

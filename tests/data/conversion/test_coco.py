@@ -167,9 +167,9 @@ def test_bad_entries_are_named_in_a_line(convert, content, tmp_path, capsys, spo
     [
         ({"images": []}, "it lists no images"),
         ({"categories": []}, "no categories"),
-        ({"categories": [{"id": 4}]}, "no 'name'"),
+        ({"categories": [{"id": 4}]}, "name is None"),
         ({"categories": [{"id": 1, "name": "a"}, {"id": 2, "name": "a"}]}, "have the name 'a'"),
-        ({"images": [{"id": 1}]}, "expected id and file_name"),
+        ({"images": [{"id": 1}]}, "file_name is None"),
         ({"images": [{"id": 1, "file_name": "day1/a.png"}] * 2}, "two images have id 1"),
         ({"annotations": [3]}, "found '3' in annotations"),
     ],
