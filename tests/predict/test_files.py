@@ -132,8 +132,11 @@ def test_done_needs_record_and_all_files(tmp_path, file, record):
     label = tmp_path / "a_label.tif"
     label.touch()
     assert not store.is_done(file, [label])
-    store.save(file, record)
+    store.save(file, record, outputs=[label])
     assert store.is_done(file, [label])
+    label.write_text("longer than it was")
+    assert not store.is_done(file, [label])
+    label.write_text("")
     assert not store.is_done(file, [label, tmp_path / "a.csv"])
 
 

@@ -121,8 +121,8 @@ def test_ctrl_c_then_resume(run, network, images, tmp_path, monkeypatch):
     arguments = ["--input", images, "--output", tmp_path / "out", "--save", "label", *network]
     save = RecordStore.save
 
-    def save_and_interrupt(self, file, record, *args):
-        save(self, file, record, *args)
+    def save_and_interrupt(self, file, record, *args, **named):
+        save(self, file, record, *args, **named)
         if record is not None:
             signal.raise_signal(signal.SIGINT)
 
