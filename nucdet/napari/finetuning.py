@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pandas as pd
 
-import nucdet
 from nucdet.config_files import read_config_file
 from nucdet.data.conversion.labels import convert_labels
 from nucdet.data.conversion.own_data import OwnData
@@ -21,7 +20,7 @@ from nucdet.napari.models import FINETUNED, WEIGHTS_FILE, Model, finetuned_model
 from nucdet.napari.progress import Progress
 from nucdet.napari.training_folder import IMAGES, LABELS
 
-RECIPE = Path(nucdet.__file__).parents[1] / "configs" / "finetune.yaml"
+RECIPE = "configs/finetune.yaml"  # one of nucdet's own configs, found from any folder
 _DATA = "corrections"
 _LOG = "train.log"
 _LOOK_EVERY = 0.5  # seconds
@@ -32,21 +31,21 @@ def recipe_iterations() -> int:
     return int(read_config_file(RECIPE)["SOLVER"]["MAX_ITER"])
 
 
-def recipe_of(model: Model) -> Path:
+def recipe_of(model: Model) -> str:
     """The config that goes on training a model: its own, or for one that ships finetune.yaml.
 
     Raises:
         InputError: a model that ships, but not the one that finetune.yaml is for.
     """
     if model.weights is not None:
-        return model.config
+        return str(model.config)
     start = read_config_file(RECIPE)["MODEL"]["WEIGHTS"]
     if model.name.startswith(PREFIX) and model.name != start:
         raise InputError(
             f"{model.name}: fine-tuning is prepared for {start}; choose that model, or your own "
             "config and weights"
         )
-    return RECIPE if model.name == start else model.config
+    return RECIPE if model.name == start else str(model.config)
 
 
 def finetune(folder: Path, model: Model, iterations: int, progress: Progress) -> Model:
@@ -103,7 +102,7 @@ def _next_output(folder: Path) -> Path:
 
 
 def _train(
-    output: Path, recipe: Path, weights: Path | None, iterations: int, progress: Progress
+    output: Path, recipe: str, weights: Path | None, iterations: int, progress: Progress
 ) -> None:
     settings = {
         "DATASETS.TRAIN": f"('{_DATA}_train',)",
@@ -114,7 +113,7 @@ def _train(
     }
     if weights is not None:
         settings["MODEL.WEIGHTS"] = str(weights)
-    command = [sys.executable, "-m", "nucdet.commands.train", "--config-file", str(recipe)]
+    command = [sys.executable, "-m", "nucdet.commands.train", "--config-file", recipe]
     command += [text for pair in settings.items() for text in pair]
     environment = {**os.environ, "DETECTRON2_DATASETS": str(output / "datasets")}
     log = output / _LOG

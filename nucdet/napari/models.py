@@ -50,17 +50,17 @@ class LoadedModel:
     """Keeps the network that was used last, since loading one takes seconds."""
 
     def __init__(self) -> None:
-        self._model: Model | None = None
+        self._loaded: tuple[Model, float | None] | None = None
         self._segmenter: Segmenter | None = None
 
-    def segmenter(self, model: Model) -> Segmenter:
-        """The model, loaded.
+    def segmenter(self, model: Model, threshold: float | None = None) -> Segmenter:
+        """The model, loaded; arguments as for :class:`nucdet.predict.Segmenter`.
 
         Raises:
-            FileNotFoundError, InputError: see :class:`nucdet.predict.Segmenter`.
+            FileNotFoundError, InputError: see there.
         """
-        if model != self._model:
-            self._model = self._segmenter = None  # frees its memory first
-            self._segmenter = Segmenter(model.config, model.weights)
-            self._model = model
+        if (model, threshold) != self._loaded:
+            self._loaded = self._segmenter = None  # frees its memory first
+            self._segmenter = Segmenter(model.config, model.weights, threshold=threshold)
+            self._loaded = (model, threshold)
         return self._segmenter

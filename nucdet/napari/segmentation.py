@@ -16,21 +16,25 @@ from nucdet.predict.measurements import Channels, measure
 from nucdet.structures import CroppedMasks
 
 
-def diameter_of(text: str) -> float | str | None:
-    """What the user wrote as the diameter of nuclei: nothing, "auto" or a number of pixels.
+def number_of(name: str, text: str, *words: str) -> float | str | None:
+    """What the user wrote into a field for a number that may stay empty.
+
+    Args:
+        name: of the field, for the message.
+        text: what stands in it.
+        words: what may stand there instead of a number.
 
     Raises:
-        InputError: none of them.
+        InputError: something else.
     """
     text = text.strip().lower()
-    if text in ("", "auto"):
+    if not text or text in words:
         return text or None
     try:
         return float(text)
     except ValueError:
-        raise InputError(
-            f"diameter is {text!r}; expected a number of pixels, 'auto' or nothing"
-        ) from None
+        expected = " or ".join(["a number", *map(repr, words), "nothing"])
+        raise InputError(f"{name} is {text!r}; expected {expected}") from None
 
 
 def segment(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import napari
@@ -20,7 +21,13 @@ from magicgui.widgets import (
     create_widget,
 )
 from napari.qt.threading import create_worker
-from napari.utils.notifications import Notification, notification_manager, show_error, show_info
+from napari.utils.notifications import (
+    Notification,
+    notification_manager,
+    show_error,
+    show_info,
+    show_warning,
+)
 
 from nucdet.errors import InputError
 from nucdet.export.tables import write_table
@@ -29,7 +36,7 @@ from nucdet.napari.finetuning import finetune, recipe_iterations
 from nucdet.napari.models import LoadedModel, Model, finetuned_models, shipped_models
 from nucdet.napari.planes import COLOURS, Plane, labels_placement, pixel_size_of, shown_plane
 from nucdet.napari.progress import Cancelled, Progress
-from nucdet.napari.segmentation import diameter_of, measure_labels, segment
+from nucdet.napari.segmentation import measure_labels, number_of, segment
 from nucdet.napari.table import show_table
 from nucdet.napari.training_folder import count_pairs, save_pair
 from nucdet.predict import Prediction
@@ -73,11 +80,15 @@ class NucleusWidget(Container):
             label="diameter",
             tooltip="Of the nuclei in pixels; auto: estimated; empty: as the model was trained.",
         )
+        self.threshold = LineEdit(
+            label="threshold",
+            tooltip="From 0, find more, to below 1, be sure; empty: the model's own rules.",
+        )
         self.segment_button = PushButton(text="Segment")
         self.model.changed.connect(self._show_own_model)
         self.segment_button.clicked.connect(self._guarded(self.segment))
         self.extend([self.image_layer, self.colour, self.model, self.config, self.weights])
-        self.extend([self.diameter, self.segment_button])
+        self.extend([self.diameter, self.threshold, self.segment_button])
 
     def _add_measuring(self) -> None:
         self.labels_layer = create_widget(annotation=napari.layers.Labels, label="labels")
@@ -128,11 +139,13 @@ class NucleusWidget(Container):
         """Segment the plane that is shown; the result becomes a labels layer."""
         layer = self._chosen(self.image_layer, "an image")
         plane = shown_plane(layer, self._viewer.dims.point, self.colour.value)
-        model, diameter = self._model(), diameter_of(self.diameter.value)
+        model = self._model()
+        diameter = number_of("diameter", self.diameter.value, "auto")
+        threshold = number_of("threshold", self.threshold.value)
 
         def work(progress: Progress) -> Prediction:
             progress(0, 0, "loading the model")
-            return segment(self._loaded.segmenter(model), plane, diameter, progress)
+            return segment(self._loaded.segmenter(model, threshold), plane, diameter, progress)
 
         self._start(work, lambda prediction: self._show_labels(layer, plane, prediction))
 
@@ -185,6 +198,8 @@ class NucleusWidget(Container):
         )
         self.labels_layer.value = result
         self.status.value = f"{len(prediction)} nuclei"
+        if prediction.warning:
+            show_warning(f"{plane.name}: {prediction.warning}")
         self.measure()
 
     def _use_model(self, model: Model) -> None:
@@ -214,7 +229,8 @@ class NucleusWidget(Container):
     def _model(self) -> Model:
         if self.model.value != _OWN:
             return self.model.value
-        return Model(_OWN, self.config.value, self.weights.value)
+        weights = self.weights.value  # an empty field gives the current folder
+        return Model(_OWN, self.config.value, None if weights == Path() else weights)
 
     def _chosen(self, widget: Any, what: str) -> Any:
         if widget.value is None:

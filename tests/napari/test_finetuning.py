@@ -27,7 +27,7 @@ def test_the_recipe_is_for_the_model_that_ships(tmp_path):
     assert recipe_of(default) == RECIPE
     assert recipe_iterations() == Segmenter(RECIPE).cfg.SOLVER.MAX_ITER
     own = Model("own", tmp_path / "own.yaml", tmp_path / "own.pth")
-    assert recipe_of(own) == own.config
+    assert recipe_of(own) == str(own.config)
     for other in [*others, Model("nucdet://other", tmp_path / "other.yaml")]:
         with pytest.raises(InputError, match=f"is prepared for {default.name}"):
             recipe_of(other)

@@ -8,7 +8,7 @@ import pytest
 from nucdet.errors import InputError
 from nucdet.napari.planes import Plane
 from nucdet.napari.progress import Cancelled
-from nucdet.napari.segmentation import diameter_of, measure_labels, segment
+from nucdet.napari.segmentation import measure_labels, number_of, segment
 from nucdet.predict import Segmenter
 
 
@@ -36,13 +36,15 @@ def test_labels_of_another_size_are_refused():
 
 
 @pytest.mark.parametrize(("text", "expected"), [("", None), (" Auto ", "auto"), ("12.5", 12.5)])
-def test_diameter_as_written(text, expected):
-    assert diameter_of(text) == expected
+def test_numbers_as_written(text, expected):
+    assert number_of("diameter", text, "auto") == expected
 
 
-def test_a_diameter_that_is_none():
-    with pytest.raises(InputError, match="'twelve'; expected a number of pixels"):
-        diameter_of("twelve")
+def test_a_number_that_is_none():
+    with pytest.raises(InputError, match="diameter is 'twelve'; expected a number or 'auto'"):
+        number_of("diameter", "twelve", "auto")
+    with pytest.raises(InputError, match="threshold is 'auto'; expected a number or nothing"):
+        number_of("threshold", "auto")
 
 
 @pytest.fixture
