@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,19 @@ def _own_config(path: Path) -> Path | None:
     own = _CONFIGS.joinpath(*parts)
     inside = not path.is_absolute() and ".." not in parts
     return own if inside and own.is_file() else None
+
+
+def _packaged(base: Path) -> Path | None:
+    """The file of the package that one of nucdet's own configs names, as ../nucdet/model_zoo/….
+
+    That is its place in a checkout; an installed package has the configs inside, not beside it.
+    """
+    place = Path(os.path.normpath(base))
+    doubled = _PACKAGE / _PACKAGE.name
+    if not place.is_relative_to(doubled):
+        return None
+    inside = _PACKAGE / place.relative_to(doubled)
+    return inside if inside.is_file() else None
 
 
 def _proposal(path: Path) -> str:
@@ -139,7 +153,7 @@ def _bases(path: Path, named: Any) -> list[Path]:
             raise InputError(f"{path}: {_BASE} is {name!r}; expected a file on this machine")
         # an absolute path stays what it is
         base = path.parent / Path(name).expanduser()
-        bases.append(base if base.is_file() else _own_config(Path(name)) or base)
+        bases.append(base if base.is_file() else _own_config(Path(name)) or _packaged(base) or base)
     return bases
 
 

@@ -103,6 +103,19 @@ def test_a_config_is_found_by_path_then_by_name(tmp_path, monkeypatch, repositor
     assert config_file("DSB2018/unet_small.yaml") == "configs/DSB2018/unet_small.yaml"
 
 
+def test_installed_configs_find_the_models_of_the_package(tmp_path, monkeypatch):
+    package = tmp_path / "nucdet"  # as a wheel leaves it: the configs are inside
+    for folder in ("configs", "model_zoo"):
+        (package / folder).mkdir(parents=True)
+    (package / "model_zoo/model.yaml").write_text("A: 1")
+    config = write(package / "configs", finetune='_BASE_: "../nucdet/model_zoo/model.yaml"')
+    monkeypatch.setattr("nucdet.config_files._PACKAGE", package)
+    assert read_config_file(config) == {"A": 1}
+    config.write_text('_BASE_: "../nucdet/model_zoo/other.yaml"')
+    with pytest.raises(FileNotFoundError, match=r"other\.yaml: no such config file"):
+        read_config_file(config)
+
+
 @pytest.mark.parametrize(
     ("name", "proposal"),
     [

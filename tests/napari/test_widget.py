@@ -39,8 +39,8 @@ def widget(viewer, repository):
     return viewer.window.add_plugin_dock_widget("nucdet", "Segment nuclei")[1]
 
 
-def _wait(widget, seconds: float = 120) -> None:
-    """Let Qt work until nothing runs in the background."""
+def _wait(widget, seconds: float = 600) -> None:
+    """Let Qt work until nothing runs in the background; long, since cores may be shared."""
     from qtpy.QtWidgets import QApplication
 
     end = time.monotonic() + seconds
