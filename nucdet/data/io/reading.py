@@ -211,17 +211,24 @@ def tiff_colours(path: Path, pixels: np.ndarray, layout: Any) -> np.ndarray:
         if layout.photometric != photometric.MINISWHITE:
             return pixels
         return ~pixels if pixels.dtype.kind in "bu" else -pixels
-    # a channel of unspecified meaning beside RGB is an alpha; beside grey it is a second stain
-    alpha = len(layout.extrasamples) == 1 and (
-        layout.extrasamples[0] != tifffile.EXTRASAMPLE.UNSPECIFIED or pixels.shape[2] == 4
-    )
-    channels = pixels.shape[2] - alpha
+    channels = colour_samples(layout, pixels.shape[2])
     if channels not in (1, 3) or layout.photometric == photometric.SEPARATED:
         raise InputError(
             f"{path}: {pixels.shape[2]} channels ({layout.photometric.name}); expected grey or RGB,"
             " with or without alpha; export the image as RGB"
         )
     return pixels[..., 0] if channels == 1 else pixels[..., :3]
+
+
+def colour_samples(layout: Any, samples: int) -> int:
+    """How many of a TIFF page's samples a pixel are colours: all but an alpha.
+
+    A sample of unspecified meaning beside RGB is an alpha; beside grey it is a second stain.
+    """
+    alpha = len(layout.extrasamples) == 1 and (
+        layout.extrasamples[0] != tifffile.EXTRASAMPLE.UNSPECIFIED or samples == 4
+    )
+    return samples - alpha
 
 
 def _check_single(path: Path, pages: int) -> None:

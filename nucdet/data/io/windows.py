@@ -26,6 +26,7 @@ from nucdet.data.io.normalization import (
 )
 from nucdet.data.io.reading import (
     check_pixels,
+    colour_samples,
     decode_image,
     is_tiff,
     tiff_colours,
@@ -221,10 +222,7 @@ def _tiff_stack(path: Path) -> TiffStack:
 
 def _is_grey_or_rgb(page: tifffile.TiffPage) -> bool:
     """Whether the samples of a pixel are one colour, not the channels of several stains."""
-    alpha = len(page.extrasamples) == 1 and (
-        page.extrasamples[0] != tifffile.EXTRASAMPLE.UNSPECIFIED or page.samplesperpixel == 4
-    )
-    return page.samplesperpixel - alpha in (1, 3)
+    return colour_samples(page, page.samplesperpixel) in (1, 3)
 
 
 def _is_large(page: tifffile.TiffPage) -> bool:
