@@ -112,12 +112,12 @@ def write_shared_outputs(job: Job) -> None:
     options, store = job.options, job.records()
     # each is read from its file whenever it is needed: a run may have more than fit into memory
     records = store.records(job.files)
-    failures = {file.file_name: error for file in job.files if (error := store.error(file))}
+    outcomes = [(file, *store.outcome(file)) for file in job.files]
+    failures = {file.file_name: error for file, _, error in outcomes if error}
     for name, path in shared_paths(job.output, options.save).items():
         FORMATS[name].write(path, records)
     if "csv" in options.save:
-        predicted = [file for file in job.files if store.record(file)]
-        tables = {file.file_name: job.paths(file)["csv"] for file in predicted}
+        tables = {file.file_name: job.paths(file)["csv"] for file, done, _ in outcomes if done}
         write_nuclei(job.output / "nuclei.csv", tables)
     write_summary(job.output / "summary.csv", records, failures, options.pixel_size)
     palette = ["#{:02x}{:02x}{:02x}".format(*color) for color in PALETTE.tolist()]

@@ -65,6 +65,11 @@ class RecordStore:
         """The records of those images that were predicted, see :class:`Records`."""
         return Records(self, files)
 
+    def outcome(self, file: InputFile) -> tuple[bool, str | None]:
+        """Whether the image was predicted with these settings, and why not where it failed."""
+        content = self._load(file)
+        return bool(content.get("record")), content.get("error")
+
     def error(self, file: InputFile) -> str | None:
         """Why the image failed with these settings, else None."""
         return self._load(file).get("error")

@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-import warnings
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from functools import partial
@@ -83,7 +82,6 @@ def _print_warnings(job: Job) -> None:
 
 def _run_process(job: Job) -> None:
     # what Detectron2's code makes torch say tells a user nothing and breaks the progress bar
-    warnings.filterwarnings("ignore", message=r"torch\.meshgrid")
     logging.getLogger("torch.fx._symbolic_trace").setLevel(logging.ERROR)
     options = job.options
     predict_images(job, lambda: Segmenter(options.config_file, overrides=options.overrides))
