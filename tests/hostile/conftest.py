@@ -139,8 +139,7 @@ def _write_predictions(folder: Path) -> None:
         "huge": f"ImageId,EncodedPixels\na,{10**30} 2\n",
         "nothing": "",
     }
-    for name, text in tables.items():
-        (folder / f"{name}.csv").write_text(text)
+    _write_texts(folder, tables, ".csv")
 
 
 def _write_configs(folder: Path) -> None:
@@ -156,8 +155,12 @@ def _write_configs(folder: Path) -> None:
         "type": "SOLVER: 5\n",
         "deep": "[" * 3000,
     }
+    _write_texts(folder, texts, ".yaml")
+
+
+def _write_texts(folder: Path, texts: dict[str, str], ending: str) -> None:
     for name, text in texts.items():
-        (folder / f"{name}.yaml").write_text(text)
+        (folder / f"{name}{ending}").write_text(text)
 
 
 def _write_trainings(folder: Path) -> None:

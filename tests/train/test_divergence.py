@@ -32,7 +32,11 @@ def test_a_diverging_training_names_iteration_rate_and_checkpoint(
     assert "Traceback" not in error
     line = error.splitlines()[-1]
     assert line.startswith(f"error: {tmp_path / 'output'}: the training diverged at iteration ")
-    assert "the learning rate was " in line and "lower SOLVER.BASE_LR" in line
+    assert (
+        "iteration 1:" in line
+        and "the learning rate was 8.53553e+19" in line
+        and "lower SOLVER.BASE_LR" in line
+    )
     for path in (tmp_path / "output").glob("model_*.pth"):
         weights = torch.load(path, weights_only=True)["model"].values()
         assert all(tensor.isfinite().all() for tensor in weights if tensor.is_floating_point())
