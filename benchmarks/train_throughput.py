@@ -46,7 +46,6 @@ def measure(trainer_name: str, args: argparse.Namespace) -> dict[str, float]:
     from detectron2.engine import HookBase
     from detectron2.utils.env import seed_all_rng
 
-    from nucdet.config import load_config
     from nucdet.data.datasets import register_datasets
     from nucdet.modeling.checkpointing import NucleusCheckpointer
 
@@ -67,21 +66,9 @@ def measure(trainer_name: str, args: argparse.Namespace) -> dict[str, float]:
                 self.data_seconds.append(latest["data_time"][0])
                 self.cpu_seconds.append(time.process_time() - self.cpu_start)
 
+    is_plain = trainer_name == "detectron2"
     with tempfile.TemporaryDirectory() as folder:
-        cfg = load_config(args.config_file)
-        own_weights = cfg.MODEL.WEIGHTS.startswith("imagenet://")
-        overrides = [
-            "DATASETS.TRAIN", f"('{args.dataset}',)", "DATASETS.TEST", "()", "OUTPUT_DIR", folder,
-            "MODEL.WEIGHTS", cfg.MODEL.WEIGHTS if own_weights else "",
-            "MODEL.DEVICE", "cuda" if torch.cuda.is_available() else "cpu",
-            "SOLVER.MAX_ITER", str(args.iterations), "DATALOADER.NUM_WORKERS", "0", *args.opts,
-        ]  # fmt: skip
-        is_plain = trainer_name == "detectron2"
-        if is_plain:
-            overrides += ["INPUT.RANDOM_FLIP", "horizontal"]  # it knows no "both"
-        if is_plain and not torch.cuda.is_available():
-            overrides += ["SOLVER.AMP.ENABLED", "False"]  # which it knows on GPUs only
-        cfg = load_config(args.config_file, overrides)
+        cfg = _config(args, folder, is_plain)
         seed_all_rng(args.seed)
         trainer = (_plain_trainer(cfg) if is_plain else _nucleus_trainer())(cfg)
         trainer.checkpointer = NucleusCheckpointer(trainer.model, folder)
@@ -103,6 +90,26 @@ def measure(trainer_name: str, args: argparse.Namespace) -> dict[str, float]:
         "peak_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
         "loss": statistics.mean(collect.losses[-max(1, len(collect.losses) // 4) :]),
     }
+
+
+def _config(args: argparse.Namespace, folder: str, is_plain: bool) -> Any:
+    """The config of the command line, without what ``is_plain``, Detectron2's, cannot do."""
+    import torch
+
+    from nucdet.config import load_config
+
+    weights = load_config(args.config_file).MODEL.WEIGHTS
+    overrides = [
+        "DATASETS.TRAIN", f"('{args.dataset}',)", "DATASETS.TEST", "()", "OUTPUT_DIR", folder,
+        "MODEL.WEIGHTS", weights if weights.startswith("imagenet://") else "",
+        "MODEL.DEVICE", "cuda" if torch.cuda.is_available() else "cpu",
+        "SOLVER.MAX_ITER", str(args.iterations), "DATALOADER.NUM_WORKERS", "0", *args.opts,
+    ]  # fmt: skip
+    if is_plain:
+        overrides += ["INPUT.RANDOM_FLIP", "horizontal"]  # it knows no "both"
+    if is_plain and not torch.cuda.is_available():
+        overrides += ["SOLVER.AMP.ENABLED", "False"]  # which it knows on GPUs only
+    return load_config(args.config_file, overrides)
 
 
 def _nucleus_trainer() -> type:

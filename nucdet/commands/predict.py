@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
+from typing import Any
 
 from nucdet.arguments import (
     add_config,
@@ -100,6 +102,15 @@ def argument_parser() -> argparse.ArgumentParser:
         metavar="PIXELS",
         help="move the outlines outwards, into free background, or inwards if negative",
     )
+    _add_planes(add)
+    add("--resume", action="store_true", help="leave out what an earlier run has done")
+    add_devices(parser)
+    add_config(parser, default="the model of nucdet")
+    return parser
+
+
+def _add_planes(add: Callable[..., Any]) -> None:
+    """Which plane of each file is read."""
     add(
         "--channel",
         type=number_or_name,
@@ -108,7 +119,3 @@ def argument_parser() -> argparse.ArgumentParser:
     )
     add("--z", type=number_or_name, metavar="max|mean|K", help="depth of files with several")
     add("--time", type=int, metavar="K", help="point in time of files with several")
-    add("--resume", action="store_true", help="leave out what an earlier run has done")
-    add_devices(parser)
-    add_config(parser, default="the model of nucdet")
-    return parser

@@ -25,17 +25,15 @@ def main() -> int:
     args = _argument_parser().parse_args()
 
     from nucdet.tuning.search import search
+    from nucdet.tuning.search_space import SearchSpace
 
     return search(
         args.config_file,
         args.output_dir,
         args.opts,
-        grids=args.grid,
-        variants=args.variant,
-        draws=args.random,
-        trials=args.trials,
-        sampler=args.sampler,
-        draw_seed=args.seed,
+        space=SearchSpace(
+            args.grid, args.variant, args.random, args.trials, args.sampler, args.seed
+        ),
         seeds=args.seeds,
         metric=args.metric,
         retry_failed=args.retry_failed,

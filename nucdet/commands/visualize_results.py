@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from nucdet.arguments import add_output, command, command_parser
+from nucdet.arguments import add_output, command, command_parser, config_file
 
 
 @command
@@ -43,18 +43,29 @@ def main() -> None:
         default="name",
         help="by name, or by the image's Kaggle score (default: %(default)s)",
     )
+    parser.add_argument(
+        "--config-file",
+        type=config_file,
+        metavar="FILE",
+        help="whose overlap rules (TEST.OVERLAP_ELIMINATION, TEST.OUTLINE_OFFSET) are applied to "
+        "the predictions (default: the largest mask keeps what several claim)",
+    )
     args = parser.parse_args()
 
-    from nucdet.visualization.result_images import visualize_results
+    from nucdet.config import load_config
+    from nucdet.postprocessing.overlap import OverlapElimination
+    from nucdet.visualization.result_images import TruthSource, visualize_results
 
+    elimination = None
+    if args.config_file:
+        elimination = OverlapElimination(load_config(args.config_file))
     files = visualize_results(
         args.input,
         args.output_dir,
-        args.dataset,
-        args.ground_truth,
-        args.image_root,
-        args.num,
-        args.score_threshold,
-        args.sort,
+        TruthSource(args.dataset, args.ground_truth, args.image_root),
+        num=args.num,
+        score_threshold=args.score_threshold,
+        sort=args.sort,
+        elimination=elimination,
     )
     print(f"{len(files)} images in {args.output_dir}")

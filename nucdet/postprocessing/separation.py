@@ -22,6 +22,8 @@ from nucdet.structures import CroppedMasks
 
 THRESHOLDS = ("fixed", "otsu", "hysteresis")
 METHODS = ("components", "opening", "watershed")
+# sigma, in pixels, of the Gaussian that smooths the hills of the watershed
+SMOOTHING = 1.0
 
 
 class Separation:
@@ -40,7 +42,6 @@ class Separation:
         hysteresis: tuple[float, float] = (0.3, 0.7),
         method: str = "watershed",
         opening_radius: float = 2.0,
-        smoothing: float = 1.0,
         depth: float = 0.15,
         min_size: int = 10,
         fill_holes: bool = True,
@@ -58,7 +59,6 @@ class Separation:
                 ``"watershed"``: hills of the distance to the background, or of body - border where
                 a border map is given, see :func:`nucdet.postprocessing.relief.split_at_saddles`.
             opening_radius: pixels.
-            smoothing: sigma of the Gaussian that smooths the hills, pixels.
             depth: how deep a valley between two hills must be, as a share of the lower hill.
             min_size: instances with fewer pixels are dropped; the watershed cuts none off.
             fill_holes: background that one instance encloses becomes part of it.
@@ -81,7 +81,6 @@ class Separation:
         self.hysteresis = (low, high)
         self.method = method
         self.opening_radius = opening_radius
-        self.smoothing = smoothing
         self.depth = depth
         self.min_size = min_size
         self.fill_holes = fill_holes
@@ -123,7 +122,7 @@ class Separation:
             labels = _open(mask, self.opening_radius)
         else:
             relief = _distance(mask) if border is None else foreground - 2 * border
-            relief = _smooth(relief, self.smoothing)
+            relief = cv2.GaussianBlur(relief, (0, 0), SMOOTHING)
             labels = split_at_saddles(relief, mask, self.depth, self.min_size)
         return self._instances(labels, foreground)
 
@@ -168,10 +167,6 @@ def _distance(mask: np.ndarray) -> np.ndarray:
     """
     distance = cv2.distanceTransform(mask.view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     return np.minimum(distance, np.float32(1e6))
-
-
-def _smooth(relief: np.ndarray, sigma: float) -> np.ndarray:
-    return cv2.GaussianBlur(relief, (0, 0), sigma) if sigma > 0 else relief
 
 
 def _check(key: str, found: Any, holds: bool, expected: str) -> None:

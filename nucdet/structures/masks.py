@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy import ndimage
 
-from nucdet.errors import InputError
+from nucdet.structures.crops import crops_of_dense, crops_of_label_map
 from nucdet.structures.polygons import outer_polygons, polygons_to_rle
 from nucdet.structures.rle import decode_coco, decode_pairs, encode_coco, encode_pairs
 from nucdet.structures.roi_align import roi_align_crops
@@ -158,25 +157,7 @@ class CroppedMasks:
     @classmethod
     def from_dense(cls, masks: np.ndarray | torch.Tensor) -> CroppedMasks:
         """From NxHxW bool or integers, not 0 = mask. From a GPU only the crops are copied."""
-        if not torch.is_tensor(masks) or masks.device.type == "cpu":
-            # numpy's any() over an axis is ten times faster than torch's
-            masks = np.asarray(masks)
-        if masks.ndim != 3 or not _is_whole(masks.dtype):
-            raise InputError(
-                f"masks: found shape {tuple(masks.shape)} of {masks.dtype}; "
-                "expected NxHxW of bool or integers"
-            )
-        rows, columns = _on_host(masks.any(2)), _on_host(masks.any(1))
-        offsets = np.zeros((len(masks), 2), dtype=np.int64)
-        crops = []
-        for i in range(len(masks)):
-            y, x = np.flatnonzero(rows[i]), np.flatnonzero(columns[i])
-            if not len(y):
-                crops.append(np.zeros((0, 0), dtype=bool))
-                continue
-            offsets[i] = y[0], x[0]
-            crops.append(_on_host(masks[i, y[0] : y[-1] + 1, x[0] : x[-1] + 1] != 0))
-        return cls(offsets, crops, masks.shape[1:])
+        return cls(*crops_of_dense(masks), masks.shape[1:])
 
     @classmethod
     def from_windows(
@@ -194,22 +175,7 @@ class CroppedMasks:
             InputError: not two dimensions, not integers, negative labels.
         """
         labels = np.asarray(labels)
-        if labels.dtype == bool:
-            labels = labels.view(np.uint8)
-        if labels.ndim != 2 or labels.dtype.kind not in "iu":
-            raise InputError(
-                f"label map: found shape {labels.shape} of {labels.dtype}; expected HxW of integers"
-            )
-        if labels.size and labels.min() < 0:
-            raise InputError(f"label map: found label {labels.min()}; expected 0 or greater")
-        if labels.size and labels.max() > labels.size:
-            # find_objects makes a list as long as the greatest label
-            values, ranks = np.unique(labels, return_inverse=True)
-            labels = ranks.reshape(labels.shape) + (values[0] != 0)
-        boxes = ndimage.find_objects(labels) if labels.size else []
-        found = [(i, box) for i, box in enumerate(boxes, 1) if box]
-        offsets = [(box[0].start, box[1].start) for _, box in found]
-        return cls(offsets, [labels[box] == i for i, box in found], labels.shape)
+        return cls(*crops_of_label_map(labels), labels.shape)
 
     @classmethod
     def from_coco_rle(
@@ -304,13 +270,3 @@ class CroppedMasks:
         """
         pairs = zip(self.crops, self.offsets.tolist(), strict=True)
         return [outer_polygons(crop, (y0, x0)) for crop, (y0, x0) in pairs]
-
-
-def _is_whole(dtype: np.dtype | torch.dtype) -> bool:
-    if isinstance(dtype, torch.dtype):
-        return not (dtype.is_floating_point or dtype.is_complex)
-    return dtype.kind in "biu"
-
-
-def _on_host(array: np.ndarray | torch.Tensor) -> np.ndarray:
-    return array.cpu().numpy() if torch.is_tensor(array) else array

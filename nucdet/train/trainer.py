@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +26,6 @@ from detectron2.engine import (
 from detectron2.engine.defaults import create_ddp_model
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.evaluation.testing import flatten_results_dict
-from detectron2.solver import get_default_optimizer_params
-from detectron2.solver.build import maybe_add_gradient_clipping
 from detectron2.utils import comm
 from detectron2.utils.env import seed_all_rng
 from torch import nn
@@ -51,6 +48,7 @@ from nucdet.train.hooks import (
     LossLog,
     StagedFreezing,
 )
+from nucdet.train.solver import build_optimizer, with_equal_steps
 from nucdet.train.validation_loss import validation_losses
 
 logger = logging.getLogger(__name__)
@@ -199,55 +197,15 @@ class NucleusTrainer(DefaultTrainer):
 
     @classmethod
     def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
-        """SOLVER.OPTIMIZER with Detectron2's rules for weight decay and gradient clipping."""
-        if not any(parameter.requires_grad for parameter in model.parameters()):
-            raise InputError(
-                f"{cfg.MODEL.META_ARCHITECTURE}: there is nothing to train "
-                f"(MODEL.SEGMENTATION.NETWORK is {cfg.MODEL.SEGMENTATION.NETWORK!r}); --eval-only "
-                "evaluates it as it is"
-            )
-        name = cfg.SOLVER.OPTIMIZER
-        optimizers = {"SGD": torch.optim.SGD, "ADAM": torch.optim.Adam, "ADAMW": torch.optim.AdamW}
-        if name not in optimizers:
-            raise InputError(f"SOLVER.OPTIMIZER is {name!r}, expected one of {[*optimizers]}")
-        parameters = get_default_optimizer_params(
-            model,
-            base_lr=cfg.SOLVER.BASE_LR,
-            weight_decay_norm=cfg.SOLVER.WEIGHT_DECAY_NORM,
-            bias_lr_factor=cfg.SOLVER.BIAS_LR_FACTOR,
-            weight_decay_bias=cfg.SOLVER.WEIGHT_DECAY_BIAS,
-            lr_factor_func=_rate_factors(cfg),
-        )
-        optimizer = maybe_add_gradient_clipping(cfg, optimizers[name])
-        momentum = {"momentum": cfg.SOLVER.MOMENTUM, "nesterov": cfg.SOLVER.NESTEROV}
-        # one pass over all weights; with AMP on a GPU a fused step unscales after the clipping, and
-        # that of SGD fails where a later stage thaws weights that have no momentum yet
-        on_cpu = torch.device(cfg.MODEL.DEVICE).type == "cpu"
-        fused = on_cpu and not (name == "SGD" and cfg.SOLVER.STAGES)
-        return optimizer(
-            parameters,
-            lr=cfg.SOLVER.BASE_LR,
-            weight_decay=cfg.SOLVER.WEIGHT_DECAY,
-            fused=fused,
-            **(momentum if name == "SGD" else {}),
-        )
+        """See :func:`nucdet.train.solver.build_optimizer`."""
+        return build_optimizer(cfg, model)
 
     @classmethod
     def build_lr_scheduler(
         cls, cfg: CfgNode, optimizer: torch.optim.Optimizer
     ) -> torch.optim.lr_scheduler.LRScheduler:
-        """SOLVER.LR_SCHEDULER_NAME; the one with a fixed gamma as one with equal steps.
-
-        Detectron2's own fails in the step after the last iteration.
-        """
-        if cfg.SOLVER.LR_SCHEDULER_NAME == "WarmupStepWithFixedGammaLR":
-            cfg = cfg.clone()
-            cfg.defrost()
-            rates = cfg.SOLVER.NUM_DECAYS + 1
-            cfg.SOLVER.LR_SCHEDULER_NAME = "WarmupMultiStepLR"
-            steps = {cfg.SOLVER.MAX_ITER * i // rates for i in range(1, rates)}
-            cfg.SOLVER.STEPS = sorted(steps - {0})  # fewer where there are too few iterations
-        return super().build_lr_scheduler(cfg, optimizer)
+        """SOLVER.LR_SCHEDULER_NAME; see also :func:`nucdet.train.solver.with_equal_steps`."""
+        return super().build_lr_scheduler(with_equal_steps(cfg), optimizer)
 
     @classmethod
     def build_train_loader(cls, cfg: CfgNode) -> Any:
@@ -287,12 +245,6 @@ class NucleusTrainer(DefaultTrainer):
         """
         with evaluated(cfg, model) as predictor:
             return super().test(cfg, predictor, evaluators) or OrderedDict()
-
-
-def _rate_factors(cfg: CfgNode) -> Callable[[str], float]:
-    """SOLVER.LR_FACTORS as a function of a parameter's name."""
-    factors = [(str(start), float(factor)) for start, factor in cfg.SOLVER.LR_FACTORS]
-    return lambda name: next((f for start, f in factors if name.startswith(start)), 1.0)
 
 
 class Bfloat16Trainer(SimpleTrainer):

@@ -1,4 +1,4 @@
-"""Train and score on each fold, or without each kind of image: tools/cross_validate.py."""
+"""Train and score on each fold, or without each kind of image: nucdet-cross-validate."""
 
 from __future__ import annotations
 
@@ -66,11 +66,7 @@ def cross_validate(
     metric = cfg.TEST.BEST_METRIC
     suffix = "kinds" if leave_out_kind else "folds"
     output = Path(output_dir or f"{cfg.OUTPUT_DIR}_{suffix}")
-    if leave_out_kind:
-        parts = {kind: (f"without_{kind}", f"only_{kind}") for kind in IMAGE_KINDS}
-    else:
-        _check_folds(folds)
-        parts = {str(k): (f"fold{k}_train", f"fold{k}_val") for k in range(folds)}
+    parts = _parts(folds, leave_out_kind)
     unknown = set(only) - set(parts)
     if unknown:
         raise InputError(f"--only {','.join(sorted(unknown))}: expected some of {','.join(parts)}")
@@ -94,6 +90,14 @@ def cross_validate(
     _print_tables(trials, outcomes, label, metric, summary)
     print(f"{TABLE} and {SUMMARY} are in {output}")
     return exit_code(outcomes, output / TABLE)
+
+
+def _parts(folds: int, leave_out_kind: bool) -> dict[str, tuple[str, str]]:
+    """The splits of each part to train on and to score on."""
+    if leave_out_kind:
+        return {kind: (f"without_{kind}", f"only_{kind}") for kind in IMAGE_KINDS}
+    _check_folds(folds)
+    return {str(k): (f"fold{k}_train", f"fold{k}_val") for k in range(folds)}
 
 
 def _datasets(train: str, test: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""What tune_thresholds.py does: read, try the grid, write a csv and the best as a yaml."""
+"""What nucdet-tune does: read, try the grid, write a csv and the best as a yaml."""
 
 from __future__ import annotations
 
@@ -66,13 +66,7 @@ def tune_thresholds(
     Raises:
         FileNotFoundError, InputError: what is wrong with the files or values, in one line.
     """
-    limits = list(mask_thresholds) if mask_thresholds is not None else [None] * len(predictions)
-    if len(limits) != len(predictions) or (mask_thresholds is None and len(limits) > 1):
-        given = 0 if mask_thresholds is None else len(limits)
-        raise InputError(
-            f"found {len(predictions)} files of predictions and {given} mask thresholds; give "
-            "--mask-thresholds with one for each file, or a single file"
-        )
+    limits = _limits(predictions, mask_thresholds)
     if config_file is not None and not Path(config_file).is_file():
         raise FileNotFoundError(f"{config_file}: no such config file")
     truth = GroundTruth(ground_truth)
@@ -104,6 +98,21 @@ def tune_thresholds(
     Console().print(_offset_table(offsets))
     print(f"{len(tried)} points in {folder / 'thresholds.csv'}; best.yaml beside it")
     return best
+
+
+def _limits(
+    predictions: Sequence[_Path], mask_thresholds: Sequence[float] | None
+) -> list[float | None]:
+    """The mask threshold of each file, None where it is not known."""
+    if mask_thresholds is None and len(predictions) == 1:
+        return [None]
+    found = len(mask_thresholds or ())
+    if found != len(predictions):
+        raise InputError(
+            f"found {len(predictions)} files of predictions and {found} mask thresholds; give "
+            "--mask-thresholds with one for each file, or a single file"
+        )
+    return list(mask_thresholds)
 
 
 def _best(points: Sequence[Point]) -> Point:

@@ -25,14 +25,7 @@ from rich.table import Table
 from nucdet.config import load_config
 from nucdet.errors import InputError
 from nucdet.files import write_atomically
-from nucdet.tuning.search_space import (
-    Axis,
-    Point,
-    drawn_axes,
-    grid_axes,
-    grid_points,
-    random_points,
-)
+from nucdet.tuning.search_space import TPE_STARTUP, Axis, Point, SearchSpace
 from nucdet.tuning.trial_tables import exit_code, mean_and_sd, with_sd, write_config, write_trials
 from nucdet.tuning.trials import (
     DONE,
@@ -51,7 +44,6 @@ PLOTS: dict[str, Callable[[optuna.Study], Any]] = {
     "search_history.png": plots.plot_optimization_history,
 }
 _SEED = "SEED"
-_TPE_STARTUP = 10  # settings that are drawn at random before TPE has learned anything
 
 
 def search(
@@ -59,12 +51,7 @@ def search(
     output_dir: str | None = None,
     overrides: Sequence[str] = (),
     *,
-    grids: Sequence[str] = (),
-    variants: Sequence[str] = (),
-    draws: Sequence[str] = (),
-    trials: int | None = None,
-    sampler: str = "random",
-    draw_seed: int = 0,
+    space: SearchSpace,
     seeds: Sequence[int] = (),
     metric: str | None = None,
     retry_failed: bool = False,
@@ -75,11 +62,7 @@ def search(
         config_file: yaml that all start from.
         output_dir: default: OUTPUT_DIR of the config with ``_search`` appended.
         overrides: KEY VALUE pairs for all trainings.
-        grids, variants: see :func:`nucdet.tuning.search_space.grid_axes`.
-        draws: see :func:`nucdet.tuning.search_space.drawn_axes`; instead of grids and variants.
-        trials: how many settings are drawn.
-        sampler: ``"random"``, or ``"tpe"`` to draw where earlier settings did well.
-        draw_seed: of the draws.
+        space: what is varied.
         seeds: train each setting once with each of these and rank by the mean; none: once with SEED
             of the config.
         metric: ``"task/metric"`` of the last evaluation that ranks them, higher is better; default:
@@ -98,36 +81,22 @@ def search(
     cfg = load_config(config_file, overrides)
     metric = metric or cfg.TEST.BEST_METRIC
     output = Path(output_dir or f"{cfg.OUTPUT_DIR}_search")
-    _check_options(bool(grids or variants), bool(draws), trials)
-    axes = drawn_axes(draws, flat_config(cfg)) if draws else grid_axes(grids, variants)
+    axes = space.axes(flat_config(cfg))
     taken = {"OUTPUT_DIR", *([_SEED] if seeds else [])} & {axis.name for axis in axes}
     if taken:
         raise InputError(f"{taken.pop()} cannot be varied here; use --output-dir and --seeds")
-    learns = bool(draws) and sampler == "tpe"
-    if draws:
-        points = random_points(axes, min(trials, _TPE_STARTUP) if learns else trials, draw_seed)
-    else:
-        points = grid_points(axes)
+    points = space.points(axes)
     work = _Search(config_file, output, metric, overrides, axes, seeds, retry_failed, {})
     for point in points:
         work.trainings(point)
-    study = work.open_study(draw_seed)
+    study = work.open_study(space.seed)
     work.enqueue(study, points)
     work.write(study)
-    while work.run_next(study, trials if learns else 0):
+    while work.run_next(study, space.learned_trials):
         work.write(study)
     work.print_ranking(study)
     outcomes = [read_outcome(trial.folder) for trial in work.all_trainings(study)]
     return exit_code(outcomes, output / TABLE)
-
-
-def _check_options(grid: bool, drawn: bool, trials: int | None) -> None:
-    if drawn == grid:
-        raise InputError("expected either --grid and --variant, or --random; see --help")
-    if drawn != (trials is not None):
-        raise InputError("--trials N belongs to --random, and --random needs it")
-    if drawn and trials < 1:
-        raise InputError(f"--trials {trials}: expected 1 or more")
 
 
 @dataclass(frozen=True)
@@ -173,7 +142,7 @@ class _Search:
                 storage=f"sqlite:///{(self.output / STUDY).resolve()}",
                 study_name=hashlib.sha256(identity.encode()).hexdigest()[:8],
                 sampler=optuna.samplers.TPESampler(
-                    n_startup_trials=_TPE_STARTUP, seed=seed, constant_liar=True
+                    n_startup_trials=TPE_STARTUP, seed=seed, constant_liar=True
                 ),
                 direction="maximize",
                 load_if_exists=True,

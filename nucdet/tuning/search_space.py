@@ -22,9 +22,60 @@ from nucdet.errors import InputError
 
 VARIANT = "variant"
 Point = dict[str, Any]  # a value of each axis
+TPE_STARTUP = 10  # settings that are drawn at random before TPE has learned anything
 _DRAW = re.compile(r"(loguniform|uniform|choice)\((.*)\)")
 _DIGITS = 4  # significant, of a drawn number
 _LOG_FROM = 30  # ratio of the largest to the smallest number of a grid
+
+
+@dataclass(frozen=True)
+class SearchSpace:
+    """What a search varies: either combinations of grids and variants, or random draws.
+
+    Attributes:
+        grids, variants: see :func:`grid_axes`.
+        draws: see :func:`drawn_axes`.
+        trials: how many settings are drawn; None for grids and variants.
+        sampler: ``"random"``, or ``"tpe"`` to draw where earlier settings did well.
+        seed: of the draws.
+
+    Raises:
+        InputError: both or none of the two, or a number of trials that does not go with them.
+    """
+
+    grids: Sequence[str] = ()
+    variants: Sequence[str] = ()
+    draws: Sequence[str] = ()
+    trials: int | None = None
+    sampler: str = "random"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        drawn = bool(self.draws)
+        if drawn == bool(self.grids or self.variants):
+            raise InputError("expected either --grid and --variant, or --random; see --help")
+        if drawn != (self.trials is not None):
+            raise InputError("--trials N belongs to --random, and --random needs it")
+        if drawn and self.trials < 1:
+            raise InputError(f"--trials {self.trials}: expected 1 or more")
+
+    @property
+    def learned_trials(self) -> int:
+        """How many settings there are in the end where TPE chooses them on the way, else 0."""
+        return self.trials if self.draws and self.sampler == "tpe" else 0
+
+    def axes(self, current: Mapping[str, Any]) -> list[Axis]:
+        """What is varied; ``current`` has the value of every key in the config."""
+        if self.draws:
+            return drawn_axes(self.draws, current)
+        return grid_axes(self.grids, self.variants)
+
+    def points(self, axes: Sequence[Axis]) -> list[Point]:
+        """The settings that are known before the first training; with TPE its random start."""
+        if not self.draws:
+            return grid_points(axes)
+        count = min(self.trials, TPE_STARTUP) if self.learned_trials else self.trials
+        return random_points(axes, count, self.seed)
 
 
 @dataclass(frozen=True)
@@ -54,7 +105,7 @@ def grid_axes(grids: Sequence[str], variants: Sequence[str] = ()) -> list[Axis]:
     """Axes of which every combination is tried.
 
     Args:
-        grids: ``"KEY=V1,V2,…"``, an axis each; values as on the command line of train_net.py, with
+        grids: ``"KEY=V1,V2,…"``, an axis each; values as on the command line of nucdet-train, with
             commas inside brackets and quotes belonging to the value.
         variants: ``"NAME: KEY VALUE KEY VALUE …"``, together one more axis, for what takes several
             keys at once (with and without augmentation); no pair: the config as it is.

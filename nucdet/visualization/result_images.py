@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,12 +34,47 @@ class _Scored(NamedTuple):
     score: float
 
 
+@dataclass(frozen=True)
+class TruthSource:
+    """Where the ground truth and the images come from.
+
+    Attributes:
+        dataset: name of a registered data set, e.g. "dsb2018_val"; or
+        ground_truth: COCO JSON.
+        image_root: folder to which the JSON's file names are relative; None: that of the data set,
+            or the folder above the one of the JSON (``<root>/annotations/x.json``).
+    """
+
+    dataset: str | None = None
+    ground_truth: _Path | None = None
+    image_root: _Path | None = None
+
+    def open(self) -> tuple[GroundTruth, Path]:
+        """Read the ground truth; returns it with the folder of the images.
+
+        Raises:
+            InputError, FileNotFoundError: neither or both of data set and JSON, or no images.
+        """
+        if (self.dataset is None) == (self.ground_truth is None):
+            raise InputError("give either a data set or a ground truth JSON, not both")
+        if self.dataset is None:
+            truth = GroundTruth(self.ground_truth)
+            root = Path(self.ground_truth).absolute().parent.parent
+        else:
+            register_datasets()
+            check_datasets([self.dataset])
+            truth = GroundTruth.of_dataset(self.dataset)
+            root = Path(MetadataCatalog.get(self.dataset).image_root)
+        if not truth.images:
+            raise InputError(f"{truth.json_file}: found no images, nothing to draw; expected some")
+        return truth, Path(root if self.image_root is None else self.image_root)
+
+
 def visualize_results(
     predictions: _Path,
     output_dir: _Path,
-    dataset: str | None = None,
-    ground_truth: _Path | None = None,
-    image_root: _Path | None = None,
+    source: TruthSource,
+    *,
     num: int | None = None,
     score_threshold: float | None = None,
     sort: str = "name",
@@ -51,15 +87,12 @@ def visualize_results(
     Args:
         predictions: see :func:`nucdet.evaluation.predictions_io.read_predictions`.
         output_dir: made if missing; files of an earlier run are overwritten.
-        dataset: name of a registered data set, e.g. "dsb2018_val"; or
-        ground_truth: COCO JSON.
-        image_root: folder to which the JSON's file names are relative; if not given, that of the
-            data set, or the folder above the one of the JSON (``<root>/annotations/x.json``).
+        source: of the ground truth and the images.
         num: how many images, the first in order of ``sort``; None: all.
         score_threshold: predictions with a lower score are left out; None: none.
         sort: "name", or "worst" or "best" by the image's Kaggle score.
-        elimination: rules for overlaps, those of a config say; None: the largest mask keeps what
-            several claim, as in :func:`nucdet.evaluation.offline.score_files`.
+        elimination: rules for overlaps, such as those of a config; None: the largest mask keeps
+            what several claim, as in :func:`nucdet.evaluation.offline.score_files`.
 
     Returns:
         The files, in the order of ``sort``.
@@ -72,7 +105,7 @@ def visualize_results(
         raise InputError(f"found sort {sort!r}; expected one of {SORTS}")
     if elimination is None:
         elimination = OverlapElimination(enabled=True, settings=OverlapSettings())
-    truth, root = _open_truth(dataset, ground_truth, image_root)
+    truth, root = source.open()
     scored = [
         _score(prediction, truth, score_threshold, elimination, predictions)
         for prediction in tqdm(
@@ -91,24 +124,6 @@ def visualize_results(
         save_png(files[-1], draw_comparison(pixels, item.masks, true_masks, name=item.image.stem))
         tqdm.write(f"{item.score:.3f}  {files[-1]}")
     return files
-
-
-def _open_truth(
-    dataset: str | None, ground_truth: _Path | None, image_root: _Path | None
-) -> tuple[GroundTruth, Path]:
-    """The ground truth and the folder of the images."""
-    if (dataset is None) == (ground_truth is None):
-        raise InputError("give either a data set or a ground truth JSON, not both")
-    if dataset is None:
-        truth, root = GroundTruth(ground_truth), Path(ground_truth).absolute().parent.parent
-    else:
-        register_datasets()
-        check_datasets([dataset])
-        truth = GroundTruth.of_dataset(dataset)
-        root = Path(MetadataCatalog.get(dataset).image_root)
-    if not truth.images:
-        raise InputError(f"{truth.json_file}: found no images, nothing to draw; expected some")
-    return truth, Path(root if image_root is None else image_root)
 
 
 def _score(

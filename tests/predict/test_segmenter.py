@@ -1,110 +1,24 @@
-"""Segmenter: the same road as evaluation, odd images, tiles, diameters, mistakes."""
+"""Segmenter: the same way as evaluation, odd images, diameters, mistakes."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
-import tifffile
 import torch
-from detectron2.structures import Boxes, Instances
-from scipy import ndimage
 
 import nucdet
 from nucdet.data.io.reading import read_image
-from nucdet.data.io.windows import ImageWindows
 from nucdet.data.mapper import NucleusDatasetMapper
 from nucdet.errors import InputError
 from nucdet.modeling import model_zoo
-from nucdet.modeling.mask_rcnn.augmented_inference import AugmentedRCNN
 from nucdet.postprocessing.overlap import OverlapElimination
 from nucdet.predict import Segmenter, configure, planning
-from nucdet.predict.files import find_inputs
-from nucdet.predict.job import Job
-from nucdet.predict.network import View, _batches, _capacity
-from nucdet.predict.options import PredictOptions
-from nucdet.predict.run import predict_images
-from nucdet.structures import CroppedMasks
+from nucdet.predict.network import _batches
 
 CONFIG = "configs/DSB2018/mask_rcnn_lite0_FPN.yaml"
-
-
-class Threshold:
-    """Stands for a network: bright connected pieces of what it is shown, which it records."""
-
-    familiarity = None
-
-    def __init__(self, usual_zoom: float = 1.0):
-        self.usual_zoom = usual_zoom
-        self.shown: list[tuple[tuple[int, int], float]] = []
-        self.capacities: list[float] = []
-
-    def zoom(self, height: int, width: int) -> float:
-        return self.usual_zoom
-
-    def __call__(self, images, capacity=1.0):
-        for image, zoom, *_ in images:
-            self.shown.append((image.shape[:2], zoom))
-            self.capacities.append(capacity)
-            masks = CroppedMasks.from_label_map(ndimage.label(image[..., 0] > 127)[0])
-            found = Instances(
-                image.shape[:2],
-                pred_masks=masks,
-                pred_boxes=Boxes(torch.from_numpy(masks.boxes)),
-                scores=torch.as_tensor(1 / (1 + masks.areas), dtype=torch.float32),
-                pred_classes=torch.zeros(len(masks), dtype=torch.int64),
-            )
-            yield View(found)
-
-
-@pytest.fixture(scope="module")
-def weights(repository, tmp_path_factory):
-    """Random weights that find something, with the thresholds of the segmenter below."""
-    from detectron2.modeling import build_model
-
-    from nucdet.config import load_config
-
-    cfg = load_config(repository / CONFIG, ["MODEL.DEVICE", "cpu"])
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("weights") / "model.pth"
-    torch.save({"model": build_model(cfg).state_dict()}, path)
-    return path
-
-
-@pytest.fixture(scope="module")
-def overrides():
-    overrides = ["MODEL.ROI_HEADS.SCORE_THRESH_TEST", "0.0", "INPUT.MIN_SIZE_TEST", "96"]
-    overrides += ["TEST.DETECTIONS_PER_IMAGE", "40", "MODEL.RPN.POST_NMS_TOPK_TEST", "60"]
-    # random masks are near 0.5; the scores of Threshold, below, say nothing
-    overrides += ["MODEL.ROI_MASK_HEAD.MASK_THRESH", "0.5"]
-    overrides += ["TEST.OVERLAP_ELIMINATION.MIN_RELATIVE_SCORE", "0.0"]
-    return overrides
-
-
-@pytest.fixture(scope="module")
-def segmenter(repository, weights, overrides):
-    return Segmenter(repository / CONFIG, weights, overrides, "cpu", precision="float32")
-
-
-@pytest.fixture
-def thresholding(segmenter, monkeypatch):
-    """The segmenter with :class:`Threshold` for a network, and small tiles."""
-    network = Threshold()
-    monkeypatch.setattr(segmenter._finder, "network", network)
-    for name, value in (("WHOLE_SIDE", 150), ("TILE_SIDE", 120), ("TILE_OVERLAP", 40)):
-        monkeypatch.setattr(planning, name, value)
-    return segmenter
-
-
-def dots(size: tuple[int, int], spacing: int, radius: float, dtype=np.uint8, value=255):
-    y, x = np.mgrid[: size[0], : size[1]]
-    inside = (y % spacing - spacing / 2) ** 2 + (x % spacing - spacing / 2) ** 2 <= radius**2
-    return np.where(inside, value, 0).astype(dtype)
 
 
 def test_package_offers_it():
@@ -191,112 +105,7 @@ def test_a_mirrored_image_gives_mirrored_nuclei(repository, weights, overrides, 
     assert same[0] < 0.99 < same[1]
 
 
-def test_large_images_have_larger_limits(thresholding, monkeypatch):
-    """For images of up to 2^19 pixels, as the network sees them, those of the config."""
-    monkeypatch.setattr(planning, "WHOLE_SIDE", 1536)
-    monkeypatch.setattr(planning, "TILE_SIDE", 1024)
-    monkeypatch.setattr(planning, "TILE_OVERLAP", 128)
-    network = thresholding._finder.network
-    sizes = [(1024, 1536), (512, 1024), (1024, 1024), (256, 256), (512, 2048)]
-    found = thresholding.predict_batch([dots(size, 64, 20) for size in sizes])
-    assert [p.image_size for p in found] == sizes
-    assert [len(p) for p in found] == [height * width // 64**2 for height, width in sizes]
-    assert dict(zip([s for s, _ in network.shown[:4]], network.capacities[:4], strict=True)) == {
-        (256, 256): 1.0,
-        (512, 1024): 1.0,
-        (1024, 1024): 2.0,
-        (1024, 1536): 3.0,
-    }
-    # tiles
-    assert {s[0] for s, _ in network.shown[4:]} == {512} and set(network.capacities[4:]) == {1.0}
-
-
-def test_crowded_tiles_raise_every_limit(segmenter):
-    model = segmenter._finder.network.model
-    augmented = AugmentedRCNN.from_config(segmenter.cfg, model)
-    for outer in (model, augmented):
-        with _capacity(outer, 2.5):
-            assert model.proposal_generator.post_nms_topk[False] == 150
-            assert model.roi_heads.box_predictor.test_topk_per_image == 100
-            assert augmented.max_detections == (100 if outer is augmented else 40)
-        assert model.proposal_generator.post_nms_topk[False] == 60
-        assert model.roi_heads.box_predictor.test_topk_per_image == augmented.max_detections == 40
-
-
-def test_tiled_is_whole(thresholding, monkeypatch):
-    image = dots((400, 333), 26, 9)
-    tiled = thresholding.predict(image)
-    assert len(thresholding._finder.network.shown) >= 9
-    assert max(max(size) for size, _ in thresholding._finder.network.shown) <= 120 + 64
-    monkeypatch.setattr(planning, "WHOLE_SIDE", 1000)
-    whole = thresholding.predict(image)
-    np.testing.assert_array_equal(tiled.label_map() > 0, whole.label_map() > 0)
-    assert len(tiled) == len(whole) == ndimage.label(image)[1]
-    assert sorted(tiled.pred_masks.areas) == sorted(whole.pred_masks.areas)
-
-
-@pytest.mark.parametrize("diameter", [31.0, 18.0, 55.5])
-def test_tiles_start_where_the_network_starts_anew(thresholding, diameter):
-    zoom, _, tiles, _ = thresholding._finder.plan(
-        ImageWindows(np.zeros((700, 900), np.uint8)), diameter
-    )
-    assert zoom == 31 / diameter and len(tiles) >= 12
-    for start in {t.y0 for t in tiles} | {t.x0 for t in tiles}:
-        cells = start * zoom / 64  # of its coarsest grid
-        assert abs(cells - round(cells)) * 64 <= zoom / 2 + 1e-6  # half a pixel of the image
-
-
-def test_tiles_share_one_scale(thresholding):
-    # dim nuclei on the left, bright ones on the right: each tile for itself would show both
-    image = dots((200, 400), 25, 8, np.uint16, 60_000)
-    image[:, :200] //= 5
-    bright = thresholding.predict(image)
-    assert (bright.label_map()[:, :190] == 0).all()
-    assert bright.label_map()[:, 210:].any()
-
-
-def test_a_large_tiff_is_read_by_windows(thresholding, tmp_path, monkeypatch):
-    monkeypatch.setattr("nucdet.data.io.windows.WHOLE_PIXELS", 1000)
-    image = dots((400, 333), 26, 9)
-    tifffile.imwrite(tmp_path / "large.tif", image, tile=(64, 64), compression="zlib")
-    steps = []
-    predicted = thresholding.predict_file(
-        tmp_path / "large.tif", progress=lambda done, total: steps.append((done, total))
-    )
-    np.testing.assert_array_equal(predicted.label_map(), thresholding.predict(image).label_map())
-    assert steps == [(i + 1, len(steps)) for i in range(len(steps))] and len(steps) >= 9
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not os.access("/proc/self/clear_refs", os.W_OK), reason="needs Linux")
-def test_memory_does_not_grow_with_the_image(segmenter, monkeypatch, tmp_path):
-    # 144 MB of pixels, 432 as RGB, 576 as a label map of 32 bits
-    patch = dots((240, 240), 240, 12)
-    tiles = {"tile": (512, 512), "compression": "zlib"}
-    tifffile.imwrite(tmp_path / "large.tif", np.tile(patch, (50, 50)), **tiles)
-    monkeypatch.setattr(segmenter._finder, "network", Threshold())
-    files = tuple(find_inputs([str(tmp_path / "large.tif")], tmp_path / "out"))
-    (tmp_path / "out").mkdir()
-    before = memory()["VmRSS"]
-    Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
-    predict_images(Job(PredictOptions(tmp_path / "out"), files), lambda: segmenter)
-    assert memory()["VmHWM"] - before < 400
-
-    labels = tifffile.imread(tmp_path / "out/large_label.tif")
-    assert labels.shape == (12_000, 12_000)
-    areas = np.bincount(labels.ravel())[1:]
-    assert areas.tolist() == [np.count_nonzero(patch)] * 2500
-    assert len(pd.read_csv(tmp_path / "out/large.csv")) == 2500
-
-
-def memory() -> dict[str, float]:
-    """Of this process, in MB: VmRSS now, VmHWM at its peak."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    fields = (line.split() for line in lines if line.startswith("Vm"))
-    return {name.rstrip(":"): int(kilobytes) / 1000 for name, kilobytes, _ in fields}
-
-
-def test_a_diameter_sets_the_zoom(thresholding):
+def test_a_diameter_sets_the_zoom(thresholding, dots):
     wanted = thresholding.cfg.TEST.NUCLEUS_DIAMETER
     predicted = thresholding.predict(dots((60, 60), 20, 5), diameter=wanted / 2)
     assert predicted.diameter == wanted / 2
@@ -305,7 +114,7 @@ def test_a_diameter_sets_the_zoom(thresholding):
 
 
 @pytest.mark.parametrize("radius, spacing", [(3, 12), (60, 150)])
-def test_auto_finds_the_diameter(thresholding, radius, spacing):
+def test_auto_finds_the_diameter(thresholding, radius, spacing, dots):
     predicted = thresholding.predict(dots((300, 300), spacing, radius), diameter="auto")
     assert predicted.diameter == pytest.approx(2 * radius, rel=0.1)
     wanted = thresholding.cfg.TEST.NUCLEUS_DIAMETER
@@ -316,12 +125,12 @@ def test_auto_finds_the_diameter(thresholding, radius, spacing):
     )
 
 
-def test_auto_leaves_a_common_size_and_an_empty_image_alone(thresholding):
+def test_auto_leaves_a_common_size_and_an_empty_image_alone(thresholding, dots):
     assert thresholding.predict(dots((120, 120), 40, 14), diameter="auto").diameter is None
     assert thresholding.predict(np.zeros((100, 100), np.uint8), diameter="auto").diameter is None
 
 
-def test_fields_and_helpers(thresholding):
+def test_fields_and_helpers(thresholding, dots):
     image = np.stack([dots((60, 60), 30, 8)] * 3, axis=-1) // np.uint8([1, 2, 4])
     predicted = thresholding.predict(image)
     table = predicted.table()

@@ -1,3 +1,4 @@
+import json
 from functools import partial
 
 import pytest
@@ -25,6 +26,23 @@ def test_prints_score_and_file_and_overwrites(run, submission, tmp_path):
     assert len(files) == 4
     lines = [f"0.000  {file}" for file in files] + [f"4 images in {tmp_path / 'out'}"]
     assert printed.splitlines() == again.splitlines() == lines
+
+
+def test_the_overlap_rules_of_a_config(run, registered, tmp_path):
+    """The ground truth as prediction, and a config to which all of its nuclei are too small."""
+    truth = json.loads((registered / "synthetic/annotations/instances_val.json").read_text())
+    masks = [{k: a[k] for k in ("image_id", "category_id", "segmentation")} for a in
+             truth["annotations"]]  # fmt: skip
+    predictions = tmp_path / "coco_instances_results.json"
+    predictions.write_text(json.dumps([{**mask, "score": 0.9} for mask in masks]))
+    config = tmp_path / "strict.yaml"
+    config.write_text("TEST: {OVERLAP_ELIMINATION: {MIN_AREA: 100000}}\n")
+    options = ("--input", predictions, "--dataset", "synthetic_val")
+    scores = [
+        [line.split()[0] for line in run(*options, *more)[1].splitlines()[:4]]
+        for more in ((), ("--config-file", config))
+    ]
+    assert scores == [["1.000"] * 4, ["0.000"] * 4]
 
 
 def test_mistakes_are_one_line_and_code_2(run, submission, tmp_path):

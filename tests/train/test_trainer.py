@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from pathlib import Path
 
@@ -13,28 +12,11 @@ import torch
 from detectron2.data import MetadataCatalog
 from detectron2.engine import hooks
 
-from nucdet.commands.train import argument_parser
 from nucdet.errors import InputError
 from nucdet.evaluation.offline import evaluate_predictions
 from nucdet.modeling.checkpointing import NucleusCheckpointer
 from nucdet.train.run import prepare, run
 from nucdet.train.trainer import NucleusTrainer
-
-CONFIG = "configs/quick_schedules/mask_rcnn_lite0_FPN_synthetic.yaml"
-
-
-@pytest.fixture
-def arguments(repository, registered, tiny_overrides):
-    """Parsed arguments of a tiny run; more flags and KEY VALUE pairs may be given."""
-
-    def parse(*extra: str) -> argparse.Namespace:
-        flags = [text for text in extra if text.startswith("--")]
-        pairs = [text for text in extra if not text.startswith("--")]
-        return argument_parser().parse_args(
-            ["--config-file", str(repository / CONFIG), *flags, *tiny_overrides, *pairs]
-        )
-
-    return parse
 
 
 def _output(args) -> Path:
@@ -77,99 +59,6 @@ def test_the_same_seed_gives_the_same_weights(arguments):
         run(args)
         weights.append(_weights(_output(args) / "model_final.pth"))
     assert all(torch.equal(weights[0][k], weights[1][k]) for k in weights[0])
-
-
-def test_a_killed_training_resumes_where_its_checkpoint_is(arguments, monkeypatch):
-    args = arguments("DATASETS.TEST", "()", "SOLVER.CHECKPOINT_PERIOD", "2", "SOLVER.MAX_ITER", "6")
-
-    step = NucleusTrainer.run_step
-
-    def die_in_iteration_3(self):
-        if self.iter == 3:
-            raise KeyboardInterrupt
-        step(self)
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(NucleusTrainer, "run_step", die_in_iteration_3)
-        run(args)
-    assert pd.read_csv(_output(args) / "losses.csv")["iteration"].tolist() == [0, 1, 2]
-
-    started = []
-    monkeypatch.setattr(
-        NucleusTrainer, "run_step", lambda self: (started.append(self.iter), step(self))
-    )
-    args.resume = True
-    run(args)
-    assert started == [2, 3, 4, 5]
-    assert pd.read_csv(_output(args) / "losses.csv")["iteration"].tolist() == [0, 1, 2, 3, 4, 5]
-
-
-def test_a_training_killed_while_it_evaluates_leaves_no_gap(arguments, monkeypatch):
-    """The checkpoint of iteration 1 is written, the evaluation after it is not."""
-    args = arguments("SOLVER.CHECKPOINT_PERIOD", "2", "TEST.EVAL_PERIOD", "2")
-
-    def die(self):
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(NucleusTrainer, "_evaluate", die)
-        run(args)
-    with (_output(args) / "losses.csv").open("ab") as file:
-        file.write(b"1")  # of a row that begins with 12
-    args.resume = True
-    run(args)
-    assert pd.read_csv(_output(args) / "losses.csv")["iteration"].tolist() == [0, 1, 2, 3]
-
-
-@pytest.mark.parametrize("size", [0, 10, -1000])
-def test_a_half_written_checkpoint_is_skipped_for_the_one_before(arguments, caplog, size):
-    keys = ("DATASETS.TEST", "()", "SOLVER.CHECKPOINT_PERIOD", "1", "SOLVER.MAX_ITER")
-    args = arguments(*keys, "2")
-    run(args)
-    output = _output(args)
-    (output / "last_checkpoint").write_text("model_0000001.pth")
-    newest = output / "model_0000001.pth"
-    newest.write_bytes(newest.read_bytes()[:size])
-    trainer = NucleusTrainer(prepare(args))
-    with caplog.at_level("WARNING"):
-        trainer.resume_or_load(resume=True)
-    assert trainer.start_iter == 1
-    assert any("model_0000001.pth" in line and "before" in line for line in caplog.messages)
-    (output / "model_0000000.pth").unlink()
-    with pytest.raises(InputError, match="no whole checkpoint; train without --resume"):
-        trainer.resume_or_load(resume=True)
-
-
-def test_a_resumed_training_sees_other_images_than_its_start(arguments, monkeypatch):
-    seen = []
-    step = NucleusTrainer.run_step
-
-    def note_images(self):
-        data = next(self._trainer._data_loader_iter)
-        seen.append(torch.cat([x["image"].flatten() for x in data]))
-        step(self)
-
-    monkeypatch.setattr(NucleusTrainer, "run_step", note_images)
-    keys = ["DATASETS.TEST", "()", "SOLVER.CHECKPOINT_PERIOD", "1", "SOLVER.MAX_ITER"]
-    run(arguments(*keys, "1"))
-    for _ in range(2):  # going on is as reproducible as starting
-        args = arguments("--resume", *keys, "2")
-        run(args)
-        (_output(args) / "last_checkpoint").write_text("model_0000000.pth")
-    start, resumed, again = seen
-    assert start.shape != resumed.shape or not torch.equal(start, resumed)
-    assert torch.equal(resumed, again)
-
-
-def test_a_longer_schedule_goes_on_from_the_end_of_a_shorter_one(arguments):
-    run(arguments("SOLVER.MAX_ITER", "1"))
-    args = arguments("--resume", "SOLVER.MAX_ITER", "2")
-    run(args)
-    output = _output(args)
-    assert pd.read_csv(output / "losses.csv")["iteration"].tolist() == [0, 1]
-    assert pd.read_csv(output / "evaluation.csv")["iteration"].tolist() == [1, 2]
-    run(args)  # nothing is left to train: the evaluation is run again, and its row replaced
-    assert pd.read_csv(output / "evaluation.csv")["iteration"].tolist() == [1, 2]
 
 
 @pytest.mark.parametrize("optimizer", ["ADAMW", "SGD"])  # the published recipe has SGD

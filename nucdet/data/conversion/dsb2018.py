@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from nucdet.arguments import add_workers
@@ -56,11 +57,7 @@ def convert(args: argparse.Namespace) -> None:
     """Run the subcommand and print what was written."""
     splits = convert_dsb2018(
         args.root,
-        val_fraction=args.val_fraction,
-        seed=args.seed,
-        folds=args.folds,
-        kinds=args.kinds,
-        groups_file=args.groups,
+        SplitOptions(args.val_fraction, args.seed, args.folds, args.kinds, args.groups),
         test=args.test,
         workers=args.workers,
         skip_invalid=args.skip_invalid,
@@ -68,14 +65,42 @@ def convert(args: argparse.Namespace) -> None:
     print_splits(splits, "nuclei", args.root / "annotations")
 
 
+@dataclass(frozen=True)
+class SplitOptions:
+    """How stage1_train is split.
+
+    Attributes:
+        val_fraction: part of stage1_train that becomes val, more than 0 and less than 1.
+        seed: of the split and the folds.
+        folds: number of folds, 0 or at least 2.
+        kinds: whether to write also the images of each kind, and those of all other kinds.
+        groups_file: csv that names images to be kept together.
+
+    Raises:
+        InputError: a number out of range.
+    """
+
+    val_fraction: float = 0.1
+    seed: int = 0
+    folds: int = 0
+    kinds: bool = False
+    groups_file: Path | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 < self.val_fraction < 1:
+            raise InputError(
+                f"--val-fraction {self.val_fraction}: expected more than 0 and less than 1"
+            )
+        if self.folds < 0 or self.folds == 1:
+            raise InputError(f"--folds {self.folds}: expected 2 or more, or 0 for none")
+        if self.seed < 0:
+            raise InputError(f"--seed {self.seed}: expected 0 or more")
+
+
 def convert_dsb2018(
     root: str | os.PathLike[str],
+    options: SplitOptions | None = None,
     *,
-    val_fraction: float = 0.1,
-    seed: int = 0,
-    folds: int = 0,
-    kinds: bool = False,
-    groups_file: Path | None = None,
     test: str | None = None,
     workers: int = 1,
     skip_invalid: bool = False,
@@ -88,11 +113,7 @@ def convert_dsb2018(
 
     Args:
         root: folder with Kaggle's folders.
-        val_fraction: part of stage1_train that becomes val, more than 0 and less than 1.
-        seed: of the split and the folds.
-        folds: number of folds, 0 or at least 2.
-        kinds: whether to part stage1_train by kind of image too, each kind from all others.
-        groups_file: csv that names images to be kept together.
+        options: how stage1_train is split; None: as the defaults of :class:`SplitOptions` say.
         test: which stage becomes the test split.
         workers: number of processes.
         skip_invalid: leave out what is bad instead of failing.
@@ -104,14 +125,15 @@ def convert_dsb2018(
         FileNotFoundError: no such root or groups file.
         InputError: no such folders in it, bad files, or a value out of range.
     """
-    root = Path(root)
+    root, options = Path(root), options or SplitOptions()
     _check_root(root, test)
-    _check_numbers(val_fraction, seed, folds, workers)
+    if workers < 1:
+        raise InputError(f"--workers {workers}: expected 1 or more")
     report = ConversionReport(skip_invalid)
     tasks = _train_tasks(root, report)
     in_train = len(tasks)
     tasks += _test_tasks(root, test, report)
-    group_of = read_groups(groups_file) if groups_file else {}
+    group_of = read_groups(options.groups_file) if options.groups_file else {}
 
     results = convert_images(tasks, workers)
     for result in results:
@@ -122,8 +144,8 @@ def convert_dsb2018(
     train = [(t, r) for t, r in zip(tasks[:in_train], results[:in_train], strict=True) if r.image]
     images = [r.image for _, r in train]
     set_groups(images, [r.borders for _, r in train], [group_of.get(t.id) for t, _ in train])
-    splits = _split(images, val_fraction, seed, folds) if images else {}
-    if kinds:
+    splits = _split(images, options) if images else {}
+    if options.kinds:
         splits |= _split_by_kind(images)
     if len(tasks) > in_train:
         splits["test"] = [r.image for r in results[in_train:] if r.image]
@@ -138,17 +160,6 @@ def _check_root(root: Path, test: str | None) -> None:
         raise FileNotFoundError(f"{root / test}: no such folder, but --test asks for it")
     if not any((root / stage).is_dir() for stage in (TRAIN, *TESTS)):
         raise InputError(f"{root}: none of {TRAIN}, {', '.join(TESTS)} in it; {_expected()}")
-
-
-def _check_numbers(val_fraction: float, seed: int, folds: int, workers: int) -> None:
-    if not 0 < val_fraction < 1:
-        raise InputError(f"--val-fraction {val_fraction}: expected more than 0 and less than 1")
-    if folds < 0 or folds == 1:
-        raise InputError(f"--folds {folds}: expected 2 or more, or 0 for none")
-    if seed < 0:
-        raise InputError(f"--seed {seed}: expected 0 or more")
-    if workers < 1:
-        raise InputError(f"--workers {workers}: expected 1 or more")
 
 
 def _expected() -> str:
@@ -251,20 +262,19 @@ def set_groups(
         image.group = group
 
 
-def _split(
-    images: list[ImageEntry], val_fraction: float, seed: int, folds: int
-) -> dict[str, list[ImageEntry]]:
+def _split(images: list[ImageEntry], options: SplitOptions) -> dict[str, list[ImageEntry]]:
     kinds, groups = [p.kind for p in images], [p.group for p in images]
     sizes = [((p.height, p.width),) for p in images]
 
     def pick(chosen: Sequence[bool]) -> list[ImageEntry]:
         return [p for p, c in zip(images, chosen, strict=True) if c]
 
-    part = assign_parts(kinds, groups, (1 - val_fraction, val_fraction), seed, sizes)
+    shares = (1 - options.val_fraction, options.val_fraction)
+    part = assign_parts(kinds, groups, shares, options.seed, sizes)
     splits = {"trainval": images, "train": pick(part == 0), "val": pick(part == 1)}
-    if folds:
-        fold = assign_parts(kinds, groups, [1] * folds, seed, sizes)
-        for k in range(folds):
+    if options.folds:
+        fold = assign_parts(kinds, groups, [1] * options.folds, options.seed, sizes)
+        for k in range(options.folds):
             splits[f"fold{k}_train"] = pick(fold != k)
             splits[f"fold{k}_val"] = pick(fold == k)
     return splits

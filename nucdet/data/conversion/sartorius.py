@@ -64,7 +64,7 @@ def convert_sartorius(
 ) -> dict[str, list[ImageEntry]]:
     """Write ``<root>/annotations/instances_{train,val}.json``, classes as :data:`SARTORIUS_TYPES`.
 
-    Images are dealt to train and val so that each cell type is on both sides in proportion. A
+    Images are dealt to train and val so that each cell type is on both sides in proportion. An
     image without a row in the csv has no ground truth and is left out.
 
     Args:
@@ -105,14 +105,7 @@ def convert_sartorius(
     if not images:
         raise InputError(f"{table}: no image is left to convert; expected one row for each cell")
 
-    groups: dict[str, int] = {}
-    numbers = [groups.setdefault(group, len(groups)) for _, group in images]
-    weights = (1 - val_fraction, val_fraction)
-    part = assign_parts([p.kind for p, _ in images], numbers, weights, seed)
-    splits = {
-        split: [p for (p, _), side in zip(images, part, strict=True) if side == number]
-        for number, split in enumerate(("train", "val"))
-    }
+    splits = _split(images, val_fraction, seed)
     write_splits(root / "annotations", splits, "Sartorius", SARTORIUS_TYPES)
     return splits
 
@@ -182,6 +175,20 @@ def _complaint(row: dict[str, str], size: tuple[int, int], cell_type: str) -> st
     if not (row["annotation"] or "").strip():
         return "its annotation is empty, expected the pixels of a cell"
     return None
+
+
+def _split(
+    images: list[tuple[ImageEntry, str]], val_fraction: float, seed: int
+) -> dict[str, list[ImageEntry]]:
+    """Train and val; images that are paired with the same name stay on one side."""
+    groups: dict[str, int] = {}
+    numbers = [groups.setdefault(group, len(groups)) for _, group in images]
+    weights = (1 - val_fraction, val_fraction)
+    part = assign_parts([entry.kind for entry, _ in images], numbers, weights, seed)
+    return {
+        split: [entry for (entry, _), side in zip(images, part, strict=True) if side == number]
+        for number, split in enumerate(("train", "val"))
+    }
 
 
 def _remark_on_unlabelled(root: Path, by_image: dict, report: ConversionReport) -> None:

@@ -1,9 +1,14 @@
 """A raw DSB2018 tree of tiny images: discs on a textured ground, sure to be no tiles."""
 
+import json
+
 import cv2
 import numpy as np
 import pytest
 from PIL import Image
+
+from nucdet.data.conversion.dsb2018 import convert_dsb2018
+from nucdet.errors import InputError
 
 
 def disc(height, width, y, x, radius):
@@ -38,6 +43,14 @@ class RawTree:
                 cv2.imwrite(str(folder / "masks" / f"m{i:03d}.png"), mask.astype(np.uint8) * 255)
         return folder
 
+    def load(self, split):
+        """The COCO JSON of a split."""
+        return json.loads((self.root / f"annotations/instances_{split}.json").read_text())
+
+    def names(self, split):
+        """The names of the images of a split."""
+        return {image["file_name"].split("/")[1] for image in self.load(split)["images"]}
+
 
 @pytest.fixture
 def raw_tree(tmp_path):
@@ -47,3 +60,16 @@ def raw_tree(tmp_path):
         masks = [disc(40, 50, 10 + 3 * k, 8 + 15 * k, 4 + i % 3) for k in range(1 + i % 3)]
         tree.add(f"p{i:02d}", masks, bright=i % 2 == 1, seed=i)
     return tree
+
+
+@pytest.fixture
+def fails(raw_tree, capsys):
+    """A conversion of the tree that must fail and write nothing: its error, and what it lists."""
+
+    def convert(**options):
+        with pytest.raises(InputError) as error:
+            convert_dsb2018(raw_tree.root, **options)
+        assert not (raw_tree.root / "annotations").exists()
+        return str(error.value), capsys.readouterr().err
+
+    return convert

@@ -1,6 +1,5 @@
 """The converter on raw trees whose every pixel is known, and on each way to be bad."""
 
-import json
 import re
 
 import cv2
@@ -8,35 +7,14 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
-from nucdet.data.conversion.dsb2018 import convert_dsb2018
+from nucdet.data.conversion.dsb2018 import SplitOptions, convert_dsb2018
 from nucdet.errors import InputError
 from nucdet.structures import CroppedMasks
 
 
-def load(tree, split):
-    return json.loads((tree.root / f"annotations/instances_{split}.json").read_text())
-
-
-def names(coco):
-    return {image["file_name"].split("/")[1] for image in coco["images"]}
-
-
-def write_solution(tree, rows, name="stage1_solution.csv"):
-    lines = ["ImageId,EncodedPixels,Height,Width,Usage", *rows]
-    (tree.root / name).write_text("\n".join(lines) + "\n")
-
-
-def fails(tree, capsys, **options):
-    """Convert, expect an InputError; return it and the bad-file lines. Nothing may be written."""
-    with pytest.raises(InputError) as error:
-        convert_dsb2018(tree.root, **options)
-    assert not (tree.root / "annotations").exists()
-    return str(error.value), capsys.readouterr().err
-
-
 def test_every_mask_decodes_to_its_own_pixels(raw_tree):
     convert_dsb2018(raw_tree.root)
-    coco = load(raw_tree, "trainval")
+    coco = raw_tree.load("trainval")
     assert coco["categories"] == [{"id": 1, "name": "nucleus"}]
     assert [image["id"] for image in coco["images"]] == list(range(1, 21))
     assert [a["id"] for a in coco["annotations"]] == list(range(1, 40))
@@ -57,7 +35,7 @@ def test_every_mask_decodes_to_its_own_pixels(raw_tree):
 
 def test_byte_identical_whatever_the_workers(raw_tree):
     def converted(workers):
-        convert_dsb2018(raw_tree.root, folds=3, workers=workers)
+        convert_dsb2018(raw_tree.root, SplitOptions(folds=3), workers=workers)
         return {p.name: p.read_bytes() for p in (raw_tree.root / "annotations").iterdir()}
 
     first = converted(1)
@@ -71,44 +49,44 @@ def test_after_opencv_has_started_threads(raw_tree):
     cv2.setNumThreads(4)
     try:
         cv2.GaussianBlur(np.zeros((2000, 2000), np.uint8), (31, 31), 0)
-        convert_dsb2018(raw_tree.root, folds=3, workers=2)
+        convert_dsb2018(raw_tree.root, SplitOptions(folds=3), workers=2)
         assert cv2.getNumThreads() == 4
     finally:
         cv2.setNumThreads(before)
-    assert len(load(raw_tree, "trainval")["images"]) == 20
+    assert len(raw_tree.load("trainval")["images"]) == 20
 
 
 def test_splits_are_stratified_and_complete(raw_tree):
-    convert_dsb2018(raw_tree.root, val_fraction=0.2, folds=5)
-    everything = names(load(raw_tree, "trainval"))
-    train, val = load(raw_tree, "train"), load(raw_tree, "val")
-    assert names(train) | names(val) == everything and not names(train) & names(val)
-    assert sorted(image["kind"] for image in val["images"]) == (
+    convert_dsb2018(raw_tree.root, SplitOptions(val_fraction=0.2, folds=5))
+    everything = raw_tree.names("trainval")
+    train, val = raw_tree.names("train"), raw_tree.names("val")
+    assert train | val == everything and not train & val
+    assert sorted(image["kind"] for image in raw_tree.load("val")["images"]) == (
         ["bright_field"] * 2 + ["fluorescence"] * 2
     )
-    held_out = [names(load(raw_tree, f"fold{k}_val")) for k in range(5)]
+    held_out = [raw_tree.names(f"fold{k}_val") for k in range(5)]
     assert [len(h) for h in held_out] == [4] * 5 and set.union(*held_out) == everything
     for k in range(5):
-        assert names(load(raw_tree, f"fold{k}_train")) == everything - held_out[k]
+        assert raw_tree.names(f"fold{k}_train") == everything - held_out[k]
 
 
 def test_each_kind_and_all_but_it(raw_tree, tmp_path):
     groups = tmp_path / "groups.csv"
     groups.write_text("img_id,mosaic_idx\np00,7\np01,7\n")  # a dark and a bright one
-    convert_dsb2018(raw_tree.root, kinds=True, groups_file=groups)
+    convert_dsb2018(raw_tree.root, SplitOptions(kinds=True, groups_file=groups))
     dark, bright = ({f"p{i:02d}" for i in range(first, 20, 2)} for first in (0, 1))
-    assert names(load(raw_tree, "only_fluorescence")) == dark
-    assert names(load(raw_tree, "only_bright_field")) == bright
+    assert raw_tree.names("only_fluorescence") == dark
+    assert raw_tree.names("only_bright_field") == bright
     # nor does what goes together with an image of the kind teach about it
-    assert names(load(raw_tree, "without_fluorescence")) == bright - {"p01"}
-    assert names(load(raw_tree, "without_bright_field")) == dark - {"p00"}
+    assert raw_tree.names("without_fluorescence") == bright - {"p01"}
+    assert raw_tree.names("without_bright_field") == dark - {"p00"}
 
 
 def test_the_seed_changes_the_split(raw_tree):
     splits = []
     for seed in (0, 1):
-        convert_dsb2018(raw_tree.root, val_fraction=0.2, seed=seed)
-        splits.append(names(load(raw_tree, "val")))
+        convert_dsb2018(raw_tree.root, SplitOptions(val_fraction=0.2, seed=seed))
+        splits.append(raw_tree.names("val"))
     assert splits[0] != splits[1]
 
 
@@ -116,13 +94,13 @@ def test_groups_file_keeps_images_together(raw_tree, tmp_path):
     groups = tmp_path / "folds.csv"
     rows = [f"p{i:02d},{i % 4}" for i in range(20)]  # 4 groups of 5, one kind each
     groups.write_text("\n".join(["img_id,mosaic_idx", *rows, "not_there,0"]))
-    convert_dsb2018(raw_tree.root, val_fraction=0.25, groups_file=groups)
-    val = names(load(raw_tree, "val"))
+    convert_dsb2018(raw_tree.root, SplitOptions(val_fraction=0.25, groups_file=groups))
+    val = raw_tree.names("val")
     assert val and all({int(n[1:]) % 4 for n in val} >= {int(n[1:]) % 4} for n in val)
     for group in range(4):
         assert len([n for n in val if int(n[1:]) % 4 == group]) in (0, 5)
     numbers = {
-        i["file_name"].split("/")[1]: i["group"] for i in load(raw_tree, "trainval")["images"]
+        i["file_name"].split("/")[1]: i["group"] for i in raw_tree.load("trainval")["images"]
     }
     assert numbers["p00"] == numbers["p04"] != numbers["p01"]
 
@@ -140,12 +118,17 @@ def test_no_root_and_no_layout(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "options", [{"val_fraction": 0}, {"val_fraction": 1.5}, {"folds": 1}, {"workers": 0},
-                {"seed": -1}]
-)  # fmt: skip
-def test_values_out_of_range(raw_tree, options):
-    with pytest.raises(InputError, match="expected"):
-        convert_dsb2018(raw_tree.root, **options)
+    "options", [{"val_fraction": 0}, {"val_fraction": 1.5}, {"folds": 1}, {"seed": -1}]
+)
+def test_splits_out_of_range(options):
+    (name,) = options
+    with pytest.raises(InputError, match=f"--{name.replace('_', '-')} .*: expected"):
+        SplitOptions(**options)
+
+
+def test_no_workers(raw_tree):
+    with pytest.raises(InputError, match="--workers 0: expected 1 or more"):
+        convert_dsb2018(raw_tree.root, workers=0)
 
 
 def cut_mask(folder):
@@ -181,32 +164,32 @@ BAD_IMAGES = [
 
 
 @pytest.mark.parametrize(("spoil", "message"), BAD_IMAGES)
-def test_a_bad_file_costs_its_image(raw_tree, capsys, spoil, message):
+def test_a_bad_file_costs_its_image(raw_tree, capsys, spoil, message, fails):
     spoil(raw_tree.root / "stage1_train/p05")
-    error, listed = fails(raw_tree, capsys)
+    error, listed = fails()
     assert re.search(message, listed)
     assert error.startswith("1 bad") and "--skip-invalid" in error
     convert_dsb2018(raw_tree.root, skip_invalid=True)
-    assert names(load(raw_tree, "trainval")) == {f"p{i:02d}" for i in range(20)} - {"p05"}
+    assert raw_tree.names("trainval") == {f"p{i:02d}" for i in range(20)} - {"p05"}
     assert "left out: the image" in capsys.readouterr().err
 
 
-def test_an_all_zero_mask_costs_only_itself(raw_tree, capsys):
+def test_an_all_zero_mask_costs_only_itself(raw_tree, capsys, fails):
     empty = raw_tree.root / "stage1_train/p05/masks/m001.png"
     cv2.imwrite(str(empty), np.zeros((40, 50), np.uint8))
-    error, _ = fails(raw_tree, capsys)
+    error, _ = fails()
     assert "m001.png: the mask is all zero" in error
     convert_dsb2018(raw_tree.root, skip_invalid=True)
     assert "left out: the mask" in capsys.readouterr().err
-    coco = load(raw_tree, "trainval")
+    coco = raw_tree.load("trainval")
     assert len(coco["images"]) == 20 and len(coco["annotations"]) == 39 - 1
 
 
-def test_every_bad_file_is_listed(raw_tree, capsys):
+def test_every_bad_file_is_listed(raw_tree, capsys, fails):
     cut_image(raw_tree.root / "stage1_train/p01")
     other_size(raw_tree.root / "stage1_train/p03")
     no_masks(raw_tree.root / "stage1_train/p08")
-    error, listed = fails(raw_tree, capsys, workers=2)
+    error, listed = fails(workers=2)
     assert error.startswith("3 bad")
     assert len([line for line in listed.splitlines() if line.startswith("bad: ")]) == 3
     assert all(name in listed for name in ("p01.png", "p03", "p08"))
@@ -222,86 +205,12 @@ def test_overlapping_masks_are_kept_and_counted(raw_tree, capsys):
     errors = capsys.readouterr().err
     assert "2 masks in 1 images share 2 pixels" in errors
     assert "overlap.png: 2 masks share 2 pixels" in errors
-    coco = load(raw_tree, "trainval")
+    coco = raw_tree.load("trainval")
     image = next(i for i in coco["images"] if "overlap" in i["file_name"])
     found = [a["segmentation"] for a in coco["annotations"] if a["image_id"] == image["id"]]
     np.testing.assert_array_equal(
         CroppedMasks.from_coco_rle(found, (40, 50)).to_dense(), [square, shifted, apart]
     )
-
-
-def test_solution_csv(raw_tree):
-    first, second = raw_tree.masks["p01"], raw_tree.masks["p02"]
-    for name in ("t0", "t1", "t2"):
-        raw_tree.add(name, None, stage="stage1_test")
-    codes = [CroppedMasks.from_dense(np.stack(m)).to_kaggle_rle() for m in (first, second)]
-    rows = [f"t{i},{code},40,50,Public" for i in (0, 1) for code in codes[i]]
-    write_solution(raw_tree, [*rows, "t2,,40,50,Private"])
-    splits = convert_dsb2018(raw_tree.root)
-    assert [len(p.annotations) for p in splits["test"]] == [len(first), len(second), 0]
-    coco = load(raw_tree, "test")
-    masks = [coco_mask.decode(a["segmentation"]) for a in coco["annotations"]]
-    np.testing.assert_array_equal(masks, np.stack([*first, *second]))
-    assert coco["images"][0]["file_name"] == "stage1_test/t0/images/t0.png"
-
-
-def test_stage2_leaves_ignored_images_out(raw_tree):
-    for name in ("t0", "t1"):
-        raw_tree.add(name, None, stage="stage2_test")
-    rows = ["t0,1 5,40,50,Private", "t1,1 1,40,50,Ignored", "unknown,1 1,3,3,Ignored"]
-    write_solution(raw_tree, rows, "stage2_solution_final.csv")
-    convert_dsb2018(raw_tree.root)
-    coco = load(raw_tree, "test")
-    assert names(coco) == {"t0"} and coco["annotations"][0]["bbox"] == [0, 0, 1, 5]
-
-
-def test_masks_win_over_csv_and_no_truth_gives_images_only(raw_tree, capsys):
-    raw_tree.add("t0", None, stage="stage1_test")
-    convert_dsb2018(raw_tree.root)
-    assert len(load(raw_tree, "test")["images"]) == 1
-    assert load(raw_tree, "test")["annotations"] == []
-    assert "test has no truth" in capsys.readouterr().err
-    raw_tree.add("t1", raw_tree.masks["p01"], stage="stage2_test")
-    write_solution(raw_tree, ["t1,1 5,40,50,Private"], "stage2_solution_final.csv")
-    convert_dsb2018(raw_tree.root, test="stage2_test")
-    assert load(raw_tree, "test")["annotations"][0]["area"] == raw_tree.masks["p01"][0].sum()
-
-
-@pytest.mark.parametrize(
-    ("row", "message"),
-    [
-        ("t0,1 5 9,40,50,Public", "line 3: EncodedPixels: found 3 numbers; expected pairs"),
-        ("t0,1990 20,40,50,Public", "line 3: EncodedPixels: run '1990 20': it goes beyond"),
-        ("t0,1 a,40,50,Public", "line 3: EncodedPixels: found '1 a'; expected whole numbers"),
-        ("who,1 5,40,50,Public", "line 3: names image 'who', which has no folder"),
-        ("t0,1 5,50,40,Public", "line 3: states 50x40 (height x width), but the image is 40x50"),
-        ("t0,1 5", "line 3: states"),
-    ],
-)
-def test_bad_csv_rows(raw_tree, capsys, row, message):
-    raw_tree.add("t0", None, stage="stage1_test")
-    write_solution(raw_tree, ["t0,1 5,40,50,Public", row])
-    error, listed = fails(raw_tree, capsys)
-    assert message in listed and "stage1_solution.csv" in error
-
-
-def test_csv_with_rows_or_columns_missing(raw_tree, capsys):
-    for name in ("t0", "t1"):
-        raw_tree.add(name, None, stage="stage1_test")
-    write_solution(raw_tree, ["t0,1 5,40,50,Public"])
-    error, _ = fails(raw_tree, capsys)
-    assert "t1: no row in stage1_solution.csv" in error
-    (raw_tree.root / "stage1_solution.csv").write_text("ImageId,Pixels\nt0,1 5\n")
-    with pytest.raises(InputError, match="no column EncodedPixels, Height, Width; found ImageId"):
-        convert_dsb2018(raw_tree.root)
-    (raw_tree.root / "stage1_solution.csv").write_bytes(b"\xff\xfe\x00\x01")
-    with pytest.raises(InputError, match="not a csv text file"):
-        convert_dsb2018(raw_tree.root)
-
-
-def test_a_test_stage_alone_is_enough(tmp_path, raw_tree):
-    (raw_tree.root / "stage1_train").rename(raw_tree.root / "stage2_test")
-    assert list(convert_dsb2018(raw_tree.root)) == ["test"]
 
 
 def test_unwritable_output_leaves_nothing_half_written(raw_tree):

@@ -1,22 +1,16 @@
-import json
+"""Drawings of instances and comparisons: colours, outlines, fills and panels."""
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from PIL import Image
 
-from nucdet.errors import InputError
-from nucdet.evaluation.ground_truth import GroundTruth
 from nucdet.structures import CroppedMasks
 from nucdet.visualization.colors import FALSE, MATCHED, MISSED, color_by_neighbors
 from nucdet.visualization.comparison import draw_comparison
-from nucdet.visualization.data_images import visualize_data
 from nucdet.visualization.drawing import draw_instances
-from nucdet.visualization.result_images import visualize_results
 
-CONFIG = "configs/DSB2018/mask_rcnn_lite0_FPN.yaml"
 GREY = 60
 
 
@@ -179,125 +173,3 @@ def test_dark_images_are_brightened_others_not():
     dark, bright = grey_image() // 6, grey_image() * 3
     assert draw_comparison(dark, empty, empty)[-1, 0, 0] == 255
     assert draw_comparison(bright, empty, empty)[-1, 0, 0] == 3 * GREY
-
-
-# -------------------------------------------------------------------------------- folders
-
-
-@pytest.fixture
-def draw_data(registered, repository, tmp_path):
-    """Draw some images of the drawn data set; arrays by file name."""
-
-    def draw(*overrides, **options):
-        pairs = ["DATASETS.TRAIN", "('synthetic_train',)", *overrides]
-        files = visualize_data(
-            repository / CONFIG, pairs, output_dir=tmp_path / "out", **{"num": 2} | options
-        )
-        return {file.name: np.array(Image.open(file)) for file in files}
-
-    return draw
-
-
-def equal(some: dict, others: dict) -> bool:
-    return some.keys() == others.keys() and all((others[k] == v).all() for k, v in some.items())
-
-
-def test_annotations_lie_on_the_image_as_it_is(draw_data, registered, tmp_path):
-    images = draw_data(source="annotation", num=None)
-    truth = GroundTruth(registered / "synthetic/annotations/instances_train.json")
-    assert sorted(images) == sorted(f"{image.stem}.png" for image in truth.images.values())
-    image = truth.images[1]
-    with Image.open(registered / "synthetic" / image.file_name) as file:
-        pixels = np.array(file.convert("RGB"))
-    assert (images[f"{image.stem}.png"] == draw_instances(pixels, truth.masks(1))).all()
-
-
-def test_training_images_depend_on_the_seed_alone(draw_data):
-    first = draw_data(num=2, seed=1)
-    assert equal(first, draw_data(num=2, seed=1))
-    assert not equal(first, draw_data(num=2, seed=2))
-    both = draw_data(num=4, seed=1)  # files of the first run are overwritten
-    assert len(both) == 4
-    assert all((both[name] == image).all() for name, image in first.items())
-
-
-def test_input_format_is_what_the_network_sees(draw_data):
-    rgb = draw_data("INPUT.FORMAT", "RGB", num=4)
-    assert equal(rgb, draw_data("INPUT.FORMAT", "BGR", num=4))
-    grey = draw_data("INPUT.FORMAT", "L", num=4)
-    corners = np.stack([image[:8, :8].reshape(-1, 3) for image in grey.values()])
-    assert (np.ptp(corners, axis=2) == 0).mean() > 0.5  # but for the outlines
-    assert not equal(rgb, grey)
-
-
-def test_bad_wishes_for_data_are_named(draw_data, registered):
-    with pytest.raises(InputError, match="'no_such'"):
-        draw_data("DATASETS.TRAIN", "('no_such',)")
-    with pytest.raises(InputError, match="holds no images"):
-        draw_data("DATASETS.TRAIN", "()")
-    with pytest.raises(InputError, match="0 images"):
-        draw_data(num=0)
-    with pytest.raises(InputError, match="seed"):
-        draw_data(seed=-1)
-
-
-@pytest.fixture
-def results(registered, tmp_path):
-    """Truth as prediction, but one mask is missing where most are; the file and its truth."""
-    json_file = registered / "synthetic/annotations/instances_val.json"
-    truth = GroundTruth(json_file)
-    fullest = max(truth.images, key=lambda image_id: len(truth.masks(image_id)))
-    entries = []
-    for image_id in truth.images:
-        masks = truth.masks(image_id)
-        masks = masks[1:] if image_id == fullest else masks
-        for rle in masks.to_coco_rle():
-            score = 0.5 if image_id == fullest else 0.9
-            entry = {"image_id": image_id, "category_id": 1, "segmentation": rle, "score": score}
-            entries.append(entry)
-    path = tmp_path / "coco_instances_results.json"
-    path.write_text(json.dumps(entries))
-    return path, truth, truth.images[fullest].stem
-
-
-def test_results_are_drawn_worst_first(results, tmp_path):
-    path, truth, fullest = results
-    files = visualize_results(path, tmp_path / "out", dataset="synthetic_val", sort="worst")
-    assert files[0].stem == fullest and len(files) == len(truth.images) == 4
-    best = visualize_results(path, tmp_path / "out", dataset="synthetic_val", sort="best", num=3)
-    assert fullest not in [file.stem for file in best]
-    with Image.open(files[0]) as file:
-        sheet = np.array(file)
-    right = sheet[100:, sheet.shape[1] // 2 :]
-    assert like(right, MISSED).any()
-
-
-def test_score_threshold_and_ground_truth_by_file(results, tmp_path, capsys):
-    path, truth, _ = results
-    options = {"ground_truth": truth.json_file, "sort": "worst", "num": 1}
-    visualize_results(path, tmp_path / "out", score_threshold=0.6, **options)
-    assert capsys.readouterr().out.startswith("0.000  ")
-    visualize_results(path, tmp_path / "out", score_threshold=0.5, **options)
-    assert not capsys.readouterr().out.startswith("0.000  ")
-
-
-def test_bad_wishes_for_results_are_named(results, tmp_path):
-    path, truth, _ = results
-    out = tmp_path / "out"
-    with pytest.raises(InputError, match="'no_such'"):
-        visualize_results(path, out, dataset="no_such")
-    with pytest.raises(FileNotFoundError, match="--image-root"):
-        visualize_results(path, out, ground_truth=truth.json_file, image_root=tmp_path)
-    with pytest.raises(InputError, match="0 images"):
-        visualize_results(path, out, dataset="synthetic_val", num=0)
-    with pytest.raises(InputError, match="either a data set or"):
-        visualize_results(path, out)
-    csv = tmp_path / "submission.csv"
-    csv.write_text("ImageId,EncodedPixels\n")
-    with pytest.raises(InputError, match="no scores"):
-        visualize_results(csv, out, dataset="synthetic_val", score_threshold=0.5)
-    empty = tmp_path / "empty.json"
-    empty.write_text('{"images": [], "annotations": []}')
-    with pytest.raises(InputError, match="nothing to draw"):
-        visualize_results(path, out, ground_truth=empty)
-    assert not out.exists()

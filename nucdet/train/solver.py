@@ -1,0 +1,76 @@
+"""The optimizer and the steps of the learning rate that a config describes (SOLVER.*)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.solver import get_default_optimizer_params
+from detectron2.solver.build import maybe_add_gradient_clipping
+from torch import nn
+
+from nucdet.errors import InputError
+
+OPTIMIZERS = {"SGD": torch.optim.SGD, "ADAM": torch.optim.Adam, "ADAMW": torch.optim.AdamW}
+
+
+def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
+    """SOLVER.OPTIMIZER with Detectron2's rules for weight decay and gradient clipping.
+
+    Raises:
+        InputError: no such optimizer, or the model has nothing to train.
+    """
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise InputError(
+            f"{cfg.MODEL.META_ARCHITECTURE}: there is nothing to train "
+            f"(MODEL.SEGMENTATION.NETWORK is {cfg.MODEL.SEGMENTATION.NETWORK!r}); --eval-only "
+            "evaluates it as it is"
+        )
+    name = cfg.SOLVER.OPTIMIZER
+    if name not in OPTIMIZERS:
+        raise InputError(f"SOLVER.OPTIMIZER is {name!r}, expected one of {[*OPTIMIZERS]}")
+    parameters = get_default_optimizer_params(
+        model,
+        base_lr=cfg.SOLVER.BASE_LR,
+        weight_decay_norm=cfg.SOLVER.WEIGHT_DECAY_NORM,
+        bias_lr_factor=cfg.SOLVER.BIAS_LR_FACTOR,
+        weight_decay_bias=cfg.SOLVER.WEIGHT_DECAY_BIAS,
+        lr_factor_func=_rate_factors(cfg),
+    )
+    optimizer = maybe_add_gradient_clipping(cfg, OPTIMIZERS[name])
+    momentum = {"momentum": cfg.SOLVER.MOMENTUM, "nesterov": cfg.SOLVER.NESTEROV}
+    # One pass over all weights. With AMP on a GPU a fused step unscales after the clipping, and
+    # that of SGD fails where a later stage thaws weights that have no momentum yet.
+    on_cpu = torch.device(cfg.MODEL.DEVICE).type == "cpu"
+    fused = on_cpu and not (name == "SGD" and cfg.SOLVER.STAGES)
+    return optimizer(
+        parameters,
+        lr=cfg.SOLVER.BASE_LR,
+        weight_decay=cfg.SOLVER.WEIGHT_DECAY,
+        fused=fused,
+        **(momentum if name == "SGD" else {}),
+    )
+
+
+def with_equal_steps(cfg: CfgNode) -> CfgNode:
+    """The config with WarmupStepWithFixedGammaLR written as WarmupMultiStepLR with equal steps.
+
+    Detectron2's own schedule of that name fails in the step after the last iteration. Other
+    schedules stay as they are.
+    """
+    if cfg.SOLVER.LR_SCHEDULER_NAME != "WarmupStepWithFixedGammaLR":
+        return cfg
+    cfg = cfg.clone()
+    cfg.defrost()
+    rates = cfg.SOLVER.NUM_DECAYS + 1
+    cfg.SOLVER.LR_SCHEDULER_NAME = "WarmupMultiStepLR"
+    steps = {cfg.SOLVER.MAX_ITER * i // rates for i in range(1, rates)}
+    cfg.SOLVER.STEPS = sorted(steps - {0})  # fewer where there are too few iterations
+    return cfg
+
+
+def _rate_factors(cfg: CfgNode) -> Callable[[str], float]:
+    """SOLVER.LR_FACTORS as a function of a parameter's name."""
+    factors = [(str(start), float(factor)) for start, factor in cfg.SOLVER.LR_FACTORS]
+    return lambda name: next((f for start, f in factors if name.startswith(start)), 1.0)
