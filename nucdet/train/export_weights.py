@@ -1,4 +1,4 @@
-"""From a training's checkpoint to a model of the zoo; what tools/export_weights.py runs."""
+"""From a training's checkpoint to a model of the zoo; what nucdet-export-weights runs."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ def _config_text(cfg: CfgNode, name: str) -> str:
     cfg.MODEL.DEVICE = default.MODEL.DEVICE
     lean = _difference(cfg, default)
     lean.VERSION = cfg.VERSION
-    header = f"# Written by tools/export_weights.py; how it was trained: {name}.json\n"
+    header = f"# Written by nucdet-export-weights; how it was trained: {name}.json\n"
     return header + lean.dump()
 
 
@@ -212,7 +212,7 @@ def _command(log: str) -> str | None:
             continue
         pairs = zip(stated["opts"][::2], stated["opts"][1::2], strict=True)
         options = [text for pair in pairs if pair[0] != "OUTPUT_DIR" for text in pair]
-        return " ".join(["tools/train_net.py --config-file", stated["config_file"], *options])
+        return " ".join(["nucdet-train --config-file", stated["config_file"], *options])
     return None
 
 
@@ -237,13 +237,25 @@ def _hardware(log: str) -> str | None:
 
 
 def _scores(cfg: CfgNode, folder: Path, iteration: int | None) -> dict[str, float]:
-    """Of the evaluation at the checkpoint, by data set and metric."""
+    """The scores of the checkpoint's own evaluation, by data set and metric; {} without one.
+
+    An evaluation has the number of the iteration that it follows, as a checkpoint has. Only the
+    one after the last iteration, number MAX_ITER - 1, is written as MAX_ITER.
+    """
     path = folder / "evaluation.csv"
     if not path.is_file():
         return {}
     table = pd.read_csv(path)
-    same = table[table["iteration"] == iteration]
-    row = (same if len(same) else table).iloc[-1]
+    number = cfg.SOLVER.MAX_ITER if iteration == cfg.SOLVER.MAX_ITER - 1 else iteration
+    own = table[table["iteration"].isin([iteration, number])]
+    if own.empty:
+        when = "whose iteration is not known" if iteration is None else f"of iteration {iteration}"
+        print(
+            f"{path}: has no evaluation of the checkpoint, {when}, so the manifest gets no scores "
+            "of the training; give them by --score"
+        )
+        return {}
+    row = own.iloc[-1]
     result = {}
     for column in table.columns:
         if column.endswith(_SCORES):

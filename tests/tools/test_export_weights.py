@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
+from nucdet.config import load_config
 from nucdet.modeling import model_zoo
 from nucdet.train import export_weights as exporting
 
@@ -33,8 +34,6 @@ def trained(repository, registered, tiny_overrides, tmp_path):
     """The folder of a training: a checkpoint of random weights, config, logs."""
     from detectron2.modeling import build_model
 
-    from nucdet.config import load_config
-
     # random weights find something from score 0 on
     more = ["MODEL.ROI_HEADS.SCORE_THRESH_TEST", "0.0", "TEST.DETECTIONS_PER_IMAGE", "30"]
     cfg = load_config(repository / CONFIG, [*tiny_overrides, *more, "SEED", "5"])
@@ -48,7 +47,7 @@ def trained(repository, registered, tiny_overrides, tmp_path):
     pd.DataFrame({"iteration": range(4), "time": [None, 1800, 1800, 1800]}).to_csv(
         folder / "losses.csv", index=False
     )
-    pd.DataFrame({"iteration": [1, 3], "kaggle/mAP": [10, 20.5], "kaggle/AP95": [1, 2]}).to_csv(
+    pd.DataFrame({"iteration": [1, 4], "kaggle/mAP": [10, 20.5], "kaggle/AP95": [1, 2]}).to_csv(
         folder / "evaluation.csv", index=False
     )
     return folder
@@ -68,7 +67,7 @@ def test_facts_files_and_evaluation(run, trained, zoo, tmp_path, registered):
     manifest = json.loads((zoo / "dsb2018.json").read_text())
     train_json = registered / "synthetic/annotations/instances_train.json"
     expected = {
-        "command": "tools/train_net.py --config-file b.yaml SEED 5",
+        "command": "nucdet-train --config-file b.yaml SEED 5",
         "seed": 5,
         "iterations": 4,
         "hours": 2.0,
@@ -112,6 +111,27 @@ def test_facts_files_and_evaluation(run, trained, zoo, tmp_path, registered):
     assert table.loc["kaggle/mAP", "perturbed"] == pytest.approx(mean)
     assert {name.split("/")[0] for name in table.index} == {"bbox", "segm", "kaggle"}
     assert not scores["zoo"].equals(pd.read_csv(perturbed))
+
+
+@pytest.mark.parametrize(
+    ("iteration", "scores"),
+    [
+        (1, {"synthetic_val/kaggle/mAP": 10.0}),
+        # the evaluation after the last of 4 iterations has the number 4
+        (3, {"synthetic_val/kaggle/mAP": 30.0}),
+        (2, {}),
+        (None, {}),
+    ],
+)
+def test_only_the_evaluation_of_the_checkpoint_counts(tmp_path, capsys, iteration, scores):
+    table = {"iteration": [1, 4], "kaggle/mAP": [10.0, 30.0]}
+    pd.DataFrame(table).to_csv(tmp_path / "evaluation.csv", index=False)
+    cfg = load_config(overrides=["SOLVER.MAX_ITER", "4", "DATASETS.TEST", "('synthetic_val',)"])
+    assert exporting._scores(cfg, tmp_path, iteration) == scores
+    said = capsys.readouterr().out
+    assert said.count("\n") == (not scores)
+    if not scores:
+        assert f"of iteration {iteration}" in said or "is not known" in said
 
 
 def test_the_default_model_predicts(run, trained, zoo):

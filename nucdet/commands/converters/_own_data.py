@@ -1,0 +1,63 @@
+"""The options that ``nucdet-convert labels`` and ``coco`` have in common."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nucdet.arguments import add_skip_invalid, add_workers
+from nucdet.errors import InputError
+
+if TYPE_CHECKING:
+    from nucdet.data.conversion.own_data import OwnData
+
+
+def add_own_data(parser: argparse.ArgumentParser, class_name: str | None, effect: str) -> None:
+    """Add the name of the data set, its split, its class and how the work is done.
+
+    Args:
+        parser: to add them to.
+        class_name: default of --class-name.
+        effect: what --class-name does, for the help text.
+    """
+    parser.add_argument(
+        "--name", required=True, help="of the data set; written to <root of data sets>/<name>"
+    )
+    parts = parser.add_mutually_exclusive_group()
+    parts.add_argument(
+        "--val-fraction", type=float, default=0.1, help="part that becomes val, the rest train"
+    )
+    parts.add_argument(
+        "--split",
+        type=lambda text: tuple(map(Path, text.split(","))),
+        default=(),
+        metavar="TRAIN.TXT,VAL.TXT",
+        help="text files, named as their splits, with the name of an image on each line",
+    )
+    parts.add_argument("--test", action="store_true", help="all images become the split test")
+    parser.add_argument(
+        "--groups",
+        default="",
+        metavar="REGEX|CSV",
+        help="what keeps images on one side: a regular expression on the stems of their names, or "
+        "a csv with columns image and group",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the split")
+    parser.add_argument("--class-name", default=class_name, help=effect)
+    add_workers(parser)
+    add_skip_invalid(parser)
+
+
+def own_data(args: argparse.Namespace, test: bool = False) -> OwnData:
+    """The options of :func:`add_own_data`, checked; ``test``: as if --test were among them.
+
+    Raises:
+        InputError: one of them cannot be.
+    """
+    from nucdet.data.conversion.own_data import OwnData
+
+    if args.workers < 1:
+        raise InputError(f"--workers {args.workers}: expected 1 or more")
+    test = args.test or test
+    return OwnData(args.name, args.val_fraction, args.split, test, args.groups, args.seed)

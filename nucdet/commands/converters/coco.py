@@ -1,0 +1,29 @@
+"""Your own images with a COCO JSON."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from nucdet.commands.converters._own_data import add_own_data, own_data
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of ``nucdet-convert coco``."""
+    parser.add_argument("--json", type=Path, required=True, help="COCO JSON with annotations")
+    parser.add_argument(
+        "--images", type=Path, required=True, help="folder that its file names start from"
+    )
+    add_own_data(parser, None, "makes one class of this name of all classes")
+
+
+def convert(args: argparse.Namespace) -> None:
+    """Run the subcommand and print what was written."""
+    from nucdet.data.conversion.coco import convert_coco
+    from nucdet.data.conversion.coco_json import print_splits
+
+    own = own_data(args)
+    splits = convert_coco(
+        args.json, args.images, own, args.class_name, args.workers, args.skip_invalid
+    )
+    print_splits(splits, "instances", own.folder)
