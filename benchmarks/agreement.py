@@ -21,7 +21,7 @@ from train_throughput import AGAINST, REPOSITORY, unpack
 
 
 def predict(checkout: Path, images: Path, output: Path, options: list[str]) -> None:
-    """Run a checkout's predict.py: label images and one COCO JSON."""
+    """Run a checkout's nucdet-predict: label images and one COCO JSON."""
     command = [sys.executable, str(checkout / "tools/predict.py"), "--input", str(images)]
     command += ["--output", str(output), "--save", "label,coco", *options]
     environment = {**os.environ, "PYTHONPATH": str(checkout)}

@@ -148,7 +148,7 @@ def main() -> None:
     add("--iterations", type=int, default=60, help="of the training")
     add("--training-seconds", type=float, nargs=2, default=(20, 40), help="from, to: till a kill")
     add("--seed", type=int, default=0)
-    add("predict_arguments", nargs="*", help="of tools/predict.py, after --")
+    add("predict_arguments", nargs="*", help="of nucdet-predict, after --")
     args = parser.parse_args()
     run_tool(lambda: measure(args))
 

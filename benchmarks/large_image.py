@@ -4,7 +4,7 @@
     OMP_NUM_THREADS=1 python benchmarks/large_image.py [--side 12000] [KEY VALUE …]
 
 The image is dark, with a drawn piece of 512 × 512 pixels here and there. The run is that of
-tools/predict.py, from the file to label image, overlay and table; memory is the largest resident
+nucdet-predict, from the file to label image, overlay and table; memory is the largest resident
 size of the process, Python and PyTorch included.
 """
 

@@ -3,7 +3,7 @@
 
     python benchmarks/robustness.py [--config-file FILE] [--dataset dsb2018_val] [KEY VALUE …]
 
-The row "clean" is what ``tools/train_net.py --eval-only`` gives; each other row is the same
+The row "clean" is what ``nucdet-train --eval-only`` gives; each other row is the same
 evaluation of images changed by one entry of nucdet/data/augment/perturbations.py. The count
 error is the mean over the images of |masks - nuclei| / nuclei, the count bias that of (masks -
 nuclei) / nuclei. A folder gets it all: robustness.csv, robustness.md, the files of each row.

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Precision and recall of a model at each score threshold: the table of docs/threshold.md.
 
-    python tools/train_net.py --eval-only --config-file CONFIG MODEL.WEIGHTS WEIGHTS \\
+    nucdet-train --eval-only --config-file CONFIG MODEL.WEIGHTS WEIGHTS \\
         DATASETS.TEST "('dsb2018_val',)" MODEL.ROI_HEADS.SCORE_THRESH_TEST 0.05 \\
         TEST.OVERLAP_ELIMINATION.ENABLED False OUTPUT_DIR raw
     python benchmarks/threshold.py --config-file CONFIG --ground-truth instances_val.json \\

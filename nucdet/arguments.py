@@ -44,6 +44,15 @@ def command_parser(description: str, epilog: str | None = None) -> argparse.Argu
     )
 
 
+class DefaultsFormatter(argparse.ArgumentDefaultsHelpFormatter):
+    """Help texts end with the argument's default, where there is one that says something."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        if action.default in (None, False, "", ()):
+            return action.help
+        return super()._get_help_string(action)
+
+
 def add_config(parser: argparse.ArgumentParser, default: str | None = None) -> None:
     """Add ``--config-file`` and the ``KEY VALUE`` pairs that override it (``opts``, a list).
 
@@ -117,6 +126,29 @@ def add_workers(parser: argparse.ArgumentParser) -> None:
         default=os.cpu_count() or 1,
         metavar="N",
         help="processes (default: %(default)s, one for each core)",
+    )
+
+
+def add_split(parser: argparse.ArgumentParser, val_fraction: float) -> None:
+    """Add ``--val-fraction`` and ``--seed``: how a converter splits a data set.
+
+    Args:
+        parser: to add them to.
+        val_fraction: the default.
+    """
+    parser.add_argument(
+        "--val-fraction",
+        type=float,
+        default=val_fraction,
+        help="part of the training images that becomes val",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the split")
+
+
+def add_skip_invalid(parser: argparse.ArgumentParser) -> None:
+    """Add ``--skip-invalid``: what a converter does about files and rows that are bad."""
+    parser.add_argument(
+        "--skip-invalid", action="store_true", help="go on without what is bad, and list it"
     )
 
 

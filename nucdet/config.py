@@ -163,7 +163,7 @@ def _add_test(cfg: CfgNode) -> None:
     cfg.TEST.NUCLEUS_DIAMETER = 31.0
     # What is done to the images of an evaluation, by name: "blur:2", "seed:0.05,0.1", …; all of
     # them in nucdet/data/augment/perturbations.py. "": nothing. For benchmarks/robustness.py and
-    # train_net.py --perturb.
+    # nucdet-train --perturb.
     cfg.TEST.PERTURBATION = ""
     # Pixels of the image by which outlines move after overlap elimination (and only where that is
     # enabled): outwards into free background, never into a neighbour, or inwards if negative. For
@@ -194,7 +194,7 @@ def _add_overlap_elimination(cfg: CfgNode) -> None:
     # 0: none.
     overlap.MIN_RELATIVE_SCORE = 0.0
     # Before the cut, a score that the masks of each class must exceed and an area that they must
-    # reach: one number for each class. Empty: none. For the best.yaml that tools/tune_thresholds.py
+    # reach: one number for each class. Empty: none. For the best.yaml that nucdet-tune
     # writes.
     overlap.CLASS_SCORE_THRESHOLDS = ()
     overlap.CLASS_MIN_AREAS = ()

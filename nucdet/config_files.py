@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from nucdet.errors import InputError
+from nucdet.errors import InputError, similar_names
 
 _BASE = "_BASE_"
 
@@ -81,12 +80,9 @@ def _proposal(path: Path) -> str:
     """What may have been meant, for a message."""
     names = config_names()
     wanted = path.with_suffix("").as_posix()
-    similar = (
-        [name for name in names if wanted in name]
-        or [name for name in names if path.stem in name]
-        or difflib.get_close_matches(path.as_posix(), names)
-        or [name for name in names if Path(name).parent == path.parent != Path()]
-    )
+    similar = similar_names(names, wanted, path.stem) or [
+        name for name in names if Path(name).parent == path.parent != Path()
+    ]
     if similar:
         return f"; nucdet has {', '.join(similar[:5])}"
     folders = sorted({name.rpartition("/")[0] for name in names} - {""})

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import platform
 import shlex
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 # of the message of an unexpected error, as much as one line can show
 _SHOWN = 200
@@ -21,6 +22,30 @@ class InputError(ValueError):
     Library callers catch it as ``ValueError``; tools turn it into that line and exit code 2, while
     any other ``ValueError`` is a bug: exit code 1, and its traceback is kept in a file.
     """
+
+
+def similar_names(known: Iterable[str], *wanted: str) -> list[str]:
+    """What a user may have meant by a name that does not exist, for a message.
+
+    Args:
+        known: the names that do exist.
+        wanted: the name that was given; behind it shorter forms of it, best first.
+
+    Returns:
+        Those that contain the first of ``wanted`` that any contains; else those that are spelt
+        alike; else none.
+
+    Example:
+        >>> similar_names(["unet_small", "unet_lite0", "fcn8s"], "UNet")
+        ['unet_lite0', 'unet_small']
+        >>> similar_names(["unet_small", "unet_lite0", "fcn8s"], "unet_smal0")
+        ['unet_small', 'unet_lite0']
+    """
+    names = sorted(known)
+    for part in filter(None, wanted):
+        if found := [name for name in names if part.lower() in name.lower()]:
+            return found
+    return difflib.get_close_matches(wanted[0], names)
 
 
 def run_tool(main: Callable[[], int | None]) -> None:

@@ -5,26 +5,22 @@ The name of a data set before --help shows its options.
 
 from __future__ import annotations
 
-import argparse
-import sys
-from importlib import import_module
-
-from nucdet.arguments import command, command_parser
-from nucdet.data.conversion import CONVERTERS
+from nucdet.arguments import DefaultsFormatter, command, command_parser
+from nucdet.commands.converters import converters
 
 
 @command
 def main() -> None:
     parser = command_parser(__doc__)
     subparsers = parser.add_subparsers(dest="dataset", required=True)
-    for name, summary in CONVERTERS.items():
+    for name, converter in converters().items():
         subparser = subparsers.add_parser(
-            name, help=summary, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+            name,
+            help=converter.__doc__,
+            description=converter.__doc__,
+            formatter_class=DefaultsFormatter,
         )
-        # a converter takes a second or more to import, so only the one that is asked for is
-        if sys.argv[1:2] == [name]:
-            converter = import_module(f"nucdet.data.conversion.{name}")
-            converter.add_arguments(subparser)
-            subparser.set_defaults(convert=converter.convert)
+        converter.add_arguments(subparser)
+        subparser.set_defaults(convert=converter.convert)
     args = parser.parse_args()
     args.convert(args)

@@ -137,7 +137,7 @@ def check_datasets(names: Iterable[str]) -> None:
             ours += sorted(filter(_is_own, DatasetCatalog.list()))
             raise InputError(
                 f"data set {name!r} is not registered; nucdet knows {', '.join(ours)}; convert "
-                "others (tools/convert_dataset.py labels or coco), or register them with "
+                "others (nucdet-convert labels or coco), or register them with "
                 "register_coco_json"
             )
         metadata = MetadataCatalog.get(name)
@@ -145,7 +145,7 @@ def check_datasets(names: Iterable[str]) -> None:
         if json_file and not Path(json_file).is_file():
             raise FileNotFoundError(
                 f"{json_file}: not found, but data set {name!r} needs it; convert the data first "
-                f"(tools/convert_dataset.py {_converter_options(name)}) or set DETECTRON2_DATASETS"
+                f"(nucdet-convert {_converter_options(name)}) or set DETECTRON2_DATASETS"
             )
 
 

@@ -74,7 +74,7 @@ def read_statistics(path: Path, input_size: int = 0) -> DatasetStatistics:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
             f"{path}: not a COCO JSON of instances ({type(error).__name__}: {error}); "
-            "expected what tools/convert_dataset.py writes"
+            "expected what nucdet-convert writes"
         ) from None
     raise InputError(f"{path}: lists no images; expected at least one")
 

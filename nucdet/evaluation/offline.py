@@ -1,4 +1,4 @@
-"""The Kaggle score of predictions that lie in files: what evaluate_predictions.py runs."""
+"""The Kaggle score of predictions that lie in files: what nucdet-evaluate runs."""
 
 from __future__ import annotations
 

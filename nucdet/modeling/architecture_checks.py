@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-
 from detectron2.config import CfgNode
 from detectron2.modeling import (
     ANCHOR_GENERATOR_REGISTRY,
@@ -15,7 +13,7 @@ from detectron2.modeling import (
     ROI_MASK_HEAD_REGISTRY,
 )
 
-from nucdet.errors import InputError
+from nucdet.errors import InputError, similar_names
 
 # what a config may say instead of a name: a part that is left out, boxes that come with the images
 _NOT_REGISTERED = ("", "PrecomputedProposals")
@@ -41,7 +39,7 @@ def check_architecture(cfg: CfgNode) -> None:
         if name in registry or name in _NOT_REGISTERED:
             continue
         known = sorted(entry for entry, _ in registry)
-        similar = difflib.get_close_matches(name, known) or known
+        similar = similar_names(known, name) or known
         raise InputError(
             f"MODEL.{key} is {name!r}, which does not exist; expected one of {', '.join(similar)}"
         )

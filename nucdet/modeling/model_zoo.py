@@ -2,7 +2,7 @@
 
 A model is three files of ``nucdet/model_zoo/``: ``<name>.pth`` (weights alone, in 16 bits),
 ``<name>.yaml`` (a config that needs no other) and ``<name>.json``, the manifest, with the sha256 of
-the weights and how they were trained. ``tools/export_weights.py`` writes them.
+the weights and how they were trained. ``nucdet-export-weights`` writes them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from detectron2.utils.file_io import PathManager
 from iopath.common.file_io import PathHandler
 from torch import nn
 
-from nucdet.errors import InputError
+from nucdet.errors import InputError, similar_names
 from nucdet.modeling.checkpoint_files import read_checkpoint
 from nucdet.modeling.weight_sources import Weights, weight_source
 
@@ -100,7 +100,8 @@ def find_model(name: str) -> ZooModel:
     name = name.removeprefix(PREFIX)
     names = model_names()
     if name not in names:
-        ships = f"what ships is {', '.join(names)}" if names else "no model ships with this copy"
+        likely = ", ".join(similar_names(names, name) or names)
+        ships = f"what ships is {likely}" if likely else "no model ships with this copy"
         raise InputError(f"{PREFIX}{name}: unknown model; {ships}")
     model = ZooModel(name, MODEL_ZOO)
     model.check()

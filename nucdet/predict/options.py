@@ -79,7 +79,8 @@ class PredictOptions:
 
     def __post_init__(self):
         check_formats(self.save)
-        self.choice  # noqa: B018  (checks it)
+        # a Choice checks its values when it is made
+        Choice(self.channel, self.z, self.time)
         check_diameter(self.diameter)
         if self.pixel_size is not None and not _LEAST_PIXEL <= self.pixel_size <= _MOST_PIXEL:
             raise InputError(

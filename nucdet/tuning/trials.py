@@ -1,6 +1,6 @@
 """Trainings in a row that may be interrupted: what searches and cross-validation are made of.
 
-Each training runs as ``train_net.py`` would, in a process of its own, so that seeds, registries
+Each training runs as ``nucdet-train`` would, in a process of its own, so that seeds, registries
 and memory start fresh and a crash takes nothing else along. Its folder is named after its config:
 the same command finds its finished trainings again, another command in the same folder those whose
 configs it shares. Results are those of a training's last evaluation.

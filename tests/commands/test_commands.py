@@ -64,6 +64,23 @@ def test_help_needs_no_torch(command):
 
 
 @pytest.mark.parametrize(
+    ("data_set", "option"),
+    [
+        ("coco", "--json JSON"),
+        ("dsb2018", "--folds FOLDS"),
+        ("labels", "--labels LABELS"),
+        ("livecell", "--allow-missing"),
+        ("sartorius", "--group-samples"),
+        ("synthetic", "--size SIZE"),
+    ],
+)
+def test_help_of_a_converter_needs_no_torch(data_set, option):
+    code, out, error, torch, _ = run("convert", data_set, "--help")
+    assert (code, error, torch) == (0, "", False)
+    assert option in out and "(default: None)" not in out
+
+
+@pytest.mark.parametrize(
     ("command", "arguments", "message"),
     [
         ("predict", ["--input", "x"], "the following arguments are required: --output"),
@@ -72,6 +89,7 @@ def test_help_needs_no_torch(command):
         ("predict", ["--config-file", "DSB2018/unet.yaml"], "nucdet has DSB2018/unet_cs230.yaml"),
         ("train", ["--config"], "expected one argument"),
         ("convert", ["bsd2018"], "invalid choice"),
+        ("convert", ["coco", "--json", "x"], "the following arguments are required: --images"),
     ],
 )
 def test_usage_errors_need_no_torch(command, arguments, message):

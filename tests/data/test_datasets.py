@@ -43,7 +43,7 @@ def test_loading_gives_detectron2s_dicts(registered):
 
 def test_a_missing_json_says_how_to_make_it(tmp_path):
     register_datasets(tmp_path)
-    with pytest.raises(FileNotFoundError, match=r"instances_train\.json.*convert_dataset\.py dsb"):
+    with pytest.raises(FileNotFoundError, match=r"instances_train\.json.*nucdet-convert dsb"):
         DatasetCatalog.get("dsb2018_train")
     with pytest.raises(FileNotFoundError, match="--kinds"):
         DatasetCatalog.get("dsb2018_only_bright_field")

@@ -6,7 +6,6 @@ with gaps; ``annotations`` may be of any number, but fit into memory.
 
 from __future__ import annotations
 
-import argparse
 import os
 from collections import Counter, defaultdict
 from collections.abc import Mapping
@@ -16,11 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from nucdet.data.coco_entries import check_category, check_file_name, check_id, check_size
-from nucdet.data.conversion.coco_json import ImageEntry, print_splits
+from nucdet.data.conversion.coco_json import ImageEntry
 from nucdet.data.conversion.dsb2018_images import ImageResult
 from nucdet.data.conversion.json_stream import stream_entries
-from nucdet.data.conversion.own_data import OwnData, own_data
-from nucdet.data.conversion.own_data import add_arguments as add_own_arguments
+from nucdet.data.conversion.own_data import OwnData
 from nucdet.data.conversion.report import ConversionReport, Problem
 from nucdet.data.conversion.segmentations import read_segmentation
 from nucdet.data.conversion.tiles import borders_of
@@ -47,24 +45,6 @@ class _Task:
     image: Path
     size: tuple[int, int] | None
     annotations: list[dict[str, Any]]
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of ``convert_dataset.py coco``."""
-    parser.add_argument("--json", type=Path, required=True, help="COCO JSON with annotations")
-    parser.add_argument(
-        "--images", type=Path, required=True, help="folder that its file names start from"
-    )
-    add_own_arguments(parser, None, "makes one class of this name of all classes")
-
-
-def convert(args: argparse.Namespace) -> None:
-    """Run the subcommand and print what was written."""
-    own = own_data(args)
-    splits = convert_coco(
-        args.json, args.images, own, args.class_name, args.workers, args.skip_invalid
-    )
-    print_splits(splits, "instances", own.folder)
 
 
 def convert_coco(

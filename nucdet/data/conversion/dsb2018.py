@@ -9,14 +9,12 @@ fixes) put them there.
 
 from __future__ import annotations
 
-import argparse
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from nucdet.arguments import add_workers
-from nucdet.data.conversion.coco_json import ImageEntry, print_splits, write_splits
+from nucdet.data.conversion.coco_json import ImageEntry, write_splits
 from nucdet.data.conversion.dsb2018_images import ImageTask, convert_images
 from nucdet.data.conversion.kaggle_csv import read_groups, read_solution
 from nucdet.data.conversion.report import ConversionReport, Problem
@@ -26,43 +24,6 @@ from nucdet.errors import InputError
 
 TRAIN = "stage1_train"
 TESTS = {"stage1_test": "stage1_solution.csv", "stage2_test": "stage2_solution_final.csv"}
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of ``convert_dataset.py dsb2018``."""
-    parser.add_argument("--root", type=Path, default=Path("datasets/dsb2018"))
-    parser.add_argument("--val-fraction", type=float, default=0.1, help="of stage1_train")
-    parser.add_argument("--seed", type=int, default=0, help="of the split")
-    parser.add_argument("--folds", type=int, default=0, help="also write this many folds")
-    parser.add_argument(
-        "--kinds",
-        action="store_true",
-        help="also write only_<kind> and without_<kind> of stage1_train for each kind of image, "
-        "for nucdet-cross-validate --leave-out-kind",
-    )
-    parser.add_argument(
-        "--groups",
-        type=Path,
-        help="csv with columns img_id and mosaic_idx: images that stay together, besides those "
-        "whose pixels say so",
-    )
-    parser.add_argument("--test", choices=TESTS, help="default: the first of these that is there")
-    add_workers(parser)
-    parser.add_argument(
-        "--skip-invalid", action="store_true", help="go on without bad files, and list them"
-    )
-
-
-def convert(args: argparse.Namespace) -> None:
-    """Run the subcommand and print what was written."""
-    splits = convert_dsb2018(
-        args.root,
-        SplitOptions(args.val_fraction, args.seed, args.folds, args.kinds, args.groups),
-        test=args.test,
-        workers=args.workers,
-        skip_invalid=args.skip_invalid,
-    )
-    print_splits(splits, "nuclei", args.root / "annotations")
 
 
 @dataclass(frozen=True)

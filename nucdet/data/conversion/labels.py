@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 from dataclasses import dataclass
 from functools import partial
@@ -11,11 +10,10 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
-from nucdet.data.conversion.coco_json import ImageEntry, annotations_of, print_splits
+from nucdet.data.conversion.coco_json import ImageEntry, annotations_of
 from nucdet.data.conversion.dsb2018_images import ImageResult
 from nucdet.data.conversion.label_files import find_images, pair_files, read_label_map
-from nucdet.data.conversion.own_data import OwnData, own_data
-from nucdet.data.conversion.own_data import add_arguments as add_own_arguments
+from nucdet.data.conversion.own_data import OwnData
 from nucdet.data.conversion.report import ConversionReport, Problem
 from nucdet.data.conversion.tiles import borders_of
 from nucdet.data.image_kinds import image_kind
@@ -34,27 +32,6 @@ class _Task:
 
     image: Path
     labels: Path | None
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of ``convert_dataset.py labels``."""
-    parser.add_argument("--images", type=Path, required=True, help="folder of images")
-    parser.add_argument(
-        "--labels",
-        type=Path,
-        help="folder of label maps, may be the same; without it the images become the split test, "
-        "without truth",
-    )
-    add_own_arguments(parser, "nucleus", "of what the labels mark")
-
-
-def convert(args: argparse.Namespace) -> None:
-    """Run the subcommand and print what was written."""
-    own = own_data(args, test=args.labels is None)
-    splits = convert_labels(
-        args.images, args.labels, own, args.class_name, args.workers, args.skip_invalid
-    )
-    print_splits(splits, "instances", own.folder)
 
 
 def convert_labels(

@@ -8,7 +8,6 @@ there or in ``annotations``. Without the latter the splits of a cell type are it
 
 from __future__ import annotations
 
-import argparse
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -33,39 +32,6 @@ _EXPECTED = (
     "expected the official release: images/livecell_train_val_images, images/livecell_test_images "
     "and livecell_coco_{train,val,test}.json (datasets/README.md)"
 )
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of ``convert_dataset.py livecell``."""
-    parser.add_argument("--root", type=Path, default=Path("datasets/livecell"))
-    parser.add_argument(
-        "--classes",
-        choices=("cell", "type"),
-        default="cell",
-        help="cell: one class, livecell_<split> and livecell_<type>_<split>; "
-        "type: a class for each of the 8 cell types, livecell_types_<split>",
-    )
-    parser.add_argument(
-        "--allow-missing",
-        action="store_true",
-        help="leave out images that the JSON names but are not there, and list them",
-    )
-    parser.add_argument(
-        "--skip-invalid", action="store_true", help="go on without bad files, and list them"
-    )
-
-
-def convert(args: argparse.Namespace) -> None:
-    """Run the subcommand and print what was written."""
-    counts = convert_livecell(
-        args.root,
-        by_type=args.classes == "type",
-        allow_missing=args.allow_missing,
-        skip_invalid=args.skip_invalid,
-    )
-    for split, (images, cells) in counts.items():
-        print(f"{split}: {images} images, {cells} cells")
-    print(f"written to {args.root / 'annotations'}")
 
 
 def convert_livecell(

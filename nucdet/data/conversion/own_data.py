@@ -6,7 +6,6 @@ and, at the end, the dataset.yaml by which :func:`nucdet.data.datasets.register_
 
 from __future__ import annotations
 
-import argparse
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
@@ -14,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from nucdet.arguments import add_workers
 from nucdet.data.conversion.coco_json import ImageEntry, json_name, write_coco
 from nucdet.data.conversion.dsb2018 import set_groups
 from nucdet.data.conversion.dsb2018_images import ImageResult
@@ -241,50 +239,6 @@ class OwnData:
                     f"conversion; expected each in one split: {remedy}"
                 )
         return kept
-
-
-def add_arguments(parser: argparse.ArgumentParser, class_name: str | None, effect: str) -> None:
-    """The options of both converters; ``class_name`` is the default of --class-name."""
-    parser.add_argument(
-        "--name", required=True, help="of the data set; written to <root of data sets>/<name>"
-    )
-    parts = parser.add_mutually_exclusive_group()
-    parts.add_argument(
-        "--val-fraction", type=float, default=0.1, help="part that becomes val, the rest train"
-    )
-    parts.add_argument(
-        "--split",
-        type=lambda text: tuple(map(Path, text.split(","))),
-        default=(),
-        metavar="TRAIN.TXT,VAL.TXT",
-        help="text files, named as their splits, with the name of an image a line",
-    )
-    parts.add_argument("--test", action="store_true", help="all images become the split test")
-    parser.add_argument(
-        "--groups",
-        default="",
-        metavar="REGEX|CSV",
-        help="what keeps images on one side: a regular expression on the stems of their names, or "
-        "a csv with columns image and group",
-    )
-    parser.add_argument("--seed", type=int, default=0, help="of the split")
-    parser.add_argument("--class-name", default=class_name, help=effect)
-    add_workers(parser)
-    parser.add_argument(
-        "--skip-invalid", action="store_true", help="go on without bad files, and list them"
-    )
-
-
-def own_data(args: argparse.Namespace, test: bool = False) -> OwnData:
-    """The options of :func:`add_arguments`, checked; ``test``: as if --test were among them.
-
-    Raises:
-        InputError: one of them cannot be.
-    """
-    if args.workers < 1:
-        raise InputError(f"--workers {args.workers}: expected 1 or more")
-    test = args.test or test
-    return OwnData(args.name, args.val_fraction, args.split, test, args.groups, args.seed)
 
 
 def _file_names(json_file: Path) -> Iterable[str]:

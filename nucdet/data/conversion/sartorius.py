@@ -6,7 +6,6 @@ count along the rows from 1. Cells of one image are of one type; they may overla
 
 from __future__ import annotations
 
-import argparse
 import os
 from collections import defaultdict
 from pathlib import Path
@@ -15,7 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from nucdet.data.cell_types import SARTORIUS_TYPES
-from nucdet.data.conversion.coco_json import ImageEntry, annotations_of, print_splits, write_splits
+from nucdet.data.conversion.coco_json import ImageEntry, annotations_of, write_splits
 from nucdet.data.conversion.kaggle_csv import read_rows
 from nucdet.data.conversion.report import ConversionReport, Problem
 from nucdet.data.conversion.splits import assign_parts
@@ -25,33 +24,6 @@ from nucdet.structures import CroppedMasks
 
 _COLUMNS = ("id", "annotation", "width", "height", "cell_type", "sample_id")
 _IMAGE = "the image"
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of ``convert_dataset.py sartorius``."""
-    parser.add_argument("--root", type=Path, default=Path("datasets/sartorius"))
-    parser.add_argument("--val-fraction", type=float, default=0.1)
-    parser.add_argument("--seed", type=int, default=0, help="of the split")
-    parser.add_argument(
-        "--group-samples",
-        action="store_true",
-        help="keep the images of one sample_id on one side of the split",
-    )
-    parser.add_argument(
-        "--skip-invalid", action="store_true", help="go on without what is bad, and list it"
-    )
-
-
-def convert(args: argparse.Namespace) -> None:
-    """Run the subcommand and print what was written."""
-    splits = convert_sartorius(
-        args.root,
-        val_fraction=args.val_fraction,
-        seed=args.seed,
-        group_samples=args.group_samples,
-        skip_invalid=args.skip_invalid,
-    )
-    print_splits(splits, "cells", args.root / "annotations")
 
 
 def convert_sartorius(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 from pathlib import Path
 
@@ -17,24 +16,6 @@ from nucdet.errors import InputError
 from nucdet.files import write_atomically
 
 _LARGEST = 4096  # pixels of a side; drawing takes some hundred bytes for each
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of ``convert_dataset.py synthetic``."""
-    parser.add_argument("--root", type=Path, default=Path("datasets/synthetic"))
-    parser.add_argument("--images", type=int, default=72)
-    parser.add_argument("--size", type=int, default=256, help="height and width in pixels")
-    parser.add_argument("--val-fraction", type=float, default=1 / 6)
-    parser.add_argument("--seed", type=int, default=0)
-
-
-def convert(args: argparse.Namespace) -> None:
-    """Run the subcommand and print what was written."""
-    splits = make_synthetic(args.root, args.images, args.size, args.val_fraction, args.seed)
-    for split, images in splits.items():
-        nuclei = sum(len(p.annotations) for p in images)
-        print(f"{split}: {len(images)} images, {nuclei} nuclei")
-    print(f"written to {args.root}")
 
 
 def make_synthetic(
