@@ -113,9 +113,6 @@ def _add_augmentation(cfg: CfgNode) -> None:
     # as a share of the nuclei in the crop that they come from; share of the copies that touch
     # another nucleus. For crowded tissue, which few training images show: more and closer copies.
     aug.COPY_PASTE = CfgNode({"PROB": 0.0, "MAX_FRACTION": 0.5, "TOUCHING": 0.5})
-    # Share of the images that become one of four in a mosaic of the same size. For training on
-    # data sets of very different microscopes.
-    aug.MOSAIC = CfgNode({"PROB": 0.0})
     # Instances with fewer pixels than this after augmentation are dropped (those that vanish,
     # slivers at the edge of a crop).
     aug.MIN_INSTANCE_AREA = 1
@@ -173,7 +170,7 @@ def _add_test(cfg: CfgNode) -> None:
     # One number from "find more" (0) to "be sure" (towards 1) for every system: the score that a
     # nucleus must exceed. It takes the place of MODEL.ROI_HEADS.SCORE_THRESH_TEST and, in
     # TEST.OVERLAP_ELIMINATION, of CLASS_SCORE_THRESHOLDS and MIN_RELATIVE_SCORE; docs/threshold.md
-    # has its precision and recall. None: those keys say it. For --threshold.
+    # has its precision and recall. None: those keys say it. For the option --threshold.
     cfg.TEST.SCORE_THRESHOLD = None
 
 

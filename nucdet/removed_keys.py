@@ -20,6 +20,7 @@ REMOVED_KEYS: dict[str, Any] = {
     "INPUT.AUGMENTATION.HUE_SATURATION.HUE": 20.0,
     "INPUT.AUGMENTATION.HUE_SATURATION.SATURATION": 0.3,
     "INPUT.AUGMENTATION.ILLUMINATION.STRENGTH": 0.5,
+    "INPUT.AUGMENTATION.MOSAIC.PROB": 0.0,
     "INPUT.AUGMENTATION.NOISE.SIGMA": 12.0,
     "INPUT.AUGMENTATION.STAIN.STRENGTH": 0.1,
     "INPUT.SEMANTIC_TARGETS.BORDER": "touching",
@@ -28,6 +29,7 @@ REMOVED_KEYS: dict[str, Any] = {
     "INPUT.SEMANTIC_TARGETS.BORDER_WIDTH": 3.0,
     "INPUT.SEMANTIC_TARGETS.WEIGHT_SIGMA": 5.0,
     "INPUT.SEMANTIC_TARGETS.WEIGHT_W0": 10.0,
+    "MODEL.CENTER_VOTING.LOSS_WEIGHTS": (1.0, 0.5, 1.0, 1.0),
     "MODEL.CROP_RCNN.CROP_SIZE": 32,
     "MODEL.CROP_RCNN.JITTER": 0.2,
     "MODEL.CROP_RCNN.MASKS_PER_IMAGE": 32,
@@ -66,7 +68,9 @@ def _without(
     for name, value in node.items():
         key = ".".join((*place, str(name)))
         if key in REMOVED_KEYS:
-            if value != REMOVED_KEYS[key]:
+            # a list in a yaml stands for a tuple
+            found = tuple(value) if isinstance(value, list) else value
+            if found != REMOVED_KEYS[key]:
                 raise InputError(
                     f"{path}: {key} is {value!r}, but nucdet no longer has this key and always "
                     f"takes {REMOVED_KEYS[key]!r}; delete the line, or use the version of nucdet "

@@ -93,7 +93,8 @@ def _comments() -> dict[Chain, str]:
             for node in ast.walk(function):
                 if not isinstance(node, ast.Assign):
                     continue
-                chain = max((_chain(target, names) for target in node.targets), key=len)
+                targets = [target for target in node.targets if isinstance(target, ast.Attribute)]
+                chain = max((_chain(target, names) for target in targets), key=len, default=())
                 if not chain:
                     continue
                 keys = [chain]

@@ -107,7 +107,7 @@ class NucleusDatasetMapper:
         """``augment``: training augmentations, else TEST.PERTURBATION and evaluation's resize.
 
         ``with_truth`` is as ``augment`` if not given. ``records``: the data set, from which copy-
-        paste and mosaics take other images; without it they take the same one again.
+        paste takes other images; without it nuclei are pasted from the image itself.
         """
         composition = Composition.from_config(cfg, records) if augment else None
         if not augment:

@@ -14,8 +14,6 @@ def add_config(cfg: CfgNode) -> None:
     # Pixels, as the network sees them, that an output of 1 in the offset channels means. For data
     # whose nuclei are shown at another TEST.NUCLEUS_DIAMETER: about half of that.
     voting.OFFSET_SCALE = 16.0
-    # Of the losses of foreground, Dice, depth and offset. For recipes.
-    voting.LOSS_WEIGHTS = (1.0, 0.5, 1.0, 1.0)
     # A pixel is foreground from this probability on. For ground truth that is drawn wider or
     # narrower than that of training.
     voting.THRESHOLD = 0.5

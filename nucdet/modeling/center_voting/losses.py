@@ -1,4 +1,4 @@
-"""The losses of center voting: foreground, depth and offsets, each with its own weight."""
+"""The losses of center voting: foreground, depth and offsets."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from nucdet.modeling.center_voting.targets import DEPTH, FOREGROUND, OFFSET_X, O
 
 # from here on, in units of the offset scale, an offset's error counts linearly
 _BETA = 0.05
+# of the Dice loss beside the others, which have 1
+_DICE_WEIGHT = 0.5
 
 
 def center_voting_losses(
@@ -17,8 +19,8 @@ def center_voting_losses(
     """The losses of a batch, each a scalar.
 
     - ``loss_foreground``: binary cross-entropy, mean over the valid pixels;
-    - ``loss_dice``: 1 - Dice of the foreground over the whole batch, which images without nuclei
-      do not upset;
+    - ``loss_dice``: half of 1 - Dice of the foreground over the whole batch, which images without
+      nuclei do not upset;
     - ``loss_depth``: binary cross-entropy towards the depth, less the entropy of the depth itself
       so that 0 is perfect; background counts as much as the weights of the nuclei say on average;
     - ``loss_offset``: smooth L1 in units of ``offset_scale``, weighted by nucleus.
@@ -47,7 +49,7 @@ def center_voting_losses(
     error = F.smooth_l1_loss(logits[:, 2:4], offsets, reduction="none", beta=_BETA).sum(dim=1)
     return {
         "loss_foreground": (entropy * valid).sum() / count,
-        "loss_dice": 1 - dice,
+        "loss_dice": _DICE_WEIGHT * (1 - dice),
         "loss_depth": ((depth_loss - least) * depth_weight).sum() / count,
         "loss_offset": (error * weight).sum() / total,
     }

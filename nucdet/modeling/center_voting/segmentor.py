@@ -49,7 +49,6 @@ class CenterVotingSegmentor(PixelwiseSegmentor):
         pixel_mean: Sequence[float],
         pixel_std: Sequence[float],
         offset_scale: float,
-        loss_weights: Sequence[float],
         threshold: float,
         grouping: dict[str, float],
         views: str = "one",
@@ -59,7 +58,6 @@ class CenterVotingSegmentor(PixelwiseSegmentor):
             network: of nucdet.modeling.semantic.networks, with four channels.
             pixel_mean, pixel_std: C values, on the scale 0–255.
             offset_scale: pixels that an output of 1 in the offset channels means.
-            loss_weights: of foreground, Dice, depth, offset.
             threshold: a pixel is foreground from this probability on.
             grouping: keyword arguments of :func:`group_pixels`.
             views: a key of VIEWS; the maps are the mean over the views.
@@ -68,8 +66,8 @@ class CenterVotingSegmentor(PixelwiseSegmentor):
         if views not in VIEWS:
             known = ", ".join(VIEWS)
             raise InputError(f"MODEL.CENTER_VOTING.VIEWS is {views!r}, expected one of {known}")
-        self.offset_scale, self.loss_weights = offset_scale, tuple(loss_weights)
-        self.threshold, self.grouping, self.views = threshold, grouping, VIEWS[views]
+        self.offset_scale, self.threshold = offset_scale, threshold
+        self.grouping, self.views = grouping, VIEWS[views]
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
@@ -84,7 +82,6 @@ class CenterVotingSegmentor(PixelwiseSegmentor):
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,
             "pixel_std": cfg.MODEL.PIXEL_STD,
             "offset_scale": node.OFFSET_SCALE,
-            "loss_weights": node.LOSS_WEIGHTS,
             "threshold": node.THRESHOLD,
             "grouping": {
                 "steps": node.STEPS,
@@ -112,16 +109,12 @@ class CenterVotingSegmentor(PixelwiseSegmentor):
         # what is mirrored beyond an image's edge has no ground truth: offsets would point back
         valid = [_with_zeros(torch.ones_like(t[0]), size) for t in targets]
         with torch.autocast(self.device.type, enabled=False):
-            losses = center_voting_losses(
+            return center_voting_losses(
                 logits,
                 torch.stack([_with_zeros(t, size) for t in targets]),
                 torch.stack(valid),
                 self.offset_scale,
             )
-        return {
-            name: weight * loss
-            for weight, (name, loss) in zip(self.loss_weights, losses.items(), strict=True)
-        }
 
     def maps(self, images: list[Tensor]) -> Tensor:
         """(N, 4, H, W) float32 of N images (C, H, W) of equal size.
