@@ -148,7 +148,7 @@ def _add_solver(cfg: CfgNode) -> None:
 
 
 def _add_test(cfg: CfgNode) -> None:
-    # Evaluators by name, see nucdet/evaluation/build.py.
+    # Evaluators by name, see nucdet/evaluation/registry.py.
     cfg.TEST.EVALUATORS = ("coco", "kaggle")
     # The metric that chooses model_best.pth, as "task/metric"; higher is better.
     cfg.TEST.BEST_METRIC = "kaggle/mAP"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,46 +10,8 @@ from detectron2.config import CfgNode
 from detectron2.evaluation import DatasetEvaluator, DatasetEvaluators
 
 from nucdet.errors import InputError
-from nucdet.evaluation.coco import DenseCOCOEvaluator
-from nucdet.evaluation.foreground import ForegroundEvaluator
-from nucdet.evaluation.kaggle import KaggleEvaluator
-from nucdet.evaluation.livecell import PUBLISHED_MAX_DETECTIONS, LIVECellEvaluator
-from nucdet.evaluation.submission import SubmissionWriter
+from nucdet.evaluation.registry import EVALUATORS
 from nucdet.postprocessing.overlap import OverlapElimination
-
-
-def _build_coco(cfg: CfgNode, dataset_name: str, output_folder: str) -> DatasetEvaluator:
-    limit = cfg.TEST.DETECTIONS_PER_IMAGE
-    return DenseCOCOEvaluator(dataset_name, output_folder, max_dets_per_image=limit)
-
-
-def _build_kaggle(cfg: CfgNode, dataset_name: str, output_folder: str) -> DatasetEvaluator:
-    return KaggleEvaluator(dataset_name, output_folder)
-
-
-def _build_foreground(cfg: CfgNode, dataset_name: str, output_folder: str) -> DatasetEvaluator:
-    return ForegroundEvaluator(dataset_name)
-
-
-def _build_livecell(cfg: CfgNode, dataset_name: str, output_folder: str) -> DatasetEvaluator:
-    limit = max(cfg.TEST.DETECTIONS_PER_IMAGE, PUBLISHED_MAX_DETECTIONS)
-    return LIVECellEvaluator(dataset_name, output_folder, max_dets_per_image=limit)
-
-
-def _build_submission(cfg: CfgNode, dataset_name: str, output_folder: str) -> DatasetEvaluator:
-    format_name = "sartorius" if dataset_name.startswith("sartorius") else "dsb"
-    return SubmissionWriter(output_folder, format_name)
-
-
-# Names for cfg.TEST.EVALUATORS; a builder gets (cfg, dataset name, output folder). A system's
-# package adds those that only its own model understands.
-EVALUATORS: dict[str, Callable[[CfgNode, str, str], DatasetEvaluator]] = {
-    "coco": _build_coco,
-    "foreground": _build_foreground,
-    "kaggle": _build_kaggle,
-    "livecell": _build_livecell,
-    "submission": _build_submission,
-}
 
 
 class CleanedEvaluators(DatasetEvaluators):
@@ -91,7 +53,7 @@ def build_evaluator(
     if unknown:
         raise InputError(
             f"TEST.EVALUATORS in the config: found {unknown[0]!r}, expected names among "
-            f"{', '.join(EVALUATORS)}"
+            f"{', '.join(sorted(EVALUATORS))}"
         )
     folder = output_folder or str(Path(cfg.OUTPUT_DIR) / "inference" / dataset_name)
     evaluators = [EVALUATORS[name](cfg, dataset_name, folder) for name in cfg.TEST.EVALUATORS]

@@ -11,13 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from detectron2.evaluation import COCOEvaluator
+from detectron2.config import CfgNode
+from detectron2.evaluation import COCOEvaluator, DatasetEvaluator
 from detectron2.evaluation.coco_evaluation import COCOevalMaxDets
 from detectron2.structures import Instances
 from pycocotools.coco import COCO
 
 from nucdet.errors import InputError
 from nucdet.evaluation.gather import gather_images
+from nucdet.evaluation.registry import evaluator
 from nucdet.files import write_json
 from nucdet.structures import CroppedMasks
 
@@ -168,3 +170,9 @@ def _indexed(api: Any, dataset: dict[str, Any]) -> Any:
     api.dataset = dataset
     api.createIndex()
     return api
+
+
+@evaluator("coco")
+def _build(cfg: CfgNode, dataset_name: str, output_folder: str) -> DatasetEvaluator:
+    limit = cfg.TEST.DETECTIONS_PER_IMAGE
+    return DenseCOCOEvaluator(dataset_name, output_folder, max_dets_per_image=limit)

@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from detectron2.config import CfgNode
 from detectron2.evaluation import DatasetEvaluator
 
 from nucdet.evaluation.gather import gather_images
 from nucdet.evaluation.ground_truth import GroundTruth
+from nucdet.evaluation.registry import evaluator
 from nucdet.structures import CroppedMasks
 
 
@@ -125,3 +127,8 @@ class ForegroundEvaluator(DatasetEvaluator):
         lines = [f"{name:<16}{value:8.2f}" for name, value in metrics.items()]
         self._logger.info("Foreground of %d images:\n%s", len(gathered), "\n".join(lines))
         return OrderedDict(foreground=metrics)
+
+
+@evaluator("foreground")
+def _build(cfg: CfgNode, dataset_name: str, output_folder: str) -> DatasetEvaluator:
+    return ForegroundEvaluator(dataset_name)

@@ -7,10 +7,12 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
+from detectron2.config import CfgNode
 from detectron2.evaluation import DatasetEvaluator
 
 from nucdet.evaluation.gather import gather_images
 from nucdet.evaluation.ground_truth import GroundTruth
+from nucdet.evaluation.registry import evaluator
 from nucdet.evaluation.report import render, result_tables, write_per_image
 from nucdet.evaluation.scoring import ImageResult, score_image, summarize
 from nucdet.structures import CroppedMasks
@@ -73,3 +75,8 @@ class KaggleEvaluator(DatasetEvaluator):
             write_per_image(results, Path(self._output_dir) / "kaggle_per_image.csv")
         self._logger.info("Kaggle score:\n" + render(result_tables(results)))
         return OrderedDict(kaggle=summarize(results))
+
+
+@evaluator("kaggle")
+def _build(cfg: CfgNode, dataset_name: str, output_folder: str) -> DatasetEvaluator:
+    return KaggleEvaluator(dataset_name, output_folder)

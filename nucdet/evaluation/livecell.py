@@ -12,12 +12,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from detectron2.config import CfgNode
+from detectron2.evaluation import DatasetEvaluator
 from rich.table import Table
 
 from nucdet.evaluation.coco import DenseCOCOEvaluator
 from nucdet.evaluation.gather import gather_images
 from nucdet.evaluation.ground_truth import GroundTruth
 from nucdet.evaluation.matching import Intersections, match
+from nucdet.evaluation.registry import evaluator
 from nucdet.evaluation.report import new_table, render
 from nucdet.evaluation.scoring import PERCENTS
 from nucdet.structures import CroppedMasks
@@ -132,3 +135,9 @@ class LIVECellEvaluator(DenseCOCOEvaluator):
 
 def _percent(values: np.ndarray) -> float:
     return 100 * float(values.mean()) if values.size else math.nan
+
+
+@evaluator("livecell")
+def _build(cfg: CfgNode, dataset_name: str, output_folder: str) -> DatasetEvaluator:
+    limit = max(cfg.TEST.DETECTIONS_PER_IMAGE, PUBLISHED_MAX_DETECTIONS)
+    return LIVECellEvaluator(dataset_name, output_folder, max_dets_per_image=limit)

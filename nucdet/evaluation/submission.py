@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from detectron2.config import CfgNode
 from detectron2.evaluation import DatasetEvaluator
 
 from nucdet.errors import InputError
 from nucdet.evaluation.gather import gather_images
+from nucdet.evaluation.registry import evaluator
 from nucdet.files import write_atomically
 from nucdet.structures import CroppedMasks
 
@@ -100,3 +102,9 @@ class SubmissionWriter(DatasetEvaluator):
                 writer.writerows((name, code) for code in codes)
         self._logger.info(f"wrote {self._path} ({len(gathered)} images)")
         return OrderedDict()
+
+
+@evaluator("submission")
+def _build(cfg: CfgNode, dataset_name: str, output_folder: str) -> DatasetEvaluator:
+    format_name = "sartorius" if dataset_name.startswith("sartorius") else "dsb"
+    return SubmissionWriter(output_folder, format_name)

@@ -6,11 +6,12 @@ import logging
 from collections import OrderedDict
 from typing import Any
 
+from detectron2.config import CfgNode
 from detectron2.evaluation import DatasetEvaluator
 
 from nucdet.errors import InputError
-from nucdet.evaluation.build import EVALUATORS
 from nucdet.evaluation.gather import gather_images
+from nucdet.evaluation.registry import evaluator
 from nucdet.evaluation.report import new_table, render
 
 # the report's validation losses: before training, after it, after it on perturbed images
@@ -87,4 +88,6 @@ def _render(metrics: dict[str, float]) -> str:
     return render([table])
 
 
-EVALUATORS["subsystems"] = lambda cfg, dataset_name, output_folder: SubsystemLossEvaluator()
+@evaluator("subsystems")
+def _build(cfg: CfgNode, dataset_name: str, output_folder: str) -> DatasetEvaluator:
+    return SubsystemLossEvaluator()
