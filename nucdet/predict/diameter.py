@@ -1,4 +1,4 @@
-"""How large the nuclei of an image are, so that it can be shown to the network at their size."""
+"""Estimates the diameter of the nuclei of an image, from which its zoom follows."""
 
 from __future__ import annotations
 
@@ -11,27 +11,32 @@ from nucdet.data.io.windows import Box, ImageWindows
 from nucdet.predict.blank import is_blank
 from nucdet.predict.network import Network, View
 
-_LOOK_SIDE = 640  # pixels, as the network sees them, of a part that is looked at
-_ENOUGH = 10  # nuclei; fewer, and further parts of the image are looked at
-_OTHER_ZOOMS = (3.0, 1 / 3)  # on the usual one, where it shows nothing
-_SURE = 0.9  # a score; fragments of very large nuclei, and clumps of very small ones, have lower
-# Nuclei this large, as a share of the size in training, are found as well as they are, so the
-# image is left alone (67 images of dsb2018_val, center voting).
+# side of the parts of the image that are predicted, in pixels as the network sees them
+_LOOK_SIDE = 640
+# where fewer nuclei are found than this, further parts of the image are predicted
+_ENOUGH = 10
+# factors on the usual zoom that are tried where it shows no nucleus
+_OTHER_ZOOMS = (3.0, 1 / 3)
+# Nuclei with this score are counted first: fragments of very large nuclei and clumps of very small
+# ones score lower.
+_SURE = 0.9
+# Nuclei within this range of the size in training are found as well at the usual zoom, so the image
+# is not rescaled (67 images of dsb2018_val, center voting).
 _FITS = (0.8, 2.0)
-# Two looks agree when the larger diameter is at most so many times the smaller one, and the second
-# is at most so much less sure: right second looks were up to 0.06 less sure there.
+# Two estimates agree when the larger one is at most this many times the smaller one, and the mean
+# score of the second is lower by at most this much: it was lower by up to 0.06 for right ones.
 _SAME_SIZE = 1.5
 _LESS_SURE = 0.1
-# by how much a third look may be less sure than the first
+# by how much the mean score of a third estimate may be lower than that of the first
 _HARDLY = 0.02
 
 
 class Estimate(NamedTuple):
-    """Of the diameter of nuclei.
+    """The estimated diameter of the nuclei of an image.
 
     Attributes:
-        diameter: pixels of the image, None: the usual zoom serves.
-        view: what the network said at the zoom that follows from it, where it saw the whole image.
+        diameter: in pixels of the image; None: the usual zoom is kept.
+        view: the network's answer at the zoom that follows from it, where it saw the whole image.
     """
 
     diameter: float | None
@@ -39,30 +44,31 @@ class Estimate(NamedTuple):
 
 
 class _Look(NamedTuple):
-    """What one zoom shows of an image."""
+    """The nuclei that one zoom shows."""
 
-    diameter: float  # median, pixels of the image
-    score: float  # mean
-    view: View | None  # where it is of the whole image
+    diameter: float  # median of the nuclei, in pixels of the image
+    score: float  # mean of the nuclei
+    view: View | None  # the network's answer, where it saw the whole image
 
 
 def estimate_diameter(
     network: Network, source: ImageWindows, zoom: float, wanted: float, most_zoom: float = np.inf
 ) -> Estimate:
-    """The median diameter of the nuclei in a first look at parts of the image.
+    """Estimate the median diameter of the nuclei by predicting parts of the image.
 
-    What the usual zoom shows is believed where it is near the size in training. Else the image is
-    looked at as that size asks, and this second look is believed where it finds nuclei of the same
-    size again. Much larger nuclei are found in fragments at first, much smaller ones as clumps:
-    then a third look has to find the size that the second one found, about as sure as the first.
-    Where no two looks agree, the usual zoom stays.
+    The first estimate is made at the usual zoom. It is taken where it is near the size of nuclei in
+    training. Otherwise the image is predicted again at the zoom that the estimate asks for, and the
+    second estimate is taken where it agrees with the first. Much larger nuclei are found in
+    fragments at first, and much smaller ones as clumps: then a third estimate has to agree with the
+    second one, with about the scores of the first. Where no two estimates agree, the usual zoom is
+    kept.
 
     Args:
-        network: what finds nuclei.
+        network: the network that finds nuclei.
         source: the image.
-        zoom: the usual one.
-        wanted: diameter in training, in pixels as the network sees them.
-        most_zoom: the largest zoom to look with.
+        zoom: the usual zoom.
+        wanted: the diameter of nuclei in training, in pixels as the network sees them.
+        most_zoom: the largest zoom that is tried.
     """
 
     def look(at: float) -> _Look | None:
@@ -92,7 +98,7 @@ def _agree(one: _Look, other: _Look) -> bool:
 
 
 def _look(network: Network, source: ImageWindows, zoom: float) -> _Look | None:
-    """The size of the sure nuclei, or where none is, of all; None where there are none."""
+    """The size of the nuclei that score _SURE or more, else of all; None where there are none."""
     areas, scores = [], []
     parts = _parts(source.size, max(1, round(_LOOK_SIDE / zoom)))
     for part in parts:

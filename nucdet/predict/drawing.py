@@ -1,4 +1,4 @@
-"""Overlays on images of any size, in memory that follows what is drawn."""
+"""Draws overlays on images of any size; the memory depends on the size of the drawing alone."""
 
 from __future__ import annotations
 
@@ -67,16 +67,16 @@ def draw_overlay(image: np.ndarray, masks: CroppedMasks) -> np.ndarray:
 
 
 def outline_colors(image: np.ndarray, masks: CroppedMasks) -> str:
-    """A digit for each mask: its colour's place in the palette, another than its neighbours'.
+    """A digit for each mask: the index of its colour, which differs from its neighbours' colours.
 
-    Arguments as of :func:`draw_overlay`.
+    The arguments are those of :func:`draw_overlay`.
     """
     masks = reduce_masks(masks, reduction(masks.image_size, OVERLAY_SIDE))
     return "".join(map(str, palette_by_neighbors(masks, image).tolist()))
 
 
 def reduction(image_size: tuple[int, int], side: int) -> int:
-    """The whole number that an image is made smaller by, so that it is no longer than ``side``."""
+    """The whole number to reduce an image by so that its longer side is at most ``side``."""
     return max(1, -(-max(image_size) // side))
 
 
@@ -96,7 +96,7 @@ def reduce_masks(masks: CroppedMasks, factor: int) -> CroppedMasks:
 
 
 def _cut(masks: CroppedMasks, rows: slice, columns: slice) -> tuple[CroppedMasks, np.ndarray]:
-    """The masks that meet a window, cut by it, in its pixels; and their indices."""
+    """The masks that meet a window, cut by it, in the window's pixels; and their indices."""
     x0, y0, x1, y1 = masks.boxes.T
     meet = (y0 < rows.stop) & (y1 > rows.start) & (x0 < columns.stop) & (x1 > columns.start)
     chosen = np.flatnonzero(meet)

@@ -1,4 +1,4 @@
-"""A model as the evaluators ask it: along the road of prediction."""
+"""A model for the evaluators that predicts images as a :class:`Segmenter` does."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from nucdet.predict.network import Network
 
 
 class EvaluatedModel:
-    """Inputs of :class:`nucdet.data.evaluation_mapper.EvaluationMapper` in, predictions out.
+    """Predicts inputs of :class:`nucdet.data.evaluation_mapper.EvaluationMapper`.
 
     An image gives the instances that :class:`nucdet.predict.Segmenter` finds in it, before the
     overlap elimination that the evaluators share, see :mod:`nucdet.evaluation.build`.
@@ -24,8 +24,8 @@ class EvaluatedModel:
     def __init__(self, cfg: CfgNode, network: Network):
         """
         Args:
-            cfg: of the network.
-            network: what finds nuclei.
+            cfg: the config of the network.
+            network: the network that finds nuclei.
         """
         self._network = network
         self._find = Finder(cfg, network)
@@ -52,9 +52,9 @@ class EvaluatedModel:
 
 @contextmanager
 def evaluated(cfg: CfgNode, model: nn.Module) -> Iterator[EvaluatedModel]:
-    """A model, perhaps one in training, for the time of an evaluation.
+    """Prepare a model, also one in training, for an evaluation, and restore it afterwards.
 
-    It computes as in prediction (channels-last, precision "auto", TEST.AUG) and is left as it was.
+    Within the context it computes as in prediction (channels-last, precision "auto", TEST.AUG).
     """
     network = Network(cfg, model)
     try:

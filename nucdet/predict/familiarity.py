@@ -13,18 +13,18 @@ UNFAMILIAR = "unlike the images that this model knows: check by eye"
 def familiarity(
     known: Familiarity | None, found: Found, nuclei: int, source: ImageWindows
 ) -> float | None:
-    """How familiar an image is to the model that looked at it.
+    """How similar an image is to the training images of the model that predicted it.
 
     Args:
-        known: what the model remembers of its training images.
-        found: in the image, with the unsure nuclei that are dropped later.
-        nuclei: how many are left of them.
+        known: the model's statistics of its training images.
+        found: the nuclei in the image, with the unsure ones that are dropped later.
+        nuclei: how many of them are left.
         source: the image.
 
     Returns:
         Below 1 for images that deserve the warning :data:`UNFAMILIAR`, above 1 for nearly all of
-        the training's kinds. None: the model remembers nothing, or no nucleus is left in an image
-        that holds nothing but noise, as an empty well is no mistake.
+        the kinds in training. None: the model holds no such statistics, or no nucleus is left in an
+        image that holds nothing but noise: an empty well is no mistake.
     """
     if known is None or not found.seen:
         return None
@@ -34,5 +34,5 @@ def familiarity(
 
 
 def warning(how: float | None) -> str:
-    """:data:`UNFAMILIAR` or an empty text, from what :func:`familiarity` gave."""
+    """:data:`UNFAMILIAR` or an empty text, for a value of :func:`familiarity`."""
     return UNFAMILIAR if how is not None and how < 1 else ""

@@ -1,4 +1,4 @@
-"""Which images a prediction run takes, and what their outputs are called."""
+"""Finds the images of a prediction run and gives their outputs names."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from pathlib import Path
 from nucdet.data.io.stacks import BIOIO_READERS, FOREIGN_ENDINGS
 from nucdet.errors import InputError
 
-# what a folder is searched for; single files and patterns may have any ending
+# a folder is searched for files with these endings; single files and patterns may have any
 _PLAIN_ENDINGS = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
-# those that cannot be read are among them, so that the run names them
+# also formats that cannot be read, so that the run names such files instead of ignoring them
 IMAGE_ENDINGS = (*_PLAIN_ENDINGS, *BIOIO_READERS, *FOREIGN_ENDINGS)
 
-# <name>.csv of an image must not take the place of these
+# names of files over all images, which the <name>.csv of an image must not replace
 _RESERVED = ("summary", "kaggle", "nuclei")
 
 

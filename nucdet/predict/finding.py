@@ -1,4 +1,4 @@
-"""The one road from opened images to their nuclei, for prediction and evaluation alike."""
+"""From opened images to their nuclei: the same code for prediction and for evaluation."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ Sizes = Sequence[tuple[int, int]]
 
 
 class Found(NamedTuple):
-    """The nuclei of an image before overlap elimination, in its pixels, on the CPU."""
+    """The nuclei of an image before overlap elimination, in the image's pixels, on the CPU."""
 
     instances: Instances  # masks as CroppedMasks, none empty
     plan: Plan
-    seen: list[Seen]  # of each tile; empty of networks without such an encoder
+    seen: list[Seen]  # features of each tile; empty for networks without an encoder to take them
 
 
 class Finder:
-    """Plans each image, asks the network, and joins the tiles.
+    """Finds the nuclei of images: plans zoom and tiles, runs the network, joins the tiles.
 
     Example::
 
@@ -39,8 +39,8 @@ class Finder:
     def __init__(self, cfg: CfgNode, network: Network):
         """
         Args:
-            cfg: of the network.
-            network: what finds nuclei.
+            cfg: the config of the network.
+            network: the network that finds nuclei.
         """
         self.network = network
         self._trained_diameter = cfg.TEST.NUCLEUS_DIAMETER
@@ -77,7 +77,7 @@ class Finder:
         ]
 
     def plan(self, source: ImageWindows, diameter: float | str | None = None) -> Plan:
-        """How an image will be shown; arguments as above."""
+        """Choose zoom and tiles of one image; the arguments are those of :meth:`__call__`."""
         diameter = self._usual_diameter if diameter is None else diameter
         return plan_tiles(self.network, source, self._trained_diameter, diameter)
 
@@ -89,17 +89,18 @@ def predict_tiles(
     sizes: Sizes,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[list[View]]:
-    """Ask the network for the nuclei of each tile of each image.
+    """Run the network on each tile of each image.
 
     Args:
-        network: what finds nuclei.
+        network: the network that finds nuclei.
         sources: the images.
-        plans: one for each.
-        sizes: (height, width) of each, in whose pixels the nuclei of undivided images are.
+        plans: one for each image.
+        sizes: (height, width) for each image: the nuclei of an image that is not divided into
+            tiles are given in pixels of this size.
         progress: see :meth:`Finder.__call__`.
 
     Returns:
-        For each image, for each of its tiles, what the network said.
+        For each image a list with the network's answer for each of its tiles.
     """
     results: list[list[View]] = [[] for _ in sources]
     for source, plan, size, views in zip(sources, plans, sizes, results, strict=True):

@@ -1,8 +1,8 @@
-"""The nuclei of overlapping tiles become one list for the image.
+"""Joins the nuclei of overlapping tiles into one list for the image.
 
-Masks of two tiles are the same nucleus when they agree on what both tiles saw of it, so pieces cut
-at a border of a tile find their whole, and pieces of a nucleus larger than the shared strip find
-each other.
+Two masks of different tiles are taken as the same nucleus when they agree within the strip that
+both tiles share. So a piece that a tile's border cuts is joined with the whole nucleus of the other
+tile, and the pieces of a nucleus that is larger than the strip are joined with each other.
 """
 
 from __future__ import annotations
@@ -20,18 +20,20 @@ from scipy.sparse.csgraph import connected_components
 from nucdet.predict.planning import Plan, Tile
 from nucdet.structures import CroppedMasks
 
-# share of the union (same nucleus) or of the smaller mask (a fragment) that two tiles must share
+# Two masks are the same nucleus where they share this part of their union, and one is a fragment of
+# the other where they share this part of the smaller one.
 _AGREEMENT = 0.5
 
 
 def join_tiles(
     plan: Plan, found: Sequence[Instances], image_size: tuple[int, int], size: tuple[int, int]
 ) -> Instances:
-    """The nuclei of an image from those of its tiles.
+    """Join the nuclei of an image's tiles.
 
     Args:
-        plan: of the image; where it has one tile, its nuclei already are in pixels of ``size``.
-        found: of each tile, in its own pixels, see :func:`stitch`.
+        plan: the tiles of the image; if there is only one, its nuclei already are in pixels of
+            ``size``.
+        found: the nuclei of each tile, in the tile's pixels, see :func:`stitch`.
         image_size: (height, width) of the image.
         size: (height, width) of the answer.
     """
@@ -46,16 +48,16 @@ def stitch(
 ) -> Instances:
     """Put the nuclei of overlapping tiles together, each once and whole.
 
-    Of the masks that are the same nucleus the one stays that lies deepest in its tile and is not
-    cut by the tile's border; if all are cut, their union. What another tile saw deeper inside, with
-    more around it, and did not find, is dropped, as is a cut piece that another tile saw whole, and
-    a fragment of a nucleus that only the other tile found. Overlaps of different nuclei are left to
-    overlap elimination.
+    Of several masks of the same nucleus, the one is kept that lies deepest inside its tile and that
+    the tile's border does not cut; if the border cuts all of them, their union is kept. Three kinds
+    of masks are dropped: those that another tile saw deeper inside, with more around them, and did
+    not find; pieces cut by a border that another tile saw whole; and fragments of a nucleus that
+    only the other tile found. Overlaps of different nuclei are left to overlap elimination.
 
     Args:
         tiles: T windows.
-        found: of each tile, in its own pixels: ``pred_masks`` (CroppedMasks), ``pred_boxes``,
-            ``scores``, ``pred_classes``; the masks must not be empty.
+        found: the nuclei of each tile, in the tile's pixels: ``pred_masks`` (CroppedMasks),
+            ``pred_boxes``, ``scores``, ``pred_classes``; the masks must not be empty.
         size: (height, width) of the image.
         border: masks that end within so many pixels of a tile's inner border count as cut.
 
@@ -115,7 +117,7 @@ class _Pool:
         return len(self.tile)
 
     def pairs(self) -> Iterator[tuple[int, int, float, float]]:
-        """Masks i, j of different tiles that meet.
+        """The pairs (i, j) of masks of different tiles that meet.
 
         With each: intersection over union within what both tiles see, and the share of the smaller
         mask's pixels that is common.
@@ -153,20 +155,20 @@ class _Pool:
         return common / max(union, 1), common / smaller
 
     def _within(self, i: int, window: Tile) -> np.ndarray:
-        """The part of mask i's crop that lies in a window which meets its box."""
+        """The part of the crop of mask i that lies in a window; the window meets the mask's box."""
         y, x = self.boxes[i, :2]
         rows = slice(max(0, window.y0 - y), max(0, window.y1 - y))
         return self.masks.crops[i][rows, max(0, window.x0 - x) : max(0, window.x1 - x)]
 
     def seen_better(self, ids: np.ndarray, depth: int) -> bool:
-        """Whether another tile than theirs sees these masks, all of them, at least so deep."""
+        """Whether another tile contains all of these masks, at least as deep inside as theirs."""
         (y0, x0), (y1, x1) = self.boxes[ids, :2].min(axis=0), self.boxes[ids, 2:].max(axis=0)
         depths = _depths(np.array([[y0, x0, y1, x1]]), self.windows, self.size)
         depths[self.tile[ids]] = -1
         return bool(depths.max() >= depth)
 
     def union(self, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(y0, x0) and crop of several masks as one."""
+        """The union of several masks: (y0, x0) and crop."""
         low, high = self.boxes[ids, :2].min(axis=0), self.boxes[ids, 2:].max(axis=0)
         window = np.zeros(high - low, bool)
         for i in ids.tolist():
@@ -191,9 +193,10 @@ class _Pool:
 
 
 def _depths(boxes: np.ndarray, windows: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """How deep boxes (N, 4) lie in windows (N, 4), both y0, x0, y1, x1; < 0: not inside.
+    """How many pixels boxes lie inside windows, both (N, 4) as y0, x0, y1, x1; < 0: not inside.
 
-    Counted to the borders that are not the image's; a billion where there is none.
+    Borders of the window that are borders of the image do not count; without any other border the
+    depth is a billion.
     """
     free = (boxes - windows) * (1, 1, -1, -1)
     edge = windows == (0, 0, *size)
@@ -206,9 +209,10 @@ def _fragments(
     group: np.ndarray,
     chosen: list[int],
 ) -> set[int]:
-    """Groups to drop: of two that lie on each other the one that lies less deep in its tile.
+    """The groups to drop: of two that lie on each other, the one that is less deep inside its tile.
 
-    Only where one is cut by its tile's border and the other is whole, or where no tile found both.
+    This is done only where a tile's border cuts one of them and the other is whole, or where no
+    tile found both.
     """
     tiles_of: dict[int, set[int]] = {}
     for i, g in enumerate(group.tolist()):
@@ -227,7 +231,7 @@ def _fragments(
 
 
 def resized(instances: Instances, size: tuple[int, int]) -> Instances:
-    """Instances of an image in another size of it, (height, width); what vanishes is left out."""
+    """The instances rescaled to (height, width); masks that lose all their pixels are left out."""
     if instances.image_size == size:
         return instances
     (height, width), (to_height, to_width) = instances.image_size, size

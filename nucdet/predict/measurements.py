@@ -197,7 +197,7 @@ def _intensities(masks: CroppedMasks, channels: Channels) -> dict[str, np.ndarra
 
 
 class _Block(NamedTuple):
-    """Masks that are measured together."""
+    """Masks of one part of the image that are measured together."""
 
     mine: np.ndarray  # their numbers
     window: Box  # they, and all that may be their background

@@ -1,4 +1,4 @@
-"""A trained network, set up to be asked quickly."""
+"""A trained network, set up for fast inference."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ _BATCH_PIXELS = 1 << 23
 
 
 class View(NamedTuple):
-    """What the network says of an image or a part of one.
+    """The network's answer for an image or a part of one.
 
     Attributes:
-        instances: in the image's pixels, on the CPU, masks as CroppedMasks, none empty.
-        seen: what its encoder made of it; None of networks that have none to listen to.
+        instances: the nuclei in the image's pixels, on the CPU, as CroppedMasks, none empty.
+        seen: features of the encoder; None for networks without an encoder to take them from.
     """
 
     instances: Instances
@@ -45,19 +45,19 @@ class View(NamedTuple):
 
 
 class Network:
-    """Images in, raw Instances out: resized by INPUT.MIN_SIZE_TEST, or by a given zoom.
+    """Takes images and gives raw Instances; resizes by INPUT.MIN_SIZE_TEST or by a given zoom.
 
     Convolutions run channels-last. With ``"bfloat16"`` an R-CNN's box and mask heads compute in 16
-    bits, for half to a third of their time; backbone and proposals stay in 32, where 16 cost 0.005
-    of the DSB2018 score while the heads cost nothing (18 images, lite0). Semantic networks
-    compute in 16 bits as a whole. With TEST.AUG.ENABLED an R-CNN looks at each image in several
-    views.
+    bits, which takes a half to a third of the time. Backbone and proposals stay in 32 bits: in 16
+    they lower the DSB2018 score by 0.005, while the heads do not lower it (18 images, lite0).
+    Semantic networks compute in 16 bits as a whole. With TEST.AUG.ENABLED an R-CNN predicts
+    several views of each image.
 
-    The model is changed for that, in place; :meth:`close` leaves it as it was, so that it can be
-    trained on.
+    The model is changed for this in place; :meth:`close` changes it back, so that its training can
+    go on.
 
     Attributes:
-        familiarity: what the weights' file remembers of the training images, or None.
+        familiarity: statistics of the training images in the file of the weights, or None.
     """
 
     familiarity: Familiarity | None = None
@@ -65,8 +65,8 @@ class Network:
     def __init__(self, cfg: CfgNode, model: nn.Module, precision: str = "auto"):
         """
         Args:
-            cfg: of the model.
-            model: with its weights, wrapped for data-parallel training or not.
+            cfg: the config of the model.
+            model: the model with its weights, wrapped for data-parallel training or not.
             precision: ``"float32"``, ``"bfloat16"``, or ``"auto"``: bfloat16 on a CPU that computes
                 with it.
 
@@ -108,7 +108,7 @@ class Network:
         return network
 
     def close(self) -> None:
-        """Leave the model as it was before; this object is of no use then."""
+        """Change the model back to what it was; this object cannot be used afterwards."""
         self._undo.close()
 
     def zoom(self, height: int, width: int) -> float:

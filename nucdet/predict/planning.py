@@ -1,7 +1,8 @@
-"""How an image is shown to the network: its zoom, and whole or in overlapping tiles.
+"""Chooses the zoom of an image and whether it goes to the network whole or in overlapping tiles.
 
-Neighbouring tiles both see the strip that they share. A nucleus there is found by both, whole in at
-least one of them as long as it is smaller than the strip; nucdet/predict/joining.py makes it one.
+Neighbouring tiles share a strip. A nucleus in it is found in both tiles, and it is whole in at
+least one of them as long as it is smaller than the strip; nucdet/predict/joining.py makes one
+nucleus of the two.
 """
 
 from __future__ import annotations
@@ -46,14 +47,14 @@ class Tile:
         return self.y1 - self.y0, self.x1 - self.x0
 
     def shared_with(self, other: Tile) -> Tile | None:
-        """What both see."""
+        """The window that this tile and another one share."""
         y0, x0 = max(self.y0, other.y0), max(self.x0, other.x0)
         y1, x1 = min(self.y1, other.y1), min(self.x1, other.x1)
         return Tile(y0, x0, y1, x1) if y0 < y1 and x0 < x1 else None
 
 
 def tile_grid(size: tuple[int, int], tile: int, overlap: int, grid: float = 1) -> list[Tile]:
-    """Tiles that cover an image, row by row, all of about the same size.
+    """Divide an image into overlapping tiles of about the same size, row by row.
 
     Args:
         size: (height, width) of the image.
@@ -102,10 +103,11 @@ def plan_tiles(
     """Choose zoom and tiles of an image.
 
     Args:
-        network: which tells the usual zoom, and looks at the image where the diameter is "auto".
+        network: gives the usual zoom, and predicts parts of the image where the diameter is
+            "auto".
         source: the image.
-        trained_diameter: TEST.NUCLEUS_DIAMETER, of nuclei in training, in pixels as the network
-            sees them.
+        trained_diameter: TEST.NUCLEUS_DIAMETER: the diameter of nuclei in training, in pixels as
+            the network sees them.
         diameter: of the nuclei, in pixels of the image; "auto": estimated from a first look; None:
             the image is resized as in evaluation.
     """

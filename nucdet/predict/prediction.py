@@ -1,4 +1,4 @@
-"""What a prediction gives: Detectron2's Instances that can show themselves."""
+"""The result of a prediction: Detectron2's Instances with a label map and a table."""
 
 from __future__ import annotations
 
@@ -56,16 +56,16 @@ class Prediction(Instances):
 
     @property
     def familiarity(self) -> float | None:
-        """How near the image is to those that the model was trained on; see :attr:`warning`.
+        """How similar the image is to those that the model was trained on; see :attr:`warning`.
 
-        Below 1 few images of the training's kinds lie. None: the model remembers nothing of them,
-        or the image is blank.
+        Few images of the kinds in training are below 1. None: the model holds no statistics of its
+        training images, or the image is blank.
         """
         return self._familiarity
 
     @property
     def warning(self) -> str:
-        """What to tell who uses these nuclei; mostly empty."""
+        """A warning for the user of these nuclei; an empty text for most images."""
         return warning(self._familiarity)
 
     def __getitem__(self, item: Any) -> Prediction:
@@ -80,7 +80,7 @@ class Prediction(Instances):
         )
 
     def without_border(self) -> Prediction:
-        """The nuclei that lie in the image as a whole: those at its border may be cut."""
+        """The nuclei that do not touch the border of the image, which may cut the others."""
         return self[torch.from_numpy(~self.pred_masks.touches_border())]
 
     def label_map(self) -> np.ndarray:

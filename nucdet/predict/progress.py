@@ -1,4 +1,4 @@
-"""How far one process of a prediction run is: its bar on the screen, and the images that failed."""
+"""The progress of one process of a prediction run: a bar on the screen, and images that failed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from nucdet.predict.records import RecordStore
 
 
 class Progress:
-    """A bar of the main process, and the record of failures of any.
+    """Shows a bar in the main process, and records the images that fail in any process.
 
     Example::
 
@@ -25,8 +25,8 @@ class Progress:
     def __init__(self, files: Sequence[InputFile], store: RecordStore):
         """
         Args:
-            files: that this process predicts.
-            store: where failures are kept.
+            files: the files that this process predicts.
+            store: where failures are recorded.
         """
         self._store = store
         # tqdm's None leaves the bar out where the screen is no terminal
@@ -40,23 +40,23 @@ class Progress:
         self._bar.close()
 
     def done(self) -> None:
-        """One image is written."""
+        """Count an image whose files are written."""
         self._bar.update()
 
     def failed(self, file: InputFile, error: Exception) -> None:
-        """One image cannot be read or predicted: say why on the screen, and keep it."""
+        """Name an image that cannot be read or predicted on the screen, and record the reason."""
         reason = _reason(error, file)
         tqdm.write(f"failed: {file.path}: {reason}", file=sys.stderr)
         self._store.save(file, None, reason)
         self._bar.update()
 
     def show_tiles(self, file: InputFile, done: int, tiles: int) -> None:
-        """So many tiles of a large image are predicted."""
+        """Show how many tiles of a large image are predicted."""
         self._bar.set_postfix_str(f"{file.file_name}: tile {done} of {tiles}")
 
 
 def _reason(error: Exception, file: InputFile) -> str:
-    """One line without the path of the image, which stands before it."""
+    """The error in one line, without the path of the image, which is printed before it."""
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return "not enough memory for this image"
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)

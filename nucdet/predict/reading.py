@@ -13,7 +13,7 @@ from nucdet.predict.options import PredictOptions
 from nucdet.predict.progress import Progress
 from nucdet.predict.segmenter import Segmenter
 
-# a group of images that are predicted together holds at most so many, and so many pixels
+# at most this many images, and this many pixels, are predicted together
 _TOGETHER = 8
 _PIXELS_TOGETHER = 1 << 22
 
@@ -32,12 +32,12 @@ def read_images(
 
     Args:
         files: the images.
-        options: what of a file is read.
-        segmenter: whose config says how values become 8 bits.
-        progress: is told of files that cannot be read; the rest goes on.
+        options: say which plane of a file is read.
+        segmenter: its config says how stored values become 8 bits.
+        progress: records the files that cannot be read; the run goes on with the rest.
 
     Yields:
-        At least one image.
+        Groups of at least one image.
     """
     group: list[OpenImage] = []
     pixels = 0

@@ -17,7 +17,7 @@ def settings_of(enabled: bool = True, **changes) -> OverlapElimination:
 
 
 @pytest.fixture
-def predictions(rows, predictions):
+def predictions(rows):
     """A function that makes three predictions, the masks dense or cropped."""
 
     def make(as_dense: bool) -> Instances:

@@ -12,7 +12,7 @@ from nucdet.train.trainer import NucleusTrainer
 
 
 @pytest.fixture
-def output(tmp_path, output):
+def output(tmp_path):
     """The output folder of ``arguments``."""
     return tmp_path / "output"
 
