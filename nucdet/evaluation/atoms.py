@@ -1,8 +1,8 @@
-"""An image's overlapping masks as a table, on which overlap elimination and score take no pixels.
+"""Overlapping masks of an image as a table: overlap elimination and scores without pixels.
 
-Whatever thresholds are tried, the masks stay where they are; only who takes part changes. So the
-image is cut once into atoms, the sets of pixels that the same true and the same predicted masks
-cover, and the rest is arithmetic on a few thousand of them. The rules are those of
+When thresholds are tuned, the masks stay the same; only which of them take part changes. So the
+image is divided once into atoms, the sets of pixels that the same true and the same predicted masks
+cover, and each threshold is tried by arithmetic on a few thousand atoms. The rules are those of
 :mod:`nucdet.postprocessing.rules`.
 """
 
@@ -19,7 +19,7 @@ from nucdet.structures import CroppedMasks
 
 @dataclass(frozen=True)
 class Atoms:
-    """A atoms of an image with T true and N predicted masks.
+    """The atoms of an image, A of them, with T true and N predicted masks.
 
     ``pixels`` (A,) counts an atom's pixels. ``true_atoms`` and ``true_masks`` (P,) say which atoms
     make up which true masks; ``pred_atoms`` (Q,), ascending, and ``pred_masks`` the predicted ones.
@@ -36,10 +36,12 @@ class Atoms:
 
     @classmethod
     def of_masks(cls, true: CroppedMasks, pred: CroppedMasks) -> Atoms:
-        """Cut an image; true masks without a pixel are left out, predicted ones in no atom.
+        """Divide an image into atoms.
 
-        A pixel's atom is told by the sum, modulo 2**64, of random numbers that stand for the masks
-        over it; two sets of masks have the same sum with a probability of 2**-64.
+        True masks without a pixel are left out; predicted ones are in no atom. Each mask has a
+        random number. Pixels belong to the same atom where the sums of the numbers of the masks
+        over them, modulo 2**64, are equal; two different sets of masks have equal sums with a
+        probability of 2**-64.
         """
         true = true[true.areas > 0]
         keys = np.random.default_rng(0).integers(0, 2**64, len(true) + len(pred), np.uint64)
@@ -51,7 +53,7 @@ class Atoms:
         covered = np.flatnonzero(sums)
         _, first, pixels = np.unique(sums.ravel()[covered], return_index=True, return_counts=True)
 
-        # one pixel speaks for its atom
+        # of each atom one pixel is enough to know its masks
         numbers = np.full(true.image_size, -1, np.int64)
         numbers.ravel()[covered[first]] = np.arange(len(first))
         atoms = [numbers[box][crop] for box, crop in zip(boxes, both.crops, strict=True)]
@@ -161,6 +163,6 @@ class AtomCandidates(Candidates):
 
 
 def _joined(members: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Atoms of each mask to two columns: atoms, masks."""
+    """The atoms of each mask as two columns: atoms and masks."""
     masks = np.repeat(np.arange(len(members)), [len(atoms) for atoms in members])
     return np.concatenate([np.zeros(0, np.int64), *members]), masks

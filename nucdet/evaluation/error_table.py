@@ -1,4 +1,4 @@
-"""What went wrong in an image: every nucleus and every predicted mask gets exactly one verdict."""
+"""Counts the kinds of errors in an image: each nucleus and each predicted mask gets one verdict."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MASK_VERDICTS = ("found", "merged", "split_masks", "badly_outlined", "false")
 
 
 def count_errors(intersections: Intersections, matching: Matching) -> dict[str, int]:
-    """Count the nuclei and the predicted masks of one image by what became of them.
+    """Count the nuclei and the predicted masks of one image by their verdicts.
 
     A mask *holds* a nucleus when more than half of the nucleus' pixels are in it; a nucleus holds
     a mask when more than half of the mask's pixels are in it. The first verdict that fits counts:

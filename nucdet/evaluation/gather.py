@@ -1,4 +1,4 @@
-"""What the processes of a distributed evaluation computed, in one place."""
+"""Gathers the results of the processes of a distributed evaluation in the main one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The true masks of a data set, from its COCO JSON, decoded image by image."""
+"""The masks of a data set's ground truth, from its COCO JSON, decoded image by image."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from nucdet.structures import CroppedMasks
 
 @dataclass(frozen=True)
 class TrueImage:
-    """One image of the ground truth; ``kind`` of image is "" where the JSON names none."""
+    """One image of the ground truth; ``kind`` is "" where the JSON names no kind of image."""
 
     image_id: int
     file_name: str
@@ -127,7 +127,7 @@ class GroundTruth:
         for image in self.images.values():
             kinds[image.kind].append(image.image_id)
         chosen: list[int] = []
-        # the smallest kinds first: what they cannot give falls to the others
+        # the smallest kinds first: where they have too few images, the other kinds give more
         for left, ids in zip(
             range(len(kinds), 0, -1), sorted(kinds.values(), key=len), strict=True
         ):

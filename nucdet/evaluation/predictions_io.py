@@ -211,7 +211,7 @@ def _label_files(folder: Path, truth: GroundTruth) -> dict[str, Path]:
 
 
 def _ending_of(stems: Sequence[str], ids: Mapping[str, int]) -> str:
-    """Which of the known endings the label images carry; "" when they are named as the images."""
+    """The known ending that the label images have; "" when they are named as the images."""
     for ending in _LABEL_ENDINGS:
         if any(
             s.endswith(ending) and s not in ids and s.removesuffix(ending) in ids for s in stems
@@ -253,7 +253,7 @@ def _size(image: TrueImage) -> tuple[int, int]:
 def _naming(
     path: Path, image: TrueImage, decode: Callable[..., CroppedMasks], *args: Any
 ) -> CroppedMasks:
-    """``decode(*args)``; what it complains about is said to be about this image of this file."""
+    """The result of ``decode(*args)``; its errors get the names of this image and this file."""
     try:
         return decode(*args)
     except InputError as error:

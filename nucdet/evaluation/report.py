@@ -1,4 +1,4 @@
-"""The results of an evaluation for people: tables for the screen and the log, csv, JSON."""
+"""Writes the results of an evaluation: tables for the screen and the log, csv and JSON files."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ PERCENTS = tuple(int(k) * 5 for k in TWENTIETHS)
 
 @dataclass(frozen=True)
 class ImageResult:
-    """What one image adds to the score; small, so that it can be kept and sent for every image.
+    """The counts of one image that a score is made of, small enough to be kept for every image.
 
     ``tp`` (10,) counts the matched pairs at each threshold. ``size_true`` (3,) and ``size_tp``
     (3, 10) count the true and the matched nuclei of each of :data:`SIZE_CLASSES`. ``errors`` are
@@ -40,7 +40,7 @@ class ImageResult:
 def score_image(image: TrueImage, truth: CroppedMasks, predicted: CroppedMasks) -> ImageResult:
     """Score the predicted masks of one image; either set may overlap itself.
 
-    Masks without a pixel are nothing that could be seen, and do not count on either side.
+    Masks without a pixel do not count on either side.
     """
     truth, predicted = truth[truth.areas > 0], predicted[predicted.areas > 0]
     intersections = Intersections.of_masks(truth, predicted)

@@ -1,4 +1,4 @@
-"""Averages the weights over the training (SOLVER.EMA_DECAY)."""
+"""Averages the weights over the iterations of a training (SOLVER.EMA_DECAY)."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ class WeightAveraging(HookBase):
     After step i, from 0 on: average ← d · average + (1 - d) · weights, with
     d = min(decay, (1 + i) / (10 + i)), so that the random weights of the start are soon forgotten.
 
-    The model has the averages at all times but within a step, for which it gets the weights that
-    train. Whoever evaluates or saves the model therefore does so with the averages; the training
-    weights are saved as this hook's state. The two change places by pointer, which costs nothing.
+    Within a training step the model has the weights that are trained, and at all other times the
+    averages. So the averages are what is evaluated and saved, and the trained weights are saved as
+    the state of this hook. The two are exchanged by pointer, without a copy.
 
-    It has to come before all hooks that evaluate or save.
+    This hook has to come before all hooks that evaluate or save.
     """
 
     def __init__(self, model: nn.Module, decay: float):
         """
         Args:
             model: the bare model, not wrapped for data parallel training.
-            decay: of the average after the start, 0.999 say.
+            decay: of the average after the start, for example 0.999.
 
         Raises:
             InputError: a decay outside [0, 1).
@@ -39,7 +39,8 @@ class WeightAveraging(HookBase):
             raise InputError(f"SOLVER.EMA_DECAY is {decay}, expected 0 (off) or below 1")
         self.model, self.decay = model, decay
         self._updates = 0
-        # what the model does not have now: within a step the averages, else the training weights
+        # the set of weights that the model does not have at the moment: within a step the averages,
+        # else the weights that are trained
         self._others: dict[str, Tensor] = {}
 
     def state_dict(self) -> dict[str, Any]:

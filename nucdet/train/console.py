@@ -1,4 +1,4 @@
-"""What a training shows on the screen before its first iteration: a few lines; log.txt has all."""
+"""Keeps the screen of a training short before its first iteration; log.txt has all messages."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ _LOGGERS = ("detectron2", "fvcore", "nucdet")
 
 
 def setup_run(cfg: CfgNode, args: Namespace) -> None:
-    """Detectron2's ``default_setup``, whose 500 lines go to log.txt and not to the screen.
+    """Run Detectron2's ``default_setup`` with its 500 lines in log.txt and not on the screen.
 
-    They are the environment, the yaml and the whole config, which is also written to config.yaml.
+    The lines are the environment, the yaml and the whole config, which is also written to
+    config.yaml.
 
     Args:
-        cfg: of the run.
-        args: of the command line, with ``config_file``, ``eval_only``, …
+        cfg: the config of the run.
+        args: the arguments of the command line, with ``config_file``, ``eval_only``, …
     """
     rank = comm.get_rank()
     # default_setup asks for these two loggers by the same arguments, and so gets them as they are
@@ -39,7 +40,7 @@ def setup_run(cfg: CfgNode, args: Namespace) -> None:
 
 @contextmanager
 def messages_to_file() -> Iterator[None]:
-    """Within it, only warnings and errors reach the screen; log.txt gets everything."""
+    """A context in which only warnings and errors reach the screen; log.txt gets everything."""
     handlers = [
         handler
         for name in _LOGGERS

@@ -1,4 +1,4 @@
-"""From a training's checkpoint to a model of the zoo; what nucdet-export-weights runs."""
+"""Makes a model of the zoo from the checkpoint of a training; what nucdet-export-weights runs."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ from nucdet.version import __version__
 
 MAX_BYTES = 32 * 10**6
 
-# of evaluation.csv, what the manifest tells
+# the columns of evaluation.csv that go into the manifest
 _SCORES = ("kaggle/mAP", "kaggle/AP50", "kaggle/AP75", "segm/AP", "segm/AP50")
 
 
 @dataclass(frozen=True)
 class UserFacts:
-    """Facts for the manifest that the training's folder does not hold, or holds wrong."""
+    """Facts for the manifest that are missing in the training's folder, or wrong there."""
 
     command: str | None = None
     hours: float | None = None
@@ -57,15 +57,15 @@ def export_weights(
     """Write weights, config and manifest of a trained model.
 
     Args:
-        checkpoint: model_final.pth, model_best.pth or another one of its kind.
-        name: what comes behind ``nucdet://``.
-        folder: of the zoo.
-        config_file: None: config.yaml beside the checkpoint.
+        checkpoint: model_final.pth, model_best.pth or another checkpoint of a training.
+        name: the name behind ``nucdet://``.
+        folder: the folder of the zoo.
+        config_file: the config of the training; None: config.yaml beside the checkpoint.
         overrides: ``KEY VALUE`` pairs, e.g. thresholds that were chosen after the training.
-        user_facts: facts that win over those that are read.
-        familiar: a data set on which the limit of familiarity is chosen, see
-            :func:`nucdet.train.familiarity.measure_familiarity`; None: the model remembers nothing
-            of its training images and never warns.
+        user_facts: facts that replace those of the training's folder.
+        familiar: the name of a data set on which the limit of familiarity is chosen, see
+            :func:`nucdet.train.familiarity.measure_familiarity`; None: the model holds no
+            statistics of its training images and never warns.
 
     Raises:
         FileNotFoundError: there is no checkpoint, config or data set of that training.
@@ -109,7 +109,7 @@ def export_weights(
 def compress(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """The tensors as they are stored: matrices and kernels in 16 bits, if their range allows.
 
-    Biases and what normalisation keeps are a hundredth of a network and stay as they are.
+    Biases and the tensors of normalisation are a hundredth of a network and stay in 32 bits.
 
     Raises:
         InputError: a value is not finite.
@@ -127,7 +127,7 @@ def compress(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 
 def _trained_state(cfg: CfgNode, checkpoint: Path) -> tuple[dict[str, torch.Tensor], int | None]:
-    """The weights by way of the network, so that they are known to fit it, and their iteration."""
+    """The weights, loaded into the network to be sure that they fit, and their iteration."""
     cfg = cfg.clone()
     cfg.MODEL.DEVICE = "cpu"
     network = build_model(cfg)
@@ -136,22 +136,23 @@ def _trained_state(cfg: CfgNode, checkpoint: Path) -> tuple[dict[str, torch.Tens
 
 
 def _as_bytes(content: dict[str, Any]) -> bytes:
-    # to memory: torch puts the name of a file into its content, and equal weights shall be equal
+    # written to memory, because torch puts the name of a file into its content, and equal weights
+    # are to give equal bytes
     buffer = io.BytesIO()
     torch.save(content, buffer)
     return buffer.getvalue()
 
 
 def _config_text(cfg: CfgNode, name: str) -> str:
-    """What differs from Detectron2's defaults, as yaml that needs no other file.
+    """The keys that differ from Detectron2's defaults, as a yaml that needs no other file.
 
-    nucdet's own keys are all in it: their defaults may change, and this model shall not with them.
+    It has all keys of nucdet: when their defaults change, this model does not change with them.
     """
     default = get_cfg()
     cfg = cfg.clone()
     cfg.MODEL.WEIGHTS = PREFIX + name
     cfg.OUTPUT_DIR = f"output/{name}"
-    # the training machine's; evaluation takes the GPU where there is one
+    # the config names the device of the training; evaluation takes a GPU where there is one
     cfg.MODEL.DEVICE = default.MODEL.DEVICE
     lean = _difference(cfg, default)
     lean.VERSION = cfg.VERSION
@@ -173,7 +174,7 @@ def _difference(cfg: CfgNode, default: CfgNode) -> CfgNode:
     return result
 
 
-# --- what the training's folder tells
+# --- facts from the folder of the training
 
 
 def _facts(
@@ -204,7 +205,7 @@ def _data_set(name: str) -> dict[str, Any]:
 
 
 def _command(log: str) -> str | None:
-    """The command of the first training in a log, without where it wrote to."""
+    """The command of the first training in a log, without its OUTPUT_DIR."""
     for line in re.findall(r"Command line arguments: (Namespace\(.*\))$", log, re.MULTILINE):
         call = ast.parse(line, mode="eval").body
         stated = {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords}
@@ -217,7 +218,7 @@ def _command(log: str) -> str | None:
 
 
 def _hours(folder: Path, iterations: int) -> float | None:
-    """Of the iterations themselves, without evaluations."""
+    """The time of the iterations themselves, without evaluations."""
     path = folder / "losses.csv"
     if not path.is_file():
         return None

@@ -1,4 +1,4 @@
-"""What a trained model remembers of its training images, so that it can tell others from them."""
+"""Statistics of training images by which a model recognises images that are unlike them."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from nucdet.predict.finding import Finder
 from nucdet.predict.network import Network
 from nucdet.train.trainer import NucleusTrainer
 
-# crops of training that are looked at
+# training crops whose features are taken
 CROPS = 800
-# share of the familiar images that may be warned of
+# share of the familiar images for which a warning is accepted
 WARNED = 0.03
-# sides, in pixels as the network sees them, of small views that get limits of their own
+# sides of the small parts that get limits of their own, in pixels as the network sees them
 _SMALL_SIDES = (64.0, 128.0, 256.0)
 
 
 def measure_familiarity(cfg: CfgNode, checkpoint: Path, dataset: str) -> Familiarity:
-    """Statistics of the features of training images, with limits chosen on other familiar ones.
+    """Measure the features of training images, and choose limits on other images like them.
 
-    Training images are crops as training shows them, augmented. The limits are such that a share of
-    :data:`WARNED` of a data set's images is warned of, for whole images and for small parts.
+    The training images are augmented crops as in training. The limits are chosen so that a share of
+    :data:`WARNED` of a data set's images get a warning, for whole images and for small parts.
 
     Args:
         cfg: of the model.
@@ -76,7 +76,7 @@ def _training_features(cfg: CfgNode, network: Network) -> torch.Tensor:
 
 
 def _with_limits(known: Familiarity, cfg: CfgNode, network: Network, dataset: str) -> Familiarity:
-    """With the limits that a data set's images set, whole and in small parts."""
+    """The statistics with limits chosen on a data set's images, whole and in small parts."""
     judged = _judged(cfg, network, dataset)
     certain = [float(scores.mean()) for _, scores in judged[None] if len(scores)]
     known = replace(known, usual_doubt=1 - float(np.median(certain)) if certain else 1.0)
@@ -94,7 +94,7 @@ def _with_limits(known: Familiarity, cfg: CfgNode, network: Network, dataset: st
 def _judged(
     cfg: CfgNode, network: Network, dataset: str
 ) -> dict[float | None, list[tuple[list[Seen], torch.Tensor]]]:
-    """Features and scores of whole images (None) and of their middles, by the side of these."""
+    """Features and scores of whole images (key None) and of squares in their middles, by side."""
     finder = Finder(cfg, network)
     judged = defaultdict(list)
     records = DatasetCatalog.get(dataset)
@@ -116,7 +116,7 @@ def _judged(
 
 
 def _limit(known: Familiarity, views: list[tuple[list[Seen], torch.Tensor]]) -> float:
-    """What a share of WARNED of the views exceeds at most, half way to the first that does."""
+    """The limit that a share of WARNED of the values exceeds, half way to the next value."""
     values = sorted(known.strangeness(seen, scores) for seen, scores in views)
     warned = int(WARNED * len(values))
     return float(np.mean(values[-1 - warned : len(values) - warned + (warned > 0)]))

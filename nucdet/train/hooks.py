@@ -25,21 +25,21 @@ logger = logging.getLogger(__name__)
 
 
 class Diverged(BaseException):
-    """Leaves the training loop without the traceback that the loop prints of an Exception."""
+    """Ends the training loop without the traceback that the loop prints for an Exception."""
 
 
 class FiniteWeights(HookBase):
-    """Stops a training whose weights are no numbers before they are saved.
+    """Stops a training before weights that are not finite numbers are saved.
 
-    A loss can be finite and its gradient not: then the next checkpoint would hold nothing of use,
-    and with few kept ones it would push out a good one.
+    A loss can be finite while its gradient is not: then the next checkpoint would be useless, and
+    as only a few checkpoints are kept, a good one would be deleted for it.
     """
 
     def __init__(self, model: nn.Module, period: int):
         """
         Args:
-            model: that learns.
-            period: iterations between two looks, those of the checkpoints.
+            model: the model in training.
+            period: the weights are checked every so many iterations, as checkpoints are saved.
         """
         self._model, self._period = model, period
 
@@ -55,8 +55,8 @@ class FiniteWeights(HookBase):
 class StagedFreezing(HookBase):
     """Trains chosen parts of the model until given iterations (SOLVER.STAGES).
 
-    For example the heads alone for 10,000 iterations, then C4, C5 and the heads for 5,000, as
-    matterport's Mask R-CNN and those who followed it do.
+    For example the heads alone for 10,000 iterations, then C4, C5 and the heads for 5,000, as in
+    matterport's Mask R-CNN.
     """
 
     def __init__(self, stages: Sequence[Mapping[str, Any]], model: nn.Module):
@@ -70,7 +70,7 @@ class StagedFreezing(HookBase):
             InputError: a stage lacks a key, the iterations do not ascend, a prefix names nothing.
         """
         self.stages = list(stages)
-        # what the config froze (MODEL.BACKBONE.FREEZE_AT) is not the stages' to thaw
+        # parameters that the config freezes (MODEL.BACKBONE.FREEZE_AT) stay frozen in every stage
         self._trainable = [name for name, p in model.named_parameters() if p.requires_grad]
         self._current: int | None = None
         last = 0
@@ -93,7 +93,7 @@ class StagedFreezing(HookBase):
     def before_step(self) -> None:
         iteration = self.trainer.iter
         index = next((i for i, s in enumerate(self.stages) if iteration < s["until"]), None)
-        if index is None:  # behind the last stage its rule goes on
+        if index is None:  # after the last stage its rule stays in force
             index = len(self.stages) - 1
         if index == self._current:
             return
@@ -182,13 +182,13 @@ class BestModel(HookBase):
 
 
 class LossLog(HookBase):
-    """Writes ``losses.csv``, a row an iteration.
+    """Writes ``losses.csv``, one row for each iteration.
 
-    ``cpu_time`` is what this process has used since the row before, an evaluation in between
-    included: on a machine that does other work as well, "time" says little.
+    ``cpu_time`` is the CPU time of this process since the previous row, including an evaluation in
+    between: on a machine that does other work too, "time" depends on that work.
 
-    On resume, rows of iterations that will run again are taken out first. The row is written before
-    the checkpoint of its iteration is: a training killed in between has no gap after it goes on.
+    On resume, the rows of iterations that will run again are removed first. Each row is written
+    before the checkpoint of its iteration, so that a killed training that goes on has no gap.
     """
 
     _TIMES = ("lr", "time", "data_time")
@@ -234,10 +234,10 @@ class LossLog(HookBase):
 
 
 class EvaluationLog(HookBase):
-    """Writes ``evaluation.csv``, a row an evaluation.
+    """Writes ``evaluation.csv``, one row for each evaluation.
 
-    The evaluation after the last iteration has the number of the one that would follow, so it stays
-    when training goes on.
+    The evaluation after the last iteration has the number of the iteration that would follow, so
+    that its row stays when the training goes on.
     """
 
     def __init__(self, output_dir: str):

@@ -1,4 +1,4 @@
-"""What perturbed images cost a model: the scores of an evaluation beside the clean ones."""
+"""Evaluates a model on perturbed images, beside the scores on clean ones."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from nucdet.train.trainer import NucleusTrainer
 
 logger = logging.getLogger(__name__)
 
-# left out of the printed table: of the IoU thresholds it shows 0.50 and 0.75
+# metrics that the printed table leaves out: of the IoU thresholds it shows 0.50 and 0.75 alone
 _FINER = re.compile(r"(AP|precision-|recall-|F1-)(?!50|75)\d\d$")
 
 

@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def prepare(args: argparse.Namespace) -> CfgNode:
-    """The config of a run: file and overrides, device chosen, data sets registered, all checked."""
+    """Load and check the config of a run, choose its device and register its data sets."""
     cfg = load_config(args.config_file or None, args.opts)
     register_datasets()
     cfg.MODEL.DEVICE = find_device(cfg.MODEL.DEVICE)
@@ -55,7 +55,7 @@ def prepare(args: argparse.Namespace) -> CfgNode:
         check_training_data(cfg)
     if not args.eval_only and not cfg.DATASETS.TRAIN:
         raise InputError("DATASETS.TRAIN is empty; name a data set to train on")
-    # a training that goes on has weights of its own
+    # a training that goes on takes the weights of its own checkpoint
     if not (args.resume and Path(cfg.OUTPUT_DIR, "last_checkpoint").is_file()):
         if args.eval_only:
             check_trained(cfg, args.config_file or "the defaults")
@@ -66,7 +66,7 @@ def prepare(args: argparse.Namespace) -> CfgNode:
 
 
 def _check_share(cfg: CfgNode, args: argparse.Namespace) -> None:
-    """Raise InputError unless each process gets the same number of images an iteration."""
+    """Raise InputError unless each process gets the same number of images in each iteration."""
     processes = args.num_gpus * args.num_machines
     if not args.eval_only and cfg.SOLVER.IMS_PER_BATCH % processes:
         raise InputError(

@@ -60,7 +60,7 @@ _KEPT_CHECKPOINTS = 3
 class NucleusTrainer(DefaultTrainer):
     """Trains what a config describes; see :class:`DefaultTrainer` for the interface.
 
-    Beyond it: data-parallel training on CPUs too, balanced sampling, staged freezing, averaged
+    It adds data-parallel training on CPUs, balanced sampling, staged freezing, averaged
     weights, best model and early stop, validation loss, csv logs.
     """
 
@@ -93,8 +93,9 @@ class NucleusTrainer(DefaultTrainer):
     def set_trainable(self, names: set[str]) -> None:
         """Let the parameters of these names train and no others.
 
-        Frozen parameters need no gradient at all, which saves their part of the backward pass; a
-        data-parallel wrapper expects one from each parameter it saw, so it is made anew.
+        Frozen parameters get no gradient, which saves their part of the backward pass. A
+        data-parallel wrapper expects a gradient from each parameter that it was made with, so it is
+        made anew.
         """
         model = self.bare_model
         for name, parameter in model.named_parameters():
@@ -106,8 +107,8 @@ class NucleusTrainer(DefaultTrainer):
     def resume_or_load(self, resume: bool = True) -> None:
         """See :meth:`DefaultTrainer.resume_or_load`.
 
-        What goes on draws images and augmentations anew, from a seed of its own: with the seed of
-        the start, a training in ten parts would see the first part's images ten times.
+        A training that goes on draws images and augmentations with a seed of its own: with the seed
+        of the start, a training in ten parts would see the images of the first part ten times.
         """
         super().resume_or_load(resume)
         if self.start_iter > 0 and self.cfg.SEED >= 0:
@@ -141,7 +142,7 @@ class NucleusTrainer(DefaultTrainer):
             raise Diverged("the loss is no longer a finite number") from None
 
     def _divergence(self, error: Diverged) -> InputError:
-        """What to tell the user: where it happened, what may help, and what is left."""
+        """The error for the user: where it happened, what may help, and which checkpoints exist."""
         folder = Path(self.cfg.OUTPUT_DIR)
         left = "no checkpoint had been saved"
         if self.checkpointer.has_checkpoint():
@@ -156,7 +157,7 @@ class NucleusTrainer(DefaultTrainer):
         )
 
     def build_hooks(self) -> list[Any]:
-        """Order matters: average, freeze, step the rate, log, save, evaluate, keep the best."""
+        """The hooks. Their order matters: average, freeze, step the rate, log, save, evaluate."""
         cfg = self.cfg
         result = [hooks.IterationTimer()]
         if cfg.SOLVER.EMA_DECAY:
@@ -184,7 +185,7 @@ class NucleusTrainer(DefaultTrainer):
 
     def _evaluate(self) -> dict[str, Any]:
         results = self.test(self.cfg, self.model)
-        # every process gets the main one's results, so that all decide the same (early stop)
+        # every process gets the results of the main one, so that all stop early at the same time
         results = comm.all_gather(results)[0]
         if self.cfg.TEST.VALIDATION_LOSS:
             loader = self.build_validation_loader()
@@ -250,8 +251,8 @@ class NucleusTrainer(DefaultTrainer):
 class Bfloat16Trainer(SimpleTrainer):
     """SimpleTrainer that computes in bfloat16 where that is safe; weights stay in 32 bits.
 
-    For CPUs, which Detectron2's AMPTrainer refuses. bfloat16 has the range of float32, so the loss
-    needs no scaling.
+    It is for CPUs, which Detectron2's AMPTrainer does not support. bfloat16 has the range of
+    float32, so the loss needs no scaling.
     """
 
     def run_step(self) -> None:
@@ -269,12 +270,12 @@ def _mixed_precision_trainer(cfg: CfgNode) -> type[SimpleTrainer]:
 
 
 def _not_of_diverging(record: logging.LogRecord) -> bool:
-    """Leaves out what Detectron2 logs of a loss that is no number: run_step says it in one line."""
+    """A log filter that drops the traceback of a loss that is not finite: run_step reports it."""
     return record.exc_info is None or not isinstance(record.exc_info[1], FloatingPointError)
 
 
 class _StopTraining(BaseException):
-    """Leaves the training loop; no error, so not one of the Exceptions that the loop logs."""
+    """Ends the training loop; it is no Exception, because the loop logs those as errors."""
 
 
 def _data_parallel(model: nn.Module) -> nn.Module:

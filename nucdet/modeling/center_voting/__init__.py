@@ -1,1 +1,1 @@
-"""Center voting: each pixel says where its nucleus has its center (no boxes, no proposals)."""
+"""Center voting: a network predicts for each pixel where the center of its nucleus lies."""

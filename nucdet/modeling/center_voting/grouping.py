@@ -1,4 +1,4 @@
-"""From the maps of center voting to nuclei: pixels vote for a center, votes are counted."""
+"""Makes nuclei from the maps of center voting: pixels vote for centers, and votes are counted."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from skimage.measure import label as connected_pieces
 
 from nucdet.postprocessing.relief import split_at_saddles
 
-# pixels that voted for no center go to a nucleus that is at most this far away, in pixels
+# pixels that voted for no center join the nearest nucleus if it is at most this many pixels away
 _REACH = 3.0
 
 
@@ -21,26 +21,27 @@ def group_pixels(
     depth: float = 0.3,
     min_votes: float = 8,
 ) -> np.ndarray:
-    """Label the pixels of the foreground by the center that they vote for.
+    """Label each pixel of the foreground by the center that it votes for.
 
-    A pixel votes for the place that its offset leads to, and where that place has an offset of its
-    own, goes on from there (``steps`` in all), which gathers the votes of elongated nuclei. The
-    votes are counted, smoothed, and the hills of this map are the nuclei; hills without a valley
-    between them are one. Center voting follows Kendall et al. (CVPR 2018, arXiv:1705.07115) and
-    Panoptic-DeepLab (Cheng et al., CVPR 2020, arXiv:1911.10194), the steps Cellpose (Stringer et
-    al., Nature Methods 2021).
+    A pixel votes for the place that its offset leads to. Where that place is foreground, the vote
+    moves on by the offset there, ``steps`` times in all, which gathers the votes of elongated
+    nuclei. The votes are counted for each pixel and the counts are smoothed; each hill of this map
+    is a nucleus, and hills without a valley between them are one nucleus. Center voting follows
+    Kendall et al. (CVPR 2018, arXiv:1705.07115) and Panoptic-DeepLab (Cheng et al., CVPR 2020,
+    arXiv:1911.10194); the steps follow Cellpose (Stringer et al., Nature Methods 2021).
 
     Args:
         foreground: (H, W) bool.
-        offsets: (2, H, W) float32, (dy, dx) in pixels to the center; only the foreground's count.
+        offsets: (2, H, W) float32, (dy, dx) in pixels from the pixel to the center; those of the
+            background are not used.
         steps: how often a vote is moved.
-        sigma: of the Gaussian that smooths the votes, pixels.
+        sigma: standard deviation, in pixels, of the Gaussian that smooths the counts.
         depth: how deep the valley between two hills must be, as a share of the lower hill.
-        min_votes: centers with fewer votes lose them.
+        min_votes: nuclei with fewer pixels are dropped.
 
     Returns:
-        (H, W) int32, 0 outside the foreground and for what belongs to no nucleus, else 1 … n;
-        each nucleus is one 4-connected piece.
+        (H, W) int32, 1 … n for the nuclei, 0 for pixels of none; each nucleus is one 4-connected
+        piece.
     """
     ys, xs = np.nonzero(foreground)
     if not len(ys):
@@ -48,7 +49,7 @@ def group_pixels(
     places = _follow(foreground, offsets, ys, xs, steps)
     votes = np.bincount(places, minlength=foreground.size).astype(np.float32)
     hills = cv2.GaussianBlur(votes.reshape(foreground.shape), (0, 0), sigma)
-    # below a tenth of a vote there is only the tail of the Gaussian
+    # counts below a tenth are only the tails of the Gaussian
     centers = split_at_saddles(hills, hills > 0.1, depth)
     labels = np.zeros(foreground.shape, np.int32)
     labels[ys, xs] = centers.ravel()[places]
@@ -59,7 +60,7 @@ def group_pixels(
 def _follow(
     foreground: np.ndarray, offsets: np.ndarray, ys: np.ndarray, xs: np.ndarray, steps: int
 ) -> np.ndarray:
-    """(M,) int64: flat index of the place that each of M pixels votes for."""
+    """The place that each of M pixels votes for, as a flat index: (M,) int64."""
     height, width = foreground.shape
     dy, dx = offsets[0].ravel(), offsets[1].ravel()
     inside = foreground.ravel()
@@ -76,14 +77,14 @@ def _follow(
 
 
 def _without_small(labels: np.ndarray, least: float) -> np.ndarray:
-    """Labels with at least so many pixels, numbered anew."""
+    """Drop the labels with fewer than ``least`` pixels and number the others anew."""
     kept = np.bincount(labels.ravel()) >= least
     kept[0] = False
     return (np.cumsum(kept) * kept).astype(np.int32)[labels]
 
 
 def _one_piece_each(labels: np.ndarray, foreground: np.ndarray) -> np.ndarray:
-    """Keep the largest piece of each label; what is free then goes to the nearest nucleus."""
+    """Keep the largest piece of each label; other pixels of the foreground join the nearest one."""
     pieces = connected_pieces(labels, connectivity=1)
     sizes = np.bincount(pieces.ravel())
     label_of = np.zeros(len(sizes), np.int32)

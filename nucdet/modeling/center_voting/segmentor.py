@@ -1,4 +1,4 @@
-"""Center voting as a Detectron2 architecture: images in, losses or Instances out."""
+"""Center voting as a Detectron2 architecture: losses in training, Instances in inference."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ from nucdet.modeling.semantic.pixelwise import (
 from nucdet.postprocessing.overlap import eliminate_overlaps
 from nucdet.structures import CroppedMasks
 
-# MODEL.CENTER_VOTING.VIEWS -> which axes of (H, W) each look at an image is mirrored along
+# MODEL.CENTER_VOTING.VIEWS -> for each view of an image the axes of (H, W) that are mirrored
 VIEWS = {"one": ((),), "mirror": ((), (1,)), "flips": ((), (0,), (1,), (0, 1))}
 
 
 @META_ARCH_REGISTRY.register()
 class CenterVotingSegmentor(PixelwiseSegmentor):
-    """A network labels the pixels of an image and says where each one's nucleus has its center.
+    """A network that predicts foreground and the center of its nucleus for each pixel of an image.
 
-    Takes and gives what Detectron2's architectures do. Inputs are dicts with ``"image"`` (C, H, W)
+    It has the interface of Detectron2's architectures. Inputs are dicts with ``"image"`` (C, H, W)
     uint8, in training ``"center_targets"`` (5, H, W) of the mapper, in inference perhaps "height"
-    and "width" of the original image. Predictions have ``"instances"`` in original pixels: they
-    share no pixel, and the score of one is the mean of its foreground probability.
+    and "width" of the original image. Predictions have ``"instances"`` in pixels of the original
+    image, which share no pixel; the score of one is the mean foreground probability in its mask.
     """
 
     @configurable
@@ -55,12 +55,12 @@ class CenterVotingSegmentor(PixelwiseSegmentor):
     ):
         """
         Args:
-            network: of nucdet.modeling.semantic.networks, with four channels.
+            network: one of nucdet.modeling.semantic.networks, with four channels.
             pixel_mean, pixel_std: C values, on the scale 0–255.
             offset_scale: pixels that an output of 1 in the offset channels means.
             threshold: a pixel is foreground from this probability on.
             grouping: keyword arguments of :func:`group_pixels`.
-            views: a key of VIEWS; the maps are the mean over the views.
+            views: a key of VIEWS; the maps are the means over the views.
         """
         super().__init__(network, pixel_mean, pixel_std)
         if views not in VIEWS:
@@ -106,7 +106,7 @@ class CenterVotingSegmentor(PixelwiseSegmentor):
         batch, size = self.batch_of([x["image"] for x in batched_inputs])
         logits = self.logits(batch)
         targets = [x["center_targets"].to(self.device) for x in batched_inputs]
-        # what is mirrored beyond an image's edge has no ground truth: offsets would point back
+        # the padding, which mirrors the image, has no ground truth: its offsets would point back
         valid = [_with_zeros(torch.ones_like(t[0]), size) for t in targets]
         with torch.autocast(self.device.type, enabled=False):
             return center_voting_losses(
@@ -139,8 +139,8 @@ class CenterVotingSegmentor(PixelwiseSegmentor):
     def instances(self, maps: np.ndarray, size: tuple[int, int]) -> Instances:
         """The nuclei of one image from its maps.
 
-        Pixels are grouped as the network saw them, where nuclei have the size that it knows; the
-        outline is drawn in original pixels.
+        Pixels are grouped at the scale of the network, at which nuclei have the size that it was
+        trained on; the outlines are drawn at the scale of the original image.
 
         Args:
             maps: (4, H, W) of :meth:`maps`.
@@ -166,9 +166,9 @@ def _with_zeros(maps: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def _resized_labels(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """(H, W) int32 to (height, width): the nearest label, also a little outside the nuclei.
+    """Resize labels (H, W) int32 to (height, width); each nucleus also gets a rim of 2 pixels.
 
-    The outline is drawn by the foreground afterwards, which may reach beyond the labels.
+    The foreground draws the outlines afterwards, and it may reach beyond the labels.
     """
     if labels.any():
         labels = nearest_labels(labels, 2.0)

@@ -1,4 +1,4 @@
-"""What a center-voting network is trained towards: foreground, depth and offset of each pixel."""
+"""The training targets of center voting: foreground, depth and offset of each pixel."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ FOREGROUND, DEPTH, OFFSET_Y, OFFSET_X, WEIGHT = range(5)
 
 
 def center_targets(masks: CroppedMasks) -> np.ndarray:
-    """The five maps that a center-voting network learns from, made from instance masks.
+    """Make the five maps that a center-voting network is trained on from instance masks.
 
     - foreground: 1 inside any mask, else 0;
     - depth: distance to the outside of the own mask, as a share of the largest in that mask: 1 at
