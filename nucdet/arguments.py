@@ -112,10 +112,21 @@ def add_devices(parser: argparse.ArgumentParser) -> None:
     Names and meaning are those of Detectron2's own tools.
     """
     add = parser.add_argument
-    add("--num-gpus", type=int, default=1, metavar="N", help="processes on each machine")
-    add("--num-machines", type=int, default=1, metavar="N", help="that share the output folder")
-    add("--machine-rank", type=int, default=0, metavar="K", help="of this machine, from 0")
-    add("--dist-url", default="auto", metavar="URL", help="where several machines meet")
+    add("--num-gpus", type=int, default=1, metavar="N", help="number of processes on each machine")
+    add(
+        "--num-machines",
+        type=int,
+        default=1,
+        metavar="N",
+        help="number of machines; they share the output folder",
+    )
+    add("--machine-rank", type=int, default=0, metavar="K", help="number of this machine, from 0")
+    add(
+        "--dist-url",
+        default="auto",
+        metavar="URL",
+        help="address at which machines find each other",
+    )
 
 
 def add_workers(parser: argparse.ArgumentParser) -> None:
@@ -125,7 +136,7 @@ def add_workers(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=os.cpu_count() or 1,
         metavar="N",
-        help="processes (default: %(default)s, one for each core)",
+        help="number of processes (default: %(default)s, one for each core)",
     )
 
 
@@ -142,7 +153,7 @@ def add_split(parser: argparse.ArgumentParser, val_fraction: float) -> None:
         default=val_fraction,
         help="part of the training images that becomes val",
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the split")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the split")
 
 
 def add_skip_invalid(parser: argparse.ArgumentParser) -> None:

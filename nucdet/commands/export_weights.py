@@ -18,13 +18,17 @@ def main() -> None:
     parser = command_parser(__doc__)
     add = parser.add_argument
     add("checkpoint", type=Path, metavar="CHECKPOINT", help="model_best.pth or model_final.pth")
-    add("--name", required=True, help="what comes behind nucdet:// (the default model: nuclei)")
-    add("--output", type=Path, metavar="DIR", help="default: nucdet/model_zoo")
+    add(
+        "--name",
+        required=True,
+        help="its name behind nucdet:// (that of the default model is nuclei)",
+    )
+    add("--output", type=Path, metavar="DIR", help="folder to write to (default: nucdet/model_zoo)")
     add("--command", help="the training's command")
-    add("--hours", type=float, help="that the training took")
-    add("--hardware", help="that it ran on")
-    add("--seed", type=int, help="that it was started with")
-    add("--note", help="anything else")
+    add("--hours", type=float, help="hours that the training took")
+    add("--hardware", help="hardware that it ran on")
+    add("--seed", type=int, help="seed that it was started with")
+    add("--note", help="a remark for the manifest")
     add(
         "--familiarity",
         metavar="DATASET",

@@ -73,7 +73,7 @@ def argument_parser() -> argparse.ArgumentParser:
         "--threshold",
         type=float,
         metavar="SCORE",
-        help="that a nucleus must exceed, from 0 (find more) to below 1 (be sure); "
+        help="score that a nucleus must exceed, from 0 (find more) to below 1 (be sure); "
         "docs/threshold.md has precision and recall (default: the config's rules)",
     )
     add("--exclude-border", action="store_true", help="leave out nuclei that the border may cut")
@@ -94,7 +94,7 @@ def argument_parser() -> argparse.ArgumentParser:
         "--diameter",
         type=parse_diameter,
         metavar="PIXELS|auto",
-        help="of the nuclei, where they are much larger or smaller than in training",
+        help="diameter of the nuclei, where they are much larger or smaller than in training",
     )
     add(
         "--outline-offset",
@@ -115,7 +115,7 @@ def _add_planes(add: Callable[..., Any]) -> None:
         "--channel",
         type=number_or_name,
         metavar="K|NAME",
-        help="that shows the nuclei, of files with several; numbers count from 0",
+        help="channel that shows the nuclei, in files with several; numbers count from 0",
     )
-    add("--z", type=number_or_name, metavar="max|mean|K", help="depth of files with several")
-    add("--time", type=int, metavar="K", help="point in time of files with several")
+    add("--z", type=number_or_name, metavar="max|mean|K", help="depth, in files with several")
+    add("--time", type=int, metavar="K", help="point in time, in files with several")

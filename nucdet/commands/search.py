@@ -71,9 +71,9 @@ def _argument_parser() -> argparse.ArgumentParser:
         "--sampler",
         choices=["random", "tpe"],
         default="random",
-        help="of --random: independent draws, or Optuna's TPE, which learns from earlier ones",
+        help="how --random draws: independently, or by Optuna's TPE, which learns on the way",
     )
-    add("--seed", type=int, default=0, metavar="S", help="of the draws (0)")
+    add("--seed", type=int, default=0, metavar="S", help="seed of the draws (default: 0)")
     add(
         "--seeds",
         type=lambda text: [int(number) for number in parse_list(text)],
@@ -84,7 +84,7 @@ def _argument_parser() -> argparse.ArgumentParser:
     add(
         "--metric",
         metavar="TASK/METRIC",
-        help="of the last evaluation, higher is better (default: TEST.BEST_METRIC)",
+        help="metric of the last evaluation, higher is better (default: TEST.BEST_METRIC)",
     )
     add("--retry-failed", action="store_true", help="train again what failed")
     return parser

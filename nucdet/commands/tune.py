@@ -37,11 +37,21 @@ def main() -> None:
     values = {"nargs": "+", "metavar": "X"}
     add("--mask-thresholds", type=float, help="one for each file", **values)
     add("--score-thresholds", type=float, help="default: 0 0.05 … 0.95", **values)
-    add("--min-areas", type=int, help="pixels; 0 10 20 30 50 100", **values)
-    add("--min-relative-areas", type=float, help="of the image's mean; 0 0.1 0.2 0.3", **values)
-    add("--min-relative-scores", type=float, help="of the image's median; 0 0.85 0.9", **values)
+    add("--min-areas", type=int, help="in pixels; default: 0 10 20 30 50 100", **values)
+    add(
+        "--min-relative-areas",
+        type=float,
+        help="shares of the mean area of the image; default: 0 0.1 0.2 0.3",
+        **values,
+    )
+    add(
+        "--min-relative-scores",
+        type=float,
+        help="shares of the median score of the image; default: 0 0.85 0.9",
+        **values,
+    )
     add("--priorities", nargs="+", choices=("area", "score"), help="default: both")
-    add("--outline-offsets", type=float, help="pixels; -2 -1.5 -1 0 1 1.5 2", **values)
+    add("--outline-offsets", type=float, help="in pixels; default: -2 -1.5 -1 0 1 1.5 2", **values)
     args = parser.parse_args()
 
     from nucdet.tuning.report import OUTLINE_OFFSETS, tune_thresholds

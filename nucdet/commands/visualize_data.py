@@ -21,7 +21,11 @@ def main() -> None:
     add_output(parser, "folder for one PNG an image", "output/visualize_data")
     parser.add_argument("--num", type=int, metavar="N", help="N random images (default: all)")
     parser.add_argument(
-        "--seed", type=int, default=0, metavar="K", help="of the choice and the augmentations"
+        "--seed",
+        type=int,
+        default=0,
+        metavar="K",
+        help="seed of the choice and the augmentations (default: 0)",
     )
     args = parser.parse_args()
 

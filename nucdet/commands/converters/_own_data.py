@@ -22,7 +22,9 @@ def add_own_data(parser: argparse.ArgumentParser, class_name: str | None, effect
         effect: what --class-name does, for the help text.
     """
     parser.add_argument(
-        "--name", required=True, help="of the data set; written to <root of data sets>/<name>"
+        "--name",
+        required=True,
+        help="name of the data set, which is written to <root of data sets>/<name>",
     )
     parts = parser.add_mutually_exclusive_group()
     parts.add_argument(
@@ -43,7 +45,7 @@ def add_own_data(parser: argparse.ArgumentParser, class_name: str | None, effect
         help="what keeps images on one side: a regular expression on the stems of their names, or "
         "a csv with columns image and group",
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the split")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the split")
     parser.add_argument("--class-name", default=class_name, help=effect)
     add_workers(parser)
     add_skip_invalid(parser)

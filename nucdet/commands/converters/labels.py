@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="folder of label maps, may be the same; without it the images become the split test, "
         "without ground truth",
     )
-    add_own_data(parser, "nucleus", "of what the labels mark")
+    add_own_data(parser, "nucleus", "class of what the labels mark")
 
 
 def convert(args: argparse.Namespace) -> None:
