@@ -41,8 +41,8 @@ def add_nucdet_config(cfg: CfgNode) -> None:
 def _system_configs() -> tuple[Callable[[CfgNode], None], ...]:
     """``add_config`` of every nucdet/modeling/<system>/config.py, in alphabetical order.
 
-    The files are loaded without their packages, which would import all networks: three seconds that
-    nobody wants to wait for a conversion or a ``--help``.
+    The files are loaded without their packages, which would import all networks and take three
+    seconds, also for a conversion or a ``--help``.
     """
     functions = []
     for path in sorted(_SYSTEMS.glob("*/config.py")):
@@ -55,27 +55,27 @@ def _system_configs() -> tuple[Callable[[CfgNode], None], ...]:
 
 def _add_input(cfg: CfgNode) -> None:
     # How the stored values of an image become the 8 bits that the network sees, in training,
-    # evaluation and prediction: "none" leaves 8 bits as they are and stretches more than 8 bits,
-    # "percentile" stretches every depth alike; see nucdet/data/io/normalization.py. For images of
-    # several cameras and depths; the yaml that a model is trained with carries it.
+    # evaluation and prediction. "none": images of 8 bits stay as they are, and those of more bits
+    # are stretched. "percentile": all images are stretched, whatever their depth; for images of
+    # several cameras. See nucdet/data/io/normalization.py.
     cfg.INPUT.NORMALIZE = "none"
-    # How INPUT.MIN_SIZE_* is applied. "shortest_edge": Detectron2's rule, the shorter side becomes
-    # that long. "enlarge": images with a shorter side below it are enlarged to it, larger images
-    # stay as they are; keeps nuclei of small tiles and of large images at comparable sizes.
-    # "diameter": in training the median diameter of an image's nuclei becomes
-    # TEST.NUCLEUS_DIAMETER; where it is not known, "enlarge".
+    # How INPUT.MIN_SIZE_* is applied. "shortest_edge": Detectron2's rule, by which the shorter side
+    # gets this length. "enlarge": images whose shorter side is below it are enlarged to it, and
+    # larger images stay as they are, so that nuclei of small tiles and of large images have
+    # comparable sizes. "diameter": in training, images are rescaled so that the median diameter of
+    # their nuclei is TEST.NUCLEUS_DIAMETER; where the diameter is not known, as "enlarge".
     cfg.INPUT.RESIZE_RULE = "shortest_edge"
-    # Whether a crop is cut from training images: INPUT.CROP.ENABLED, SIZE, and TYPE: "absolute",
-    # smaller images stay as they are; "absolute_fill": those are zoomed until they fill the crop;
-    # "relative": SIZE is a share of the image.
+    # Crops of training images are Detectron2's keys INPUT.CROP.ENABLED, SIZE and TYPE. TYPE
+    # "absolute": images smaller than the crop stay as they are; "absolute_fill": they are enlarged
+    # until they fill it; "relative": SIZE is a share of the image.
 
 
 def _add_augmentation(cfg: CfgNode) -> None:
     aug = cfg.INPUT.AUGMENTATION = CfgNode()
-    # Zoom drawn log-uniformly from this range, on top of the resize.
+    # Range from which a zoom factor is drawn log-uniformly, on top of the resize.
     aug.SCALE_JITTER = (1.0, 1.0)
-    # Share of the crops that lie around a random nucleus, so that few are empty. For large images
-    # with few nuclei.
+    # Share of the crops that are placed around a random nucleus, so that few crops are empty. For
+    # large images with few nuclei.
     aug.CROP_ON_NUCLEI = 0.0
     # Largest angle of an arbitrary rotation, in degrees; the image is zoomed so far that no corner
     # from outside it shows. 0: none. ROTATION_PROB: share of the images that are rotated.
@@ -87,41 +87,45 @@ def _add_augmentation(cfg: CfgNode) -> None:
     # Elastic warp: a smooth random displacement. PROB 0: none. ALPHA: standard deviation of the
     # displacement in pixels; SIGMA: over how many pixels it is correlated.
     aug.ELASTIC = CfgNode({"PROB": 0.0, "ALPHA": 3.0, "SIGMA": 24.0})
-    # value × u, u in [1 - x, 1 + x]; contrast about the mean of the image. 0: none.
+    # BRIGHTNESS: values are multiplied by u, drawn from [1 - x, 1 + x]. CONTRAST: so are their
+    # differences from the mean of the image. 0: none.
     aug.BRIGHTNESS = 0.0
     aug.CONTRAST = 0.0
-    # value ** u on 0–1, u log-uniform in [1 / x, x]. 1: none.
+    # Values on the scale 0–1 are raised to a power u, drawn log-uniformly from [1 / x, x]. 1: none.
     aug.GAMMA = 1.0
-    # Share of the images that become grey, and that are inverted (255 - value).
+    # Share of the images that are made grey, and of those that are inverted (255 - value).
     aug.GREY_PROB = 0.0
     aug.INVERT_PROB = 0.0
-    # Share of the images whose grey values are dyed from a random colour of the ground to one of
-    # the nuclei, light on dark or dark on light: a cheap shift of domain.
+    # Share of the images that are coloured anew: grey values become colours between a random one
+    # for the background and a random one for the nuclei, light on dark or dark on light.
     aug.COLOURISE_PROB = 0.0
-    # Share of the images with more or less haematoxylin, eosin and DAB; with another hue and
-    # saturation; with red, green and blue changed one by one; with the range 0–255 pressed into a
-    # part of it; with uneven light or ground. How much: nucdet/data/augment/photometry.py.
+    # Share of the images for each of five changes. STAIN: more or less haematoxylin, eosin and DAB.
+    # HUE_SATURATION: another hue and saturation. CHANNELS: red, green and blue changed separately.
+    # FADE: the range 0–255 reduced to a part of it. ILLUMINATION: uneven light or background. How
+    # strong they are: nucdet/data/augment/photometry.py.
     for name in ("STAIN", "HUE_SATURATION", "CHANNELS", "FADE", "ILLUMINATION"):
         aug[name] = CfgNode({"PROB": 0.0})
-    # JPEG artefacts; QUALITY: the lowest, 1 to 95.
+    # JPEG artefacts: share of the images, and the lowest quality, 1 to 95.
     aug.JPEG = CfgNode({"PROB": 0.0, "QUALITY": 30})
     # Gaussian blur: share of the images, and the largest standard deviation in pixels.
     aug.BLUR = CfgNode({"PROB": 0.0, "SIGMA": 1.5})
     # Share of the images with additive Gaussian noise.
     aug.NOISE = CfgNode({"PROB": 0.0})
-    # Copies of nuclei, turned and mirrored: share of the images that get some; how many, at most,
-    # as a share of the nuclei in the crop that they come from; share of the copies that touch
-    # another nucleus. For crowded tissue, which few training images show: more and closer copies.
+    # Nuclei are copied, turned and mirrored, and pasted. PROB: share of the images. MAX_FRACTION:
+    # how many copies there are at most, as a share of the nuclei in the crop that they come from.
+    # TOUCHING: share of the copies that touch another nucleus. For crowded tissue, which few
+    # training images show, with more and closer copies.
     aug.COPY_PASTE = CfgNode({"PROB": 0.0, "MAX_FRACTION": 0.5, "TOUCHING": 0.5})
-    # Instances with fewer pixels than this after augmentation are dropped (those that vanish,
-    # slivers at the edge of a crop).
+    # Instances with fewer pixels than this after augmentation are dropped, such as slivers at the
+    # edge of a crop.
     aug.MIN_INSTANCE_AREA = 1
 
 
 def _add_sampling(cfg: CfgNode) -> None:
-    # An image is drawn in proportion to 1 / (images of its kind of microscopy) ** BALANCE_KINDS
-    # × (crops that it fills) ** BALANCE_CROPS. 0: as often as any other; 1: each kind, each pixel
-    # as often as any other.
+    # How often an image is drawn in training is proportional to
+    # (crops that it fills) ** BALANCE_CROPS / (images of its kind of microscopy) ** BALANCE_KINDS.
+    # 0 and 0: each image as often as any other. BALANCE_KINDS 1: each kind as often as any other.
+    # BALANCE_CROPS 1: each pixel as often as any other.
     cfg.DATALOADER.BALANCE_KINDS = 0.0
     cfg.DATALOADER.BALANCE_CROPS = 0.0
     # Decoded training images that stay in memory, MiB in each process that reads (DSB2018 has
@@ -139,11 +143,12 @@ def _add_solver(cfg: CfgNode) -> None:
     # [[start of parameter names, factor], …]: their rate is SOLVER.BASE_LR × factor; the first
     # start that fits counts.
     cfg.SOLVER.LR_FACTORS = []
-    # Exponential moving average of the weights, which then are what is evaluated and saved; the
-    # decay of an iteration, for example 0.999, less in the first iterations. 0: none.
+    # Decay, in each iteration, of an exponential moving average of the weights, for example 0.999;
+    # it is smaller in the first iterations. The averages are what is evaluated and saved. 0: no
+    # average.
     cfg.SOLVER.EMA_DECAY = 0.0
-    # Early stop: training ends when TEST.BEST_METRIC has not improved for this many evaluations.
-    # 0: never. For a training of unknown length, such as one on a few images of one's own.
+    # The training stops early when TEST.BEST_METRIC has not improved for this many evaluations. 0:
+    # it never does. For a training of unknown length, such as one on a few images of one's own.
     cfg.SOLVER.EARLY_STOP_PATIENCE = 0
 
 
@@ -152,18 +157,19 @@ def _add_test(cfg: CfgNode) -> None:
     cfg.TEST.EVALUATORS = ("coco", "kaggle")
     # The metric that chooses model_best.pth, as "task/metric"; higher is better.
     cfg.TEST.BEST_METRIC = "kaggle/mAP"
-    # Also compute the training losses on DATASETS.TEST at each evaluation (without augmentation).
-    # For seeing when a training begins to learn its images by heart; doubles an evaluation's time.
+    # Whether each evaluation also computes the training losses on DATASETS.TEST, without
+    # augmentation, which doubles its time. For seeing when a training begins to overfit.
     cfg.TEST.VALIDATION_LOSS = False
-    # Diameter, in pixels as the network sees them, that prediction brings nuclei to when it is told
-    # theirs: the median of the training images' medians (DSB2018: 31).
+    # Diameter of nuclei in training, in pixels as the network sees them: the median of the images'
+    # medians (DSB2018: 31). When prediction knows the diameter of an image's nuclei, it rescales
+    # the image so that they have this one.
     cfg.TEST.NUCLEUS_DIAMETER = 31.0
-    # What is done to the images of an evaluation, by name: "blur:2", "seed:0.05,0.1", …; all of
-    # them in nucdet/data/augment/perturbations.py. "": nothing. For benchmarks/robustness.py and
-    # nucdet-train --perturb.
+    # Name of a perturbation that is applied to the images of an evaluation, such as "blur:2" or
+    # "seed:0.05,0.1"; nucdet/data/augment/perturbations.py has them all. "": none. For
+    # benchmarks/robustness.py and nucdet-train --perturb.
     cfg.TEST.PERTURBATION = ""
-    # Pixels of the image by which outlines move after overlap elimination (and only where that is
-    # enabled): outwards into free background, never into a neighbour, or inwards if negative. For
+    # Pixels of the image by which outlines are moved after overlap elimination, and only where that
+    # is enabled: outwards into free background, never into a neighbour, or inwards if negative. For
     # ground truth that is drawn wider or narrower than that of training.
     cfg.TEST.OUTLINE_OFFSET = 0.0
 
@@ -177,22 +183,22 @@ def _add_test(cfg: CfgNode) -> None:
 def _add_overlap_elimination(cfg: CfgNode) -> None:
     overlap = cfg.TEST.OVERLAP_ELIMINATION = CfgNode()
     overlap.ENABLED = True
-    # Who gets the pixels that several masks claim: "area": the largest mask, "score": the surest.
+    # Which mask gets the pixels that several masks cover. "area": the largest; "score": the one
+    # with the highest score.
     overlap.PRIORITY = "area"
     # Masks with fewer pixels, before or after the cut, are dropped.
     overlap.MIN_AREA = 0
-    # MIN_AREA is lowered to this share of the median area of the image's masks, before the cut:
-    # where all nuclei are tiny, they are no debris. 0: it stays.
+    # MIN_AREA is at most this share of the median area of the image's masks before the cut, so that
+    # tiny nuclei are kept where all of them are tiny. 0: MIN_AREA is never lowered.
     overlap.MIN_AREA_LIMIT = 0.0
     # Masks smaller than this share of the image's mean mask area are dropped. 0: none.
     overlap.MIN_RELATIVE_AREA = 0.0
-    # Before the cut, the share of the image's median score that a mask below its median area must
-    # reach: on images of a kind that was not in training all scores are lower, the right ones too.
-    # 0: none.
+    # Before the cut, masks smaller than the image's median are dropped if their score is below this
+    # share of the image's median score: a relative limit, because all scores are lower on images of
+    # a kind that was not in training. 0: none.
     overlap.MIN_RELATIVE_SCORE = 0.0
-    # Before the cut, a score that the masks of each class must exceed and an area that they must
-    # reach: one number for each class. Empty: none. For the best.yaml that nucdet-tune
-    # writes.
+    # One number for each class: before the cut, the score that its masks must exceed, and the area
+    # that they must reach. Empty: none. For the best.yaml that nucdet-tune writes.
     overlap.CLASS_SCORE_THRESHOLDS = ()
     overlap.CLASS_MIN_AREAS = ()
     # Of a mask that was cut apart, only the largest connected piece stays. For predictions of other
