@@ -14,8 +14,8 @@ class EvaluationMapper:
     """Maps ``{"file_name", "height", "width", "image_id", …}`` to the same with ``"image"``.
 
     That is the whole image as :meth:`nucdet.data.io.windows.ImageWindows.read` shows it, a uint8
-    tensor (3, H, W) in RGB after TEST.PERTURBATION, neither resized nor cut: that is for the road
-    that evaluation shares with prediction (:class:`nucdet.predict.finding.Finder`).
+    tensor (3, H, W) in RGB after TEST.PERTURBATION, neither resized nor cut:
+    :class:`nucdet.predict.finding.Finder` does that, in evaluation as in prediction.
 
     For the evaluator "subsystems" there is also ``"measured"``, the input of the model itself with
     its ground truth, see :class:`NucleusDatasetMapper`.

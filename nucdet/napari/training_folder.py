@@ -1,6 +1,6 @@
 """A folder of training data: ``images/`` and ``labels/`` with files of equal names.
 
-The converter for anybody's own label maps reads it as it is, see
+The converter for the user's own label maps reads it as it is, see
 :mod:`nucdet.data.conversion.labels`.
 """
 

@@ -1,4 +1,4 @@
-"""From what a network gives to instances that share no pixel."""
+"""Makes instances that share no pixel of the output of a network."""
 
 from nucdet.postprocessing.overlap import OverlapElimination, eliminate_overlaps
 

@@ -1,4 +1,4 @@
-"""Work on an image's masks in parts, so that no label map of a whole large image is needed."""
+"""Processes the masks of an image in blocks, so that no label map of a large image is needed."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ def by_blocks(
     change: Callable[[CroppedMasks, np.ndarray], CroppedMasks],
     block: int = 2048,
 ) -> CroppedMasks:
-    """What ``change`` makes of the masks of an image, in memory that does not grow with the image.
+    """Apply ``change`` to the masks of an image, in memory that does not grow with the image.
 
-    The fate of a mask must depend only on the masks that its box meets. Each block of the image is
-    then settled together with its neighbors, and an image up to the size of a block is one part.
+    What becomes of a mask must depend only on the masks that its box meets. Each block of the image
+    is processed together with its neighbors, and an image up to the size of a block is one part.
 
     Args:
         masks: N masks of one image, none empty.

@@ -1,4 +1,4 @@
-"""Pixels of overlapping masks: who keeps them, which piece stays, which holes are filled."""
+"""Cuts overlapping masks: which one keeps the pixels, which piece stays, which holes are filled."""
 
 from __future__ import annotations
 

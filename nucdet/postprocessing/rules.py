@@ -26,7 +26,7 @@ _NODE = "TEST.OVERLAP_ELIMINATION"
 
 @dataclass(frozen=True)
 class OverlapSettings:
-    """What the rules go by; each rule below says what its settings do.
+    """The settings of the rules; each rule below says what its settings do.
 
     Raises:
         InputError: an unknown priority, an outline offset that is no finite number.
@@ -136,8 +136,8 @@ def drop_small_areas_of_classes(masks: Candidates, settings: OverlapSettings) ->
 def drop_relatively_unsure(masks: Candidates, settings: OverlapSettings) -> Candidates:
     """A mask's score must reach ``min_relative_score`` times the median of the image's masks.
 
-    Only of masks smaller than the image's median: a large nucleus that the border cuts, or whose
-    kind is rare, has a low score too, but what is false is small.
+    This holds only for masks smaller than the image's median: large nuclei that the border cuts, or
+    whose kind is rare, have low scores too, but false masks are small.
     """
     if settings.min_relative_score <= 0:
         return masks
@@ -151,7 +151,7 @@ def drop_relatively_unsure(masks: Candidates, settings: OverlapSettings) -> Cand
 def set_least_area(masks: Candidates, settings: OverlapSettings) -> Candidates:
     """``min_area``, but at most ``min_area_limit`` times the median area of the image's masks.
 
-    Where all nuclei are tiny, they are no debris. A limit of 0 is none.
+    So tiny nuclei are not dropped as debris where all nuclei are tiny. A limit of 0 is none.
     """
     least = settings.min_area
     if settings.min_area_limit and len(masks):
@@ -162,7 +162,8 @@ def set_least_area(masks: Candidates, settings: OverlapSettings) -> Candidates:
 def drop_small(masks: Candidates, settings: OverlapSettings) -> Candidates:
     """Masks that are empty or smaller than the least area are dropped.
 
-    Before the cut: what would be dropped anyway takes no pixel from another. And after it.
+    The rule is applied before the cut, so that masks which would be dropped anyway take no pixel
+    from others, and again after it.
     """
     return masks.keep(masks.areas >= masks.least_area)
 
@@ -207,7 +208,7 @@ class Rule(NamedTuple):
     apply: Callable[[Candidates, OverlapSettings], Candidates]
 
 
-# who takes part, and who gets the pixels
+# which masks take part, and which of them get the pixels
 SHARING = (
     Rule("class score", drop_low_scores_of_classes),
     Rule("class area", drop_small_areas_of_classes),
@@ -216,7 +217,7 @@ SHARING = (
     Rule("small before the cut", drop_small),
     Rule("cut", cut),
 )
-# what becomes of that which is left
+# what is done with the masks that are left
 FINISHING = (
     Rule("small after the cut", drop_small),
     Rule("relative area", drop_relatively_small),

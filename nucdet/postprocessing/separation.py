@@ -1,8 +1,8 @@
-"""From a map of what is nucleus to single nuclei: threshold, then components or a way to cut them.
+"""Separates the nuclei in a foreground map: a threshold, then components or a way to cut them.
 
-The second stage of the semantic road. Thresholds: fixed, Otsu (IEEE Trans. SMC 9, 1979), or two
-with hysteresis. Cuts: none (connected components), morphological opening, or a watershed that
-starts from the distance to the background or from a network's map of borders.
+Networks that label pixels need it to give single nuclei. Thresholds: fixed, Otsu (IEEE Trans. SMC
+9, 1979), or two with hysteresis. Cuts: none (connected components), morphological opening, or a
+watershed that starts from the distance to the background or from a network's map of borders.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ SMOOTHING = 1.0
 
 
 class Separation:
-    """Foreground (and border) probabilities of one image to instances; ``MODEL.SEPARATION``.
+    """Makes instances of the foreground (and border) probabilities of an image: MODEL.SEPARATION.
 
     Instances are 4-connected and share no pixel; those at the edge of the image are cut by it, not
     by the distance to it.
@@ -103,7 +103,7 @@ class Separation:
     def __call__(
         self, foreground: np.ndarray, border: np.ndarray | None = None
     ) -> tuple[CroppedMasks, np.ndarray]:
-        """Take the nuclei of one image apart.
+        """Separate the nuclei of one image.
 
         Args:
             foreground: (H, W) float32, finite, probability 0–1 that a pixel belongs to a nucleus,

@@ -40,8 +40,8 @@ def visualize_data(
             "annotation": as they are in the data set.
         output_dir: made if missing; files of an earlier run are overwritten.
         num: how many images, chosen at random; None: all.
-        seed: of the lot and of the augmentations. How an image is augmented depends on the seed
-            and on its place in the data set, not on what else is drawn.
+        seed: of the random choice and of the augmentations. How an image is augmented depends on
+            the seed and on its place in the data set, not on what else is drawn.
 
     Returns:
         The files, in the order of the data set.

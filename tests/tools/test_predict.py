@@ -1,4 +1,4 @@
-"""The whole road of tools/predict.py, with a small network of random weights."""
+"""nucdet-predict from the command line to the files, with a small network of random weights."""
 
 from __future__ import annotations
 

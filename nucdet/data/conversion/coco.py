@@ -1,4 +1,4 @@
-"""A COCO JSON that somebody already has, checked and written as nucdet's own are.
+"""Checks a user's own COCO JSON and writes it as nucdet's own are written.
 
 Polygons, RLE (compressed or not), crowd regions, several classes, category ids in any order and
 with gaps; ``annotations`` may be of any number, but fit into memory.

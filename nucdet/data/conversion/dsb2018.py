@@ -3,8 +3,8 @@
 Expected under the root: ``stage1_train/<id>/{images,masks}/*.png`` with one mask file a nucleus,
 and/or a test stage with ``<id>/images/*.png`` whose ground truth, if any, is in
 ``<id>/masks`` or in Kaggle's solution csv beside the stage's folder. Where both are, ``masks``
-wins: the csv comes with the download, while masks are there because somebody (the community's
-fixes) put them there.
+wins: the csv comes with the download, while a folder of masks was put there on purpose, such as
+the community's fixes.
 """
 
 from __future__ import annotations

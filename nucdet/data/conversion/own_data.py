@@ -1,4 +1,4 @@
-"""What the converters of anybody's own data share: where it goes and how it is split.
+"""The common part of the converters for users' own data: where it goes and how it is split.
 
 The images stay where they are; ``<root of all data sets>/<name>/`` gets the COCO JSON of each split
 and, at the end, the dataset.yaml by which :func:`nucdet.data.datasets.register_datasets` finds it.

@@ -1,4 +1,4 @@
-"""Which images of somebody's own data stay together, and which go where, as the user says it."""
+"""The user's choice of which of their images stay together, and which go into which split."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Reading microscopy images: one reader for conversion, training and prediction.
 
-What a network sees must not depend on which tool opened the file, so every road goes through
-:func:`read_image`. Its rules:
+What a network sees must not depend on which tool opened the file, so all code reads images
+by :func:`read_image`. Its rules:
 
 - Values of any depth become 8 bits by a rule of :mod:`nucdet.data.io.normalization`.
 - Grey becomes three equal channels; alpha is dropped, not blended (DSB2018 carries a full-255 one);
