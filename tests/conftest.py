@@ -50,6 +50,17 @@ def run_tool(monkeypatch, capsys) -> Callable[..., tuple[int, str, str]]:
     return run
 
 
+@pytest.fixture
+def contents():
+    """A function that reads all files of a folder: bytes by path."""
+
+    def read(folder: Path) -> dict[str, bytes]:
+        files = (f for f in folder.rglob("*") if f.is_file())
+        return {f.relative_to(folder).as_posix(): f.read_bytes() for f in files}
+
+    return read
+
+
 @pytest.fixture(scope="session")
 def drawn_root(tmp_path_factory) -> Path:
     """A root with the data set ``synthetic``: 12 images of 64 × 64, 8 train and 4 val."""

@@ -186,14 +186,3 @@ def job(images, tmp_path):
 def bright_is_nucleus():
     """The class of a network's stand-in."""
     return BrightIsNucleus
-
-
-@pytest.fixture
-def contents():
-    """A function that reads all files of a folder: bytes by path."""
-
-    def read(folder: Path) -> dict[str, bytes]:
-        files = (f for f in folder.rglob("*") if f.is_file())
-        return {f.relative_to(folder).as_posix(): f.read_bytes() for f in files}
-
-    return read

@@ -50,11 +50,6 @@ def run(run_tool):
     return partial(run_tool, "predict.py")
 
 
-def contents(folder: Path) -> dict[str, bytes]:
-    files = (f for f in folder.rglob("*") if f.is_file())
-    return {f.relative_to(folder).as_posix(): f.read_bytes() for f in files}
-
-
 FORMATS = "label,overlay,csv,coco,kaggle,geojson,roi"
 
 
@@ -78,7 +73,7 @@ def test_images_and_a_broken_one(run, network, images, tmp_path):
 
 
 @pytest.mark.slow  # each process imports everything anew
-def test_two_processes_give_the_files_of_one(run, network, images, tmp_path):
+def test_two_processes_give_the_files_of_one(run, network, images, tmp_path, contents):
     for name, count in (("one", 1), ("two", 2)):
         output = tmp_path / name
         options = ["--output", output, "--save", FORMATS, "--num-gpus", count]
@@ -117,7 +112,7 @@ def test_outlines_move(run, network, images, tmp_path):
     assert code == 2 and err.count("\n") == 1 and "OUTLINE_OFFSET" in err
 
 
-def test_ctrl_c_then_resume(run, network, images, tmp_path, monkeypatch):
+def test_ctrl_c_then_resume(run, network, images, tmp_path, monkeypatch, contents):
     arguments = ["--input", images, "--output", tmp_path / "out", "--save", "label", *network]
     save = RecordStore.save
 
@@ -175,7 +170,7 @@ def test_help_names_the_formats_and_exit_codes(run):
         assert text in out
 
 
-def test_records_hold_no_path_of_this_machine(run, network, images, tmp_path):
+def test_records_hold_no_path_of_this_machine(run, network, images, tmp_path, contents):
     run("--input", images / "a.png", "--output", tmp_path / "out", *network)
     record = json.loads((tmp_path / "out" / ".records" / "a.json").read_text())
     assert record["file"] == "a.png"

@@ -26,11 +26,6 @@ def grey_image(size=(40, 40)) -> np.ndarray:
     return np.full((*size, 3), GREY, np.uint8)
 
 
-def like(image: np.ndarray, color: tuple[int, int, int]) -> np.ndarray:
-    """Which pixels have about this colour."""
-    return np.abs(image.astype(int) - color).max(axis=-1) < 40
-
-
 # ------------------------------------------------------------------------------- colours
 
 
@@ -74,7 +69,7 @@ def test_colors_like_the_nuclei_are_avoided():
 # ------------------------------------------------------------------------- draw_instances
 
 
-def test_fill_and_outline_stay_inside_the_mask():
+def test_fill_and_outline_stay_inside_the_mask(like):
     image = draw_instances(
         grey_image(), masks_of((10, 10, 30, 30)), (255, 0, 0), alpha=0.5, line_width=1, zoom=4
     )
@@ -89,7 +84,7 @@ def test_fill_and_outline_stay_inside_the_mask():
 
 @pytest.mark.parametrize("ground", [(0, 0, 0), (255, 255, 255), (150, 80, 200)])
 @pytest.mark.parametrize("color", [(175, 95, 255), (255, 215, 0)])
-def test_every_outline_has_a_tone_unlike_the_image(ground, color):
+def test_every_outline_has_a_tone_unlike_the_image(ground, color, like):
     image = np.full((40, 40, 3), ground, np.uint8)
     drawn = draw_instances(image, masks_of((10, 10, 30, 30)), color, zoom=4)
     # across the left edge, at x = 40 in the result
@@ -152,7 +147,7 @@ def test_image_that_does_not_fit_is_refused(image):
 # ------------------------------------------------------------------------ draw_comparison
 
 
-def test_matched_false_and_missed_by_color_and_panel():
+def test_matched_false_and_missed_by_color_and_panel(like):
     nucleus, half, other = (2, 2, 12, 12), (20, 2, 30, 12), (25, 25, 35, 35)
     # the second prediction has an IoU of exactly 1/2, which is no match
     predicted = masks_of(nucleus, (20, 2, 25, 12))

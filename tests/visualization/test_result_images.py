@@ -12,11 +12,6 @@ from nucdet.visualization.colors import MISSED
 from nucdet.visualization.result_images import TruthSource, visualize_results
 
 
-def like(image: np.ndarray, color: tuple[int, int, int]) -> np.ndarray:
-    """Which pixels have about this colour."""
-    return np.abs(image.astype(int) - color).max(axis=-1) < 40
-
-
 @pytest.fixture
 def results(registered, tmp_path):
     """Truth as prediction, but one mask is missing where most are; the file and its truth."""
@@ -36,7 +31,7 @@ def results(registered, tmp_path):
     return path, truth, truth.images[fullest].stem
 
 
-def test_results_are_drawn_worst_first(results, tmp_path):
+def test_results_are_drawn_worst_first(results, tmp_path, like):
     path, truth, fullest = results
     files = visualize_results(path, tmp_path / "out", TruthSource("synthetic_val"), sort="worst")
     assert files[0].stem == fullest and len(files) == len(truth.images) == 4

@@ -1,0 +1,12 @@
+"""Colours of drawn images."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+
+@pytest.fixture(scope="session")
+def like():
+    """A function that says which pixels of an image have about a colour."""
+    return lambda image, color: np.abs(image.astype(int) - color).max(axis=-1) < 40
