@@ -104,7 +104,7 @@ def test_as_many_cells_count_as_published_or_as_the_network_may_find(
     make_truth, as_output, inputs, tmp_path, monkeypatch
 ):
     assert livecell.PUBLISHED_MAX_DETECTIONS == 2000
-    monkeypatch.setattr(build, "PUBLISHED_MAX_DETECTIONS", 200)
+    monkeypatch.setattr(livecell, "PUBLISHED_MAX_DETECTIONS", 200)
     labels = np.arange(1, 211).repeat(3).reshape(-1, 30)
     cells = CroppedMasks.from_label_map(labels)
     make_truth(cells)

@@ -14,6 +14,6 @@ def test_a_mistake_is_one_line_and_code_2(run_tool, tmp_path):
 
 def test_help_names_the_data_sets(run_tool):
     code, printed, _ = run_tool("convert_dataset.py", "--help")
-    assert code == 0 and "{dsb2018,livecell,sartorius,synthetic,labels,coco}" in printed
+    assert code == 0 and "{coco,dsb2018,labels,livecell,sartorius,synthetic}" in printed
     code, printed, _ = run_tool("convert_dataset.py", "dsb2018", "--help")
     assert code == 0 and "--skip-invalid" in printed
