@@ -116,7 +116,7 @@ def _judged(
 
 
 def _limit(known: Familiarity, views: list[tuple[list[Seen], torch.Tensor]]) -> float:
-    """The limit that a share of WARNED of the values exceeds, half way to the next value."""
+    """The limit that at most a share of WARNED of the values exceeds, half way to the next one."""
     values = sorted(known.strangeness(seen, scores) for seen, scores in views)
     warned = int(WARNED * len(values))
     return float(np.mean(values[-1 - warned : len(values) - warned + (warned > 0)]))
