@@ -27,5 +27,6 @@ def add_config(cfg: CfgNode) -> None:
     voting.DEPTH = 0.3
     voting.MIN_VOTES = 10
     # The maps are the means over several views of an image: "one", "mirror" (2 views) or "flips"
-    # (4). For people who can wait two or four times as long for an image.
+    # (4). For people who can wait two or four times as long for an image: docs/experiments.md says
+    # what it brings.
     voting.VIEWS = "one"
