@@ -10,6 +10,8 @@ import tempfile
 import traceback
 from collections.abc import Callable
 
+from nucdet.lifetime import bind_forks
+
 # of the message of an unexpected error, as much as one line can show
 _SHOWN = 200
 
@@ -29,8 +31,9 @@ def run_tool(main: Callable[[], int | None]) -> None:
     User mistakes (:class:`InputError`) and what the file system refuses (:class:`OSError`: missing
     file, no permission, full disk) end with one line on stderr and code 2; Ctrl-C with code 130.
     Any other exception is a bug of nucdet: one line with code 1, which names a log file in the
-    folder for temporary files that holds the traceback.
+    folder for temporary files that holds the traceback. Processes that the tool forks end with it.
     """
+    bind_forks()
     try:
         code = main() or 0
     except InputError as error:

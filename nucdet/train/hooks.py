@@ -18,7 +18,7 @@ from detectron2.utils import comm
 from torch import nn
 
 from nucdet.errors import InputError
-from nucdet.files import write_atomically
+from nucdet.files import remove_left_over, write_atomically
 from nucdet.modeling.checkpointing import save_checkpoint
 
 logger = logging.getLogger(__name__)
@@ -267,6 +267,7 @@ class EvaluationLog(HookBase):
 
 def _keep_rows(path: Path, last: int) -> None:
     """Keep the rows up to this iteration that are whole; a crash may have cut the last short."""
+    remove_left_over([path])
     if not path.is_file():
         return
     lines = path.read_bytes().splitlines(keepends=True)

@@ -112,6 +112,12 @@ class NucleusTrainer(DefaultTrainer):
         the start, a training in ten parts would see the first part's images ten times.
         """
         super().resume_or_load(resume)
+        if comm.is_main_process():
+            earlier = self.checkpointer.take_over(self.start_iter)
+            for hook in self._hooks:
+                # it counts its own alone, and would keep as many of each part of a training
+                if isinstance(hook, hooks.PeriodicCheckpointer):
+                    hook.recent_checkpoints = earlier[-_KEPT_CHECKPOINTS:]
         if self.start_iter > 0 and self.cfg.SEED >= 0:
             seed_all_rng(self.cfg.SEED + self.start_iter + comm.get_rank())
             self._trainer.reset_data_loader(lambda: self.build_train_loader(self.cfg))
