@@ -80,7 +80,7 @@ def _packaged(base: Path) -> Path | None:
 def _proposal(path: Path) -> str:
     """What may have been meant, for a message."""
     names = config_names()
-    wanted = path.with_suffix("").as_posix()
+    wanted = path.with_suffix("").as_posix() if path.name else "…"
     similar = (
         [name for name in names if wanted in name]
         or [name for name in names if path.stem in name]

@@ -49,6 +49,7 @@ def find_device(name: str, automatic: bool = True) -> str:
     Raises:
         InputError: PyTorch does not know it, or this machine does not have it.
     """
+    name = str(name)  # callers from Python may have a torch.device
     try:
         device = torch.device(name)
     except RuntimeError:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import signal
 import sys
+from collections import Counter
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -199,6 +201,51 @@ def _write_checkpoints(folder: Path) -> None:
     (folder / "ck_zero.pth").write_bytes(b"")
     (folder / "ck_words.pth").write_text("no weights at all")
     (folder / "ck_code.pkl").write_bytes(b"cos\nsystem\n(S'touch hacked'\ntR.")
+
+
+CLEAR, TRACEBACK, WRONG = "one clear line", "traceback", "wrong"
+_VERDICTS = pytest.StashKey[dict[str, str]]()
+
+
+@pytest.fixture
+def judge(request) -> Callable[..., str]:
+    """``judge(code, stderr, pattern)``, or of the API ``judge(exception, pattern)`` → a verdict.
+
+    It is counted in the table at the end of the run; a test that does not come to it is wrong.
+    """
+    verdicts = request.config.stash.setdefault(_VERDICTS, {})
+    verdicts[request.node.nodeid] = WRONG
+
+    def of(found: int | Exception | None, *texts: str) -> str:
+        *printed, pattern = texts
+        if isinstance(found, int):
+            (text,) = printed
+            refused, failed = found == 2 and "error: " in text.splitlines()[-1], found == 1
+        else:
+            text = str(found)
+            refused = isinstance(found, (ValueError, TypeError, OSError)) and "\n" not in text
+            failed = found is not None and not refused
+        verdict = CLEAR if refused and re.search(pattern, text) else WRONG
+        if failed or "Traceback" in text:
+            verdict = TRACEBACK
+        verdicts[request.node.nodeid] = verdict
+        return verdict
+
+    return of
+
+
+def pytest_terminal_summary(terminalreporter) -> None:
+    """The table of docs/reliability.md."""
+    verdicts = terminalreporter.config.stash.get(_VERDICTS, {})
+    if not verdicts:
+        return
+    counts = Counter((name.partition("::")[0], word) for name, word in verdicts.items())
+    terminalreporter.section("bad input")
+    words = (CLEAR, TRACEBACK, WRONG)
+    terminalreporter.write_line(f"{'':34}{'tried':>8}" + "".join(f"{w:>16}" for w in words))
+    for file in sorted({file for file, _ in counts}):
+        row = [counts[file, word] for word in words]
+        terminalreporter.write_line(f"{file:34}{sum(row):8}" + "".join(f"{n:16}" for n in row))
 
 
 @pytest.fixture
