@@ -141,7 +141,7 @@ def _load(path: Path) -> Any:
         ) from error
     except RecursionError:
         raise InputError(f"{path}: nested too deeply; expected config keys") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:  # no such date, no UTF-8
         raise InputError(f"{path}: not readable as yaml ({error}); mend that place") from error
 
 

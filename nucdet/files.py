@@ -77,3 +77,15 @@ def write_json(path: str | os.PathLike[str], content: Any) -> None:
     """Write ``content`` as JSON, atomically and byte-identical for equal content."""
     with write_atomically(path) as temporary:
         temporary.write_text(json.dumps(content, separators=(",", ":")) + "\n", encoding="utf-8")
+
+
+def table_text(text: str) -> str:
+    """Text as a csv cell that no spreadsheet program takes for a formula.
+
+    File names are a stranger's words: what starts as a formula does gets a ``'`` before it.
+
+    Example:
+        >>> table_text("=HYPERLINK(0).png"), table_text("a=b.png")
+        ("'=HYPERLINK(0).png", 'a=b.png')
+    """
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text

@@ -198,7 +198,7 @@ def read_outcome(folder: Path) -> Outcome | None:
         return None
     try:
         return Outcome(**json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise InputError(
             f"{path}: not a trial's state ({type(error).__name__}); delete it to run the trial "
             "again from its last checkpoint"

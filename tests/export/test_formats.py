@@ -297,3 +297,18 @@ def test_the_same_masks_give_the_same_bytes(tmp_path, masks, records, table):
     (tmp_path / "1").mkdir()
     (tmp_path / "2").mkdir()
     assert write(tmp_path / "1") == write(tmp_path / "2")
+
+
+def test_no_name_is_a_formula_for_a_spreadsheet(tmp_path, make_record, no_masks):
+    names = ["=HYPERLINK(0).png", "+1.png", "-1.png", "@SUM(A1).png", "a=b.png"]
+    write_summary(
+        tmp_path / "s.csv",
+        [make_record("x", no_masks, file_name=name) for name in names],
+        {"=fail.png": "-1.png: cut short"},
+    )
+    summary = pd.read_csv(tmp_path / "s.csv")
+    assert set(summary["image"]) == {f"'{name}" for name in [*names[:4], "=fail.png"]} | {"a=b.png"}
+    assert summary["error"].dropna().tolist() == ["'-1.png: cut short"]
+    write_table(tmp_path / "t.csv", pd.DataFrame({"id": [1], "class": ["@x"], "area_px": [-2.5]}))
+    write_nuclei(tmp_path / "n.csv", {"=1+1.png": tmp_path / "t.csv"})
+    assert (tmp_path / "n.csv").read_text() == "image,id,class,area_px\n'=1+1.png,1,'@x,-2.5\n"

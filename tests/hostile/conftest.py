@@ -115,6 +115,8 @@ def _write_images(folder: Path) -> None:
     os.mkfifo(folder / "pipe.png")
     (folder / "pipes").mkdir()
     os.mkfifo(folder / "pipes/a.png")
+    (folder / "devices").mkdir()
+    (folder / "devices/a.png").symlink_to("/dev/zero")
 
 
 def _write_predictions(folder: Path) -> None:

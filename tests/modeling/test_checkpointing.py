@@ -151,3 +151,20 @@ def test_a_checkpoint_is_whole_or_not_there(tmp_path, monkeypatch):
     assert "\n" not in str(caught.value)
     assert {p.name for p in tmp_path.iterdir()} == {"model_0.pth", "last_checkpoint"}
     assert checkpointer.get_checkpoint_file() == str(tmp_path / "model_0.pth")
+
+
+def test_a_training_that_goes_on_takes_over_what_is_whole(tmp_path):
+    checkpointer = NucleusCheckpointer(nn.Linear(1, 1), save_dir=str(tmp_path))
+    for iteration in (8, 2, 5):
+        checkpointer.save(f"model_{iteration:07d}", iteration=iteration)
+    checkpointer.save("model_best")
+    killed = [
+        ".model_0000008-k3_x9abz.pth",
+        ".model_best-aaaaaaaa.pth",
+        ".last_checkpoint-aaaaaaaa",
+    ]
+    for name in (*killed, ".mine-aaaaaaaa.pth"):
+        (tmp_path / name).write_text("half")
+    kept = checkpointer.take_over(6)
+    assert kept == [str(tmp_path / f"model_000000{iteration}.pth") for iteration in (2, 5)]
+    assert {path.name for path in tmp_path.glob(".*")} == {".mine-aaaaaaaa.pth"}
