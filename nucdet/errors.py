@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import platform
 import shlex
@@ -41,7 +42,8 @@ def run_tool(main: Callable[[], int | None]) -> None:
     except OSError as error:
         # str(OSError) may start with "[Errno 13]", which tells a user nothing
         named = f"{error.filename}: " if error.filename else ""
-        code = _complain(named + (error.strerror or str(error)))
+        remedy = "; free some, or write to another disk" if error.errno == errno.ENOSPC else ""
+        code = _complain(named + (error.strerror or str(error)) + remedy)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         code = 130

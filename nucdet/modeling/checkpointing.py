@@ -192,10 +192,12 @@ def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
         OSError: the disk is full or does not let itself be written to.
     """
     try:
-        with write_atomically(path) as temporary:
-            torch.save(content, temporary)
-    except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
-        reason = str(error).splitlines()[0]
+        with write_atomically(path) as temporary, temporary.open("wb") as file:
+            torch.save(content, file)
+    except (OSError, RuntimeError) as error:
+        # torch makes a RuntimeError of its own of what the file system refuses
+        refused = error.__context__ if isinstance(error.__context__, OSError) else error
+        reason = getattr(refused, "strerror", None) or str(refused).splitlines()[0]
         raise OSError(
             f"{path}: cannot be saved ({reason}); free some space or change OUTPUT_DIR, and go on "
             "with --resume"

@@ -69,7 +69,6 @@ class NucleusTrainer(DefaultTrainer):
     def __init__(self, cfg: CfgNode):
         # DefaultTrainer.__init__ wraps the model for GPUs only and takes Detectron2's checkpointer
         TrainerBase.__init__(self)
-        logging.getLogger("detectron2.engine.train_loop").addFilter(_not_of_diverging)
         cfg = self.auto_scale_workers(cfg, comm.get_world_size())
         model = self.build_model(cfg)
         optimizer = self.build_optimizer(cfg, model)
@@ -140,6 +139,12 @@ class NucleusTrainer(DefaultTrainer):
                 self.checkpointer.save("model_final", iteration=self.iter)
         except Diverged as error:
             raise self._divergence(error) from error
+        except OSError as error:
+            # on a full disk the logs cannot be closed either: what failed first says more
+            first = error.__context__
+            if isinstance(first, OSError) and error.__cause__ is None:
+                raise first from None
+            raise
         return getattr(self, "_last_eval_results", None)
 
     def run_step(self) -> None:
@@ -320,11 +325,6 @@ def _mixed_precision_trainer(cfg: CfgNode) -> type[SimpleTrainer]:
         return Bfloat16Trainer
     logger.warning("SOLVER.AMP: this CPU does not compute in bfloat16, training in 32 bits")
     return SimpleTrainer
-
-
-def _not_of_diverging(record: logging.LogRecord) -> bool:
-    """Leaves out what Detectron2 logs of a loss that is no number: run_step says it in one line."""
-    return record.exc_info is None or not isinstance(record.exc_info[1], FloatingPointError)
 
 
 class _StopTraining(BaseException):
