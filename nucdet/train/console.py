@@ -6,6 +6,7 @@ import logging
 from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from detectron2.config import CfgNode
 from detectron2.engine import default_setup
@@ -59,9 +60,13 @@ def _screen_handlers() -> list[logging.Handler]:
         handler
         for name in _LOGGERS
         for handler in logging.getLogger(name).handlers
-        if isinstance(handler, logging.StreamHandler)
-        and not isinstance(handler, logging.FileHandler)
+        if isinstance(handler, logging.StreamHandler) and not _writes_a_file(handler)
     ]
+
+
+def _writes_a_file(handler: logging.StreamHandler) -> bool:
+    # Detectron2's is no FileHandler, but one of an opened file
+    return Path(str(getattr(handler.stream, "name", ""))).is_file()
 
 
 def _is_no_traceback(record: logging.LogRecord) -> bool:
