@@ -129,6 +129,13 @@ def test_geojson_says_what_qupath_reads(tmp_path, masks, table):
     assert properties["measurements"] == {"area_px": 1.5, "score": 0.5}
 
 
+def test_names_of_classes_are_quoted_in_geojson(tmp_path, masks, table):
+    name = '"}},</script><script>alert(1)//'
+    write_geojson(tmp_path / "a.geojson", masks, [name] * 7, table)
+    features = json.loads((tmp_path / "a.geojson").read_text())["features"]
+    assert {feature["properties"]["classification"]["name"] for feature in features} == {name}
+
+
 def test_geojson_without_masks_is_an_empty_collection(tmp_path, no_masks, table):
     write_geojson(tmp_path / "a.geojson", no_masks, [], table[:0])
     assert json.loads((tmp_path / "a.geojson").read_text())["features"] == []
