@@ -73,12 +73,6 @@ def _flush_to_disk(path: Path) -> None:
         os.fsync(file.fileno())
 
 
-def write_json(path: str | os.PathLike[str], content: Any) -> None:
-    """Write ``content`` as JSON, atomically and byte-identical for equal content."""
-    with write_atomically(path) as temporary:
-        temporary.write_text(json.dumps(content, separators=(",", ":")) + "\n", encoding="utf-8")
-
-
 def table_text(text: str) -> str:
     """Text as a csv cell that no spreadsheet program takes for a formula.
 
@@ -89,3 +83,9 @@ def table_text(text: str) -> str:
         ("'=HYPERLINK(0).png", 'a=b.png')
     """
     return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+
+
+def write_json(path: str | os.PathLike[str], content: Any) -> None:
+    """Write ``content`` as JSON, atomically and byte-identical for equal content."""
+    with write_atomically(path) as temporary:
+        temporary.write_text(json.dumps(content, separators=(",", ":")) + "\n", encoding="utf-8")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -18,7 +17,6 @@ from nucdet.commands.train import argument_parser
 from nucdet.errors import InputError
 from nucdet.evaluation.offline import evaluate_predictions
 from nucdet.modeling.checkpointing import NucleusCheckpointer
-from nucdet.train.hooks import BestModel
 from nucdet.train.run import prepare, run
 from nucdet.train.trainer import NucleusTrainer
 
@@ -140,25 +138,6 @@ def test_a_half_written_checkpoint_is_skipped_for_the_one_before(arguments, capl
     (output / "model_0000000.pth").unlink()
     with pytest.raises(InputError, match="no whole checkpoint; train without --resume"):
         trainer.resume_or_load(resume=True)
-
-
-def test_three_checkpoints_stay_however_often_a_training_goes_on(arguments):
-    keys = ("DATASETS.TEST", "()", "SOLVER.CHECKPOINT_PERIOD", "1", "SOLVER.MAX_ITER")
-    for iterations in ("2", "4"):
-        args = arguments("--resume", *keys, iterations)
-        run(args)
-    names = sorted(path.name for path in _output(args).glob("model_0*.pth"))
-    assert names == ["model_0000001.pth", "model_0000002.pth", "model_0000003.pth"]
-
-
-def test_a_damaged_best_model_counts_as_none(tmp_path, caplog):
-    (tmp_path / BestModel.FILE_NAME).write_bytes(b"half")
-    hook = BestModel("kaggle/mAP", tmp_path)
-    hook.trainer = SimpleNamespace(start_iter=5)
-    with caplog.at_level("WARNING"):
-        hook.before_train()
-    assert hook.best == -np.inf
-    assert "model_best.pth: not a readable checkpoint" in caplog.text
 
 
 def test_a_resumed_training_sees_other_images_than_its_start(arguments, monkeypatch):
@@ -379,3 +358,12 @@ def test_a_mistake_that_another_process_meets_is_its_own_line(arguments, registe
     args.num_gpus = 2
     with pytest.raises(OSError, match=r"none\.pth.*no such file"):
         run(args)
+
+
+def test_three_checkpoints_stay_however_often_a_training_goes_on(arguments):
+    keys = ("DATASETS.TEST", "()", "SOLVER.CHECKPOINT_PERIOD", "1", "SOLVER.MAX_ITER")
+    for iterations in ("2", "4"):
+        args = arguments("--resume", *keys, iterations)
+        run(args)
+    names = sorted(path.name for path in _output(args).glob("model_0*.pth"))
+    assert names == ["model_0000001.pth", "model_0000002.pth", "model_0000003.pth"]
