@@ -131,6 +131,12 @@ def kill_prediction(trial: Trial) -> Result:
     return _kill_prediction(trial, trial.data / "images")
 
 
+def kill_processes(trial: Trial) -> Result:
+    """The prediction on two processes."""
+    trial.kills = min(trial.kills, 2)
+    return _kill_prediction(trial, trial.data / "images", "--num-gpus", "2")
+
+
 def kill_tiles(trial: Trial) -> Result:
     """One TIFF of 2,560² that the network takes in tiles."""
     names = sorted(trial.data.glob("images/*.png"))
@@ -142,11 +148,12 @@ def kill_tiles(trial: Trial) -> Result:
     return _kill_prediction(trial, path)
 
 
-def _kill_prediction(trial: Trial, images: Path) -> Result:
+def _kill_prediction(trial: Trial, images: Path, *options: str) -> Result:
     reference, output = trial.folder / "reference", trial.folder / "killed"
-    save = ("--save", "label,csv,geojson,coco")
-    whole = trial.run.run(trial.tool("predict", "--input", images, *save, "--output", reference))
-    command = trial.tool("predict", "--input", images, *save, "--output", output, "--resume")
+    predict = trial.tool("predict", "--input", images, *options)
+    predict += ["--save", "label,csv,geojson,coco", "--output"]
+    whole = trial.run.run([*predict, str(reference)])
+    command = [*predict, str(output), "--resume"]
     done: list[int] = []
     while len(done) < trial.kills:
         moment = trial.rng.uniform(*_SHARES) * whole
