@@ -16,8 +16,8 @@ search, folds   a search of two settings, a cross-validation of two folds, start
 disk            conversion, prediction and training on a small tmpfs that fills up: one line, exit
                 code 2, nothing half-written; with more room they go on. Needs root.
 
-After each kill of the first process its workers must be gone within 5 s. The table counts what is wrong: an
-exit code of 1 says that something is.
+After each kill of the first process its workers must be gone within 5 s. The table counts what is
+wrong: an exit code of 1 says that something is.
 """
 
 from __future__ import annotations
