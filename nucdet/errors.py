@@ -25,6 +25,10 @@ class InputError(ValueError):
     any other ``ValueError`` is a bug: exit code 1, and its traceback is kept in a file.
     """
 
+    def __init__(self, message: str = ""):
+        # decoders, whose words it may repeat, speak in several lines
+        super().__init__(" ".join(message.split("\n")).strip())
+
 
 def run_tool(main: Callable[[], int | None]) -> None:
     """Run a command line's ``main`` and exit the process with its code.

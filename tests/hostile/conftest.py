@@ -7,7 +7,9 @@ import logging
 import os
 import re
 import signal
+import struct
 import sys
+import zlib
 from collections import Counter
 from collections.abc import Callable
 from importlib import import_module
@@ -15,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from PIL import Image
 
@@ -86,6 +89,7 @@ def bad(tmp_path_factory) -> Path:
     (folder / "empty.json").write_text("")
     (folder / "binary.json").write_bytes(bytes(range(256)))
     _write_images(folder)
+    _write_bombs(folder)
     _write_predictions(folder)
     _write_configs(folder)
     _write_trainings(folder)
@@ -117,6 +121,18 @@ def _write_images(folder: Path) -> None:
     os.mkfifo(folder / "pipes/a.png")
     (folder / "devices").mkdir()
     (folder / "devices/a.png").symlink_to("/dev/zero")
+
+
+def _write_bombs(folder: Path) -> None:
+    """Small files whose headers claim 40,000 and a million pixels a side."""
+    good = (folder / "images/a.png").read_bytes()
+    header = struct.pack(">4sIIBBBBB", b"IHDR", 40_000, 40_000, 8, 0, 0, 0, 0)
+    claimed = header + struct.pack(">I", zlib.crc32(header))
+    (folder / "bomb.png").write_bytes(good[:12] + claimed + good[12 + len(claimed) :])
+    tifffile.imwrite(folder / "bomb.tif", np.zeros((8, 8), np.uint8), compression="zlib")
+    with tifffile.TiffFile(folder / "bomb.tif", mode="r+b") as file:
+        for tag in ("ImageWidth", "ImageLength"):
+            file.pages[0].tags[tag].overwrite(1_000_000)
 
 
 def _write_predictions(folder: Path) -> None:

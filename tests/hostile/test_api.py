@@ -74,6 +74,8 @@ CALLS = {
     "no name": (lambda s, bad: s.predict_file(""), "not a regular file"),
     "a number": (lambda s, bad: s.predict_file(5), "not int"),
     "a cut file": (lambda s, bad: s.predict_file(bad / "broken/a.png"), "damaged or cut short"),
+    "a png that claims too much": (lambda s, bad: s.predict_file(bad / "bomb.png"), "damaged"),
+    "a tiff that claims too much": (lambda s, bad: s.predict_file(bad / "bomb.tif"), "damaged"),
     "a json": (lambda s, bad: s.predict_file(bad / "good.json"), "not an image"),
     "no such depth": (lambda s, bad: s.predict_file(bad / "images/a.png", z="mid"), "--z mid"),
 }
