@@ -21,9 +21,17 @@ def bind_forks() -> None:
         os.register_at_fork(after_in_child=end_with_parent)
 
 
-def end_with_parent() -> None:
-    """Let this process be killed where the one that started it ends; on Linux alone."""
-    if sys.platform == "linux":
-        import ctypes  # not every tool starts processes
+def end_with_parent(parent: int | None = None) -> None:
+    """Let this process be killed where the one that started it ends; on Linux alone.
 
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    Args:
+        parent: number of the process that started this one, which ends at once where that has
+            ended already, as may be where this one had much to import before.
+    """
+    if sys.platform != "linux":
+        return
+    import ctypes  # not every tool starts processes
+
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if parent is not None and os.getppid() != parent:
+        os.kill(os.getpid(), signal.SIGKILL)

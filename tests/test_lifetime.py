@@ -20,6 +20,24 @@ time.sleep(60)
 """
 
 
+_LATE = """
+import os, time
+from nucdet.lifetime import end_with_parent
+parent = os.getpid()
+if os.fork():
+    os._exit(0)
+time.sleep(0.5)
+end_with_parent(parent)
+os.write(1, b"lives on")
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks Linux for it")
+def test_who_comes_too_late_to_ask_ends_at_once(repository):
+    done = subprocess.run([sys.executable, "-c", _LATE], capture_output=True, cwd=repository)
+    assert (done.stdout, done.stderr) == (b"", b"")
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="asks Linux for it")
 def test_what_a_killed_process_has_forked_ends_with_it(repository):
     with subprocess.Popen(
