@@ -8,11 +8,13 @@ from __future__ import annotations
 import argparse
 import functools
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from nucdet.config_files import find_config
 from nucdet.errors import run_tool
+from nucdet.lifetime import end_with_parent
 
 
 def command(main: Callable[[], int | None]) -> Callable[[], None]:
@@ -21,6 +23,10 @@ def command(main: Callable[[], int | None]) -> Callable[[], None]:
     The scripts in ``tools/`` and the console commands of an installed nucdet both call the result.
     It ends the process; :func:`nucdet.errors.run_tool` says how it answers a user's mistake.
     """
+
+    # a process of --num-gpus imports its command before it imports PyTorch for seconds
+    if "--multiprocessing-fork" in sys.orig_argv:
+        end_with_parent()
 
     @functools.wraps(main)
     def run() -> None:

@@ -79,7 +79,7 @@ def _packaged(base: Path) -> Path | None:
 def _proposal(path: Path) -> str:
     """What may have been meant, for a message."""
     names = config_names()
-    wanted = path.with_suffix("").as_posix()
+    wanted = path.with_suffix("").as_posix() if path.name else "…"
     similar = similar_names(names, wanted, path.stem) or [
         name for name in names if Path(name).parent == path.parent != Path()
     ]
@@ -137,7 +137,7 @@ def _load(path: Path) -> Any:
         ) from error
     except RecursionError:
         raise InputError(f"{path}: nested too deeply; expected config keys") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:  # no such date, no UTF-8
         raise InputError(f"{path}: not readable as yaml ({error}); mend that place") from error
 
 

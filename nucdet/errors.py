@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import os
 import platform
 import shlex
@@ -10,6 +11,8 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Iterable
+
+from nucdet.lifetime import bind_forks
 
 # of the message of an unexpected error, as much as one line can show
 _SHOWN = 200
@@ -22,6 +25,10 @@ class InputError(ValueError):
     Library callers catch it as ``ValueError``; tools turn it into that line and exit code 2, while
     any other ``ValueError`` is a bug: exit code 1, and its traceback is kept in a file.
     """
+
+    def __init__(self, message: str = ""):
+        # decoders, whose words it may repeat, speak in several lines
+        super().__init__(" ".join(message.split("\n")).strip())
 
 
 def similar_names(known: Iterable[str], *wanted: str) -> list[str]:
@@ -54,8 +61,9 @@ def run_tool(main: Callable[[], int | None]) -> None:
     User mistakes (:class:`InputError`) and what the file system refuses (:class:`OSError`: missing
     file, no permission, full disk) end with one line on stderr and code 2; Ctrl-C with code 130.
     Any other exception is a bug of nucdet: one line with code 1, which names a log file in the
-    folder for temporary files that holds the traceback.
+    folder for temporary files that holds the traceback. Processes that the tool forks end with it.
     """
+    bind_forks()
     try:
         code = main() or 0
     except InputError as error:
@@ -63,7 +71,8 @@ def run_tool(main: Callable[[], int | None]) -> None:
     except OSError as error:
         # str(OSError) may start with "[Errno 13]", which tells a user nothing
         named = f"{error.filename}: " if error.filename else ""
-        code = _complain(named + (error.strerror or str(error)))
+        remedy = "; free some, or write to another disk" if error.errno == errno.ENOSPC else ""
+        code = _complain(named + (error.strerror or str(error)) + remedy)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         code = 130

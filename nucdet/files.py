@@ -51,15 +51,38 @@ def remove_left_over(paths: Iterable[str | os.PathLike[str]]) -> None:
     """
     expected = {Path(path) for path in paths}
     for folder in {path.parent for path in expected if path.parent.is_dir()}:
-        for left in folder.glob(".*"):
-            name = _TEMPORARY.fullmatch(left.name)
-            if name and folder / f"{name[1]}{name[2]}" in expected:
+        for left, path in find_left_over(folder):
+            if path in expected:
                 left.unlink(missing_ok=True)
+
+
+def find_left_over(folder: Path) -> Iterator[tuple[Path, Path]]:
+    """The files of a folder that :func:`write_atomically` may have left, and what they were for.
+
+    Yields:
+        The temporary file, and the path whose place it was to take.
+    """
+    for left in folder.glob(".*"):
+        name = _TEMPORARY.fullmatch(left.name)
+        if name:
+            yield left, folder / f"{name[1]}{name[2]}"
 
 
 def _flush_to_disk(path: Path) -> None:
     with path.open("r+b") as file:  # Windows flushes only what it may write to
         os.fsync(file.fileno())
+
+
+def table_text(text: str) -> str:
+    """Text as a csv cell that no spreadsheet program takes for a formula.
+
+    File names are a stranger's words: what starts as a formula does gets a ``'`` before it.
+
+    Example:
+        >>> table_text("=HYPERLINK(0).png"), table_text("a=b.png")
+        ("'=HYPERLINK(0).png", 'a=b.png')
+    """
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
 
 
 def write_json(path: str | os.PathLike[str], content: Any) -> None:

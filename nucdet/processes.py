@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import builtins
+import os
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -13,6 +14,7 @@ from detectron2.engine import launch
 from torch.multiprocessing import ProcessRaisedException
 
 from nucdet.errors import InputError
+from nucdet.lifetime import end_with_parent
 
 
 def check_devices(args: argparse.Namespace) -> None:
@@ -49,6 +51,7 @@ def find_device(name: str, automatic: bool = True) -> str:
     Raises:
         InputError: PyTorch does not know it, or this machine does not have it.
     """
+    name = str(name)  # callers from Python may have a torch.device
     try:
         device = torch.device(name)
     except RuntimeError:
@@ -87,16 +90,23 @@ def run_processes(
     """
     try:
         launch(
-            function,
+            _run_bound,
             args.num_gpus,
             num_machines=args.num_machines,
             machine_rank=args.machine_rank,
             dist_url=args.dist_url,
-            args=(argument,),
+            args=(function, argument, os.getpid()),
             timeout=timeout,
         )
     except ProcessRaisedException as error:
         raise _own_error(error) from error
+
+
+def _run_bound(function: Callable[[Any], object], argument: Any, starter: int) -> None:
+    """Call ``function(argument)``; where another process started this one, end with it."""
+    if os.getpid() != starter:
+        end_with_parent(starter)
+    function(argument)
 
 
 def _own_error(error: ProcessRaisedException) -> Exception:

@@ -14,6 +14,7 @@ FLOORS = {
     "nucdet.version": 0,
     "nucdet.errors": 0,
     "nucdet.files": 0,
+    "nucdet.lifetime": 0,
     "nucdet.processes": 0,
     "nucdet.config": 0,
     "nucdet.config_checks": 0,

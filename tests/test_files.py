@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from nucdet.files import write_atomically, write_json
+from nucdet.files import remove_left_over, write_atomically, write_json
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_beside_it(tmp_path):
@@ -28,3 +28,11 @@ def test_the_file_is_readable_by_others_as_the_umask_says(tmp_path):
     plain = tmp_path / "b.json"
     plain.write_text("")
     assert path.stat().st_mode == plain.stat().st_mode
+
+
+def test_what_a_killed_writer_left_is_removed_and_nothing_else(tmp_path):
+    names = [".a-k3_x9abz.json", ".a.b-aaaaaaaa", ".other-aaaaaaaa.json", ".a-short.json", "a.json"]
+    for name in names:
+        (tmp_path / name).write_text("half")
+    remove_left_over([tmp_path / "a.json", tmp_path / "a.b", tmp_path / "none" / "c.json"])
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names[2:])

@@ -57,7 +57,7 @@ def read_dataset_file(path: Path) -> DatasetInfo:
     """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: not a yaml text file ({error}); {_EXPECTED}") from error
     if not isinstance(content, dict) or set(content) != {"name", "classes", "splits"}:
         found = list(content) if isinstance(content, dict) else content

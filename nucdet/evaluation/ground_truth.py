@@ -61,7 +61,9 @@ class GroundTruth:
                 image_id = check_id(self.json_file, entry)
                 name = check_file_name(self.json_file, entry)
                 size = check_size(self.json_file, entry)
-                self.images[image_id] = TrueImage(image_id, name, *size, entry.get("kind") or "")
+                self.images[image_id] = TrueImage(
+                    image_id, name, *size, str(entry.get("kind") or "")
+                )
             for entry in content.get("categories", ()):
                 number, name = check_category(self.json_file, entry)
                 self.categories[number] = name

@@ -20,7 +20,7 @@ from nucdet.evaluation.scoring import (
     sum_errors,
     summarize,
 )
-from nucdet.files import write_atomically
+from nucdet.files import table_text, write_atomically
 
 PER_IMAGE_COLUMNS = ("id", "kind", "n_true", "n_pred", "matched50", "matched75", "score")
 _AT_75 = PERCENTS.index(75)
@@ -54,7 +54,8 @@ def write_per_image(results: Sequence[ImageResult], path: str | os.PathLike[str]
         writer.writerow(PER_IMAGE_COLUMNS)
         for r in results:
             counts = (r.n_true, r.n_pred, r.tp[0], r.tp[_AT_75])
-            writer.writerow([r.image.stem, r.image.kind, *counts, f"{100 * r.score:.4f}"])
+            names = map(table_text, (r.image.stem, r.image.kind))
+            writer.writerow([*names, *counts, f"{100 * r.score:.4f}"])
 
 
 def as_json(results: Sequence[ImageResult]) -> dict:

@@ -13,7 +13,7 @@ import pandas as pd
 
 from nucdet.evaluation.submission import SUBMISSION_FORMATS
 from nucdet.export.record import ImageRecord
-from nucdet.files import write_atomically
+from nucdet.files import table_text, write_atomically
 
 _Path = str | os.PathLike[str]
 
@@ -21,9 +21,15 @@ _Path = str | os.PathLike[str]
 def write_table(path: _Path, table: pd.DataFrame) -> None:
     """Write a csv with a header, six significant digits, a dot as decimal sign, empty for NaN.
 
+    Text that a spreadsheet program would compute is kept from it: :func:`table_text`.
+
     Raises:
         OSError: the file cannot be written.
     """
+    words = table.select_dtypes(["object", "string"])
+    table = table.assign(
+        **words.map(lambda cell: table_text(cell) if isinstance(cell, str) else cell)
+    )
     with write_atomically(path) as temporary:
         table.to_csv(temporary, index=False, float_format="%.6g", lineterminator="\n")
 
@@ -52,7 +58,8 @@ def write_nuclei(path: _Path, tables: Mapping[str, _Path]) -> None:
         writer.writeheader()
         for name, table in tables.items():
             with Path(table).open(newline="", encoding="utf-8") as file:
-                writer.writerows({"image": name, **row} for row in csv.DictReader(file))
+                rows = csv.DictReader(file)
+                writer.writerows({"image": table_text(name), **row} for row in rows)
 
 
 def summary_table(

@@ -13,7 +13,7 @@ from detectron2.checkpoint import DetectionCheckpointer
 from torch import nn
 
 from nucdet.errors import InputError
-from nucdet.files import write_atomically
+from nucdet.files import find_left_over, write_atomically
 from nucdet.modeling.checkpoint_files import read_checkpoint
 from nucdet.modeling.weight_sources import NO_WEIGHTS, check_file, find_source, rename_known
 
@@ -81,13 +81,31 @@ class NucleusCheckpointer(DetectionCheckpointer):
             f"{self.save_dir}: --resume finds no whole checkpoint; train without --resume"
         )
 
-    def _newest_first(self) -> list[Path]:
+    def take_over(self, iteration: int) -> list[str]:
+        """Remove the half-written checkpoints that a killed training left in ``save_dir``.
+
+        Args:
+            iteration: that is trained next.
+
+        Returns:
+            The checkpoints of the iterations before, oldest first.
+        """
+        folder = Path(self.save_dir)
+        for left, path in find_left_over(folder):
+            if path.name == "last_checkpoint" or path.match("model_*.pth"):
+                left.unlink(missing_ok=True)
+        following = f"model_{iteration:07d}.pth"
+        return [str(path) for path in self._oldest_first() if path.name < following]
+
+    def _oldest_first(self) -> list[Path]:
         # model_best.pth holds no state of the optimizer, so nothing goes on from it; the time
         # comes first, since an older training may have left higher numbers in the folder
         numbered = Path(self.save_dir).glob("model_[0-9]*.pth")
-        others = sorted(numbered, key=lambda path: (path.stat().st_mtime_ns, path.name))
+        return sorted(numbered, key=lambda path: (path.stat().st_mtime_ns, path.name))
+
+    def _newest_first(self) -> list[Path]:
         named = Path(self.get_checkpoint_file())
-        return [named, *(path for path in reversed(others) if path != named)]
+        return [named, *(path for path in reversed(self._oldest_first()) if path != named)]
 
     def load(self, path: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Load a checkpoint; see :class:`DetectionCheckpointer`.
@@ -174,10 +192,12 @@ def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
         OSError: the disk is full or does not let itself be written to.
     """
     try:
-        with write_atomically(path) as temporary:
-            torch.save(content, temporary)
-    except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
-        reason = str(error).splitlines()[0]
+        with write_atomically(path) as temporary, temporary.open("wb") as file:
+            torch.save(content, file)
+    except (OSError, RuntimeError) as error:
+        # torch makes a RuntimeError of its own of what the file system refuses
+        refused = error.__context__ if isinstance(error.__context__, OSError) else error
+        reason = getattr(refused, "strerror", None) or str(refused).splitlines()[0]
         raise OSError(
             f"{path}: cannot be saved ({reason}); free some space or change OUTPUT_DIR, and go on "
             "with --resume"

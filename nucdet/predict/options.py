@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import numbers
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -121,5 +122,5 @@ def check_diameter(diameter: float | str | None) -> None:
     """Raise InputError unless it is a number of pixels, "auto" or None."""
     if diameter is None or (isinstance(diameter, str) and diameter == "auto"):
         return
-    if isinstance(diameter, str) or not 1 <= diameter < math.inf:
+    if not isinstance(diameter, numbers.Real) or not 1 <= diameter < math.inf:
         raise InputError(f"diameter is {diameter!r}; expected a number of pixels >= 1 or 'auto'")

@@ -6,6 +6,7 @@ import logging
 from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from detectron2.config import CfgNode
 from detectron2.engine import default_setup
@@ -27,6 +28,7 @@ def setup_run(cfg: CfgNode, args: Namespace) -> None:
         args: the arguments of the command line, with ``config_file``, ``eval_only``, …
     """
     rank = comm.get_rank()
+    logging.raiseExceptions = False  # a full disk stops the training, not each line of its log
     # default_setup asks for these two loggers by the same arguments, and so gets them as they are
     setup_logger(cfg.OUTPUT_DIR, distributed_rank=rank, name="fvcore")
     setup_logger(cfg.OUTPUT_DIR, distributed_rank=rank)
@@ -36,18 +38,14 @@ def setup_run(cfg: CfgNode, args: Namespace) -> None:
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     with messages_to_file():
         default_setup(cfg, args)
+    for handler in _screen_handlers():
+        handler.addFilter(_is_no_traceback)
 
 
 @contextmanager
 def messages_to_file() -> Iterator[None]:
     """A context in which only warnings and errors reach the screen; log.txt gets everything."""
-    handlers = [
-        handler
-        for name in _LOGGERS
-        for handler in logging.getLogger(name).handlers
-        if isinstance(handler, logging.StreamHandler)
-        and not isinstance(handler, logging.FileHandler)
-    ]
+    handlers = _screen_handlers()
     levels = [handler.level for handler in handlers]
     for handler in handlers:
         handler.setLevel(logging.WARNING)
@@ -56,3 +54,22 @@ def messages_to_file() -> Iterator[None]:
     finally:
         for handler, level in zip(handlers, levels, strict=True):
             handler.setLevel(level)
+
+
+def _screen_handlers() -> list[logging.Handler]:
+    return [
+        handler
+        for name in _LOGGERS
+        for handler in logging.getLogger(name).handlers
+        if isinstance(handler, logging.StreamHandler) and not _writes_a_file(handler)
+    ]
+
+
+def _writes_a_file(handler: logging.StreamHandler) -> bool:
+    # Detectron2's is no FileHandler, but one of an opened file
+    return Path(str(getattr(handler.stream, "name", ""))).is_file()
+
+
+def _is_no_traceback(record: logging.LogRecord) -> bool:
+    """Whether the screen shows it: why a training ends, nucdet.errors says in one line."""
+    return not (record.name == "detectron2.engine.train_loop" and record.exc_info)

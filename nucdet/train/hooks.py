@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 from detectron2.engine import HookBase
 from detectron2.utils import comm
 from torch import nn
 
 from nucdet.errors import InputError
-from nucdet.files import write_atomically
+from nucdet.files import remove_left_over, write_atomically
+from nucdet.modeling.checkpoint_files import read_checkpoint
 from nucdet.modeling.checkpointing import save_checkpoint
 
 logger = logging.getLogger(__name__)
@@ -134,7 +134,11 @@ class BestModel(HookBase):
     def before_train(self) -> None:
         # from the file itself, since a checkpoint of this iteration was saved before its evaluation
         if self.trainer.start_iter > 0 and self.path.is_file():
-            saved = torch.load(self.path, map_location="cpu", weights_only=True)
+            try:
+                saved = read_checkpoint(self.path)
+            except InputError as error:
+                logger.warning("The next evaluation counts as the best so far: %s", error)
+                return
             if saved.get("metric") == self.metric:
                 self.best, self.best_iteration = saved["value"], saved["iteration"]
 
@@ -267,6 +271,7 @@ class EvaluationLog(HookBase):
 
 def _keep_rows(path: Path, last: int) -> None:
     """Keep the rows up to this iteration that are whole; a crash may have cut the last short."""
+    remove_left_over([path])
     if not path.is_file():
         return
     lines = path.read_bytes().splitlines(keepends=True)

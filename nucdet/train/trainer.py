@@ -67,7 +67,6 @@ class NucleusTrainer(DefaultTrainer):
     def __init__(self, cfg: CfgNode):
         # DefaultTrainer.__init__ wraps the model for GPUs only and takes Detectron2's checkpointer
         TrainerBase.__init__(self)
-        logging.getLogger("detectron2.engine.train_loop").addFilter(_not_of_diverging)
         cfg = self.auto_scale_workers(cfg, comm.get_world_size())
         model = self.build_model(cfg)
         optimizer = self.build_optimizer(cfg, model)
@@ -111,6 +110,12 @@ class NucleusTrainer(DefaultTrainer):
         of the start, a training in ten parts would see the images of the first part ten times.
         """
         super().resume_or_load(resume)
+        if comm.is_main_process():
+            earlier = self.checkpointer.take_over(self.start_iter)
+            for hook in self._hooks:
+                # it counts its own alone, and would keep as many of each part of a training
+                if isinstance(hook, hooks.PeriodicCheckpointer):
+                    hook.recent_checkpoints = earlier[-_KEPT_CHECKPOINTS:]
         if self.start_iter > 0 and self.cfg.SEED >= 0:
             seed_all_rng(self.cfg.SEED + self.start_iter + comm.get_rank())
             self._trainer.reset_data_loader(lambda: self.build_train_loader(self.cfg))
@@ -133,6 +138,12 @@ class NucleusTrainer(DefaultTrainer):
                 self.checkpointer.save("model_final", iteration=self.iter)
         except Diverged as error:
             raise self._divergence(error) from error
+        except OSError as error:
+            # on a full disk the logs cannot be closed either: what failed first says more
+            first = error.__context__
+            if isinstance(first, OSError) and error.__cause__ is None:
+                raise first from None
+            raise
         return getattr(self, "_last_eval_results", None)
 
     def run_step(self) -> None:
@@ -267,11 +278,6 @@ def _mixed_precision_trainer(cfg: CfgNode) -> type[SimpleTrainer]:
         return Bfloat16Trainer
     logger.warning("SOLVER.AMP: this CPU does not compute in bfloat16, training in 32 bits")
     return SimpleTrainer
-
-
-def _not_of_diverging(record: logging.LogRecord) -> bool:
-    """A log filter that drops the traceback of a loss that is not finite: run_step reports it."""
-    return record.exc_info is None or not isinstance(record.exc_info[1], FloatingPointError)
 
 
 class _StopTraining(BaseException):

@@ -14,7 +14,7 @@ from nucdet.config import load_config
 from nucdet.data.datasets import NUM_FOLDS, check_datasets, register_datasets
 from nucdet.data.image_kinds import IMAGE_KINDS
 from nucdet.errors import InputError
-from nucdet.files import write_atomically
+from nucdet.files import remove_left_over, write_atomically
 from nucdet.tuning.trial_tables import exit_code, mean_and_sd, with_sd, write_trials
 from nucdet.tuning.trials import (
     DONE,
@@ -79,13 +79,15 @@ def cross_validate(
 
     outcomes = [read_outcome(trial.folder) for trial in trials]
     check_metric(outcomes, metric)
+    with lock_folder(output, wait=True):
+        remove_left_over([output / TABLE, output / SUMMARY])
     for index, trial in enumerate(trials):
         if not only or trial.labels[label] in only:
             with lock_folder(trial.folder) as lock:
                 outcomes[index] = run_trial(trial, config_file, metric, lock, retry_failed)
-        write_trials(output / TABLE, trials, outcomes, metric)
         summary = _summarize(outcomes)
-        with write_atomically(output / SUMMARY) as temporary:
+        with lock_folder(output, wait=True), write_atomically(output / SUMMARY) as temporary:
+            write_trials(output / TABLE, trials, outcomes, metric)
             summary.to_csv(temporary, index=False)
     _print_tables(trials, outcomes, label, metric, summary)
     print(f"{TABLE} and {SUMMARY} are in {output}")

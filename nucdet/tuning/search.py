@@ -24,7 +24,7 @@ from rich.table import Table
 
 from nucdet.config import load_config
 from nucdet.errors import InputError
-from nucdet.files import write_atomically
+from nucdet.files import remove_left_over, write_atomically
 from nucdet.tuning.search_space import TPE_STARTUP, Axis, Point, SearchSpace
 from nucdet.tuning.trial_tables import exit_code, mean_and_sd, with_sd, write_config, write_trials
 from nucdet.tuning.trials import (
@@ -151,6 +151,7 @@ class _Search:
     def enqueue(self, study: optuna.Study, points: Sequence[Point]) -> None:
         """Queue what is new, what was interrupted and, on demand, what failed."""
         with lock_folder(self.output, wait=True):
+            remove_left_over(self.output / name for name in (TABLE, *PLOTS, BEST))
             for frozen in study.get_trials(states=[TrialState.RUNNING]):
                 if not self._is_alive(frozen):
                     study.tell(frozen.number, state=TrialState.FAIL)
@@ -211,7 +212,8 @@ class _Search:
         """search.csv: a row a training."""
         trials = self.all_trainings(study)
         outcomes = [read_outcome(trial.folder) for trial in trials]
-        write_trials(self.output / TABLE, trials, outcomes, self.metric)
+        with lock_folder(self.output, wait=True):
+            write_trials(self.output / TABLE, trials, outcomes, self.metric)
 
     def write(self, study: optuna.Study) -> None:
         """search.csv, and once a setting is complete Optuna's plots and best.yaml."""
@@ -219,16 +221,17 @@ class _Search:
         done = {repr(t.params) for t in study.get_trials(states=[TrialState.COMPLETE])}
         if not done:
             return
-        plt.switch_backend("agg")
-        for name, plot in PLOTS.items():
-            figure = np.ravel(plot(study))[0].figure
-            with write_atomically(self.output / name) as temporary:
-                figure.savefig(temporary, dpi=120, bbox_inches="tight")
-            plt.close(figure)
         trials = self.trainings(study.best_params)
         score = with_sd(*mean_and_sd(self._scores(trials)))
         headline = f"{self.metric} {score}, the best of {len(done)} settings"
-        write_config(self.output / BEST, self.config_file, trials[0], headline)
+        plt.switch_backend("agg")
+        with lock_folder(self.output, wait=True):
+            for name, plot in PLOTS.items():
+                figure = np.ravel(plot(study))[0].figure
+                with write_atomically(self.output / name) as temporary:
+                    figure.savefig(temporary, dpi=120, bbox_inches="tight")
+                plt.close(figure)
+            write_config(self.output / BEST, self.config_file, trials[0], headline)
 
     def _scores(self, trials: Sequence[Trial]) -> list[float]:
         outcomes = [read_outcome(trial.folder) for trial in trials]

@@ -27,7 +27,8 @@ from detectron2.config import CfgNode
 from nucdet.config import load_config
 from nucdet.data.datasets import check_training_data, register_datasets
 from nucdet.errors import InputError
-from nucdet.files import write_json
+from nucdet.files import remove_left_over, write_json
+from nucdet.lifetime import end_with_parent
 
 DONE, FAILED, INTERRUPTED = "done", "failed", "interrupted"
 _STATE_FILE = "trial.json"
@@ -131,6 +132,7 @@ def run_trial(
     Raises:
         InputError: ``metric`` is not among the results.
     """
+    remove_left_over([trial.folder / _STATE_FILE])
     outcome = read_outcome(trial.folder)
     if outcome is None or outcome.state not in ({DONE} if retry_failed else {DONE, FAILED}):
         print(f"training {trial.name} (log: {trial.folder / _LOG_FILE})", flush=True)
@@ -156,7 +158,10 @@ def train(trial: Trial, config_file: str | Path, lock: int) -> None:
     command += ["--resume", *trial.overrides, "OUTPUT_DIR", str(trial.folder)]
     log = trial.folder / _LOG_FILE
     with log.open("w") as file:
-        code = subprocess.run(command, stdout=file, stderr=file, pass_fds=(lock,)).returncode
+        # a killed search takes its training along, which goes on from its checkpoint
+        code = subprocess.run(
+            command, stdout=file, stderr=file, pass_fds=(lock,), preexec_fn=end_with_parent
+        ).returncode
     if code == 130:
         raise KeyboardInterrupt
     if code < 0:
@@ -193,7 +198,7 @@ def read_outcome(folder: Path) -> Outcome | None:
         return None
     try:
         return Outcome(**json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise InputError(
             f"{path}: not a trial's state ({type(error).__name__}); delete it to run the trial "
             "again from its last checkpoint"

@@ -93,6 +93,8 @@ def test_a_dataset_yaml_is_enough(tmp_path, monkeypatch):
     ("text", "message"),
     [
         ("name: [", "not a yaml text file"),
+        ("[" * 5000, "not a yaml text file"),
+        ("{name: 2026-13-45}", "not a yaml text file"),
         ("- name", r"found \['name'\]; expected name"),
         ("name: mine", r"found \['name'\]; expected name"),
         ("{name: other, classes: [a], splits: [b]}", "found the name 'other'"),

@@ -136,3 +136,9 @@ def test_tables_fit_a_terminal(spans):
     assert "…" not in text
     # ten thresholds in four rows, one size class twice, the scores of all images and of the kind
     assert text.count("100.0") == 44
+
+
+def test_a_name_is_no_formula_for_a_spreadsheet(results, tmp_path):
+    results[0] = replace(results[0], image=TrueImage(1, "=1+1.png", 4, 40, "@kind"))
+    write_per_image(results[:1], tmp_path / "out.csv")
+    assert ",'=1+1,'@kind," in "," + (tmp_path / "out.csv").read_text().splitlines()[1]

@@ -129,6 +129,13 @@ def test_geojson_says_what_qupath_reads(tmp_path, masks, table):
     assert properties["measurements"] == {"area_px": 1.5, "score": 0.5}
 
 
+def test_names_of_classes_are_quoted_in_geojson(tmp_path, masks, table):
+    name = '"}},</script><script>alert(1)//'
+    write_geojson(tmp_path / "a.geojson", masks, [name] * 7, table)
+    features = json.loads((tmp_path / "a.geojson").read_text())["features"]
+    assert {feature["properties"]["classification"]["name"] for feature in features} == {name}
+
+
 def test_geojson_without_masks_is_an_empty_collection(tmp_path, no_masks, table):
     write_geojson(tmp_path / "a.geojson", no_masks, [], table[:0])
     assert json.loads((tmp_path / "a.geojson").read_text())["features"] == []
@@ -297,3 +304,18 @@ def test_the_same_masks_give_the_same_bytes(tmp_path, masks, records, table):
     (tmp_path / "1").mkdir()
     (tmp_path / "2").mkdir()
     assert write(tmp_path / "1") == write(tmp_path / "2")
+
+
+def test_no_name_is_a_formula_for_a_spreadsheet(tmp_path, make_record, no_masks):
+    names = ["=HYPERLINK(0).png", "+1.png", "-1.png", "@SUM(A1).png", "a=b.png"]
+    write_summary(
+        tmp_path / "s.csv",
+        [make_record("x", no_masks, file_name=name) for name in names],
+        {"=fail.png": "-1.png: cut short"},
+    )
+    summary = pd.read_csv(tmp_path / "s.csv")
+    assert set(summary["image"]) == {f"'{name}" for name in [*names[:4], "=fail.png"]} | {"a=b.png"}
+    assert summary["error"].dropna().tolist() == ["'-1.png: cut short"]
+    write_table(tmp_path / "t.csv", pd.DataFrame({"id": [1], "class": ["@x"], "area_px": [-2.5]}))
+    write_nuclei(tmp_path / "n.csv", {"=1+1.png": tmp_path / "t.csv"})
+    assert (tmp_path / "n.csv").read_text() == "image,id,class,area_px\n'=1+1.png,1,'@x,-2.5\n"

@@ -5,14 +5,19 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import signal
+import struct
 import sys
+import zlib
+from collections import Counter
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from PIL import Image
 
@@ -84,6 +89,7 @@ def bad(tmp_path_factory) -> Path:
     (folder / "empty.json").write_text("")
     (folder / "binary.json").write_bytes(bytes(range(256)))
     _write_images(folder)
+    _write_bombs(folder)
     _write_predictions(folder)
     _write_configs(folder)
     _write_trainings(folder)
@@ -113,6 +119,20 @@ def _write_images(folder: Path) -> None:
     os.mkfifo(folder / "pipe.png")
     (folder / "pipes").mkdir()
     os.mkfifo(folder / "pipes/a.png")
+    (folder / "devices").mkdir()
+    (folder / "devices/a.png").symlink_to("/dev/zero")
+
+
+def _write_bombs(folder: Path) -> None:
+    """Small files whose headers claim 40,000 and a million pixels a side."""
+    good = (folder / "images/a.png").read_bytes()
+    header = struct.pack(">4sIIBBBBB", b"IHDR", 40_000, 40_000, 8, 0, 0, 0, 0)
+    claimed = header + struct.pack(">I", zlib.crc32(header))
+    (folder / "bomb.png").write_bytes(good[:12] + claimed + good[12 + len(claimed) :])
+    tifffile.imwrite(folder / "bomb.tif", np.zeros((8, 8), np.uint8), compression="zlib")
+    with tifffile.TiffFile(folder / "bomb.tif", mode="r+b") as file:
+        for tag in ("ImageWidth", "ImageLength"):
+            file.pages[0].tags[tag].overwrite(1_000_000)
 
 
 def _write_predictions(folder: Path) -> None:
@@ -199,6 +219,51 @@ def _write_checkpoints(folder: Path) -> None:
     (folder / "ck_zero.pth").write_bytes(b"")
     (folder / "ck_words.pth").write_text("no weights at all")
     (folder / "ck_code.pkl").write_bytes(b"cos\nsystem\n(S'touch hacked'\ntR.")
+
+
+CLEAR, TRACEBACK, WRONG = "one clear line", "traceback", "wrong"
+_VERDICTS = pytest.StashKey[dict[str, str]]()
+
+
+@pytest.fixture
+def judge(request) -> Callable[..., str]:
+    """``judge(code, stderr, pattern)``, or of the API ``judge(exception, pattern)`` → a verdict.
+
+    It is counted in the table at the end of the run; a test that does not come to it is wrong.
+    """
+    verdicts = request.config.stash.setdefault(_VERDICTS, {})
+    verdicts[request.node.nodeid] = WRONG
+
+    def of(found: int | Exception | None, *texts: str) -> str:
+        *printed, pattern = texts
+        if isinstance(found, int):
+            (text,) = printed
+            refused, failed = found == 2 and "error: " in text.splitlines()[-1], found == 1
+        else:
+            text = str(found)
+            refused = isinstance(found, (ValueError, TypeError, OSError)) and "\n" not in text
+            failed = found is not None and not refused
+        verdict = CLEAR if refused and re.search(pattern, text) else WRONG
+        if failed or "Traceback" in text:
+            verdict = TRACEBACK
+        verdicts[request.node.nodeid] = verdict
+        return verdict
+
+    return of
+
+
+def pytest_terminal_summary(terminalreporter) -> None:
+    """The table of docs/reliability.md."""
+    verdicts = terminalreporter.config.stash.get(_VERDICTS, {})
+    if not verdicts:
+        return
+    counts = Counter((name.partition("::")[0], word) for name, word in verdicts.items())
+    terminalreporter.section("bad input")
+    words = (CLEAR, TRACEBACK, WRONG)
+    terminalreporter.write_line(f"{'':34}{'tried':>8}" + "".join(f"{w:>16}" for w in words))
+    for file in sorted({file for file, _ in counts}):
+        row = [counts[file, word] for word in words]
+        terminalreporter.write_line(f"{file:34}{sum(row):8}" + "".join(f"{n:16}" for n in row))
 
 
 @pytest.fixture

@@ -27,12 +27,33 @@ CASES = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_bad_checkpoint_is_an_input_error(name, bad, tmp_path, monkeypatch):
+def test_a_bad_checkpoint_is_an_input_error(name, judge, bad, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(InputError, match=CASES[name]):
+    with pytest.raises(InputError) as caught:
         NucleusCheckpointer(nn.Linear(2, 2)).load(str(bad / name))
+    assert judge(caught.value, CASES[name]) == "one clear line"
     assert not (tmp_path / "hacked").exists()
 
 
 def test_a_good_one_loads(bad):
     NucleusCheckpointer(nn.Linear(2, 2), complete=True).load(str(bad / "ck_good.pth"))
+
+
+_QUICK = "--config-file quick_schedules/unet_lite0_synthetic.yaml"
+TOOLS = {
+    "predict --input {bad}/images --output out " + _QUICK: "MODEL.WEIGHTS {weights}",
+    "train " + _QUICK: "MODEL.DEVICE cpu MODEL.WEIGHTS {weights}",
+    "train --eval-only " + _QUICK: "MODEL.DEVICE cpu MODEL.WEIGHTS {weights}",
+    "export_weights --name mine --output zoo " + _QUICK: "{weights}",
+}
+
+
+@pytest.mark.parametrize("command", TOOLS)
+def test_no_tool_runs_what_a_checkpoint_asks_for(
+    command, answer, judge, bad, drawn_root, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(drawn_root))
+    text = f"{command} {TOOLS[command]}".format(bad=bad, weights=bad / "ck_code.pkl")
+    code, error = answer(*text.split(" "))
+    assert judge(code, error, "could run code") == "one clear line", error
+    assert not (tmp_path / "hacked").exists()

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from nucdet.data.conversion.kaggle_csv import read_solution
 from nucdet.errors import InputError
 from nucdet.evaluation.ground_truth import GroundTruth
+from nucdet.evaluation.predictions_io import read_predictions
 from nucdet.structures import CroppedMasks
 
 SIZE = (6, 7)
@@ -158,3 +159,15 @@ def test_csv_of_solutions(tmp_path, rows, header):
     for of_image in truth.values():
         assert len(of_image.codes) == len(of_image.sizes) == len(of_image.rows)
         assert all(isinstance(code, str) for code in of_image.codes)
+
+
+def test_a_code_longer_than_pythons_limit_of_a_csv_field(tmp_path):
+    starts = np.arange(1, 60_000, 2)
+    code = " ".join(f"{start} 1" for start in starts)
+    assert len(code) > 131_072
+    truth, predictions = tmp_path / "truth.json", tmp_path / "predictions.csv"
+    image = {"id": 1, "file_name": "a.png", "height": 200, "width": 300}
+    truth.write_text(json.dumps({"images": [image], "categories": [], "annotations": []}))
+    predictions.write_text(f"ImageId,EncodedPixels\na,{code}\n")
+    (found,) = read_predictions(predictions, GroundTruth(truth))
+    assert found.masks.areas.tolist() == [len(starts)]

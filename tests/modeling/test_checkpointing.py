@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+
 import pytest
 import torch
 from torch import nn
@@ -141,13 +143,38 @@ def test_a_checkpoint_is_whole_or_not_there(tmp_path, monkeypatch):
     checkpointer = NucleusCheckpointer(nn.Linear(1, 1), save_dir=str(tmp_path))
     checkpointer.save("model_0", iteration=0)
 
-    def fill_the_disk(content, path):
-        path.write_bytes(b"half")
+    def fill_the_disk(content, file):
+        file.write(b"half")
+        try:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        finally:
+            raise RuntimeError("unexpected pos 576 vs 534\nat some line")
+
+    def write_no_more(content, file):
         raise RuntimeError("PytorchStreamWriter failed writing file\nat some line")
 
-    monkeypatch.setattr(torch, "save", fill_the_disk)
-    with pytest.raises(OSError, match=r"model_1\.pth: cannot be saved .*--resume") as caught:
-        checkpointer.save("model_1", iteration=1)
-    assert "\n" not in str(caught.value)
+    for save, reason in ((fill_the_disk, "No space left"), (write_no_more, "PytorchStream")):
+        monkeypatch.setattr(torch, "save", save)
+        pattern = rf"model_1\.pth: cannot be saved \({reason}.*--resume"
+        with pytest.raises(OSError, match=pattern) as caught:
+            checkpointer.save("model_1", iteration=1)
+        assert "\n" not in str(caught.value)
     assert {p.name for p in tmp_path.iterdir()} == {"model_0.pth", "last_checkpoint"}
     assert checkpointer.get_checkpoint_file() == str(tmp_path / "model_0.pth")
+
+
+def test_a_training_that_goes_on_takes_over_what_is_whole(tmp_path):
+    checkpointer = NucleusCheckpointer(nn.Linear(1, 1), save_dir=str(tmp_path))
+    for iteration in (8, 2, 5):
+        checkpointer.save(f"model_{iteration:07d}", iteration=iteration)
+    checkpointer.save("model_best")
+    killed = [
+        ".model_0000008-k3_x9abz.pth",
+        ".model_best-aaaaaaaa.pth",
+        ".last_checkpoint-aaaaaaaa",
+    ]
+    for name in (*killed, ".mine-aaaaaaaa.pth"):
+        (tmp_path / name).write_text("half")
+    kept = checkpointer.take_over(6)
+    assert kept == [str(tmp_path / f"model_000000{iteration}.pth") for iteration in (2, 5)]
+    assert {path.name for path in tmp_path.glob(".*")} == {".mine-aaaaaaaa.pth"}

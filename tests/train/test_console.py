@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import argparse
 import io
 import logging
 
+from nucdet.config import load_config
 from nucdet.train import console
 
 
@@ -20,3 +22,16 @@ def test_the_screen_gets_warnings_only_and_the_file_everything(tmp_path, monkeyp
     assert screen.getvalue().splitlines() == ["a warning", "iteration 1"]
     everything = (tmp_path / "log.txt").read_text().splitlines()
     assert everything == ["the whole config", "a warning", "iteration 1"]
+
+
+def test_the_traceback_of_an_ended_training_is_in_the_file_alone(registered, tmp_path, capsys):
+    cfg = load_config("quick_schedules/unet_lite0_synthetic.yaml", ["OUTPUT_DIR", str(tmp_path)])
+    console.setup_run(cfg, argparse.Namespace(config_file="", eval_only=True, opts=[]))
+    try:
+        raise OSError("the disk is full")
+    except OSError:
+        logging.getLogger("detectron2.engine.train_loop").exception("Exception during training:")
+    assert "full" not in "".join(capsys.readouterr())
+    for handler in logging.getLogger("detectron2").handlers:
+        handler.flush()
+    assert "OSError: the disk is full" in (tmp_path / "log.txt").read_text()

@@ -210,6 +210,8 @@ def test_bad_input_is_found_before_anything_runs(arguments, tmp_path, monkeypatc
         run(arguments("DATASETS.TRAIN", "('dsb2018_trian',)"))
     with pytest.raises(InputError, match=r"SOLVER\.OPTIMIZER is 'LION'"):
         run(arguments("SOLVER.OPTIMIZER", "LION"))
+    with pytest.raises(InputError, match="names no trained weights"):
+        run(arguments("--eval-only"))
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="file"):
         run(arguments("OUTPUT_DIR", str(tmp_path / "file" / "below")))
@@ -245,3 +247,12 @@ def test_a_mistake_that_another_process_meets_is_its_own_line(arguments, registe
     args.num_gpus = 2
     with pytest.raises(OSError, match=r"none\.pth.*no such file"):
         run(args)
+
+
+def test_three_checkpoints_stay_however_often_a_training_goes_on(arguments):
+    keys = ("DATASETS.TEST", "()", "SOLVER.CHECKPOINT_PERIOD", "1", "SOLVER.MAX_ITER")
+    for iterations in ("2", "4"):
+        args = arguments("--resume", *keys, iterations)
+        run(args)
+    names = sorted(path.name for path in _output(args).glob("model_0*.pth"))
+    assert names == ["model_0000001.pth", "model_0000002.pth", "model_0000003.pth"]

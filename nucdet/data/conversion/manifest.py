@@ -66,7 +66,7 @@ def _read(folder: Path) -> dict[str, str]:
         files = json.loads(path.read_text(encoding="utf-8"))["files"]
         if not isinstance(files, dict):
             raise TypeError(f"files is a {type(files).__name__}")
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(f"{path}: damaged ({error}); convert the data set again") from None
     return files
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import ctypes
 import multiprocessing
 import signal
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
@@ -13,8 +11,7 @@ from typing import TypeVar
 import cv2
 from tqdm import tqdm
 
-# prctl(2): the signal that this process gets when its parent ends
-_PR_SET_PDEATHSIG = 1
+from nucdet.lifetime import end_with_parent
 
 _Task = TypeVar("_Task")
 _Result = TypeVar("_Result")
@@ -47,12 +44,6 @@ def _no_opencv_threads() -> Iterator[None]:
 
 def _start_worker() -> None:
     cv2.setNumThreads(1)  # for spawned ones
-    _end_with_parent()
+    end_with_parent()
     # Ctrl-C is the parent's to answer, or every worker prints a traceback
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-def _end_with_parent() -> None:
-    """Let a killed conversion take its workers along; elsewhere than on Linux they end later."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -58,8 +59,8 @@ def choose_channel(path: object, names: Sequence[str], channel: int | str | None
     if isinstance(channel, str):
         if folded.count(channel.casefold()) == 1:
             return folded.index(channel.casefold())
-    elif 0 <= channel < len(names):
-        return channel
+    elif isinstance(channel, numbers.Integral) and 0 <= channel < len(names):
+        return int(channel)
     raise InputError(f"{path}: no channel {channel}; its channels are {listed}")
 
 

@@ -98,7 +98,10 @@ def check_pixels(image: np.ndarray, name: str = "the image") -> np.ndarray:
     Raises:
         InputError: another shape or dtype, or no pixels.
     """
-    image = np.asarray(image)
+    try:
+        image = np.asarray(image)
+    except ValueError as error:  # rows of different lengths
+        raise InputError(f"{name}: no array of pixels ({error})") from None
     if image.dtype.kind not in "buif" or not image.size:
         raise InputError(
             f"{name}: found {image.shape} of {image.dtype}; expected at least one pixel of bool, "

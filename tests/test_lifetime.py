@@ -1,0 +1,52 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+# two generations: a data loader's process may start others
+_FAMILY = """
+import os, time
+from nucdet.lifetime import bind_forks
+bind_forks()
+bind_forks()
+for _ in range(2):
+    if os.fork():
+        break
+os.write(1, b"%d\\n" % os.getpid())  # in one piece, as others write too
+time.sleep(60)
+"""
+
+
+_LATE = """
+import os, time
+from nucdet.lifetime import end_with_parent
+parent = os.getpid()
+if os.fork():
+    os._exit(0)
+time.sleep(0.5)
+end_with_parent(parent)
+os.write(1, b"lives on")
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks Linux for it")
+def test_who_comes_too_late_to_ask_ends_at_once(repository):
+    done = subprocess.run([sys.executable, "-c", _LATE], capture_output=True, cwd=repository)
+    assert (done.stdout, done.stderr) == (b"", b"")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks Linux for it")
+def test_what_a_killed_process_has_forked_ends_with_it(repository):
+    with subprocess.Popen(
+        [sys.executable, "-c", _FAMILY], stdout=subprocess.PIPE, text=True, cwd=repository
+    ) as first:
+        family = [int(first.stdout.readline()) for _ in range(3)]
+        assert first.pid in family
+        os.kill(first.pid, signal.SIGKILL)
+        start = time.monotonic()
+        # it ends once no process of the family holds the pipe
+        assert first.stdout.read() == ""
+        assert time.monotonic() - start < 30
