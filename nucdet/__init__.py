@@ -10,6 +10,7 @@ import warnings
 
 from wrapt import register_post_import_hook
 
+from nucdet import compiler_on_demand
 from nucdet.version import __version__
 
 if importlib.util.find_spec("detectron2") is None:
@@ -32,6 +33,8 @@ except ImportError as error:
 # Detectron2's to mend, not the user's, who would see it at every start
 warnings.filterwarnings("ignore", r"`torch\.jit\.script", FutureWarning)
 warnings.filterwarnings("ignore", r"torch\.meshgrid: in an upcoming release", UserWarning)
+
+compiler_on_demand.install()
 
 # Architectures enter Detectron2's registries as soon as those exist: at once if detectron2.modeling
 # is loaded, else when it is. It takes five seconds, and converting data needs no network.

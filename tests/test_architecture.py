@@ -16,6 +16,7 @@ FLOORS = {
     "nucdet.files": 0,
     "nucdet.lifetime": 0,
     "nucdet.processes": 0,
+    "nucdet.compiler_on_demand": 0,
     "nucdet.config": 0,
     "nucdet.config_checks": 0,
     "nucdet.config_files": 0,

@@ -1,7 +1,13 @@
-"""The evaluators that a config asks for, behind one overlap elimination."""
+"""The evaluators that a config asks for, behind one overlap elimination.
+
+Importing this module imports every other of :mod:`nucdet.evaluation`, so that the evaluators which
+they register (:mod:`nucdet.evaluation.registry`) are known by their names.
+"""
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,9 +15,14 @@ from typing import Any
 from detectron2.config import CfgNode
 from detectron2.evaluation import DatasetEvaluator, DatasetEvaluators
 
+from nucdet import evaluation
 from nucdet.errors import InputError
 from nucdet.evaluation.registry import EVALUATORS
 from nucdet.postprocessing.overlap import OverlapElimination
+
+
+for _module in pkgutil.iter_modules(evaluation.__path__, f"{evaluation.__name__}."):
+    importlib.import_module(_module.name)
 
 
 class CleanedEvaluators(DatasetEvaluators):

@@ -5,15 +5,17 @@ from __future__ import annotations
 import base64
 import io
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
-import pandas as pd
 from PIL import Image
 
 from nucdet.structures import CroppedMasks
 from nucdet.structures.polygons import smooth_rings
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # longer side of the copy; a smaller image keeps its size
 THUMBNAIL_SIDE = 720
@@ -82,14 +84,19 @@ def report_columns(table: pd.DataFrame) -> dict[str, list[Any]]:
         N values a column: numbers of four significant digits, but with no digit before the dot
         lost; None where there is none; texts as they are.
     """
-    return {str(name): [_plain(value) for value in table[name].tolist()] for name in table}
+    from pandas import NA
+
+    return {
+        str(name): [None if value is NA else _plain(value) for value in table[name].tolist()]
+        for name in table
+    }
 
 
 def _plain(value: Any) -> Any:
     if isinstance(value, bool):
         return int(value)
     if not isinstance(value, float):
-        return None if value is None or value is pd.NA else value
+        return value
     if not math.isfinite(value):
         return None
     rounded = round(value) if abs(value) >= 1000 else float(f"{value:.4g}")

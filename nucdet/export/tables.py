@@ -7,13 +7,16 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePath
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from nucdet.evaluation.submission import SUBMISSION_FORMATS
 from nucdet.export.record import ImageRecord
 from nucdet.files import table_text, write_atomically
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _Path = str | os.PathLike[str]
 
@@ -80,6 +83,8 @@ def summary_table(
         to a nucleus), ``mean_score``, ``familiarity`` and ``warning`` (of the image, see
         :class:`ImageRecord`), ``error`` (empty for a success). Statistics of no nuclei are NaN.
     """
+    import pandas as pd  # when it is needed, as a prediction starts without it
+
     unit, factor = ("px", 1.0) if pixel_size is None else ("um2", pixel_size**2)
     rows = []
     for record in records:

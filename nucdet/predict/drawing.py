@@ -8,7 +8,6 @@ import numpy as np
 from nucdet.data.io.windows import ImageWindows
 from nucdet.structures import CroppedMasks
 from nucdet.visualization.colors import color_by_neighbors, palette_by_neighbors
-from nucdet.visualization.drawing import draw_instances
 
 # longer side; a larger image is drawn reduced by a whole number
 OVERLAY_SIDE = 4096
@@ -47,6 +46,8 @@ def draw_overlay(image: np.ndarray, masks: CroppedMasks) -> np.ndarray:
     Returns:
         uint8 RGB of the image's size, or a multiple.
     """
+    from nucdet.visualization.drawing import draw_instances  # loads matplotlib
+
     masks = reduce_masks(masks, reduction(masks.image_size, OVERLAY_SIDE))
     height, width = masks.image_size
     if max(height, width) <= _WINDOW:

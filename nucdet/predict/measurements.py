@@ -9,17 +9,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
 import numpy as np
-import pandas as pd
 from skimage.measure import regionprops
 
 from nucdet.data.io.normalization import Box
 from nucdet.data.io.windows import ImageWindows
 from nucdet.errors import InputError
 from nucdet.structures import CroppedMasks
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # What is measured of a shape, and the power of the pixel size that turns pixels into micrometres.
 _SHAPE = {
@@ -126,6 +128,8 @@ def measure(
         ``area_px``, ``perimeter_px``, or ``area_um2``, ``perimeter_um``. (0, 0) is the centre of
         the top left pixel for centroids, its corner for boxes, which are half-open.
     """
+    import pandas as pd  # when it is needed, as a prediction starts without it
+
     columns: dict[str, np.ndarray | Sequence[str]] = {
         "id": np.arange(1, len(masks) + 1),
         "plane": np.full(len(masks), plane),

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from nucdet.export import (
     ImageRecord,
@@ -22,6 +22,9 @@ from nucdet.predict.job import Job
 from nucdet.predict.options import PredictOptions
 from nucdet.predict.prediction import Prediction
 from nucdet.visualization.colors import PALETTE
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def make_outputs(

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import torch
 from detectron2.structures import Instances
 
 from nucdet.data.io.windows import ImageWindows
 from nucdet.predict.familiarity import warning
 from nucdet.predict.measurements import Channels, measure
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 class Prediction(Instances):

@@ -116,3 +116,14 @@ def _neighboring_pairs(masks: CroppedMasks) -> np.ndarray:
         add(above, np.full_like(above, i + 1))
     pairs = np.unique(np.concatenate(found))
     return np.stack([pairs // base, pairs % base], axis=1) - 1
+
+
+def brighten(image: np.ndarray) -> np.ndarray:
+    """Scale a dark image so that its 99.9 percentile becomes 255; others stay as they are.
+
+    Fluorescence is often recorded so faintly that a screen shows black.
+    """
+    high = np.percentile(image, 99.9)
+    if not 0 < high < 128:
+        return image
+    return np.clip(image * (255 / high), 0, 255).astype(np.uint8)

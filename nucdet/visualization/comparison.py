@@ -9,7 +9,7 @@ from detectron2.utils.visualizer import VisImage
 
 from nucdet.evaluation.matching import Intersections, Matching, match
 from nucdet.structures import CroppedMasks
-from nucdet.visualization.colors import FALSE, MATCHED, MISSED
+from nucdet.visualization.colors import FALSE, MATCHED, MISSED, brighten
 from nucdet.visualization.drawing import draw_instances
 
 _PAPER = 24  # grey level of what is not image
@@ -66,17 +66,6 @@ def draw_comparison(
         ),
     )
     return _compose(panels, name, f"Kaggle score {matching.score:.3f}")
-
-
-def brighten(image: np.ndarray) -> np.ndarray:
-    """Scale a dark image so that its 99.9 percentile becomes 255; others stay as they are.
-
-    Fluorescence is often recorded so faintly that a screen shows black.
-    """
-    high = np.percentile(image, 99.9)
-    if not 0 < high < 128:
-        return image
-    return np.clip(image * (255 / high), 0, 255).astype(np.uint8)
 
 
 def _matched(matching: Matching) -> tuple[np.ndarray, np.ndarray]:

@@ -25,9 +25,7 @@ from nucdet.modeling.checkpointing import NucleusCheckpointer
 from nucdet.modeling.crop_rcnn.architecture import CropRCNN
 from nucdet.modeling.crop_rcnn.crops import cut_crops
 from nucdet.postprocessing.overlap import OverlapElimination
-from nucdet.visualization.colors import FALSE, MATCHED, MISSED
-from nucdet.visualization.comparison import brighten
-from nucdet.visualization.drawing import draw_instances
+from nucdet.visualization.colors import FALSE, MATCHED, MISSED, brighten
 from nucdet.visualization.files import check_number, image_names, save_png
 
 _PAPER, _INK = 24, (235, 235, 235)
@@ -85,6 +83,9 @@ def draw_stages(image: np.ndarray, stages: Stages, masks: Any) -> np.ndarray:
     Returns:
         uint8 (height, width, 3) RGB.
     """
+    # loads matplotlib, for which whoever only predicts should not wait
+    from nucdet.visualization.drawing import draw_instances
+
     image = brighten(image)
     zoom = max(1, -(-_PANEL_SIDE // max(image.shape[:2])))
     shown = cv2.resize(image, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_NEAREST)

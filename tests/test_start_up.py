@@ -1,0 +1,66 @@
+"""What a prediction must not wait for: modules that take seconds to import and are not needed."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = (
+    "IPython",
+    "detectron2.utils.visualizer",
+    "matplotlib",
+    "optuna",
+    "pandas",
+    "sympy",  # of torch's compiler
+    "tensorboard",
+    "torch._dynamo",
+    "torch._inductor",
+    "triton",
+)
+
+
+def _loaded(code: str) -> list[str]:
+    """The modules that a new Python has loaded after the code."""
+    code += "; import json, sys; print(json.dumps(sorted(sys.modules)))"
+    command = [sys.executable, "-W", "ignore", "-c", code]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    return json.loads(result.stdout)
+
+
+@pytest.fixture(scope="module")
+def after_a_segmenter() -> set[str]:
+    # beside the default model, the convolution of Detectron2 that an R-CNN consists of
+    return set(
+        _loaded(
+            "import nucdet, torch; nucdet.Segmenter(); from detectron2.layers import Conv2d; "
+            "Conv2d(1, 1, 1)(torch.zeros(1, 1, 2, 2))"
+        )
+    )
+
+
+@pytest.mark.parametrize("module", HEAVY)
+def test_a_segmenter_is_built_without(module, after_a_segmenter):
+    assert "timm.models" in after_a_segmenter
+    assert module not in after_a_segmenter
+
+
+@pytest.mark.parametrize("command", ["predict", "train", "tune", "search", "convert"])
+def test_help_needs_no_torch(command):
+    code = f"import sys; sys.argv = ['nucdet-{command}']; import nucdet.commands.{command}"
+    loaded = _loaded(code)
+    assert f"nucdet.commands.{command}" in loaded
+    assert not {"torch", "detectron2", "pandas", "scipy"} & set(loaded)
+
+
+def test_the_compiler_is_there_for_those_who_want_it():
+    code = (
+        "import nucdet, sys; from torchvision.ops import roi_align; import timm.models.naflexvit; "
+        "assert 'torch._dynamo' not in sys.modules; roi = sys.modules[roi_align.__module__]; "
+        "answer = roi.is_compile_supported('cpu'); from torch._dynamo import utils; "
+        "assert utils.__file__ and answer == utils.is_compile_supported('cpu')"
+    )
+    assert "torch._dynamo" in _loaded(code)
