@@ -44,6 +44,13 @@ def write_atomically(path: str | os.PathLike[str]) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def check_exist(*paths: str | os.PathLike[str]) -> None:
+    """Raise FileNotFoundError with the first of these files or folders that does not exist."""
+    for path in paths:
+        if not Path(path).exists():
+            raise FileNotFoundError(f"{path}: no such file")
+
+
 def remove_left_over(paths: Iterable[str | os.PathLike[str]]) -> None:
     """Remove the temporary files of these paths that a killed :func:`write_atomically` left.
 

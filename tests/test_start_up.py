@@ -48,12 +48,20 @@ def test_a_segmenter_is_built_without(module, after_a_segmenter):
     assert module not in after_a_segmenter
 
 
-@pytest.mark.parametrize("command", ["predict", "train", "tune", "search", "convert"])
-def test_help_needs_no_torch(command):
-    code = f"import sys; sys.argv = ['nucdet-{command}']; import nucdet.commands.{command}"
+@pytest.mark.parametrize("command", ["train --eval-only", "predict --input . --output out"])
+def test_missing_weights_are_found_before_a_network_is_built(command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    name, *arguments = [*command.split(), "--config-file", "DSB2018/crop_rcnn.yaml"]
+    code = (
+        f"import sys; sys.argv = ['nucdet', *{arguments}, 'MODEL.WEIGHTS', 'none.pth']\n"
+        f"from nucdet.commands.{name} import main\n"
+        "try: main()\n"
+        "except SystemExit as end: assert end.code == 2\n"
+        "0"
+    )
     loaded = _loaded(code)
-    assert f"nucdet.commands.{command}" in loaded
-    assert not {"torch", "detectron2", "pandas", "scipy"} & set(loaded)
+    assert "nucdet.modeling.weight_checks" in loaded
+    assert not {"timm", "nucdet.train.trainer"} & set(loaded)
 
 
 def test_the_compiler_is_there_for_those_who_want_it():

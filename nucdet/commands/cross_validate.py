@@ -12,7 +12,7 @@ any training.
 
 from __future__ import annotations
 
-from nucdet.arguments import add_config, command, command_parser, parse_list
+from nucdet.arguments import add_config, command, command_parser, parse_list, quick_imports
 
 
 @command
@@ -41,7 +41,8 @@ def main() -> int:
     parser.add_argument("--retry-failed", action="store_true", help="train again what failed")
     args = parser.parse_args()
 
-    from nucdet.tuning.cross_validate import cross_validate
+    with quick_imports():
+        from nucdet.tuning.cross_validate import cross_validate
 
     return cross_validate(
         args.config_file,

@@ -7,7 +7,8 @@ P is a coco_instances_results.json, a Kaggle or Sartorius csv, or a folder of la
 
 from __future__ import annotations
 
-from nucdet.arguments import command, command_parser
+from nucdet.arguments import command, command_parser, quick_imports
+from nucdet.files import check_exist
 
 
 @command
@@ -29,8 +30,10 @@ def main() -> None:
     parser.add_argument("--per-image", metavar="CSV", help="also write one row an image")
     parser.add_argument("--json", metavar="JSON", help="also write all metrics")
     args = parser.parse_args()
+    check_exist(args.ground_truth, args.predictions)
 
-    from nucdet.evaluation.offline import evaluate_predictions
+    with quick_imports():
+        from nucdet.evaluation.offline import evaluate_predictions
 
     evaluate_predictions(
         args.ground_truth, args.predictions, args.priority, args.per_image, args.json

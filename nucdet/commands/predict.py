@@ -13,6 +13,7 @@ from nucdet.arguments import (
     command_parser,
     parse_diameter,
     parse_list,
+    quick_imports,
 )
 from nucdet.data.io.choice import number_or_name
 from nucdet.predict.formats import FORMATS, FORMATS_TEXT
@@ -45,7 +46,8 @@ def main() -> int:
     args = argument_parser().parse_args()
     options = PredictOptions.from_args(args)
 
-    from nucdet.predict.run import predict
+    with quick_imports():
+        from nucdet.predict.run import predict
 
     return SOME_FAILED if predict(options, args) else 0
 

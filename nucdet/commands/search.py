@@ -17,15 +17,16 @@ from __future__ import annotations
 
 import argparse
 
-from nucdet.arguments import add_config, command, command_parser, parse_list
+from nucdet.arguments import add_config, command, command_parser, parse_list, quick_imports
 
 
 @command
 def main() -> int:
     args = _argument_parser().parse_args()
 
-    from nucdet.tuning.search import search
-    from nucdet.tuning.search_space import SearchSpace
+    with quick_imports():
+        from nucdet.tuning.search import search
+        from nucdet.tuning.search_space import SearchSpace
 
     return search(
         args.config_file,

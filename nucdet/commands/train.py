@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import argparse
 
-from nucdet.arguments import add_config, add_devices, command, command_parser
+from nucdet.arguments import add_config, add_devices, command, command_parser, quick_imports
 
 
 @command
 def main() -> None:
     args = argument_parser().parse_args()
 
-    from nucdet.train.run import run
+    with quick_imports():
+        from nucdet.train.run import run
 
     run(args)
 

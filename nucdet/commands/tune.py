@@ -17,7 +17,8 @@ from __future__ import annotations
 
 from dataclasses import fields
 
-from nucdet.arguments import add_output, command, command_parser, config_file
+from nucdet.arguments import add_output, command, command_parser, config_file, quick_imports
+from nucdet.files import check_exist
 
 
 @command
@@ -53,9 +54,11 @@ def main() -> None:
     add("--priorities", nargs="+", choices=("area", "score"), help="default: both")
     add("--outline-offsets", type=float, help="in pixels; default: -2 -1.5 -1 0 1 1.5 2", **values)
     args = parser.parse_args()
+    check_exist(args.ground_truth, *args.predictions)
 
-    from nucdet.tuning.report import OUTLINE_OFFSETS, tune_thresholds
-    from nucdet.tuning.thresholds import Grid
+    with quick_imports():
+        from nucdet.tuning.report import OUTLINE_OFFSETS, tune_thresholds
+        from nucdet.tuning.thresholds import Grid
 
     chosen = {field.name: getattr(args, field.name) for field in fields(Grid)}
     grid = Grid(**{name: values for name, values in chosen.items() if values})

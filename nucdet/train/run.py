@@ -6,7 +6,7 @@ import argparse
 import logging
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from detectron2.config import CfgNode
 
@@ -18,8 +18,9 @@ from nucdet.modeling.checkpointing import NucleusCheckpointer
 from nucdet.modeling.weight_checks import check_trained, check_weights
 from nucdet.processes import check_devices, find_device, run_processes
 from nucdet.train.console import messages_to_file, setup_run
-from nucdet.train.perturbed import compare_perturbed, seed_perturbation
-from nucdet.train.trainer import NucleusTrainer
+
+if TYPE_CHECKING:
+    from nucdet.train.trainer import NucleusTrainer
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +47,8 @@ def prepare(args: argparse.Namespace) -> CfgNode:
     check_architecture(cfg)
     _check_share(cfg, args)
     if args.perturb is not None:
+        from nucdet.train.perturbed import seed_perturbation
+
         seed_perturbation(args.perturb)
         if not args.eval_only:
             raise InputError("--perturb belongs to evaluation; add --eval-only")
@@ -82,6 +85,10 @@ def _check_writable(folder: Path) -> None:
 
 
 def _run_process(args: argparse.Namespace) -> dict[str, Any] | None:
+    # loads evaluators and TensorBoard, for which a mistake in the command need not wait
+    from nucdet.train.perturbed import compare_perturbed, seed_perturbation
+    from nucdet.train.trainer import NucleusTrainer
+
     cfg = prepare(args)
     setup_run(cfg, args)
     logger.info(f"{args.config_file or 'no config file'}: the log is {cfg.OUTPUT_DIR}/log.txt")

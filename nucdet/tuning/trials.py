@@ -29,6 +29,7 @@ from nucdet.data.datasets import check_training_data, register_datasets
 from nucdet.errors import InputError
 from nucdet.files import remove_left_over, write_json
 from nucdet.lifetime import end_with_parent
+from nucdet.modeling.weight_checks import check_weights
 
 DONE, FAILED, INTERRUPTED = "done", "failed", "interrupted"
 _STATE_FILE = "trial.json"
@@ -95,7 +96,8 @@ def plan_trials(
         output_dir: folder of the trials' folders.
 
     Raises:
-        InputError, FileNotFoundError: a mistake in one of the configs, or data that is not there.
+        InputError, FileNotFoundError: a mistake in one of the configs, or data or weights that are
+            not there.
     """
     register_datasets()
     defaults = flat_config(load_config())
@@ -113,6 +115,8 @@ def plan_trials(
         digest = _digest(flat, defaults)
         slug = re.sub(r"[^\w.=+-]+", "_", _name(labels))[:_NAME_LENGTH]
         folder = Path(output_dir) / f"{slug}-{digest}"
+        if not (folder / "last_checkpoint").is_file():  # else it goes on with weights of its own
+            check_weights(cfg.MODEL.WEIGHTS)
         planned.setdefault(digest, Trial(labels, tuple(overrides), cfg, folder))
     return list(planned.values())
 

@@ -90,6 +90,8 @@ def test_help_of_a_converter_needs_no_torch(data_set, option):
         ("train", ["--config"], "expected one argument"),
         ("convert", ["bsd2018"], "invalid choice"),
         ("convert", ["coco", "--json", "x"], "the following arguments are required: --images"),
+        ("evaluate", ["--ground-truth", "no.json", "--predictions", "."], "no.json: no such file"),
+        ("tune", f"--ground-truth {__file__} --predictions no.json --output-dir x".split(), "no.j"),
     ],
 )
 def test_usage_errors_need_no_torch(command, arguments, message):

@@ -183,6 +183,13 @@ def test_mistakes_are_found_before_anything_is_trained(played, config, output, o
     assert not played.started and not output.exists()
 
 
+def test_missing_weights_are_found_before_anything_is_trained(played, config, output):
+    overrides = ["MODEL.WEIGHTS", "none.pth"]
+    with pytest.raises(FileNotFoundError, match=r"none\.pth: no such file"):
+        search(config, str(output), overrides, grids=[RATES])
+    assert not played.started and not output.exists()
+
+
 def test_a_wrong_metric_costs_one_training_and_loses_none(played, config, output):
     with pytest.raises(InputError, match=r"'kaggle/map' is not among.*kaggle/mAP, segm/AP"):
         search(config, str(output), grids=[RATES], metric="kaggle/map")
