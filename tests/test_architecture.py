@@ -20,6 +20,7 @@ FLOORS = {
     "nucdet.config": 0,
     "nucdet.config_checks": 0,
     "nucdet.config_files": 0,
+    "nucdet.progress": 0,
     "nucdet.removed_keys": 0,
     "nucdet.arguments": 0,
     "nucdet.structures": 0,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 
 from rich.console import Console
-from tqdm import tqdm
 
 from nucdet.errors import InputError
 from nucdet.evaluation.ground_truth import GroundTruth
@@ -14,6 +13,7 @@ from nucdet.evaluation.report import as_json, result_tables, write_per_image
 from nucdet.evaluation.scoring import ImageResult, score_image
 from nucdet.files import write_json
 from nucdet.postprocessing.overlap import eliminate_overlaps
+from nucdet.progress import ProgressBar
 
 _Path = str | os.PathLike[str]
 
@@ -38,7 +38,7 @@ def score_files(
         raise InputError(f"{ground_truth}: found no images; expected at least one to evaluate")
     results = []
     all_predictions = read_predictions(predictions, truth)
-    for prediction in tqdm(all_predictions, "scoring", len(truth.images), disable=None):
+    for prediction in ProgressBar(all_predictions, "scoring", len(truth.images)):
         if priority == "score" and prediction.scores is None:
             raise InputError(
                 f"{predictions}: found no scores in it, which --priority score needs; "

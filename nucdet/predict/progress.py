@@ -1,20 +1,19 @@
-"""The progress of one process of a prediction run: a bar on the screen, and images that failed."""
+"""The progress of one process of a prediction run, and the images that failed."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 
 import torch
 from detectron2.utils import comm
-from tqdm import tqdm
 
 from nucdet.predict.files import InputFile
 from nucdet.predict.records import RecordStore
+from nucdet.progress import ProgressBar
 
 
 class Progress:
-    """Shows a bar in the main process, and records the images that fail in any process.
+    """Shows the progress of the main process, and records the images that fail in any process.
 
     Example::
 
@@ -29,15 +28,14 @@ class Progress:
             store: where failures are recorded.
         """
         self._store = store
-        # tqdm's None leaves the bar out where the screen is no terminal
-        off = None if comm.is_main_process() else True
-        self._bar = tqdm(total=len(files), desc="predicting", unit="image", disable=off)
+        shown = comm.is_main_process()
+        self._bar: ProgressBar = ProgressBar(name="predicting", total=len(files), show=shown)
 
     def __enter__(self) -> Progress:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._bar.close()
+        self._bar.__exit__(*error)
 
     def done(self) -> None:
         """Count an image whose files are written."""
@@ -46,13 +44,13 @@ class Progress:
     def failed(self, file: InputFile, error: Exception) -> None:
         """Name an image that cannot be read or predicted on the screen, and record the reason."""
         reason = _reason(error, file)
-        tqdm.write(f"failed: {file.path}: {reason}", file=sys.stderr)
+        self._bar.write(f"failed: {file.path}: {reason}")
         self._store.save(file, None, reason)
         self._bar.update()
 
     def show_tiles(self, file: InputFile, done: int, tiles: int) -> None:
         """Show how many tiles of a large image are predicted."""
-        self._bar.set_postfix_str(f"{file.file_name}: tile {done} of {tiles}")
+        self._bar.note(f"{file.file_name}: tile {done} of {tiles}")
 
 
 def _reason(error: Exception, file: InputFile) -> str:

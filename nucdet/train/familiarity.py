@@ -12,7 +12,6 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog
 from detectron2.utils.env import seed_all_rng
-from tqdm import tqdm
 
 from nucdet.data.datasets import check_datasets
 from nucdet.data.io.windows import Box, ImageWindows, open_windows
@@ -20,6 +19,7 @@ from nucdet.errors import InputError
 from nucdet.modeling.familiarity import Familiarity, Seen
 from nucdet.predict.finding import Finder
 from nucdet.predict.network import Network
+from nucdet.progress import ProgressBar
 from nucdet.train.trainer import NucleusTrainer
 
 # training crops whose features are taken
@@ -62,7 +62,7 @@ def _training_features(cfg: CfgNode, network: Network) -> torch.Tensor:
     seed_all_rng(max(0, cfg.SEED))
     loader = iter(NucleusTrainer.build_train_loader(cfg))
     features = []
-    for _ in tqdm(range(CROPS), desc="training crops", unit="crop"):
+    for _ in ProgressBar(range(CROPS), "training crops", unit="crop"):
         with torch.no_grad():
             network.bare_model([{"image": x["image"]} for x in next(loader)])
         seen = network.tap.take()
@@ -103,7 +103,7 @@ def _judged(
             f"data set {dataset}: has {len(records)} images; expected at least "
             f"{math.ceil(1 / WARNED)} to choose a limit"
         )
-    for record in tqdm(records, desc=dataset, unit="image"):
+    for record in ProgressBar(records, dataset):
         source = open_windows(record["file_name"], None, cfg.INPUT.NORMALIZE)
         (found,) = finder([source])
         judged[None].append((found.seen, found.instances.scores))

@@ -12,14 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from detectron2.engine import HookBase
+from detectron2.engine import HookBase, hooks
 from detectron2.utils import comm
+from detectron2.utils.events import CommonMetricPrinter, EventWriter
 from torch import nn
 
 from nucdet.errors import InputError
 from nucdet.files import remove_left_over, write_atomically
 from nucdet.modeling.checkpoint_files import read_checkpoint
 from nucdet.modeling.checkpointing import save_checkpoint
+from nucdet.progress import PERIOD
 
 logger = logging.getLogger(__name__)
 
@@ -183,6 +185,30 @@ class BestModel(HookBase):
         }
         save_checkpoint(self.path, content)
         logger.info("Best %s so far: %.4f, saved to %s", self.metric, self.best, self.path)
+
+
+class TimedWriter(hooks.PeriodicWriter):
+    """Detectron2's PeriodicWriter that leaves the screen without a line for no longer than 30 s."""
+
+    def __init__(self, writers: Sequence[EventWriter], period: int):
+        """
+        Args:
+            writers: of which the CommonMetricPrinter also writes in between.
+            period: iterations between two writes of all.
+        """
+        super().__init__(writers, period)
+        self._printers = [w for w in writers if isinstance(w, CommonMetricPrinter)]
+        self._last = time.monotonic()
+
+    def after_step(self) -> None:
+        super().after_step()
+        done = self.trainer.iter + 1
+        if done % self._period == 0 or done == self.trainer.max_iter:
+            self._last = time.monotonic()
+        elif time.monotonic() - self._last >= PERIOD:
+            self._last = time.monotonic()
+            for printer in self._printers:
+                printer.write()
 
 
 class LossLog(HookBase):

@@ -47,6 +47,7 @@ from nucdet.train.hooks import (
     FiniteWeights,
     LossLog,
     StagedFreezing,
+    TimedWriter,
 )
 from nucdet.train.solver import build_optimizer, with_equal_steps
 from nucdet.train.validation_loss import validation_losses
@@ -191,7 +192,7 @@ class NucleusTrainer(DefaultTrainer):
             )
         if comm.is_main_process():
             result.append(EvaluationLog(cfg.OUTPUT_DIR))
-            result.append(hooks.PeriodicWriter(self.build_writers(), period=20))
+            result.append(TimedWriter(self.build_writers(), period=20))
         return result
 
     def _evaluate(self) -> dict[str, Any]:

@@ -10,6 +10,8 @@ from detectron2.utils import comm
 from detectron2.utils.events import EventStorage
 from torch import nn
 
+from nucdet.progress import ProgressBar
+
 
 def validation_losses(model: nn.Module, loader: Iterable[list[dict]]) -> dict[str, float]:
     """Mean of every training loss over the images of ``loader``, and their sum.
@@ -29,12 +31,13 @@ def validation_losses(model: nn.Module, loader: Iterable[list[dict]]) -> dict[st
     for module in model.modules():  # statistics must not learn from held-out images
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.eval()
+    shown = comm.is_main_process()
     sums: dict[str, float] = defaultdict(float)
     count = 0
     # the throw-away storage takes what models log in training mode
     with torch.no_grad(), torch.random.fork_rng(), EventStorage():
         torch.manual_seed(0)
-        for batch in loader:
+        for batch in ProgressBar(loader, "validation losses", unit="batch", show=shown):
             for name, value in model(batch).items():
                 sums[name] += float(value) * len(batch)
             count += len(batch)

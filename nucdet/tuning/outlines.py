@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from tqdm import tqdm
 
 from nucdet.evaluation.generalisation import matched_radii
 from nucdet.evaluation.ground_truth import GroundTruth
@@ -15,6 +14,7 @@ from nucdet.evaluation.matching import Intersections, match
 from nucdet.evaluation.predictions_io import read_predictions
 from nucdet.postprocessing.outline_offset import offset_outlines
 from nucdet.postprocessing.overlap import OverlapElimination
+from nucdet.progress import ProgressBar
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def score_offsets(
     scores: dict[float, list[float]] = {offset: [] for offset in offsets}
     radii: dict[float, list[np.ndarray]] = {offset: [] for offset in offsets}
     read = read_predictions(predictions, truth)
-    for prediction in tqdm(read, "outlines", len(truth.images), disable=None):
+    for prediction in ProgressBar(read, "outlines", len(truth.images)):
         true = truth.masks(prediction.image.image_id)
         true = true[true.areas > 0]
         left = elimination(prediction.as_instances(truth)).pred_masks

@@ -11,13 +11,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from tqdm import tqdm
 
 from nucdet.errors import InputError
 from nucdet.evaluation.atoms import AtomCandidates, Atoms
 from nucdet.evaluation.ground_truth import GroundTruth
 from nucdet.evaluation.predictions_io import Prediction, read_predictions
 from nucdet.postprocessing.rules import FINISHING, SHARING, OverlapSettings, apply_rules
+from nucdet.progress import ProgressBar
 
 _Path = str | os.PathLike[str]
 
@@ -86,7 +86,7 @@ class CachedPredictions:
         self._images: list[_Image] = []
         self.has_scores = True
         read = read_predictions(predictions, truth)
-        for prediction in tqdm(read, "reading", len(truth.images), disable=None):
+        for prediction in ProgressBar(read, "reading", len(truth.images)):
             self.has_scores &= prediction.scores is not None
             atoms = Atoms.of_masks(truth.masks(prediction.image.image_id), prediction.masks)
             classes = _classes(prediction, numbers, predictions)
@@ -116,7 +116,7 @@ class CachedPredictions:
             )
         ]
         settings = [point.settings(len(self.class_names)) for point in points]
-        bar = tqdm(self._images, "grid", disable=None)
+        bar = ProgressBar(self._images, "grid")
         table = np.stack([_score_all(image, settings) for image in bar])
         scores = 100 * table.mean(axis=0)
         return [

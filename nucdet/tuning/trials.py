@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,11 +30,13 @@ from nucdet.errors import InputError
 from nucdet.files import remove_left_over, write_json
 from nucdet.lifetime import end_with_parent
 from nucdet.modeling.weight_checks import check_weights
+from nucdet.progress import ProgressBar
 
 DONE, FAILED, INTERRUPTED = "done", "failed", "interrupted"
 _STATE_FILE = "trial.json"
 _LOG_FILE = "train.log"
 _NAME_LENGTH = 60  # of a folder, before the digest
+_LOOK = 5.0  # seconds between two looks at how far a training is
 
 
 @dataclass(frozen=True)
@@ -163,15 +165,42 @@ def train(trial: Trial, config_file: str | Path, lock: int) -> None:
     log = trial.folder / _LOG_FILE
     with log.open("w") as file:
         # a killed search takes its training along, which goes on from its checkpoint
-        code = subprocess.run(
+        process = subprocess.Popen(
             command, stdout=file, stderr=file, pass_fds=(lock,), preexec_fn=end_with_parent
-        ).returncode
+        )
+    code = _wait(process, trial)
     if code == 130:
         raise KeyboardInterrupt
     if code < 0:
         raise TrialError(f"ended by signal {-code}" + " (out of memory?)" * (code == -9))
     if code:
         raise TrialError(_last_error(log.read_text(errors="replace")))
+
+
+def _wait(process: subprocess.Popen[bytes], trial: Trial) -> int:
+    """The exit code of a training; until it ends, show how far its losses.csv is."""
+    total = trial.cfg.SOLVER.MAX_ITER
+    with process, ProgressBar(name=trial.name, total=total, unit="iteration") as progress:
+        try:
+            while True:
+                with suppress(subprocess.TimeoutExpired):
+                    return process.wait(_LOOK)
+                progress.reach(_iterations(trial.folder / "losses.csv"))
+        except BaseException:  # as subprocess.run does
+            process.kill()
+            raise
+
+
+def _iterations(losses: Path) -> int:
+    """How many iterations a losses.csv has, which a training may be writing to; without one 0."""
+    try:
+        with losses.open("rb") as file:
+            file.seek(max(0, losses.stat().st_size - 4096))
+            rows = file.read().splitlines()
+    except FileNotFoundError:
+        return 0
+    number = rows[-1].partition(b",")[0] if rows else b""
+    return int(number) + 1 if number.isdigit() else 0
 
 
 def _run_trial(trial: Trial, config_file: str | Path, before: Outcome | None, lock: int) -> Outcome:

@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog
-from tqdm import tqdm
 
 from nucdet.config import load_config
 from nucdet.data.datasets import check_datasets, register_datasets
 from nucdet.data.mapper import NucleusDatasetMapper
 from nucdet.errors import InputError
+from nucdet.progress import ProgressBar
 from nucdet.visualization.drawing import draw_instances
 from nucdet.visualization.files import check_number, image_names, save_png
 
@@ -58,7 +58,7 @@ def visualize_data(
     names = image_names([entry["file_name"] for entry in entries])
     chosen = np.random.default_rng(seed).permutation(len(entries))[:num]
     files = []
-    for i in tqdm(sorted(chosen.tolist()), "drawing", disable=None):
+    for i in ProgressBar(sorted(chosen.tolist()), "drawing"):
         np.random.seed([seed, i])
         mapped = mapper(entries[i])
         image = _to_rgb(mapped["image"], mapper.image_format)

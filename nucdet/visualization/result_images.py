@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from detectron2.data import MetadataCatalog
-from tqdm import tqdm
 
 from nucdet.data.datasets import check_datasets, register_datasets
 from nucdet.data.io.reading import read_image
@@ -19,6 +19,7 @@ from nucdet.evaluation.predictions_io import Prediction, read_predictions
 from nucdet.evaluation.scoring import score_image
 from nucdet.postprocessing.overlap import OverlapElimination
 from nucdet.postprocessing.rules import OverlapSettings
+from nucdet.progress import ProgressBar
 from nucdet.structures import CroppedMasks
 from nucdet.visualization.comparison import draw_comparison
 from nucdet.visualization.files import check_number, image_names, save_png
@@ -108,8 +109,8 @@ def visualize_results(
     truth, root = source.open()
     scored = [
         _score(prediction, truth, score_threshold, elimination, predictions)
-        for prediction in tqdm(
-            read_predictions(predictions, truth), "scoring", len(truth.images), disable=None
+        for prediction in ProgressBar(
+            read_predictions(predictions, truth), "scoring", len(truth.images)
         )
     ]
     scored.sort(key=lambda s: s.image.file_name)
@@ -117,12 +118,12 @@ def visualize_results(
         scored.sort(key=lambda s: s.score, reverse=sort == "best")  # stable: ties stay by name
     names = image_names([s.image.file_name for s in scored])
     files = []
-    for item, name in zip(tqdm(scored[:num], "drawing", disable=None), names, strict=False):
+    for item, name in zip(ProgressBar(scored[:num], "drawing"), names, strict=False):
         pixels = _read(root, item.image)
         true_masks = truth.masks(item.image.image_id)
         files.append(Path(output_dir, name))
         save_png(files[-1], draw_comparison(pixels, item.masks, true_masks, name=item.image.stem))
-        tqdm.write(f"{item.score:.3f}  {files[-1]}")
+        ProgressBar.write(f"{item.score:.3f}  {files[-1]}", sys.stdout)
     return files
 
 

@@ -27,7 +27,8 @@ def _weights(path: Path) -> dict[str, torch.Tensor]:
     return torch.load(path, map_location="cpu", weights_only=False)["model"]
 
 
-def test_a_run_leaves_what_it_promises(arguments):
+def test_a_run_leaves_what_it_promises(arguments, monkeypatch):
+    monkeypatch.setattr("nucdet.train.hooks.PERIOD", 0)  # of the lines between two of 20 iterations
     args = arguments("TEST.EVAL_PERIOD", "2", "TEST.VALIDATION_LOSS", "True")
     run(args)
     output = _output(args)
@@ -47,6 +48,8 @@ def test_a_run_leaves_what_it_promises(arguments):
     assert best["metric"] == "kaggle/mAP"
     assert best["value"] == pytest.approx(evaluation["kaggle/mAP"].max())
     assert (output / "config.yaml").is_file()
+    lines = (output / "log.txt").read_text().splitlines()
+    assert [sum(f"  iter: {i}  " in line for line in lines) for i in range(4)] == [1, 1, 1, 1]
     assert (output / "metrics.json").is_file()
     assert list(output.glob("events.*"))
     assert (output / "last_checkpoint").read_text() == "model_final.pth"

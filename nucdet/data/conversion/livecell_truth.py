@@ -12,8 +12,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from nucdet.data.cell_types import LIVECELL_TYPES
 from nucdet.data.conversion.coco_json import ImageEntry
 from nucdet.data.conversion.json_stream import stream_entries
@@ -21,6 +19,7 @@ from nucdet.data.conversion.report import ConversionReport, Problem
 from nucdet.data.conversion.segmentations import read_segmentation
 from nucdet.data.io.reading import read_image
 from nucdet.errors import InputError
+from nucdet.progress import ProgressBar
 
 _IMAGE = "the image"
 
@@ -60,7 +59,7 @@ class TruthReader:
     def _images(self, path: Path, files: Mapping[str, Path]) -> dict[int, ImageEntry | None]:
         """By image id; None for those that have to be left out."""
         images: dict[int, ImageEntry | None] = {}
-        for entry in tqdm(_images_of(path), f"images of {path.name}", unit="image"):
+        for entry in ProgressBar(_images_of(path), f"images of {path.name}"):
             try:
                 image_id, name = entry["id"], str(entry["file_name"])
                 size = int(entry["height"]), int(entry["width"])
@@ -115,9 +114,8 @@ class TruthReader:
     def _annotations(self, path: Path, images: dict[int, ImageEntry | None]) -> None:
         """Give each image its annotations, in the order of the file."""
         cells = unknown = clipped = 0
-        with tqdm(
-            total=path.stat().st_size, desc=f"cells of {path.name}", unit="B", unit_scale=True
-        ) as bar:
+        size = path.stat().st_size
+        with ProgressBar(name=f"cells of {path.name}", total=size, unit="B") as bar:
             for member, entry in stream_entries(path, bar.update):
                 if member != "annotations":
                     continue

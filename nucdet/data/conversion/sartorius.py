@@ -11,7 +11,6 @@ from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from nucdet.data.cell_types import SARTORIUS_TYPES
 from nucdet.data.conversion.coco_json import ImageEntry, annotations_of, write_splits
@@ -20,6 +19,7 @@ from nucdet.data.conversion.report import ConversionReport, Problem
 from nucdet.data.conversion.splits import assign_parts
 from nucdet.data.io.reading import read_image
 from nucdet.errors import InputError
+from nucdet.progress import ProgressBar
 from nucdet.structures import CroppedMasks
 
 _COLUMNS = ("id", "annotation", "width", "height", "cell_type", "sample_id")
@@ -68,7 +68,7 @@ def convert_sartorius(
     report = ConversionReport(skip_invalid)
     by_image = _read_table(table, report)
     images = []
-    for image_id, rows in tqdm(by_image.items(), "converting", unit="image"):
+    for image_id, rows in ProgressBar(by_image.items(), "converting"):
         image = _convert_image(root, image_id, rows, report)
         if image:
             images.append((image, rows[0]["sample_id"] if group_samples else image_id))

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from tqdm import tqdm
 
 from nucdet.data.conversion.coco_json import ImageEntry, annotations_of, write_splits
 from nucdet.data.conversion.splits import assign_parts
 from nucdet.data.conversion.synthetic_images import LOOKS, draw_image
 from nucdet.errors import InputError
 from nucdet.files import write_atomically
+from nucdet.progress import ProgressBar
 
 _LARGEST = 4096  # pixels of a side; drawing takes some hundred bytes for each
 
@@ -40,9 +40,7 @@ def make_synthetic(
             "a seed from 0"
         )
     root = Path(root)
-    entries = [
-        _draw(root, index, size, seed) for index in tqdm(range(images), "drawing", unit="image")
-    ]
+    entries = [_draw(root, index, size, seed) for index in ProgressBar(range(images), "drawing")]
     kinds = [p.kind for p in entries]
     part = assign_parts(kinds, range(images), (1 - val_fraction, val_fraction), seed)
     splits = {

@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 import cv2
-from tqdm import tqdm
+
+from nucdet.progress import ProgressBar
 
 from nucdet.lifetime import end_with_parent
 
@@ -21,14 +22,14 @@ def map_images(
     convert: Callable[[_Task], _Result], tasks: Sequence[_Task], workers: int
 ) -> list[_Result]:
     """``convert`` of all tasks in ``workers`` processes, in order, with a progress bar."""
-    bar = {"total": len(tasks), "desc": "converting", "unit": "image"}
     if workers == 1:
-        return list(tqdm(map(convert, tasks), **bar))
+        return list(ProgressBar(map(convert, tasks), "converting", len(tasks)))
     # a forked worker has torch and OpenCV loaded already; loading them takes a worker seconds
     method = "fork" if "fork" in multiprocessing.get_all_start_methods() else "spawn"
     context = multiprocessing.get_context(method)
     with _no_opencv_threads(), context.Pool(workers, initializer=_start_worker) as pool:
-        return list(tqdm(pool.imap(convert, tasks, chunksize=4), **bar))
+        results = pool.imap(convert, tasks, chunksize=4)
+        return list(ProgressBar(results, "converting", len(tasks)))
 
 
 @contextmanager

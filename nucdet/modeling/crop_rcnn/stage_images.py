@@ -15,7 +15,6 @@ from detectron2.data import DatasetCatalog
 from detectron2.modeling import build_model
 from detectron2.structures import Boxes, Instances
 from torch import Tensor
-from tqdm import tqdm
 
 from nucdet.config import load_config
 from nucdet.data.datasets import check_datasets, register_datasets
@@ -25,6 +24,7 @@ from nucdet.modeling.checkpointing import NucleusCheckpointer
 from nucdet.modeling.crop_rcnn.architecture import CropRCNN
 from nucdet.modeling.crop_rcnn.crops import cut_crops
 from nucdet.postprocessing.overlap import OverlapElimination
+from nucdet.progress import ProgressBar
 from nucdet.visualization.colors import FALSE, MATCHED, MISSED, brighten
 from nucdet.visualization.files import check_number, image_names, save_png
 
@@ -136,7 +136,7 @@ def visualize_stages(
     eliminate = OverlapElimination(cfg)
     files = []
     names = image_names([entry["file_name"] for entry in entries])
-    for entry, name in zip(tqdm(entries, "drawing", disable=None), names, strict=True):
+    for entry, name in zip(ProgressBar(entries, "drawing"), names, strict=True):
         inputs = mapper(entry)
         image = np.repeat(inputs["image"].numpy()[0, :, :, None], 3, axis=2)
         stages = find_stages(model, inputs)
