@@ -187,7 +187,14 @@ def add_skip_invalid(parser: argparse.ArgumentParser) -> None:
 
 def parse_diameter(text: str) -> float | str:
     """The argument of ``--diameter``: a number of pixels, or "auto"."""
-    return text if text == "auto" else float(text)
+    if text == "auto":
+        return text
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"found {text!r}; expected a number of pixels or 'auto'"
+        ) from None
 
 
 def parse_list(text: str) -> list[str]:

@@ -199,10 +199,29 @@ def _load(name: str, json_file: Path, image_root: Path) -> list[dict]:
     except (
         ValueError, KeyError, TypeError, AttributeError, IndexError, AssertionError, RecursionError
     ) as error:  # fmt: skip
+        if isinstance(error, AssertionError):
+            _check_category_names(name, json_file)
         raise InputError(
             f"{json_file}: not a COCO JSON as nucdet writes it ({type(error).__name__}: {error}); "
             "convert the data again"
         ) from error
+
+
+def _check_category_names(name: str, json_file: Path) -> None:
+    """Raise InputError where a JSON names its categories otherwise than the catalog does.
+
+    Detectron2 fails on it when it has read the file, with an assertion on its own metadata.
+    """
+    categories = [entry for member, entry in stream_entries(json_file) if member == "categories"]
+    found = [entry["name"] for entry in sorted(categories, key=lambda entry: entry["id"])]
+    expected = MetadataCatalog.get(name).thing_classes
+    if found != expected:
+        known = DATASET_FILE if _is_own(name) else "nucdet"
+        raise InputError(
+            f"{json_file}: found the categories {', '.join(map(str, found))}, but {known} knows "
+            f"the classes {', '.join(expected)} of {name}; name them alike, or convert the data "
+            "again"
+        )
 
 
 def _kinds(json_file: Path) -> dict[int, str]:

@@ -142,7 +142,7 @@ class Network:
     ) -> dict[str, Any]:
         resize = Resize(lambda height, width: zoom).get_transform(image)
         resized = convert_format(resize.apply_image(image), self.image_format)
-        tensor = torch.from_numpy(np.ascontiguousarray(resized.transpose(2, 0, 1)))
+        tensor = torch.from_numpy(resized.transpose(2, 0, 1).copy())
         height, width = size or image.shape[:2]
         return {"image": tensor, "height": height, "width": width}
 

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from nucdet.data.augment.geometry import MOST_ZOOM
 from nucdet.data.io.windows import ImageWindows
+from nucdet.errors import InputError
 from nucdet.predict.diameter import estimate_diameter
 from nucdet.predict.network import Network, View
 
@@ -23,6 +24,8 @@ TILE_OVERLAP = 128  # four nuclei of common size
 _STRIDE = 64  # of the coarsest feature map
 # what the limits on proposals and detections of a config are meant for, as pixels of an image
 _USUAL_PIXELS = 1 << 19
+# nuclei more than this many times as large as the image are a mistake
+_LARGEST = 2
 # what floating point may add to a whole number
 _ROUNDING = 1e-6
 
@@ -110,8 +113,16 @@ def plan_tiles(
             the network sees them.
         diameter: of the nuclei, in pixels of the image; "auto": estimated from a first look; None:
             the image is resized as in evaluation.
+
+    Raises:
+        InputError: nuclei of that diameter are larger than the image.
     """
     height, width = source.size
+    if isinstance(diameter, (int, float)) and diameter > _LARGEST * max(height, width):
+        raise InputError(
+            f"diameter is {diameter:g} pixels, but the image has only {height} × {width}; expected "
+            "that of the nuclei in pixels of the image"
+        )
     usual = network.zoom(min(height, WHOLE_SIDE), min(width, WHOLE_SIDE))
     upper = max(usual, MOST_ZOOM)
     view = None

@@ -85,6 +85,11 @@ def test_help_of_a_converter_needs_no_torch(data_set, option):
     [
         ("predict", ["--input", "x"], "the following arguments are required: --output"),
         ("predict", ["--input", "x", "--output", "y", "--time", "one"], "invalid int value"),
+        (
+            "predict",
+            ["--input", "x", "--output", "y", "--diameter", "big"],
+            "found 'big'; expected",
+        ),
         ("predict", ["--input", "x", "--output", "y", "--save", "mask"], "no format 'mask'"),
         ("predict", ["--config-file", "DSB2018/unet.yaml"], "nucdet has DSB2018/unet_cs230.yaml"),
         ("train", ["--config"], "expected one argument"),

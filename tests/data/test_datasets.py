@@ -57,6 +57,17 @@ def test_a_json_cut_in_half_is_named(tmp_path):
         DatasetCatalog.get("halved")
 
 
+@pytest.mark.parametrize("names", [["cell"], ["b", "a"]])
+def test_other_names_of_categories_are_told(tmp_path, names):
+    categories = [{"id": i, "name": name} for i, name in enumerate(names)]
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps({"images": [], "annotations": [], "categories": categories}))
+    register_coco_json("renamed", path, tmp_path, ["a", "b"][: len(names)])
+    found, known = ", ".join(names), ", ".join(["a", "b"][: len(names)])
+    with pytest.raises(InputError, match=rf"a\.json: found the categories {found},.*es {known} of"):
+        DatasetCatalog.get("renamed")
+
+
 def test_unregistered_names_are_an_error_that_lists_ours():
     with pytest.raises(InputError, match=r"'dsb2018_trian'.*dsb2018_\{trainval"):
         check_datasets(["dsb2018_trian"])

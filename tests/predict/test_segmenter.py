@@ -161,6 +161,13 @@ def test_diameters_that_are_none(thresholding, diameter):
         thresholding.predict(np.zeros((5, 5)), diameter=diameter)
 
 
+def test_nuclei_larger_than_the_image_are_a_mistake(thresholding):
+    image = dots((30, 60), 20, 5)
+    with pytest.raises(InputError, match="121 pixels, but the image has only 30 × 60"):
+        thresholding.predict(image, diameter=121)
+    assert thresholding.predict(image, diameter=120).diameter == 120
+
+
 def test_mistakes_are_found_before_the_network_is_built(repository, weights, monkeypatch, tmp_path):
     config = repository / CONFIG
     with pytest.raises(InputError, match="no trained weights"):
