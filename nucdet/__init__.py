@@ -30,9 +30,11 @@ except ImportError as error:
         "pip uninstall opencv-python; pip install opencv-python-headless"
     ) from error
 
-# Detectron2's to mend, not the user's, who would see it at every start
+# theirs to mend, not the user's, who would see it at every start: Detectron2's, and that of the hub
+# that timm imports, which looks for widgets in every notebook
 warnings.filterwarnings("ignore", r"`torch\.jit\.script", FutureWarning)
 warnings.filterwarnings("ignore", r"torch\.meshgrid: in an upcoming release", UserWarning)
+warnings.filterwarnings("ignore", "IProgress not found")
 
 compiler_on_demand.install()
 
