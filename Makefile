@@ -6,7 +6,9 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 # Detectron2 has no release on the package index. This one is upstream's Python code of spring 2024;
 # its file name promises Python 3.10 because of a compiled part that nucdet does not need, so the
-# name is changed after the download. `make detectron2 VENV=…` adds it to an environment of your own.
+# name is changed after the download. It also asks for numpy 1 and for black, which nothing of it needs:
+# taken out of its metadata, or pip would complain at every later installation.
+# `make detectron2 VENV=…` adds it to an environment of your own.
 D2 := sal-detectron2==0.7.2
 D2_FILE := sal_detectron2-0.7.2
 D2_SHA256 := 491af0c7f79bdb2d178e46f6cb16a97c4ac968d45c41ea3f6b6435d59bbee561
@@ -32,6 +34,9 @@ detectron2:
 	  echo "$(D2_SHA256)  $$folder/$(D2_FILE)-cp310-none-any.whl" | sha256sum --check --quiet; \
 	  mv "$$folder/$(D2_FILE)-cp310-none-any.whl" "$$folder/$(D2_FILE)-py3-none-any.whl"; \
 	  $(PIP) install --quiet --no-deps "$$folder/$(D2_FILE)-py3-none-any.whl"; \
+	  metadata=$$($(BIN)/python -c 'import importlib.metadata as m; print(*(f.locate() for f in m.files("sal-detectron2") if f.name == "METADATA"))'); \
+	  sed -i.before -e '/^Requires-Dist: black$$/d' -e 's/^Requires-Dist: numpy<2$$/Requires-Dist: numpy/' "$$metadata"; \
+	  rm "$$metadata.before"; \
 	  $(PIP) install --quiet cloudpickle fvcore hydra-core iopath omegaconf tabulate termcolor yacs )
 
 # The model that ships, on drawn images or on yours: make demo IMAGES=folder

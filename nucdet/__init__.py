@@ -6,29 +6,44 @@ Importing it registers nucdet's architectures with Detectron2. Data sets are reg
 
 import importlib
 import importlib.util
+import sys
 import warnings
+from pathlib import Path
+from typing import NoReturn
 
 from wrapt import register_post_import_hook
 
 from nucdet import compiler_on_demand
 from nucdet.version import __version__
 
+
+def _refuse(error: ImportError) -> NoReturn:
+    """Raise the error; one of nucdet's commands ends with its one line instead, and code 2."""
+    if Path(sys.argv[0]).name.startswith("nucdet-"):
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    raise error
+
+
 if importlib.util.find_spec("detectron2") is None:
-    raise ModuleNotFoundError(
-        "nucdet needs Detectron2, which is not installed in this Python. In nucdet's folder, "
-        "`make .venv` builds an environment that has it; to add it to an environment of your own, "
-        "`make detectron2 VENV=<its folder>`, or build it from source as Detectron2's INSTALL.md "
-        "tells.",
-        name="detectron2",
+    _refuse(
+        ModuleNotFoundError(
+            "nucdet needs Detectron2, which is not installed in this Python. In nucdet's folder, "
+            f"`make detectron2 VENV={sys.prefix}` adds it to this environment, and `make .venv` "
+            "builds one that has all; or build it from source as Detectron2's INSTALL.md tells.",
+            name="detectron2",
+        )
     )
 
 try:
     import cv2  # noqa: F401
 except ImportError as error:
-    raise ImportError(
-        f"OpenCV does not load ({error}). On a machine without a display: "
-        "pip uninstall opencv-python; pip install opencv-python-headless"
-    ) from error
+    _refuse(
+        ImportError(
+            f"OpenCV does not load ({error}). On a machine without a display: "
+            "pip uninstall opencv-python; pip install opencv-python-headless"
+        )
+    )
 
 # theirs to mend, not the user's, who would see it at every start: Detectron2's, and that of the hub
 # that timm imports, which looks for widgets in every notebook

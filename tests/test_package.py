@@ -31,3 +31,8 @@ def test_what_is_missing_is_named_with_a_remedy(module, remedy, tmp_path):
     result = _python(f"import sys; sys.modules['{module}'] = None; import nucdet", tmp_path)
     assert result.returncode == 1
     assert remedy in result.stderr.splitlines()[-1]
+    # one of nucdet's commands says it in one line, and no traceback before it
+    code = f"import sys; sys.modules['{module}'] = None; sys.argv[0] = 'bin/nucdet-predict'"
+    result = _python(f"{code}; import nucdet", tmp_path)
+    assert result.returncode == 2 and result.stderr.startswith("error: ")
+    assert remedy in result.stderr and len(result.stderr.splitlines()) == 1
