@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from nucdet.data.io.stacks import BIOIO_READERS, FOREIGN_ENDINGS
+from nucdet.data.io.bioio_stacks import BIOIO_READERS, FOREIGN_ENDINGS
 from nucdet.errors import InputError
 
 # what a folder is searched for; single files and patterns may have any ending

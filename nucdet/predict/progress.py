@@ -39,20 +39,35 @@ class Progress:
     def __exit__(self, *error: object) -> None:
         self._bar.close()
 
-    def done(self) -> None:
-        """One image is written."""
-        self._bar.update()
+    def expect(self, planes: int) -> None:
+        """One of the files is a stack, of which so many planes are to be predicted."""
+        self._bar.total += planes - 1
+        self._bar.refresh()
 
-    def failed(self, file: InputFile, error: Exception) -> None:
-        """One image cannot be read or predicted: say why on the screen, and keep it."""
-        reason = _reason(error, file)
+    def done(self, file: InputFile, where: str = "") -> None:
+        """One image is written, or a plane of one."""
+        self._bar.update()
+        if where:
+            self._bar.set_postfix_str(f"{file.file_name}: {where}")
+
+    def failed(self, file: InputFile, error: Exception, where: str = "", planes: int = 1) -> None:
+        """One image cannot be read or predicted: say why on the screen, and keep it.
+
+        Args:
+            file: the image.
+            error: why.
+            where: which plane of a stack.
+            planes: so many are left out.
+        """
+        reason = ": ".join(filter(None, [where, _reason(error, file)]))
         tqdm.write(f"failed: {file.path}: {reason}", file=sys.stderr)
         self._store.save(file, None, reason)
-        self._bar.update()
+        self._bar.update(planes)
 
-    def show_tiles(self, file: InputFile, done: int, tiles: int) -> None:
+    def show_tiles(self, file: InputFile, where: str, done: int, tiles: int) -> None:
         """So many tiles of a large image are predicted."""
-        self._bar.set_postfix_str(f"{file.file_name}: tile {done} of {tiles}")
+        place = ", ".join(filter(None, [where, f"tile {done} of {tiles}"]))
+        self._bar.set_postfix_str(f"{file.file_name}: {place}")
 
 
 def _reason(error: Exception, file: InputFile) -> str:

@@ -13,6 +13,7 @@ import tifffile
 from pycocotools.coco import COCO
 
 from nucdet.export import (
+    PlaneNuclei,
     label_image,
     write_coco,
     write_geojson,
@@ -103,7 +104,7 @@ def table():
 
 
 def test_geojson_gives_the_masks(tmp_path, masks, labels, table):
-    write_geojson(tmp_path / "a.geojson", masks, ["nucleus"] * 7, table)
+    write_geojson(tmp_path / "a.geojson", [PlaneNuclei(masks, ["nucleus"] * 7, table)])
     content = json.loads((tmp_path / "a.geojson").read_text())
     assert content["type"] == "FeatureCollection"
     assert len(content["features"]) == 7
@@ -119,7 +120,7 @@ def test_geojson_gives_the_masks(tmp_path, masks, labels, table):
 
 
 def test_geojson_says_what_qupath_reads(tmp_path, masks, table):
-    write_geojson(tmp_path / "a.geojson", masks, ["nucleus"] * 7, table)
+    write_geojson(tmp_path / "a.geojson", [PlaneNuclei(masks, ["nucleus"] * 7, table)])
     feature = json.loads((tmp_path / "a.geojson").read_text())["features"][2]
     assert feature["type"] == "Feature"
     properties = feature["properties"]
@@ -130,7 +131,7 @@ def test_geojson_says_what_qupath_reads(tmp_path, masks, table):
 
 
 def test_geojson_without_masks_is_an_empty_collection(tmp_path, no_masks, table):
-    write_geojson(tmp_path / "a.geojson", no_masks, [], table[:0])
+    write_geojson(tmp_path / "a.geojson", [PlaneNuclei(no_masks, [], table[:0])])
     assert json.loads((tmp_path / "a.geojson").read_text())["features"] == []
 
 
@@ -138,7 +139,7 @@ def test_geojson_without_masks_is_an_empty_collection(tmp_path, no_masks, table)
 
 
 def test_rois_give_the_masks(tmp_path, masks, labels):
-    write_rois(tmp_path / "a.zip", masks)
+    write_rois(tmp_path / "a.zip", [(masks, None)], len(masks))
     rois = roifile.roiread(tmp_path / "a.zip")
     assert [roi.name for roi in rois] == [f"{i:04}" for i in range(1, 8)]
     for number, roi in enumerate(rois, 1):
@@ -153,7 +154,7 @@ def test_rois_give_the_masks(tmp_path, masks, labels):
 
 
 def test_a_plain_nucleus_is_a_traced_polygon_others_are_composite(tmp_path, masks):
-    write_rois(tmp_path / "a.zip", masks)
+    write_rois(tmp_path / "a.zip", [(masks, None)], len(masks))
     rois = roifile.roiread(tmp_path / "a.zip")
     assert [roi.composite for roi in rois] == [False, True, True, False, False, False, True]
     assert rois[0].roitype == roifile.ROI_TYPE.TRACED
@@ -161,7 +162,7 @@ def test_a_plain_nucleus_is_a_traced_polygon_others_are_composite(tmp_path, mask
 
 def test_rois_far_out_in_a_large_image(tmp_path):
     corner = CroppedMasks(np.array([[70_000, 65_000]]), [np.ones((2, 3), bool)], (80_000, 80_000))
-    write_rois(tmp_path / "a.zip", corner)
+    write_rois(tmp_path / "a.zip", [(corner, None)], len(corner))
     (roi,) = roifile.roiread(tmp_path / "a.zip")
     assert roi.coordinates().tolist() == [
         [65_000, 70_000],
@@ -172,12 +173,12 @@ def test_rois_far_out_in_a_large_image(tmp_path):
 
 
 def test_rois_without_masks_is_an_empty_zip(tmp_path, no_masks):
-    write_rois(tmp_path / "a.zip", no_masks)
+    write_rois(tmp_path / "a.zip", [(no_masks, None)], len(no_masks))
     assert zipfile.ZipFile(tmp_path / "a.zip").namelist() == []
 
 
 def test_rois_hold_no_date_of_today(tmp_path, masks):
-    write_rois(tmp_path / "a.zip", masks)
+    write_rois(tmp_path / "a.zip", [(masks, None)], len(masks))
     dates = {member.date_time for member in zipfile.ZipFile(tmp_path / "a.zip").infolist()}
     assert dates == {(1980, 1, 1, 0, 0, 0)}
 
@@ -257,7 +258,7 @@ def test_summary_of_areas_known_by_hand(tmp_path, make_record, masks, no_masks):
 
 
 def test_summary_in_micrometres(tmp_path, make_record, masks):
-    write_summary(tmp_path / "s.csv", [make_record("b", masks[:1])], pixel_size=0.5)
+    write_summary(tmp_path / "s.csv", [make_record("b", masks[:1], pixel_size=0.5)])
     assert pd.read_csv(tmp_path / "s.csv")["mean_area_um2"].tolist() == [1.5]
 
 
@@ -289,8 +290,8 @@ def test_the_tables_of_all_images_become_one(tmp_path):
 def test_the_same_masks_give_the_same_bytes(tmp_path, masks, records, table):
     def write(folder):
         write_label_image(folder / "a.tif", masks, 0.3)
-        write_rois(folder / "a.zip", masks)
-        write_geojson(folder / "a.geojson", masks, ["nucleus"] * 7, table)
+        write_rois(folder / "a.zip", [(masks, None)], len(masks))
+        write_geojson(folder / "a.geojson", [PlaneNuclei(masks, ["nucleus"] * 7, table)])
         write_coco(folder / "a.json", records)
         return {file.name: file.read_bytes() for file in folder.iterdir()}
 

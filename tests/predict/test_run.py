@@ -15,7 +15,7 @@ from detectron2.utils import comm
 from PIL import Image
 from scipy import ndimage
 
-from nucdet.data.io.windows import open_windows
+from nucdet.data.io.planes import open_planes
 from nucdet.predict import Prediction, reading, run
 from nucdet.predict.familiarity import UNFAMILIAR
 from nucdet.predict.files import find_inputs
@@ -30,7 +30,7 @@ class BrightIsNucleus:
     """Stands for Segmenter; ``seen`` are the names it was asked for, each time together."""
 
     class_names = ("nucleus",)
-    open = staticmethod(open_windows)
+    open = staticmethod(open_planes)
 
     def __init__(
         self, interrupt_at: str | None = None, most: int = 8, unfamiliar: tuple[str, ...] = ()
@@ -181,7 +181,7 @@ def test_one_table_has_the_nuclei_of_all_images(job, images):
     table = pd.read_csv(job().output / "nuclei.csv")
     assert table["image"].tolist() == ["a.png"] * 3 + ["c.tif"] + ["sub/d.png"] * 2
     assert table["id"].tolist() == [1, 2, 3, 1, 1, 2]
-    assert set(table["class"]) == {"nucleus"} and set(table["plane"]) == {0}
+    assert set(table["class"]) == {"nucleus"} and set(table["time"]) == set(table["z"]) == {0}
     # a.png is RGB, the others grey
     assert table["mean_intensity_g"].notna().tolist() == [True] * 3 + [False] * 3
     assert table["net_mean_intensity"].tolist()[3:] == [2700, 255, 255]

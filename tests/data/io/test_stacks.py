@@ -11,7 +11,7 @@ import tifffile
 from nucdet.data.conversion.synthetic_images import draw_image
 from nucdet.data.image_kinds import FLUORESCENCE
 from nucdet.data.io.choice import Choice
-from nucdet.data.io.windows import open_windows
+from nucdet.data.io.planes import open_windows
 from nucdet.errors import InputError
 
 WHOLE = np.s_[0:64, 0:64]
@@ -102,8 +102,8 @@ def test_a_single_plane_ignores_the_choice_and_rgb_stays_rgb(tmp_path):
     rgb = np.stack([NUCLEI, NUCLEI // 2, NUCLEI // 3], axis=-1)
     tifffile.imwrite(tmp_path / "grey.tif", NUCLEI)
     tifffile.imwrite(tmp_path / "rgb.tif", rgb, photometric="rgb")
-    choice = {"channel": "DAPI", "z": 3, "time": 2}
-    np.testing.assert_array_equal(values(tmp_path / "grey.tif", **choice), NUCLEI)
+    choice = {"z": 3, "time": 2, "scene": 1}
+    np.testing.assert_array_equal(values(tmp_path / "grey.tif", channel="DAPI", **choice), NUCLEI)
     np.testing.assert_array_equal(values(tmp_path / "rgb.tif", **choice), rgb)
 
 
