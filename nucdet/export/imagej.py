@@ -25,7 +25,7 @@ class RoiPosition(NamedTuple):
 
     Attributes:
         slice: among all planes.
-        z, time: 0 in a stack without that axis.
+        z, time: of the plane in its file; z is 0, all of them, for a projection.
     """
 
     slice: int

@@ -157,7 +157,8 @@ def write_kaggle(path: _Path, records: Iterable[ImageRecord]) -> None:
     """Write the csv of the 2018 Data Science Bowl: one row a nucleus.
 
     ``ImageId`` is the image's name without folders, or with them where two would be the same, and
-    the plane of a stack (``name_t0000_z0003``). An image without nuclei has one row with an empty code. Masks must not overlap.
+    the plane of a stack (``name_t0000_z0003``). An image without nuclei has one row with an empty
+    code. Masks must not overlap.
 
     Args:
         path: replaced as a whole.

@@ -150,9 +150,8 @@ def _roi_stack(path: Path, stack: StoredStack) -> None:
     def planes() -> Iterator[tuple[CroppedMasks, RoiPosition]]:
         for number, plane in enumerate(stack.planes, 1):
             record = plane.record
-            z = record.z + 1 if "Z" in record.axes else 0
-            time = record.time + 1 if "T" in record.axes else 0
-            yield record.masks(), RoiPosition(number, z, time)
+            z = 0 if isinstance(record.z, str) else record.z + 1
+            yield record.masks(), RoiPosition(number, z, record.time + 1)
 
     write_rois(path, planes(), stack.nuclei)
 

@@ -45,7 +45,7 @@ class PredictOptions:
         save: names of :data:`nucdet.predict.formats.FORMATS`.
         config_file: of the network; None: the default model.
         opts: ``KEY VALUE`` pairs that override the config.
-        channel, z, time, scene: of files that hold several, see :class:`nucdet.data.io.choice.Choice`.
+        channel, z, time, scene: of files with several, see :class:`nucdet.data.io.choice.Choice`.
         diameter: see :meth:`nucdet.predict.Segmenter.predict`.
         threshold: TEST.SCORE_THRESHOLD; None: the config's rules.
         outline_offset: TEST.OUTLINE_OFFSET, pixels; None: the config's.
