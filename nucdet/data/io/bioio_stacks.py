@@ -53,12 +53,13 @@ class BioioStack(Stack):
         # readers of damaged files raise nearly anything
         try:
             image = bio_image(path, reader=reader)
-            image.set_scene(choose_scene(path, image.scenes, scene))
+            image.set_scene(choose_scene(path, [str(name) for name in image.scenes], scene))
             dims = image.dims
             self._image: Any = image
             self.times, self.depths = int(dims.T), int(dims.Z)
             self.is_colour = "S" in dims.order
-            self.channels = tuple(image.channel_names or [""] * int(dims.C))
+            # DV has the wavelengths as numbers
+            self.channels = tuple(map(str, image.channel_names or [""] * int(dims.C)))
             sizes = image.physical_pixel_sizes
         except InputError:
             raise
