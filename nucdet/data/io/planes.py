@@ -105,6 +105,38 @@ class StackPlane(ImageWindows):
         return read
 
 
+class LargePlane(TiffWindows):
+    """A channel of a plane of a TIFF, a page that is read by windows, like those beside it."""
+
+    def __init__(self, stack: TiffStack, channel: int, place: Place, normalize: str = "none"):
+        """
+        Args:
+            stack: the file, of which :func:`has_large_pages`.
+            channel, place, normalize: see :class:`StackPlane`.
+
+        Raises:
+            InputError: the file is damaged there.
+        """
+        numbers = range(len(stack.channels))
+        self._pages = [stack.page(place.time, number, place.z) for number in numbers]
+        super().__init__(stack.path, self._pages[channel], normalize)
+        self.pixel_size, self.place = stack.pixel_size, place
+        self.channel_names = distinct_names(stack.channels)
+
+    def channel_reader(self) -> Callable[[Box], np.ndarray]:
+        share = len(self._pages)
+        every = [TiffWindows(self._path, page, "none", share) for page in self._pages]
+        return lambda box: np.stack([windows.values(box) for windows in every])
+
+
+def has_large_pages(stack: Stack, place: Place) -> bool:
+    """Whether a plane is better read by windows and can be, as can those of its other channels."""
+    if not isinstance(stack, TiffStack) or not stack.is_large or isinstance(place.z, str):
+        return False
+    pages = (stack.page(place.time, number, place.z) for number in range(len(stack.channels)))
+    return all(page is not None for page in pages)
+
+
 def distinct_names(names: Sequence[str]) -> tuple[str, ...]:
     """Names of channels for the columns of a table; the number where a name alone is not enough.
 
@@ -202,7 +234,8 @@ def _of_stack(stack: Stack, choice: Choice, normalize: str) -> Planes:
     depths = choose_depths(stack.path, stack.depths, choice)
 
     def open_place(place: Place) -> ImageWindows:
-        plane = StackPlane(stack, channel, place, normalize)
+        kind = LargePlane if has_large_pages(stack, place) else StackPlane
+        plane = kind(stack, channel, place, normalize)
         return _in_colour(stack.path, plane, choice, normalize) if stack.is_colour else plane
 
     return Planes(times, depths, open_place)

@@ -17,6 +17,7 @@ import numpy as np
 import tifffile
 
 from nucdet.data.io.choice import Place, choose_scene
+from nucdet.data.io.windows import is_large
 from nucdet.errors import InputError
 
 _UM = {"nm": 1e-3, "µm": 1.0, "um": 1.0, "micron": 1.0, "\\u00b5m": 1.0, "mm": 1e3, "cm": 1e4}
@@ -76,6 +77,9 @@ class TiffStack(Stack):
     """A scene of a TIFF whose axes are named by OME, ImageJ or tifffile.
 
     Unnamed pages count as depths. The file stays open, and pages are read when they are wanted.
+
+    Attributes:
+        is_large: whether a page is worth reading by windows, and can be.
     """
 
     def __init__(self, path: Path, scene: int | str | None = None):
@@ -97,6 +101,7 @@ class TiffStack(Stack):
         axes = _named_axes(path, scenes[number].axes, scenes[number].shape)
         length = dict(zip(axes, scenes[number].shape, strict=True))
         layout = scenes[number].keyframe
+        self.is_large = is_large(layout)
         self.is_colour = "S" in length and layout.photometric.name in ("RGB", "YCBCR")
         if "S" in length and not self.is_colour:
             if "C" in length:
@@ -124,6 +129,12 @@ class TiffStack(Stack):
         left = [axis for axis in self._axes if axis not in place]
         return np.ascontiguousarray(np.moveaxis(pixels, left.index("S"), -1)[..., :3])
 
+    def page(self, time: int, channel: int, z: int) -> tifffile.TiffPage | None:
+        """The page that is this plane and nothing else, of grey values; None: there is none."""
+        place = {"T": time, "C": channel, "Z": z}
+        outer = tuple(place[axis] for axis in self._axes if axis in place)
+        return self._pages.page(outer) if self._axes.endswith("YX") else None
+
 
 class _Pages:
     """The array of a series, of which only the page that an index names is read."""
@@ -134,22 +145,37 @@ class _Pages:
         self._outer = series.shape[: len(series.shape) - inner]
         self._last: tuple[int, np.ndarray] | None = None
         self._whole: np.ndarray | None = None
+        # whether each page is one index of the axes before its own
+        self._are_slices = (
+            series.shape[len(self._outer) :] == series.keyframe.shape
+            and math.prod(self._outer) == len(series)
+            and not series.is_truncated
+        )
         if series.dataoffset is not None:  # uncompressed, one page behind the other
             file = series.keyframe.parent
             self._whole = file.filehandle.memmap_array(
                 series.dtype.newbyteorder(file.byteorder), series.shape, series.dataoffset
             )
-        elif series.shape[len(self._outer) :] != series.keyframe.shape or math.prod(
-            self._outer
-        ) != len(series):  # pages that are not slices of the array
+        elif not self._are_slices:
             self._whole = series.asarray()
+
+    def page(self, outer: tuple[int, ...]) -> tifffile.TiffPage | None:
+        """The page at an index of the axes before rows and columns; None: they share pages."""
+        is_grey = self._series.keyframe.photometric == tifffile.PHOTOMETRIC.MINISBLACK
+        if not self._are_slices or len(outer) != len(self._outer) or not is_grey:
+            return None
+        page = self._series[self._number(outer)]
+        return page.aspage() if page is not None else None
+
+    def _number(self, outer: tuple[int, ...]) -> int:
+        return int(np.ravel_multi_index(outer, self._outer)) if outer else 0
 
     def __getitem__(self, index: tuple[int | slice, ...]) -> np.ndarray:
         if self._whole is not None:
             pixels = self._whole[index]
             return pixels.astype(pixels.dtype.newbyteorder("="))
         outer, inner = index[: len(self._outer)], index[len(self._outer) :]
-        number = int(np.ravel_multi_index(outer, self._outer)) if outer else 0
+        number = self._number(outer)
         # a page that holds several channels is asked for each of them
         if self._last is None or self._last[0] != number:
             page = self._series[number]

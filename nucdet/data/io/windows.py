@@ -91,7 +91,16 @@ class ImageWindows:
 class TiffWindows(ImageWindows):
     """A TIFF page on the disk; strips or tiles are decoded when a window needs them."""
 
-    def __init__(self, path: Path, page: tifffile.TiffPage, normalize: str = "none"):
+    def __init__(
+        self, path: Path, page: tifffile.TiffPage, normalize: str = "none", share: int = 1
+    ):
+        """
+        Args:
+            path: of the file.
+            page: of it.
+            normalize: INPUT.NORMALIZE, how stored values become 8 bits.
+            share: with how many others the memory for decoded segments is shared.
+        """
         # no super().__init__: there are no pixels to hold
         self._path, self._page = path, page
         self.size = (page.imagelength, page.imagewidth)
@@ -102,7 +111,7 @@ class TiffWindows(ImageWindows):
             self._fetch = self._decode_segments
             height, width = self._segment_size()
             segment_bytes = height * width * self._samples * page.dtype.itemsize
-            remembered = max(1, _CACHE_BYTES // segment_bytes)
+            remembered = max(1, _CACHE_BYTES // share // segment_bytes)
             # around a bound method: a cache of its own for each file
             self._segment = lru_cache(remembered)(self._segment)
         self._colour = self.values(np.s_[0:1, 0:1]).ndim == 3

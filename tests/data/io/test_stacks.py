@@ -13,7 +13,7 @@ from nucdet.data.conversion.synthetic_images import draw_image
 from nucdet.data.image_kinds import FLUORESCENCE
 from nucdet.data.io import windows
 from nucdet.data.io.choice import Choice
-from nucdet.data.io.planes import distinct_names, open_planes, open_windows
+from nucdet.data.io.planes import LargePlane, distinct_names, open_planes, open_windows
 from nucdet.data.io.windows import ImageWindows
 from nucdet.errors import InputError
 
@@ -150,7 +150,10 @@ FILM = np.arange(2 * 3 * 4 * 6 * 5, dtype=np.uint16).reshape(2, 3, 4, 6, 5)
     ],
     ids=["plain", "strips", "tiles", "big endian", "big endian strips"],
 )
-def test_all_planes_of_a_film(tmp_path, layout):
+@pytest.mark.parametrize("large", [False, True])
+def test_all_planes_of_a_film(tmp_path, monkeypatch, layout, large):
+    if large:  # read by windows
+        monkeypatch.setattr(windows, "WHOLE_PIXELS", 10)
     path = tmp_path / "film.ome.tif"
     metadata = {"axes": "TCZYX", "Channel": {"Name": ["GFP", "DAPI", "Cy5"]}}
     tifffile.imwrite(path, FILM, ome=True, metadata=metadata, photometric="minisblack", **layout)
@@ -159,6 +162,7 @@ def test_all_planes_of_a_film(tmp_path, layout):
     assert planes.places == [(time, z) for time in range(2) for z in range(4)]
     for plane in planes:
         time, z = plane.place
+        assert isinstance(plane, LargePlane) is large
         np.testing.assert_array_equal(plane.values(plane.whole()), FILM[time, 1, z])
         assert plane.channel_names == ("GFP", "DAPI", "Cy5")
         box = np.s_[1:4, 0:3]
