@@ -121,12 +121,12 @@ def expected_labels() -> np.ndarray:
 def test_all_planes_become_one_stack_of_labels_and_one_table(job):
     predict_images(job(), BrightIsNucleus())
     out = job().output
-    with tifffile.TiffFile(out / "film.ome_label.ome.tif") as tiff:
+    with tifffile.TiffFile(out / "film_label.ome.tif") as tiff:
         assert tiff.is_ome and tiff.series[0].axes == "TZYX"
         assert 'PhysicalSizeX="0.5" PhysicalSizeXUnit="µm"' in tiff.ome_metadata
         np.testing.assert_array_equal(tiff.asarray(), expected_labels())
         assert tiff.asarray().dtype == np.uint16
-    table = pd.read_csv(out / "film.ome.csv")
+    table = pd.read_csv(out / "film.csv")
     assert table[["id", "time", "z"]].values.tolist() == [
         [1, 0, 0],
         [2, 0, 1],
@@ -146,15 +146,15 @@ def test_all_planes_become_one_stack_of_labels_and_one_table(job):
 def test_every_format_says_the_plane(job):
     predict_images(job(), BrightIsNucleus())
     out = job().output
-    overlays = {f"film.ome_overlay/t000{t}_z000{z}.png" for t, z in NUCLEI}
-    files = {"film.ome_label.ome.tif", "film.ome.csv", "film.ome.geojson", "film.ome_rois.zip"}
+    overlays = {f"film_overlay/t000{t}_z000{z}.png" for t, z in NUCLEI}
+    files = {"film_label.ome.tif", "film.csv", "film.geojson", "film_rois.zip"}
     shared = {"summary.csv", "nuclei.csv", "report.html", "predictions_coco.json", "kaggle.csv"}
-    records = {".records/film.ome.json", ".records/film.ome.jsonl"}
+    records = {".records/film.json", ".records/film.jsonl"}
     assert set(contents(out)) == overlays | files | shared | records
-    with Image.open(out / "film.ome_overlay/t0001_z0001.png") as overlay:
+    with Image.open(out / "film_overlay/t0001_z0001.png") as overlay:
         assert overlay.width % SIZE[1] == overlay.height % SIZE[0] == 0
 
-    features = json.loads((out / "film.ome.geojson").read_text())["features"]
+    features = json.loads((out / "film.geojson").read_text())["features"]
     planes = [feature["geometry"].get("plane") for feature in features]
     second = {"c": -1, "z": 1, "t": 0}
     assert planes == [None, second, second, {"c": -1, "z": 1, "t": 1}]
@@ -162,7 +162,7 @@ def test_every_format_says_the_plane(job):
     assert features[2]["properties"]["measurements"]["area_um2"] == 6.25
     assert "z" not in features[2]["properties"]["measurements"]
 
-    rois = roifile.roiread(out / "film.ome_rois.zip")
+    rois = roifile.roiread(out / "film_rois.zip")
     assert [roi.name for roi in rois] == ["0001", "0002", "0003", "0004"]
     places = [(roi.t_position, roi.z_position, roi.position) for roi in rois]
     assert places == [(1, 1, 1), (1, 2, 2), (1, 2, 2), (2, 2, 4)]  # ImageJ counts from 1
@@ -174,7 +174,7 @@ def test_every_format_says_the_plane(job):
     ]
     assert [len(coco.getAnnIds(i["id"])) for i in images] == [1, 2, 0, 1]
     kaggle = pd.read_csv(out / "kaggle.csv")["ImageId"].tolist()
-    names = [f"film.ome_t000{t}_z000{z}" for t, z in NUCLEI]
+    names = [f"film_t000{t}_z000{z}" for t, z in NUCLEI]
     assert kaggle == [names[0], names[1], names[1], names[2], names[3]]
 
     summary = pd.read_csv(out / "summary.csv")
@@ -202,15 +202,15 @@ def test_every_format_says_the_plane(job):
 def test_one_axis_of_all(job, choice, axes, counts):
     made = job(**choice)
     predict_images(made, BrightIsNucleus())
-    with tifffile.TiffFile(made.output / "film.ome_label.ome.tif") as tiff:
+    with tifffile.TiffFile(made.output / "film_label.ome.tif") as tiff:
         assert tiff.series[0].axes == axes
         labels = tiff.asarray()
     assert [len(np.unique(plane)) - 1 for plane in labels] == counts
-    table = pd.read_csv(made.output / "film.ome.csv")
+    table = pd.read_csv(made.output / "film.csv")
     if choice == {"z": "max"}:
         assert table["z"].tolist() == ["max"] * 3
         assert table["mean_intensity_GFP"].tolist() == [30, 30, 130]
-    position = [roi.position for roi in roifile.roiread(made.output / "film.ome_rois.zip")]
+    position = [roi.position for roi in roifile.roiread(made.output / "film_rois.zip")]
     assert position == np.repeat([1, 2], counts).tolist()
 
 
@@ -218,15 +218,15 @@ def test_composite_with_nuclei_in_one_channel(job):
     """One plane alone gives the files of an image, and measures both channels."""
     made = job(z=1, time=1)
     predict_images(made, BrightIsNucleus())
-    labels = tifffile.imread(made.output / "film.ome_label.tif")
+    labels = tifffile.imread(made.output / "film_label.tif")
     np.testing.assert_array_equal(labels > 0, expected_labels()[1, 1] > 0)
-    row = pd.read_csv(made.output / "film.ome.csv").loc[0]
+    row = pd.read_csv(made.output / "film.csv").loc[0]
     assert (row["id"], row["time"], row["z"]) == (1, 1, 1)
     assert (row["mean_intensity_GFP"], row["mean_intensity_DAPI"]) == (130, 200)
     assert "time" not in pd.read_csv(made.output / "summary.csv")
     made = job("one", z=1, time=1, measure_channels=("GFP",))
     predict_images(made, BrightIsNucleus())
-    columns = pd.read_csv(made.output / "film.ome.csv").columns
+    columns = pd.read_csv(made.output / "film.csv").columns
     assert [name for name in columns if name.startswith("mean_intensity")] == ["mean_intensity_GFP"]
 
 
@@ -275,7 +275,7 @@ def test_a_killed_run_goes_on_at_the_plane_where_it_stopped(job, monkeypatch, to
     with pytest.raises(KeyboardInterrupt):
         predict_images(job(), BrightIsNucleus(stop_at=(1, 0)))
     left = contents(job().output)
-    assert not any(name.endswith((".tif", ".csv", "film.ome.json")) for name in left)
+    assert not any(name.endswith((".tif", ".csv", "film.json")) for name in left)
     again = BrightIsNucleus()
     predict_images(job(resume=True), again)
     done = {1: 2, 3: 0, 8: 0}[together]
@@ -299,14 +299,14 @@ def _change_a_digit(path):
 @pytest.mark.parametrize(
     ("name", "damage", "redone"),
     [
-        (".records/film.ome.jsonl", _cut, 1),
-        (".records/film.ome.jsonl", _change_a_digit, 3),
-        (".records/film.ome.jsonl", lambda path: path.unlink(), 4),
-        ("film.ome_overlay/t0001_z0000.png", lambda path: path.unlink(), 2),
-        ("film.ome_overlay/t0001_z0001.png", _cut, 1),
-        ("film.ome_label.ome.tif", lambda path: path.unlink(), 0),
-        ("film.ome.csv", _cut, 0),
-        (".records/film.ome.json", lambda path: path.unlink(), 0),
+        (".records/film.jsonl", _cut, 1),
+        (".records/film.jsonl", _change_a_digit, 3),
+        (".records/film.jsonl", lambda path: path.unlink(), 4),
+        ("film_overlay/t0001_z0000.png", lambda path: path.unlink(), 2),
+        ("film_overlay/t0001_z0001.png", _cut, 1),
+        ("film_label.ome.tif", lambda path: path.unlink(), 0),
+        ("film.csv", _cut, 0),
+        (".records/film.json", lambda path: path.unlink(), 0),
     ],
 )
 def test_resume_makes_again_what_is_damaged(job, name, damage, redone):
@@ -327,7 +327,7 @@ def test_formats_are_added_without_predicting(job):
     again = BrightIsNucleus()
     predict_images(job(save=("label", "csv", "geojson", "roi"), resume=True), again)
     assert again.seen == []
-    for name in ("film.ome_label.ome.tif", "film.ome.csv", "film.ome.geojson", "film.ome_rois.zip"):
+    for name in ("film_label.ome.tif", "film.csv", "film.geojson", "film_rois.zip"):
         assert (job().output / name).read_bytes() == (job("all").output / name).read_bytes()
 
 
@@ -344,11 +344,11 @@ def test_a_plane_that_fails_ends_its_file_and_no_other(
     assert summary["error"].dropna().to_dict() == {
         "film.ome.tif": "plane 3 of 4: as the test wants"
     }
-    assert not list(job().output.glob("film.ome*.tif"))
+    assert not list(job().output.glob("film*.tif"))
     again = BrightIsNucleus()
     predict_images(job(resume=True), again)
     assert again.seen == list(NUCLEI)[2:]
-    assert len(pd.read_csv(job().output / "film.ome.csv")) == 4
+    assert len(pd.read_csv(job().output / "film.csv")) == 4
 
 
 def test_a_damaged_plane_is_named(job, tmp_path, capsys):
@@ -375,10 +375,10 @@ def test_a_damaged_plane_is_named(job, tmp_path, capsys):
 def test_what_a_killed_run_left_of_an_overlay_is_removed(job):
     predict_images(job(), BrightIsNucleus())
     whole = contents(job().output)
-    (job().output / "film.ome_overlay" / ".t0001_z0001-k3_x9abz.png").write_bytes(b"x")
-    (job().output / "film.ome_overlay" / ".mine.png").write_bytes(b"x")
+    (job().output / "film_overlay" / ".t0001_z0001-k3_x9abz.png").write_bytes(b"x")
+    (job().output / "film_overlay" / ".mine.png").write_bytes(b"x")
     job(resume=True).clean_up()
-    assert contents(job().output) == whole | {"film.ome_overlay/.mine.png": b"x"}
+    assert contents(job().output) == whole | {"film_overlay/.mine.png": b"x"}
 
 
 def test_bad_choices_are_one_line(job, capsys):

@@ -180,7 +180,7 @@ def test_all_planes_of_a_channel(run, network, tmp_path):
         "--input", path, "--output", tmp_path / "all", "--save", FORMATS, *planes, *network
     )
     assert (code, "1 images predicted, 0 failed" in out) == (0, True), err
-    with tifffile.TiffFile(tmp_path / "all" / "film.ome_label.ome.tif") as tiff:
+    with tifffile.TiffFile(tmp_path / "all" / "film_label.ome.tif") as tiff:
         assert tiff.series[0].axes == "TZYX"
         labels = tiff.asarray()
     table = pd.read_csv(tmp_path / "all" / "nuclei.csv")
@@ -194,7 +194,7 @@ def test_all_planes_of_a_channel(run, network, tmp_path):
     # a plane alone is the plane of the stack
     one = ["--channel", "1", "--z", "2", "--time", "1"]
     assert run("--input", path, "--output", tmp_path / "one", *one, *network)[0] == 0
-    alone = tifffile.imread(tmp_path / "one" / "film.ome_label.tif")
+    alone = tifffile.imread(tmp_path / "one" / "film_label.tif")
     np.testing.assert_array_equal(alone > 0, labels[1, 2] > 0)
     code, _, err = run(
         "--input", path, "--output", tmp_path / "x", *planes, "--scene", "9", *network
