@@ -27,7 +27,7 @@ from nucdet.data.io.choice import (
 )
 from nucdet.data.io.normalization import Box
 from nucdet.data.io.reading import decode_image, is_tiff
-from nucdet.data.io.stacks import Stack, TiffStack, tiff_pixel_size
+from nucdet.data.io.stacks import Stack, TiffStack, promised_pages, tiff_pixel_size
 from nucdet.data.io.windows import (
     ImageWindows,
     OneColour,
@@ -218,7 +218,8 @@ def _look_at_tiff(path: Path) -> _Tiff:
     try:
         tiff = tifffile.TiffFile(path)
         pages = [p for p in tiff.pages if not p.keyframe.is_reduced]
-        has_several = len(pages) > 1 or not is_grey_or_rgb(pages[0])
+        # ImageJ's large files have one page for all
+        has_several = max(len(pages), promised_pages(tiff)) > 1 or not is_grey_or_rgb(pages[0])
         pixel_size = tiff_pixel_size(tiff)
         if not has_several and is_large(pages[0]):
             return _Tiff(False, pages[0], pixel_size)

@@ -7,6 +7,7 @@ TIFF needs no more than tifffile, which reads the axes of OME, ImageJ and LSM it
 from __future__ import annotations
 
 import math
+import struct
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
@@ -89,13 +90,14 @@ class TiffStack(Stack):
             scene: see :class:`nucdet.data.io.choice.Choice`.
 
         Raises:
-            InputError: an axis that has no meaning here, which of several scenes is unclear, or
-                there is no such one.
+            InputError: the file is cut short, an axis has no meaning here, which of several scenes
+                is unclear, or there is no such one.
         """
         self.path = path
         tiff = tifffile.TiffFile(path)
         # pyramids keep smaller copies of the image beside it
         scenes = [s for s in tiff.series if not s.keyframe.is_reduced]
+        _check_whole(path, tiff, scenes)
         number = choose_scene(path, _scene_names(scenes), scene)
         self._pages = _Pages(scenes[number])
         axes = _named_axes(path, scenes[number].axes, scenes[number].shape)
@@ -183,6 +185,41 @@ class _Pages:
                 raise ValueError(f"page {number} is missing")
             self._last = number, page.asarray()
         return self._last[1][inner]
+
+
+def promised_pages(tiff: tifffile.TiffFile) -> int:
+    """How many pages a file is meant to have, at least; where it has fewer, it was cut short."""
+    if _next_page(tiff) >= tiff.filehandle.size:  # tifffile stops there without an error
+        return len(tiff.pages) + 1
+    page = tiff.pages[0]
+    if len(tiff.pages) > 1 or page.compression != tifffile.COMPRESSION.NONE:
+        return len(tiff.pages)
+    # one page for all planes, as ImageJ writes above 4 GB; a note alone may be of another file
+    room = (tiff.filehandle.size - page.dataoffsets[0]) // page.nbytes
+    noted = 1
+    if tiff.imagej_metadata:
+        noted = int(tiff.imagej_metadata.get("images", 1))
+    elif tiff.shaped_metadata:
+        noted = math.prod(tiff.shaped_metadata[0].get("shape", ())) // math.prod(page.shape)
+    return noted if room > 1 else 1
+
+
+def _next_page(tiff: tifffile.TiffFile) -> int:
+    """Where the last page that could be read says that the next one begins; 0: nowhere."""
+    layout, file = tiff.tiff, tiff.filehandle
+    file.seek(tiff.pages[-1].offset)
+    tags = struct.unpack(layout.tagnoformat, file.read(layout.tagnosize))[0]
+    file.seek(tags * layout.tagsize, 1)
+    return struct.unpack(layout.offsetformat, file.read(layout.offsetsize))[0]
+
+
+def _check_whole(path: Path, tiff: tifffile.TiffFile, scenes: Sequence[Any]) -> None:
+    found = math.prod(scenes[0].shape) // math.prod(scenes[0].keyframe.shape)
+    if max(found, len(tiff.pages)) < promised_pages(tiff):
+        raise InputError(
+            f"{path}: cut short: holds {found} of {promised_pages(tiff)} or more pages; expected a "
+            "whole TIFF file"
+        )
 
 
 def _scene_names(scenes: Sequence[Any]) -> list[str]:

@@ -192,6 +192,53 @@ def test_a_plane_at_a_time_is_in_memory(tmp_path):
     assert peak < 4 << 20
 
 
+@pytest.mark.parametrize("compression", [None, "zlib"])
+@pytest.mark.parametrize(
+    "kind", [{}, {"ome": True}, {"imagej": True}], ids=["plain", "ome", "imagej"]
+)
+def test_a_stack_that_is_cut_short_is_no_single_image(tmp_path, kind, compression):
+    path = tmp_path / "a.tif"
+    pixels = np.random.default_rng(0).integers(0, 255, (5, 50, 50)).astype(np.uint8)
+    options = {"photometric": "minisblack", "compression": compression, **kind}
+    tifffile.imwrite(path, pixels, metadata={"axes": "ZYX"}, **options)
+    np.testing.assert_array_equal(
+        open_windows(path, Choice(z=4)).values(np.s_[0:50, 0:50]), pixels[4]
+    )
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(InputError, match=r"a\.tif: (cut short|damaged|holds)"):
+        planes = open_planes(path, Choice(z="all"))
+        assert len(planes) == 5
+        planes[4]
+
+
+def test_a_large_file_of_imagej_has_one_page_for_all(tmp_path):
+    """What ImageJ writes above 4 GB: one directory, and all planes behind each other."""
+    path = tmp_path / "a.tif"
+    pixels = np.random.default_rng(0).integers(0, 999, (4, 6, 5)).astype(np.uint16)
+    description = "ImageJ=1.54f\nimages=4\nslices=4\nloop=false\n"
+    tifffile.imwrite(
+        path,
+        pixels[0],
+        photometric="minisblack",
+        metadata=None,
+        byteorder=">",
+        description=description,
+    )
+    with path.open("ab") as file:
+        file.write(pixels[1:].astype(">u2").tobytes())
+    planes = open_planes(path, Choice(z="all"))
+    assert (planes.axes, len(planes)) == ("Z", 4)
+    for number in range(4):
+        np.testing.assert_array_equal(planes[number].values(np.s_[0:6, 0:5]), pixels[number])
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-20])
+    with pytest.raises(InputError, match=r"a\.tif: cut short: holds 1 of 4"):
+        open_planes(path, Choice(z="all"))
+    # the note of a stack, on one of its planes that another program has saved alone
+    path.write_bytes(whole[: -3 * pixels[0].nbytes])
+    assert len(open_planes(path)) == 1
+
+
 def test_channels_without_distinct_names_are_numbered():
     assert distinct_names(["", "", "DAPI"]) == ("0", "1", "DAPI")
     assert distinct_names(["dapi", "DAPI", "a\nb"]) == ("dapi 0", "DAPI 1", "a b")
