@@ -1,9 +1,6 @@
-"""Files with channels, depths and times: the plane that is chosen is the one that was written."""
+"""TIFFs with scenes, channels, depths and times: the plane that is chosen is the one written."""
 
 from __future__ import annotations
-
-import sys
-import tracemalloc
 
 import numpy as np
 import pytest
@@ -11,14 +8,14 @@ import tifffile
 
 from nucdet.data.conversion.synthetic_images import draw_image
 from nucdet.data.image_kinds import FLUORESCENCE
-from nucdet.data.io import windows
 from nucdet.data.io.choice import Choice
-from nucdet.data.io.planes import LargePlane, distinct_names, open_planes, open_windows
-from nucdet.data.io.windows import ImageWindows
+from nucdet.data.io.planes import open_planes, open_windows
 from nucdet.errors import InputError
 
 WHOLE = np.s_[0:64, 0:64]
 NUCLEI = draw_image(np.random.default_rng(0), 64, FLUORESCENCE)[0][..., 0]
+
+FILM = np.arange(2 * 3 * 4 * 6 * 5, dtype=np.uint16).reshape(2, 3, 4, 6, 5)
 
 
 def stack(*lead: int, nuclei: tuple[int, ...]) -> np.ndarray:
@@ -101,97 +98,6 @@ def test_channels_within_a_page(tmp_path, planar):
         values(path)
 
 
-def test_a_single_plane_ignores_the_choice_and_rgb_stays_rgb(tmp_path):
-    rgb = np.stack([NUCLEI, NUCLEI // 2, NUCLEI // 3], axis=-1)
-    tifffile.imwrite(tmp_path / "grey.tif", NUCLEI)
-    tifffile.imwrite(tmp_path / "rgb.tif", rgb, photometric="rgb")
-    for choice in ({"z": 3, "time": 2, "scene": 1}, {"z": "all", "time": "all"}):
-        grey = values(tmp_path / "grey.tif", channel="DAPI", **choice)
-        np.testing.assert_array_equal(grey, NUCLEI)
-        np.testing.assert_array_equal(values(tmp_path / "rgb.tif", **choice), rgb)
-
-
-@pytest.mark.parametrize("colour", ["red", "Green", "b", 0, 1, 2])
-@pytest.mark.parametrize("large", [False, True])
-def test_a_colour_of_rgb(tmp_path, monkeypatch, colour, large):
-    if large:  # read by windows
-        monkeypatch.setattr(windows, "WHOLE_PIXELS", 100)
-    rgb = np.stack([NUCLEI, NUCLEI // 2, NUCLEI // 3], axis=-1).astype(np.uint16) * 200
-    tifffile.imwrite(tmp_path / "rgb.tif", rgb, photometric="rgb", compression="zlib")
-    number = {"red": 0, "Green": 1, "b": 2}.get(colour, colour)
-    source = open_windows(tmp_path / "rgb.tif", Choice(colour), "percentile")
-    np.testing.assert_array_equal(source.values(WHOLE), rgb[..., number])
-    # the other colours have no say in its scale, but are measured
-    alone = ImageWindows(rgb[..., number], normalize="percentile")
-    np.testing.assert_array_equal(source.read(WHOLE), alone.read(WHOLE))
-    assert source.channel_names == ("r", "g", "b")
-    np.testing.assert_array_equal(source.channel_reader()(WHOLE), np.moveaxis(rgb, 2, 0))
-
-
-def test_a_colour_that_rgb_has_not(tmp_path):
-    tifffile.imwrite(tmp_path / "a.tif", np.zeros((3, 9, 9, 3), np.uint8), photometric="rgb")
-    for colour in ("DAPI", 3):
-        message = f"no channel {colour}; its channels are 0 red, 1 green, 2 blue"
-        with pytest.raises(InputError, match=message):
-            open_windows(tmp_path / "a.tif", Choice(colour, 0))
-
-
-FILM = np.arange(2 * 3 * 4 * 6 * 5, dtype=np.uint16).reshape(2, 3, 4, 6, 5)
-
-
-@pytest.mark.parametrize(
-    "layout",
-    [
-        {},
-        {"compression": "zlib"},
-        {"compression": "lzw", "tile": (16, 16)},
-        {"byteorder": ">"},
-        {"compression": "zlib", "byteorder": ">", "bigtiff": True},
-    ],
-    ids=["plain", "strips", "tiles", "big endian", "big endian strips"],
-)
-@pytest.mark.parametrize("large", [False, True])
-def test_all_planes_of_a_film(tmp_path, monkeypatch, layout, large):
-    if large:  # read by windows
-        monkeypatch.setattr(windows, "WHOLE_PIXELS", 10)
-    path = tmp_path / "film.ome.tif"
-    metadata = {"axes": "TCZYX", "Channel": {"Name": ["GFP", "DAPI", "Cy5"]}}
-    tifffile.imwrite(path, FILM, ome=True, metadata=metadata, photometric="minisblack", **layout)
-    planes = open_planes(path, Choice("dapi", "all", "all"))
-    assert (planes.axes, planes.lengths, len(planes)) == ("TZ", (2, 4), 8)
-    assert planes.places == [(time, z) for time in range(2) for z in range(4)]
-    for plane in planes:
-        time, z = plane.place
-        assert isinstance(plane, LargePlane) is large
-        np.testing.assert_array_equal(plane.values(plane.whole()), FILM[time, 1, z])
-        assert plane.channel_names == ("GFP", "DAPI", "Cy5")
-        box = np.s_[1:4, 0:3]
-        np.testing.assert_array_equal(plane.channel_reader()(box), FILM[time, :, z][:, *box])
-    film = open_planes(path, Choice(2, "max", "all"))
-    assert (film.axes, film.places) == ("T", [(0, "max"), (1, "max")])
-    every = film[1].channel_reader()(film[1].whole())
-    np.testing.assert_array_equal(every, FILM[1].max(axis=1))
-    with pytest.raises(InputError, match="holds 8 planes; choose one"):
-        open_windows(path, Choice(0, "all", "all"))
-
-
-def test_a_plane_at_a_time_is_in_memory(tmp_path):
-    """64 planes of 1 MB; their list is opened and read with less than four of them."""
-    tifffile.imwrite(
-        tmp_path / "a.tif",
-        np.zeros((64, 1024, 1024), np.uint8),
-        photometric="minisblack",
-        compression="zlib",
-    )
-    tracemalloc.start()
-    planes = open_planes(tmp_path / "a.tif", Choice(z="all"))
-    total = sum(int(plane.values(plane.whole()).sum()) for plane in planes)
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert (total, len(planes)) == (0, 64)
-    assert peak < 4 << 20
-
-
 @pytest.mark.parametrize("compression", [None, "zlib"])
 @pytest.mark.parametrize(
     "kind", [{}, {"ome": True}, {"imagej": True}], ids=["plain", "ome", "imagej"]
@@ -239,12 +145,6 @@ def test_a_large_file_of_imagej_has_one_page_for_all(tmp_path):
     assert len(open_planes(path)) == 1
 
 
-def test_channels_without_distinct_names_are_numbered():
-    assert distinct_names(["", "", "DAPI"]) == ("0", "1", "DAPI")
-    assert distinct_names(["dapi", "DAPI", "a\nb"]) == ("dapi 0", "DAPI 1", "a b")
-    assert distinct_names(["DAPI"]) == ("",)
-
-
 def test_labels_of_imagej_slices_name_the_channels(tmp_path):
     labels = ["DAPI", "GFP"] * 3
     for name, texts in (("named", labels), ("other", [*labels[:5], "x"])):
@@ -285,64 +185,3 @@ def test_nonsense_sizes_of_pixels_are_left_out(tmp_path, size):
     metadata = {"axes": "YX", "PhysicalSizeX": size, "PhysicalSizeY": size}
     tifffile.imwrite(tmp_path / "a.ome.tif", NUCLEI, ome=True, metadata=metadata)
     assert open_windows(tmp_path / "a.ome.tif").pixel_size is None
-
-
-def test_formats_that_cannot_be_read_say_what_to_do(tmp_path, monkeypatch):
-    (tmp_path / "a.svs").touch()
-    with pytest.raises(InputError, match=r"a\.svs: \.svs files are not read; export .* OME-TIFF"):
-        values(tmp_path / "a.svs")
-    monkeypatch.setitem(sys.modules, "bioio_czi", None)
-    (tmp_path / "a.czi").touch()
-    with pytest.raises(InputError, match=r"a\.czi: .*bioio-czi .*pip install 'nucdet\[formats\]'"):
-        values(tmp_path / "a.czi")
-
-
-def test_czi(tmp_path):
-    pytest.importorskip("bioio_czi")
-    writer = pytest.importorskip("pylibCZIrw.czi")
-    path = tmp_path / "a.czi"
-    pixels = stack(2, 3, nuclei=(1, 2))
-    with writer.create_czi(str(path)) as czi:
-        for c in range(2):
-            for z in range(3):
-                czi.write(data=pixels[c, z][..., None], plane={"C": c, "Z": z, "T": 0})
-        czi.write_metadata(channel_names={0: "GFP", 1: "DAPI"}, scale_x=2.5e-7, scale_y=2.5e-7)
-    np.testing.assert_array_equal(values(path, channel="DAPI", z=2), NUCLEI)
-    assert open_windows(path, Choice(0, 0)).pixel_size == pytest.approx(0.25)
-    with pytest.raises(InputError, match=r"2 channels \(0 GFP, 1 DAPI\)"):
-        values(path)
-
-
-def test_dv(tmp_path):
-    """Written by mrc, the library that also reads it: no file of a microscope."""
-    pytest.importorskip("bioio_dv")
-    writer = pytest.importorskip("mrc")
-    pixels = stack(2, 3, nuclei=(1, 2)).astype(np.uint16)
-    sizes = {"dx": 0.25, "dy": 0.25, "dz": 1.0}
-    writer.imsave(str(tmp_path / "a.dv"), pixels, zAxisOrder="wz", metadata=sizes)
-    np.testing.assert_array_equal(values(tmp_path / "a.dv", channel=1, z=2), NUCLEI)
-    planes = open_planes(tmp_path / "a.dv", Choice(1, "all"))
-    assert (planes.axes, planes.lengths) == ("Z", (3,))
-    assert planes[0].pixel_size == pytest.approx(0.25)
-    np.testing.assert_array_equal(planes[2].channel_reader()(WHOLE), pixels[:, 2])
-
-
-def test_ome_zarr(tmp_path):
-    writers = pytest.importorskip("bioio_ome_zarr.writers")
-    path = tmp_path / "a.ome.zarr"
-    pixels = stack(2, 2, 3, nuclei=(1, 1, 2))
-    names = [writers.Channel(label=name, color="ffffff") for name in ("GFP", "DAPI")]
-    writers.OMEZarrWriter(
-        str(path),
-        pixels.shape,
-        pixels.dtype,
-        channels=names,
-        axes_names=list("tczyx"),
-        axes_units=[None, None, *["micrometer"] * 3],
-        physical_pixel_size=[1, 1, 1, 0.25, 0.25],
-    ).write_full_volume(pixels)
-    planes = open_planes(path, Choice("DAPI", "all", "all"))
-    assert (planes.axes, planes.lengths) == ("TZ", (2, 3))
-    np.testing.assert_array_equal(planes[5].values(WHOLE), NUCLEI)
-    np.testing.assert_array_equal(planes[4].channel_reader()(WHOLE), pixels[1, :, 1])
-    assert (planes[0].channel_names, planes[0].pixel_size) == (("GFP", "DAPI"), 0.25)
