@@ -14,11 +14,13 @@ from pycocotools.coco import COCO
 
 from nucdet.export import (
     PlaneNuclei,
+    StackLayout,
     label_image,
     write_coco,
     write_geojson,
     write_kaggle,
     write_label_image,
+    write_label_stack,
     write_nuclei,
     write_rois,
     write_summary,
@@ -93,6 +95,39 @@ def test_pixel_size_becomes_the_resolution(tmp_path, masks):
         tags = tiff.pages[0].tags
         assert tags["XResolution"].value == (40_000, 1)
         assert tags["ResolutionUnit"].value == tifffile.RESUNIT.CENTIMETER
+
+
+@pytest.mark.parametrize("tiled", [False, True])
+def test_a_label_stack_has_axes_and_one_number_a_nucleus(tmp_path, monkeypatch, tiled):
+    if tiled:
+        monkeypatch.setattr(label_image, "TILED_FROM", 0)
+        monkeypatch.setattr(label_image, "TILE", 16)
+    labels = np.kron(np.arange(1, 21).reshape(4, 5), np.ones((13, 9), np.int32))
+    planes = [CroppedMasks.from_label_map(plane) for plane in (labels, 0 * labels, labels)]
+    layout = StackLayout("T", (3,), (52, 45), 40)
+    for name in ("a.ome.tif", "b/a.ome.tif"):
+        write_label_stack(tmp_path / name, planes, layout, 0.25)
+    with tifffile.TiffFile(tmp_path / "a.ome.tif") as tiff:
+        assert tiff.series[0].axes == "TYX" and tiff.pages[0].is_tiled is tiled
+        assert 'PhysicalSizeY="0.25" PhysicalSizeYUnit="µm"' in tiff.ome_metadata
+        first, empty, last = tiff.asarray()
+        assert first.dtype == np.uint16
+    np.testing.assert_array_equal(first, labels)
+    assert not empty.any()
+    np.testing.assert_array_equal(last, labels + 20)
+    assert (tmp_path / "a.ome.tif").read_bytes() == (tmp_path / "b/a.ome.tif").read_bytes()
+
+
+def test_a_label_stack_of_more_than_65535_masks_is_32_bit(tmp_path):
+    side = 512
+    dots = np.zeros((side, side), np.int32)
+    dots[::2, ::2] = np.arange(1, (side // 2) ** 2 + 1).reshape(side // 2, -1)
+    masks = CroppedMasks.from_label_map(dots)[:40_000]
+    write_label_stack(
+        tmp_path / "a.ome.tif", [masks, masks], StackLayout("Z", (2,), (side, side), 80_000)
+    )
+    stored = tifffile.imread(tmp_path / "a.ome.tif")
+    assert stored.dtype == np.uint32 and stored.max() == 80_000
 
 
 # --- GeoJSON
