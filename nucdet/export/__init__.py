@@ -7,13 +7,13 @@ from nucdet.export.label_image import StackLayout, write_label_image, write_labe
 from nucdet.export.record import ImageRecord
 from nucdet.export.report import ReportFacts, write_report
 from nucdet.export.tables import (
-    read_table_text,
-    table_text,
+    csv_text,
+    read_csv_text,
+    write_csv_texts,
     write_kaggle,
     write_nuclei,
     write_summary,
     write_table,
-    write_table_texts,
 )
 
 __all__ = [
@@ -22,9 +22,10 @@ __all__ = [
     "ReportFacts",
     "RoiPosition",
     "StackLayout",
-    "read_table_text",
-    "table_text",
+    "csv_text",
+    "read_csv_text",
     "write_coco",
+    "write_csv_texts",
     "write_geojson",
     "write_kaggle",
     "write_label_image",
@@ -34,5 +35,4 @@ __all__ = [
     "write_rois",
     "write_summary",
     "write_table",
-    "write_table_texts",
 ]

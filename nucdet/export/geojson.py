@@ -6,14 +6,16 @@ import json
 import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 
 from nucdet.export.outlines import mask_polygons
 from nucdet.files import write_atomically
 from nucdet.structures import CroppedMasks
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # QuPath draws a class in this colour unless its user has given it another
 _COLOR = (0, 205, 255)

@@ -8,13 +8,16 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePath
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from nucdet.evaluation.submission import SUBMISSION_FORMATS
 from nucdet.export.record import ImageRecord
 from nucdet.files import write_atomically
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _Path = str | os.PathLike[str]
 
@@ -26,23 +29,29 @@ def write_table(path: _Path, table: pd.DataFrame) -> None:
         OSError: the file cannot be written.
     """
     with write_atomically(path) as temporary:
-        table.to_csv(temporary, index=False, float_format="%.6g", lineterminator="\n")
+        _to_csv(table, temporary)
 
 
-def table_text(table: pd.DataFrame) -> str:
+def csv_text(table: pd.DataFrame) -> str:
     """What :func:`write_table` writes."""
-    return table.to_csv(index=False, float_format="%.6g", lineterminator="\n")
+    return str(_to_csv(table, None))
 
 
-def read_table_text(text: str) -> pd.DataFrame:
-    """The table again, with six digits."""
+def _to_csv(table: pd.DataFrame, target: Path | None) -> str | None:
+    return table.to_csv(target, index=False, float_format="%.6g", lineterminator="\n")
+
+
+def read_csv_text(text: str) -> pd.DataFrame:
+    """The table of :func:`csv_text` again, with six digits."""
+    import pandas as pd
+
     return pd.read_csv(
         io.StringIO(text), dtype={"class": str}, keep_default_na=False, na_values=[""]
     )
 
 
-def write_table_texts(path: _Path, texts: Iterable[str]) -> None:
-    """Write the rows of several tables of the same columns, of :func:`table_text`, as one.
+def write_csv_texts(path: _Path, texts: Iterable[str]) -> None:
+    """Write the rows of several tables of the same columns, of :func:`csv_text`, as one.
 
     Raises:
         OSError: the file cannot be written.
@@ -101,6 +110,8 @@ def summary_table(
         ``pixel_size_um`` then names, else in pixels; where some files have one and some not, both
         columns are there and one is empty. Statistics of no nuclei are NaN.
     """
+    import pandas as pd  # when it is needed, as a prediction starts without it
+
     rows, has_planes = [], False
     units: set[float | None] = set()
     for record in records:

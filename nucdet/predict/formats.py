@@ -111,9 +111,9 @@ def _csv(path: Path, outputs: ImageOutputs) -> None:
 
 
 def _csv_stack(path: Path, stack: StoredStack) -> None:
-    from nucdet.export import write_table_texts
+    from nucdet.export import write_csv_texts
 
-    write_table_texts(path, (plane.table for plane in stack.planes))
+    write_csv_texts(path, (plane.table for plane in stack.planes))
 
 
 def _geojson(path: Path, outputs: ImageOutputs) -> None:
@@ -123,11 +123,11 @@ def _geojson(path: Path, outputs: ImageOutputs) -> None:
 
 
 def _geojson_stack(path: Path, stack: StoredStack) -> None:
-    from nucdet.export import read_table_text, write_geojson
+    from nucdet.export import read_csv_text, write_geojson
 
     write_geojson(
         path,
-        (_nuclei(p.record, p.record.masks(), read_table_text(p.table)) for p in stack.planes),
+        (_nuclei(p.record, p.record.masks(), read_csv_text(p.table)) for p in stack.planes),
     )
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from nucdet.export import (
     ImageRecord,
@@ -23,6 +23,9 @@ from nucdet.predict.job import Job
 from nucdet.predict.options import PredictOptions
 from nucdet.predict.prediction import Prediction
 from nucdet.visualization.colors import PALETTE
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def make_outputs(

@@ -19,7 +19,7 @@ class StoredPlane:
 
     Attributes:
         record: for the files over all images; its numbers of nuclei count through the stack.
-        table: its rows of the csv, see :func:`nucdet.export.table_text`.
+        table: its rows of the csv, see :func:`nucdet.export.csv_text`.
         sizes: of the files that it has alone, bytes by name.
     """
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from nucdet.data.io.planes import Planes
-from nucdet.export import table_text
+from nucdet.export import csv_text
 from nucdet.predict.files import InputFile
 from nucdet.predict.formats import FORMATS, ImageOutputs
 from nucdet.predict.job import Job
@@ -54,7 +54,7 @@ class StackWriter:
         for name, path in paths.items():
             FORMATS[name].write(path, outputs)
         sizes = {name: path.stat().st_size for name, path in paths.items()}
-        text = table_text(outputs.table.assign(id=ids))
+        text = csv_text(outputs.table.assign(id=ids))
         self._stored.append(StoredPlane(record, text, sizes))
         self.done += 1
         self._nuclei += len(ids)

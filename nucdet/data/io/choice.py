@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -111,8 +112,8 @@ def _choose(
     if isinstance(wanted, str):
         if folded.count(wanted.casefold()) == 1:
             return folded.index(wanted.casefold())
-    elif 0 <= wanted < len(names):
-        return wanted
+    elif isinstance(wanted, numbers.Integral) and 0 <= wanted < len(names):
+        return int(wanted)
     raise InputError(f"{path}: no {what} {wanted}; its {what}s are {listed}")
 
 
@@ -146,6 +147,6 @@ def _choose_numbers(
         raise InputError(f"{path}: holds {length} {what}; choose with {flag}")
     if number == ALL:
         return list(range(length))
-    if not 0 <= number < length:
+    if not isinstance(number, numbers.Integral) or not 0 <= number < length:
         raise InputError(f"{path}: no number {number} among its {what}, 0 to {length - 1}")
-    return [number]
+    return [int(number)]

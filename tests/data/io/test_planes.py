@@ -92,6 +92,11 @@ def test_all_planes_of_a_film(tmp_path, monkeypatch, layout, large):
     assert (film.axes, film.places) == ("T", [(0, "max"), (1, "max")])
     every = film[1].channel_reader()(film[1].whole())
     np.testing.assert_array_equal(every, FILM[1].max(axis=1))
+    (only,) = open_planes(path, Choice(np.int64(1), np.int64(3), np.int64(1))).places
+    assert only == (1, 3) and type(only.z) is int
+    for strange in (1.5, -1, 4):
+        with pytest.raises(InputError, match=f"no number {strange} among its depths, 0 to 3"):
+            open_planes(path, Choice(1, strange, 0))
     with pytest.raises(InputError, match="holds 8 planes; choose one"):
         open_windows(path, Choice(0, "all", "all"))
 
