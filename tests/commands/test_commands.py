@@ -67,7 +67,7 @@ def test_help_needs_no_torch(command):
     ("command", "arguments", "message"),
     [
         ("predict", ["--input", "x"], "the following arguments are required: --output"),
-        ("predict", ["--input", "x", "--output", "y", "--time", "one"], "invalid int value"),
+        ("predict", ["--input", "x", "--output", "y", "--time", "one"], "expected all or a number"),
         ("predict", ["--input", "x", "--output", "y", "--save", "mask"], "no format 'mask'"),
         ("predict", ["--config-file", "DSB2018/unet.yaml"], "nucdet has DSB2018/unet_cs230.yaml"),
         ("train", ["--config"], "expected one argument"),
