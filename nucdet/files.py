@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -96,3 +97,8 @@ def write_json(path: str | os.PathLike[str], content: Any) -> None:
     """Write ``content`` as JSON, atomically and byte-identical for equal content."""
     with write_atomically(path) as temporary:
         temporary.write_text(json.dumps(content, separators=(",", ":")) + "\n", encoding="utf-8")
+
+
+def digest(content: Any) -> str:
+    """The sha256 of what JSON holds of ``content``, the same before writing and after reading."""
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()

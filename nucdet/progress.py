@@ -77,6 +77,12 @@ class ProgressBar(Generic[_Item]):
         """So many are done; fewer than before change nothing."""
         self.update(max(0, done - self._done))
 
+    def grow(self, count: int) -> None:
+        """There are so many more to do than was known."""
+        if self._total is not None:
+            self._total = self._bar.total = self._total + count
+        self._bar.refresh()
+
     def note(self, text: str) -> None:
         """Show behind the count what is being done, or how far."""
         self._note = text

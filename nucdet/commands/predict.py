@@ -29,6 +29,8 @@ _EPILOG = f"""
 Outputs, with the folders of the input kept:
 {_FORMAT_LINES}
   summary.csv and report.html are always written; the folder .records is for --resume.
+  With --z all or --time all a file becomes one stack: NAME_label.ome.tif, one csv, geojson and zip
+  over its planes, and the overlays of the planes in NAME_overlay.
 
 Exit codes: 0 all images predicted; {SOME_FAILED} some could not be read (they are named, the rest
 is complete); 2 a mistake in the command or an output that cannot be written; 130 interrupted (only
@@ -38,6 +40,7 @@ Examples:
   %(prog)s --input images --output results
   %(prog)s --input 'images/**/*_dapi.tif' --output results --save label,roi --pixel-size 0.32 \\
       --config-file DSB2018/mask_rcnn_lite0_FPN.yaml MODEL.WEIGHTS model_best.pth
+  %(prog)s --input film.ome.tif --output results --channel DAPI --z max --time all
 """
 
 
@@ -117,7 +120,9 @@ def _add_planes(add: Callable[..., Any]) -> None:
         "--channel",
         type=number_or_name,
         metavar="K|NAME",
-        help="channel that shows the nuclei, in files with several; numbers count from 0",
+        help="channel that shows the nuclei, in files with several (of RGB: red, green, blue); "
+        "numbers count from 0",
     )
-    add("--z", type=number_or_name, metavar="max|mean|K", help="depth, in files with several")
-    add("--time", type=int, metavar="K", help="point in time, in files with several")
+    add("--z", type=number_or_name, metavar="max|mean|all|K", help="depth, in files with several")
+    add("--time", type=number_or_name, metavar="all|K", help="point in time, in such files")
+    add("--scene", type=number_or_name, metavar="K|NAME", help="scene, in files with several")

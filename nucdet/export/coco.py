@@ -15,7 +15,8 @@ def write_coco(path: str | os.PathLike[str], records: Iterable[ImageRecord]) -> 
 
     Ids count from 1 in the order of the records; annotations of an image follow its label image.
     Segmentations are compressed RLE, boxes (x, y, width, height) in pixels. Each annotation also
-    has a ``score``, so that the list of annotations is a list of COCO results.
+    has a ``score``, so that the list of annotations is a list of COCO results. Each plane of a
+    stack is an image that also has ``time`` and ``z``, from 0.
 
     Raises:
         OSError: the file cannot be written.
@@ -26,8 +27,11 @@ def write_coco(path: str | os.PathLike[str], records: Iterable[ImageRecord]) -> 
     for record in records:
         names = record.class_names
         image_id = len(images) + 1
-        size = {"width": record.width, "height": record.height}
-        images.append({"id": image_id, "file_name": record.file_name, **size})
+        entry = {"id": image_id, "file_name": record.file_name}
+        entry |= {"width": record.width, "height": record.height}
+        if record.axes:
+            entry |= {"time": record.time, "z": record.z}
+        images.append(entry)
         boxes = record.masks().boxes
         boxes[:, 2:] -= boxes[:, :2]
         for rle, area, box, score, label in zip(

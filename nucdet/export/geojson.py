@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -21,45 +21,63 @@ if TYPE_CHECKING:
 _COLOR = (0, 205, 255)
 
 
-def write_geojson(
-    path: str | os.PathLike[str],
-    masks: CroppedMasks,
-    classes: Sequence[str],
-    table: pd.DataFrame,
-) -> None:
+class PlaneNuclei(NamedTuple):
+    """The nuclei of an image, or of a plane of a stack.
+
+    Attributes:
+        masks: N masks; empty ones are left out.
+        classes: N names of classes.
+        table: N rows; its columns of numbers become measurements, except ``id``, which becomes the
+            object's name, and the plane.
+        time, z: of the plane, from 0.
+    """
+
+    masks: CroppedMasks
+    classes: Sequence[str]
+    table: pd.DataFrame
+    time: int = 0
+    z: int | str = 0
+
+
+def write_geojson(path: str | os.PathLike[str], planes: Iterable[PlaneNuclei]) -> None:
     """Write a FeatureCollection with one detection a nucleus, in pixels of the image.
 
     Outlines follow the pixel edges and keep holes; a nucleus in several pieces is a MultiPolygon.
     QuPath 0.4 and newer read name, class and measurements (File > Import objects from file; older
-    ones import the objects, but not the measurements).
+    ones import the objects, but not the measurements), and put each on its plane.
 
     Args:
         path: replaced as a whole.
-        masks: N masks; empty ones are left out.
-        classes: N names of classes.
-        table: N rows; its columns of numbers become measurements, except ``id``, which becomes the
-            object's name.
+        planes: read once, one after the other, and not kept.
 
     Raises:
         OSError: the file cannot be written.
     """
-    measured = table.drop(columns="id").select_dtypes("number")
-    rows = measured.to_dict("records")
     separator = "\n"
     # a feature at a time: a whole slide has a million of them
     with write_atomically(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         file.write('{"type":"FeatureCollection","features":[')
-        for i, (crop, offset) in enumerate(zip(masks.crops, masks.offsets, strict=True)):
-            polygons = mask_polygons(crop, offset)
-            if polygons:
-                feature = {
-                    "type": "Feature",
-                    "geometry": _geometry([[_close(ring) for ring in p] for p in polygons]),
-                    "properties": _properties(i + 1, classes[i], rows[i]),
-                }
+        for plane in planes:
+            for feature in _features(plane):
                 file.write(separator + json.dumps(feature, separators=(",", ":")))
                 separator = ",\n"
         file.write("\n]}\n")
+
+
+def _features(plane: PlaneNuclei) -> Iterator[dict[str, Any]]:
+    measured = plane.table.drop(columns=["id", "time", "z"], errors="ignore")
+    rows = measured.select_dtypes("number").to_dict("records")
+    masks, numbers = plane.masks, plane.table["id"].tolist()
+    # a projection lies on the first depth; -1: of any channel, as QuPath writes it
+    z = 0 if isinstance(plane.z, str) else plane.z
+    place = {"plane": {"c": -1, "z": z, "t": plane.time}} if z or plane.time else {}
+    for i, (crop, offset) in enumerate(zip(masks.crops, masks.offsets, strict=True)):
+        if polygons := mask_polygons(crop, offset):
+            yield {
+                "type": "Feature",
+                "geometry": _geometry([[_close(ring) for ring in p] for p in polygons]) | place,
+                "properties": _properties(numbers[i], plane.classes[i], rows[i]),
+            }
 
 
 def _properties(number: int, class_name: str, row: dict[str, Any]) -> dict[str, Any]:

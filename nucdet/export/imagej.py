@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import zipfile
+from collections.abc import Iterable
+from typing import NamedTuple
 
 import numpy as np
 from roifile import ROI_TYPE, ImagejRoi
@@ -18,30 +20,54 @@ _DATE = (1980, 1, 1, 0, 0, 0)
 _MOVE, _LINE, _CLOSE = 0.0, 1.0, 4.0
 
 
-def write_rois(path: str | os.PathLike[str], masks: CroppedMasks) -> None:
+class RoiPosition(NamedTuple):
+    """Where ROIs lie in a stack, from 1 as ImageJ counts.
+
+    Attributes:
+        slice: among all planes.
+        z, time: of the plane in its file; z is 0, all of them, for a projection.
+    """
+
+    slice: int
+    z: int
+    time: int
+
+
+def write_rois(
+    path: str | os.PathLike[str],
+    planes: Iterable[tuple[CroppedMasks, RoiPosition | None]],
+    count: int,
+) -> None:
     """Write one ROI a nucleus, named by its number in the label image.
 
     A nucleus in one piece is a traced polygon along its pixel edges, as ImageJ's wand makes it. One
     with holes or in several pieces is a composite ROI of all its outlines, so that there are as
     many ROIs as nuclei. Empty masks are left out. ImageJ's ROI Manager opens no empty zip.
 
+    Args:
+        path: replaced as a whole.
+        planes: masks, and where they lie in a stack; numbers count through all.
+        count: of the masks in all planes.
+
     Raises:
         OSError: the file cannot be written.
     """
-    digits = max(4, len(str(len(masks))))
+    digits, number = max(4, len(str(count))), 0
     with write_atomically(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
-        for i, (crop, offset) in enumerate(zip(masks.crops, masks.offsets, strict=True)):
-            polygons = mask_polygons(crop, offset)
-            if not polygons:
-                continue
-            name = f"{i + 1:0{digits}}"
-            member = zipfile.ZipInfo(f"{name}.roi", _DATE)
-            member.external_attr = 0o644 << 16
-            content = _roi(polygons, name).tobytes()
-            archive.writestr(member, content, zipfile.ZIP_DEFLATED)
+        for masks, position in planes:
+            for crop, offset in zip(masks.crops, masks.offsets, strict=True):
+                number += 1
+                polygons = mask_polygons(crop, offset)
+                if not polygons:
+                    continue
+                name = f"{number:0{digits}}"
+                member = zipfile.ZipInfo(f"{name}.roi", _DATE)
+                member.external_attr = 0o644 << 16
+                content = _roi(polygons, name, position).tobytes()
+                archive.writestr(member, content, zipfile.ZIP_DEFLATED)
 
 
-def _roi(polygons: list[Polygon], name: str) -> ImagejRoi:
+def _roi(polygons: list[Polygon], name: str, position: RoiPosition | None) -> ImagejRoi:
     rings = [ring for polygon in polygons for ring in polygon]
     roi = ImagejRoi.frompoints(rings[0], name=name)
     roi.roitype = ROI_TYPE.TRACED
@@ -55,6 +81,8 @@ def _roi(polygons: list[Polygon], name: str) -> ImagejRoi:
         roi.integer_coordinates = roi.subpixel_coordinates = None
         roi.multi_coordinates = np.concatenate([_segments(ring) for ring in rings])
         roi.shape_roi_size = len(roi.multi_coordinates)
+    if position is not None:
+        roi.position, roi.z_position, roi.t_position = position
     return roi
 
 

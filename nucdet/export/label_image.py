@@ -1,10 +1,13 @@
-"""Label images: a TIFF where each pixel holds the number of its nucleus."""
+"""Label images: a TIFF where each pixel holds the number of its nucleus; a stack is an OME-TIFF."""
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Iterator
-from typing import Any
+import uuid
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import tifffile
@@ -17,6 +20,22 @@ from nucdet.structures import CroppedMasks
 TILED_FROM = 8192**2
 TILE = 512
 _CLASSIC_TIFF_BYTES = 2**32 - 2**25
+
+
+class StackLayout(NamedTuple):
+    """Of a stack of label images.
+
+    Attributes:
+        axes: "T", "Z" or "TZ"; rows and columns follow.
+        lengths: of these axes.
+        size: (height, width) of each plane.
+        masks: in all planes.
+    """
+
+    axes: str
+    lengths: tuple[int, ...]
+    size: tuple[int, int]
+    masks: int
 
 
 def write_label_image(
@@ -37,7 +56,7 @@ def write_label_image(
         OSError: the file cannot be written.
     """
     height, width = masks.image_size
-    dtype = np.dtype(np.uint16 if len(masks) <= np.iinfo(np.uint16).max else np.uint32)
+    dtype = _dtype(len(masks))
     # no description: the same masks give the same bytes with any version of the writer's metadata
     options: dict[str, Any] = {"compression": "zlib", "metadata": None}
     if pixel_size is not None:
@@ -57,7 +76,70 @@ def write_label_image(
             )
 
 
-def _tiles(masks: CroppedMasks, dtype: np.dtype) -> Iterator[np.ndarray]:
+def write_label_stack(
+    path: str | os.PathLike[str],
+    planes: Iterable[CroppedMasks],
+    layout: StackLayout,
+    pixel_size: float | None = None,
+) -> None:
+    """Write label images as one OME-TIFF with named axes, compressed (zlib).
+
+    Numbers count through all planes, so that two nuclei of a stack never share one. Otherwise as
+    :func:`write_label_image`; a plane is in memory at a time.
+
+    Args:
+        path: replaced as a whole.
+        planes: their masks, read once, one after the other.
+        layout: of the stack.
+        pixel_size: µm.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    height, width = layout.size
+    dtype = _dtype(layout.masks)
+    # the same masks give the same bytes: tifffile's own UUID holds the time and the machine
+    name = uuid.uuid5(uuid.NAMESPACE_OID, f"nucdet {Path(path).name} {layout}")
+    metadata: dict[str, Any] = {"axes": f"{layout.axes}YX", "UUID": str(name), "Creator": "nucdet"}
+    for side in "XY" if pixel_size is not None else "":
+        metadata |= {f"PhysicalSize{side}": pixel_size, f"PhysicalSize{side}Unit": "µm"}
+    is_tiled = height * width > TILED_FROM
+    shape = (*layout.lengths, height, width)
+    with write_atomically(path) as temporary:
+        tifffile.imwrite(
+            temporary,
+            _planes(planes, dtype, is_tiled),
+            shape=shape,
+            dtype=dtype,
+            ome=True,
+            metadata=metadata,
+            compression="zlib",
+            photometric="minisblack",
+            tile=(TILE, TILE) if is_tiled else None,
+            rowsperstrip=None if is_tiled else height,
+            bigtiff=math.prod(shape) * dtype.itemsize > _CLASSIC_TIFF_BYTES,
+        )
+
+
+def _dtype(masks: int) -> np.dtype:
+    return np.dtype(np.uint16 if masks <= np.iinfo(np.uint16).max else np.uint32)
+
+
+def _planes(
+    planes: Iterable[CroppedMasks], dtype: np.dtype, is_tiled: bool
+) -> Iterator[np.ndarray]:
+    """Whole planes, or their tiles."""
+    first = 1
+    for masks in planes:
+        if is_tiled:
+            yield from _tiles(masks, dtype, first)
+        else:
+            labels = masks.to_label_map()
+            yield np.where(labels, labels + (first - 1), 0).astype(dtype)
+        first += len(masks)
+
+
+def _tiles(masks: CroppedMasks, dtype: np.dtype, first: int = 1) -> Iterator[np.ndarray]:
     height, width = masks.image_size
     boxes = list(masks.slices())
     tops = masks.offsets[:, 0]
@@ -69,6 +151,6 @@ def _tiles(masks: CroppedMasks, dtype: np.dtype) -> Iterator[np.ndarray]:
             rows, columns = boxes[i]
             start, stop = max(rows.start, top), min(rows.stop, top + TILE)
             part = masks.crops[i][start - rows.start : stop - rows.start]
-            band[start - top : stop - top, columns][part] = i + 1
+            band[start - top : stop - top, columns][part] = first + i
         for left in range(0, padded_width, TILE):
             yield np.ascontiguousarray(band[:, left : left + TILE])

@@ -31,6 +31,9 @@ class ImageRecord:
         outlines: N outlines on it, as SVG path data.
         colors: N digits, indices into the palette that neighbours differ by.
         columns: N values a column of the table of measurements, by its header.
+        time, z: of the plane in its file, from 0; z may be "max" or "mean".
+        axes: along which planes of the file were predicted: "", "T", "Z" or "TZ".
+        pixel_size: µm, or None.
     """
 
     name: str
@@ -49,6 +52,23 @@ class ImageRecord:
     columns: dict[str, list[Any]] = field(default_factory=dict)
     familiarity: float | None = None
     warning: str = ""
+    time: int = 0
+    z: int | str = 0
+    axes: str = ""
+    pixel_size: float | None = None
+
+    @property
+    def title(self) -> str:
+        """What people read: the file, and the plane where it has several."""
+        return " ".join([self.file_name, *(f"{a.lower()}{i}" for a, i in self._plane())])
+
+    @property
+    def plane_name(self) -> str:
+        """The plane's part of file names, of one width: "", "t0003", "z0012" or "t0003_z0012"."""
+        return "_".join(f"{axis.lower()}{index:04}" for axis, index in self._plane())
+
+    def _plane(self) -> list[tuple[str, int | str]]:
+        return [(axis, {"T": self.time, "Z": self.z}[axis]) for axis in self.axes]
 
     @property
     def size(self) -> tuple[int, int]:

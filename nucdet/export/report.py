@@ -32,25 +32,25 @@ class ReportFacts:
     """What the page says about the run beside its results.
 
     Attributes:
-        pixel_size: µm, or None: areas are in pixels.
+        is_metric: whether areas are in µm², by the pixel size of each image, which all have then.
         settings: named values shown at the end of the page.
         failures: why not, by file name.
         palette: colours of the outlines as CSS takes them, which records index.
     """
 
-    pixel_size: float | None = None
+    is_metric: bool = False
     settings: Mapping[str, str] = field(default_factory=dict)
     failures: Mapping[str, str] = field(default_factory=dict)
     palette: Sequence[str] = ("#ffd700",)
 
-    def area(self, pixels: float) -> float:
-        """An area in the page's unit."""
-        return pixels * (self.pixel_size or 1) ** 2
+    def pixel_area(self, record: ImageRecord) -> float:
+        """Of an image, in the page's unit."""
+        return record.pixel_size**2 if self.is_metric and record.pixel_size else 1
 
     @property
     def unit(self) -> str:
         """Of areas."""
-        return "px" if self.pixel_size is None else "µm²"
+        return "µm²" if self.is_metric else "px"
 
 
 def write_report(
@@ -78,7 +78,6 @@ def write_report(
         settings=_json(
             {
                 "unit": facts.unit,
-                "pixelArea": facts.area(1),
                 "palette": facts.palette,
                 "grid": OUTLINE_GRID,
             }
@@ -91,25 +90,17 @@ def write_report(
         file.write("\n")
 
 
-def _settings(facts: ReportFacts) -> dict[str, Any]:
-    return {
-        "unit": facts.unit,
-        "pixelArea": facts.area(1),
-        "palette": list(facts.palette),
-        "grid": OUTLINE_GRID,
-    }
-
-
 def _images(
     records: Iterable[ImageRecord], facts: ReportFacts, totals: dict[str, int]
 ) -> Iterator[Markup]:
     """JSON of each image for the page's scripts; counts what went by."""
     for record in records:
-        count = len(record.areas)
+        count, pixel_area = len(record.areas), facts.pixel_area(record)
         content: dict[str, Any] = {
-            "name": record.file_name,
+            "name": record.title,
             "size": [record.width, record.height],
-            "areas": [_short(facts.area(area)) for area in record.areas],
+            "pixelArea": pixel_area,
+            "areas": [_short(area * pixel_area) for area in record.areas],
             "scores": [_short(score) for score in record.scores],
             "warning": record.warning,
         }

@@ -69,7 +69,7 @@ function statistics(image) {
       count: kept.length,
       meanArea: area / kept.length,
       meanScore: sum(kept.map((i) => image.scores[i])) / kept.length,
-      covered: (100 * area) / (image.size[0] * image.size[1] * settings.pixelArea),
+      covered: (100 * area) / (image.size[0] * image.size[1] * image.pixelArea),
     };
   }
   return image.statistics;

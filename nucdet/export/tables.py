@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -29,12 +30,45 @@ def write_table(path: _Path, table: pd.DataFrame) -> None:
     Raises:
         OSError: the file cannot be written.
     """
+    with write_atomically(path) as temporary:
+        _to_csv(table, temporary)
+
+
+def csv_text(table: pd.DataFrame) -> str:
+    """What :func:`write_table` writes."""
+    return str(_to_csv(table, None))
+
+
+def _to_csv(table: pd.DataFrame, target: Path | None) -> str | None:
     words = table.select_dtypes(["object", "string"])
     table = table.assign(
         **words.map(lambda cell: table_text(cell) if isinstance(cell, str) else cell)
     )
-    with write_atomically(path) as temporary:
-        table.to_csv(temporary, index=False, float_format="%.6g", lineterminator="\n")
+    return table.to_csv(target, index=False, float_format="%.6g", lineterminator="\n")
+
+
+def read_csv_text(text: str) -> pd.DataFrame:
+    """The table of :func:`csv_text` again, with six digits."""
+    import pandas as pd
+
+    return pd.read_csv(
+        io.StringIO(text), dtype={"class": str}, keep_default_na=False, na_values=[""]
+    )
+
+
+def write_csv_texts(path: _Path, texts: Iterable[str]) -> None:
+    """Write the rows of several tables of the same columns, of :func:`csv_text`, as one.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    with (
+        write_atomically(path) as temporary,
+        temporary.open("w", newline="", encoding="utf-8") as file,
+    ):
+        for number, text in enumerate(texts):
+            header, rows = text.split("\n", 1)
+            file.write(rows if number else f"{header}\n{rows}")
 
 
 def write_nuclei(path: _Path, tables: Mapping[str, _Path]) -> None:
@@ -66,70 +100,83 @@ def write_nuclei(path: _Path, tables: Mapping[str, _Path]) -> None:
 
 
 def summary_table(
-    records: Iterable[ImageRecord],
-    failures: Mapping[str, str] | None = None,
-    pixel_size: float | None = None,
+    records: Iterable[ImageRecord], failures: Mapping[str, str] | None = None
 ) -> pd.DataFrame:
-    """One row an image, sorted by file name, also for those that failed.
+    """One row an image or plane, sorted by file name, also for those that failed.
 
     Args:
         records: what was predicted.
         failures: why not, by file name.
-        pixel_size: µm; areas are in square pixels without it.
 
     Returns:
-        Columns ``image``, ``width``, ``height`` (pixels), ``nuclei``, ``median_area_*``,
-        ``mean_area_*``, ``std_area_*`` (population), ``coverage`` (share of the pixels that belong
-        to a nucleus), ``mean_score``, ``familiarity`` and ``warning`` (of the image, see
-        :class:`ImageRecord`), ``error`` (empty for a success). Statistics of no nuclei are NaN.
+        Columns ``image``, ``time`` and ``z`` (of the plane; only where stacks are among the files),
+        ``width``, ``height`` (pixels), ``nuclei``, ``median_area_*``, ``mean_area_*``,
+        ``std_area_*`` (population), ``coverage`` (share of the pixels that belong to a nucleus),
+        ``mean_score``, ``familiarity`` and ``warning`` (of the image, see :class:`ImageRecord`),
+        ``error`` (empty for a success). Areas are in µm² where the size of a pixel is known, which
+        ``pixel_size_um`` then names, else in pixels; where some files have one and some not, both
+        columns are there and one is empty. Statistics of no nuclei are NaN.
     """
     import pandas as pd  # when it is needed, as a prediction starts without it
 
-    unit, factor = ("px", 1.0) if pixel_size is None else ("um2", pixel_size**2)
-    rows = []
+    rows, has_planes = [], False
+    units: set[float | None] = set()
     for record in records:
-        areas = np.array(record.areas) * factor
-        has_nuclei = len(areas) > 0
-        rows.append(
-            {
-                "image": record.file_name,
-                "width": record.width,
-                "height": record.height,
-                "nuclei": len(areas),
-                f"median_area_{unit}": np.median(areas) if has_nuclei else np.nan,
-                f"mean_area_{unit}": areas.mean() if has_nuclei else np.nan,
-                f"std_area_{unit}": areas.std() if has_nuclei else np.nan,
-                "coverage": sum(record.areas) / (record.width * record.height),
-                "mean_score": np.mean(record.scores) if has_nuclei else np.nan,
-                "familiarity": np.nan if record.familiarity is None else record.familiarity,
-                "warning": record.warning,
-                "error": "",
-            }
-        )
-    columns = ["image", "width", "height", "nuclei"]
-    columns += [f"{name}_area_{unit}" for name in ("median", "mean", "std")]
+        has_planes |= bool(record.axes)
+        units.add(record.pixel_size)
+        rows.append(_summary_row(record))
+    columns = ["image", *(("time", "z") if has_planes else ()), "width", "height", "nuclei"]
+    known = units - {None}
+    names = [*(["px"] if None in units or not known else []), *(["um2"] if known else [])]
+    columns += ["pixel_size_um"] if known else []
+    columns += [f"{name}_area_{unit}" for unit in names for name in _AREAS]
     columns += ["coverage", "mean_score", "familiarity", "warning", "error"]
     rows += [{"image": name, "error": error} for name, error in (failures or {}).items()]
-    table = pd.DataFrame(rows, columns=columns).sort_values("image", ignore_index=True)
+    table = pd.DataFrame(rows, columns=columns)
+    table = table.sort_values("image", ignore_index=True, kind="stable")
     # whole numbers stay whole beside the gaps of failed images
-    return table.astype(dict.fromkeys(("width", "height", "nuclei"), "Int64"))
+    whole = ("width", "height", "nuclei", *(("time",) if has_planes else ()))
+    return table.astype(dict.fromkeys(whole, "Int64"))
+
+
+_AREAS = {"median": np.median, "mean": np.mean, "std": np.std}
+
+
+def _summary_row(record: ImageRecord) -> dict[str, object]:
+    unit, factor = ("px", 1.0) if record.pixel_size is None else ("um2", record.pixel_size**2)
+    areas = np.array(record.areas) * factor
+    has_nuclei = len(areas) > 0
+    row = {
+        "image": record.file_name,
+        "time": record.time,
+        "z": record.z,
+        "width": record.width,
+        "height": record.height,
+        "nuclei": len(areas),
+        "pixel_size_um": np.nan if record.pixel_size is None else record.pixel_size,
+        "coverage": sum(record.areas) / (record.width * record.height),
+        "mean_score": np.mean(record.scores) if has_nuclei else np.nan,
+        "familiarity": np.nan if record.familiarity is None else record.familiarity,
+        "warning": record.warning,
+        "error": "",
+    }
+    areas_of = {f"{name}_area_{unit}": of(areas) for name, of in _AREAS.items() if has_nuclei}
+    return row | areas_of
 
 
 def write_summary(
-    path: _Path,
-    records: Iterable[ImageRecord],
-    failures: Mapping[str, str] | None = None,
-    pixel_size: float | None = None,
+    path: _Path, records: Iterable[ImageRecord], failures: Mapping[str, str] | None = None
 ) -> None:
     """Write :func:`summary_table` as a csv."""
-    write_table(path, summary_table(records, failures, pixel_size))
+    write_table(path, summary_table(records, failures))
 
 
 def write_kaggle(path: _Path, records: Iterable[ImageRecord]) -> None:
     """Write the csv of the 2018 Data Science Bowl: one row a nucleus.
 
-    ``ImageId`` is the image's name without folders, or with them where two would be the same. An
-    image without nuclei has one row with an empty code. Masks must not overlap.
+    ``ImageId`` is the image's name without folders, or with them where two would be the same, and
+    the plane of a stack (``name_t0000_z0003``). An image without nuclei has one row with an empty
+    code. Masks must not overlap.
 
     Args:
         path: replaced as a whole.
@@ -139,7 +186,8 @@ def write_kaggle(path: _Path, records: Iterable[ImageRecord]) -> None:
         OSError: the file cannot be written.
     """
     layout = SUBMISSION_FORMATS["dsb"]
-    shared = Counter(PurePath(record.name).name for record in records)
+    names = {record.name for record in records}
+    shared = Counter(PurePath(name).name for name in names)
     with write_atomically(path) as temporary, temporary.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(layout.columns)
@@ -147,4 +195,5 @@ def write_kaggle(path: _Path, records: Iterable[ImageRecord]) -> None:
             codes = layout.encode(record.masks()) or [""]
             image_id = PurePath(record.name).name
             image_id = image_id if shared[image_id] == 1 else record.name
+            image_id = "_".join(filter(None, [image_id, record.plane_name]))
             writer.writerows((image_id, code) for code in codes)

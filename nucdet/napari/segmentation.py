@@ -68,7 +68,8 @@ def measure_labels(
         pixel_size: µm, or None.
 
     Returns:
-        As :func:`nucdet.predict.measurements.measure`, but ``id`` is the number in the label map.
+        As :func:`nucdet.predict.measurements.measure`, but ``id`` is the number in the label map,
+        and the plane is not said: the labels are of one.
 
     Raises:
         InputError: the sizes differ.
@@ -76,6 +77,7 @@ def measure_labels(
     check_sizes(labels, image)
     masks = CroppedMasks.from_label_map(labels)
     table = measure(masks, Channels.of_windows(ImageWindows(image)), pixel_size)
+    table = table.drop(columns=["time", "z"])
     numbers = np.unique(labels)
     table["id"] = numbers[numbers > 0].astype(np.int64)
     if scores:

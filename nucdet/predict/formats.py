@@ -7,7 +7,7 @@ they write, because the help text needs only the table and should not wait for P
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,27 +18,26 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-    from nucdet.export import ImageRecord
+    from nucdet.export import ImageRecord, PlaneNuclei, RoiPosition
+    from nucdet.predict.plane_records import StoredStack
     from nucdet.structures import CroppedMasks
 
 
 @dataclass(frozen=True)
 class ImageOutputs:
-    """All that the files of one predicted image are made of.
+    """All that the files of one predicted image, or plane of a stack, are made of.
 
     Attributes:
         record: what is kept of the image, see :class:`nucdet.export.ImageRecord`.
         masks: its N masks, disjoint.
         table: N rows of measurements, see :func:`nucdet.predict.measurements.measure`.
         image: uint8 (H, W, 3) RGB to draw on, of :func:`nucdet.predict.drawing.read_for_drawing`.
-        pixel_size: µm, or None.
     """
 
     record: ImageRecord
     masks: CroppedMasks
     table: pd.DataFrame
     image: np.ndarray
-    pixel_size: float | None = None
 
 
 @dataclass(frozen=True)
@@ -49,11 +48,16 @@ class ImageFormat:
         ending: of the file's name, which starts with the image's.
         summary: for the help text.
         write: takes the path and what is to be written; raises OSError.
+        write_stack: takes the path and the planes of a stack; None: ``write`` is called for each
+            plane, and the path is a folder.
+        stack_ending: in place of ``ending`` for a stack; empty: the same.
     """
 
     ending: str
     summary: str
     write: Callable[[Path, ImageOutputs], None]
+    write_stack: Callable[[Path, StoredStack], None] | None = None
+    stack_ending: str = ""
 
     @property
     def file(self) -> str:
@@ -80,7 +84,17 @@ class SharedFormat:
 def _label(path: Path, outputs: ImageOutputs) -> None:
     from nucdet.export import write_label_image
 
-    write_label_image(path, outputs.masks, outputs.pixel_size)
+    write_label_image(path, outputs.masks, outputs.record.pixel_size)
+
+
+def _label_stack(path: Path, stack: StoredStack) -> None:
+    from nucdet.export import StackLayout, write_label_stack
+
+    records = (plane.record for plane in stack.planes)
+    first = next(iter(records))
+    layout = StackLayout(first.axes, stack.lengths, first.size, stack.nuclei)
+    masks = (plane.record.masks() for plane in stack.planes)
+    write_label_stack(path, masks, layout, first.pixel_size)
 
 
 def _overlay(path: Path, outputs: ImageOutputs) -> None:
@@ -96,18 +110,50 @@ def _csv(path: Path, outputs: ImageOutputs) -> None:
     write_table(path, outputs.table)
 
 
+def _csv_stack(path: Path, stack: StoredStack) -> None:
+    from nucdet.export import write_csv_texts
+
+    write_csv_texts(path, (plane.table for plane in stack.planes))
+
+
 def _geojson(path: Path, outputs: ImageOutputs) -> None:
     from nucdet.export import write_geojson
 
-    record = outputs.record
+    write_geojson(path, [_nuclei(outputs.record, outputs.masks, outputs.table)])
+
+
+def _geojson_stack(path: Path, stack: StoredStack) -> None:
+    from nucdet.export import read_csv_text, write_geojson
+
+    write_geojson(
+        path,
+        (_nuclei(p.record, p.record.masks(), read_csv_text(p.table)) for p in stack.planes),
+    )
+
+
+def _nuclei(record: ImageRecord, masks: CroppedMasks, table: pd.DataFrame) -> PlaneNuclei:
+    from nucdet.export import PlaneNuclei
+
     classes = [record.class_names[label] for label in record.classes]
-    write_geojson(path, outputs.masks, classes, outputs.table)
+    return PlaneNuclei(masks, classes, table, record.time, record.z)
 
 
 def _roi(path: Path, outputs: ImageOutputs) -> None:
     from nucdet.export import write_rois
 
-    write_rois(path, outputs.masks)
+    write_rois(path, [(outputs.masks, None)], len(outputs.masks))
+
+
+def _roi_stack(path: Path, stack: StoredStack) -> None:
+    from nucdet.export import RoiPosition, write_rois
+
+    def planes() -> Iterator[tuple[CroppedMasks, RoiPosition]]:
+        for number, plane in enumerate(stack.planes, 1):
+            record = plane.record
+            z = 0 if isinstance(record.z, str) else record.z + 1
+            yield record.masks(), RoiPosition(number, z, record.time + 1)
+
+    write_rois(path, planes(), stack.nuclei)
 
 
 def _coco(path: Path, records: Iterable[ImageRecord]) -> None:
@@ -124,16 +170,22 @@ def _kaggle(path: Path, records: Iterable[ImageRecord]) -> None:
 
 FORMATS: dict[str, ImageFormat | SharedFormat] = {
     "label": ImageFormat(
-        "_label.tif", "pixels hold the number of their nucleus (16 bits; 32 above 65,535)", _label
+        "_label.tif",
+        "pixels hold the number of their nucleus (16 bits; 32 above 65,535)",
+        _label,
+        _label_stack,
+        "_label.ome.tif",
     ),
-    "overlay": ImageFormat("_overlay.png", "outlines on the image", _overlay),
+    "overlay": ImageFormat(
+        "_overlay.png", "outlines on the image", _overlay, stack_ending="_overlay"
+    ),
     "csv": ImageFormat(
-        ".csv", "one row for each nucleus; nuclei.csv has those of all images", _csv
+        ".csv", "one row for each nucleus; nuclei.csv has those of all images", _csv, _csv_stack
     ),
     "coco": SharedFormat("predictions_coco.json", "all images as one COCO JSON", _coco),
     "kaggle": SharedFormat("kaggle.csv", "all images as Kaggle's run-length codes", _kaggle),
-    "geojson": ImageFormat(".geojson", "outlines for QuPath", _geojson),
-    "roi": ImageFormat("_rois.zip", "outlines for ImageJ's ROI Manager", _roi),
+    "geojson": ImageFormat(".geojson", "outlines for QuPath", _geojson, _geojson_stack),
+    "roi": ImageFormat("_rois.zip", "outlines for ImageJ's ROI Manager", _roi, _roi_stack),
 }
 
 FORMATS_TEXT = "a list of " + ",".join(FORMATS)
@@ -154,12 +206,30 @@ def output_paths(output: Path, name: str, formats: Sequence[str]) -> dict[str, P
         name: of the image, see :class:`nucdet.predict.files.InputFile`.
         formats: names; those with one file for all images are left out.
     """
-    chosen = {key: entry for key, entry in FORMATS.items() if key in formats}
+    return {key: output / f"{name}{entry.ending}" for key, entry in _of_images(formats).items()}
+
+
+def stack_paths(output: Path, name: str, formats: Sequence[str]) -> dict[str, Path]:
+    """As :func:`output_paths`, of a stack: formats with one file for all its planes."""
     return {
-        key: output / f"{name}{entry.ending}"
-        for key, entry in chosen.items()
-        if isinstance(entry, ImageFormat)
+        key: output / f"{name}{entry.stack_ending or entry.ending}"
+        for key, entry in _of_images(formats).items()
+        if entry.write_stack is not None
     }
+
+
+def plane_folders(output: Path, name: str, formats: Sequence[str]) -> dict[str, Path]:
+    """Where the files of each plane of a stack go, by format."""
+    return {
+        key: output / f"{name}{entry.stack_ending}"
+        for key, entry in _of_images(formats).items()
+        if entry.write_stack is None
+    }
+
+
+def _of_images(formats: Sequence[str]) -> dict[str, ImageFormat]:
+    chosen = {key: entry for key, entry in FORMATS.items() if key in formats}
+    return {key: entry for key, entry in chosen.items() if isinstance(entry, ImageFormat)}
 
 
 def shared_paths(output: Path, formats: Sequence[str]) -> dict[str, Path]:

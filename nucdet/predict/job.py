@@ -10,12 +10,20 @@ from pathlib import Path
 
 from detectron2.config import CfgNode
 
+from nucdet.export import ImageRecord
 from nucdet.files import remove_left_over
 from nucdet.modeling.model_zoo import PREFIX, find_model
 from nucdet.predict.files import InputFile, find_inputs
-from nucdet.predict.formats import output_paths, shared_paths
+from nucdet.predict.formats import (
+    FORMATS,
+    output_paths,
+    plane_folders,
+    shared_paths,
+    stack_paths,
+)
 from nucdet.predict.options import PredictOptions
-from nucdet.predict.records import RecordStore
+from nucdet.predict.plane_records import Kept, StoredPlane
+from nucdet.predict.records import RecordStore, file_size
 from nucdet.predict.segmenter import configure
 from nucdet.version import __version__
 
@@ -49,20 +57,54 @@ class Job:
         """Where the files of an image go, by format."""
         return output_paths(self.output, file.name, self.options.save)
 
+    def stack_paths(self, file: InputFile) -> dict[str, Path]:
+        """Where the files of a stack go, by format."""
+        return stack_paths(self.output, file.name, self.options.save)
+
+    def plane_paths(self, file: InputFile, plane: ImageRecord) -> dict[str, Path]:
+        """Where the files of one plane of a stack go, by format."""
+        folders = plane_folders(self.output, file.name, self.options.save)
+        endings = {name: Path(FORMATS[name].ending).suffix for name in folders}
+        return {
+            name: folder / f"{plane.plane_name}{endings[name]}" for name, folder in folders.items()
+        }
+
+    def keep_planes(self, file: InputFile) -> Kept:
+        """The planes of a stack that are done; what follows the first that is not is forgotten."""
+
+        def is_whole(plane: StoredPlane) -> bool:
+            paths = self.plane_paths(file, plane.record)
+            return all(file_size(path) == plane.sizes.get(n, -1) for n, path in paths.items())
+
+        return self.records().planes(file).keep(is_whole)
+
+    def is_done(self, file: InputFile) -> bool:
+        """Whether a file is predicted and has all its outputs."""
+        store = self.records()
+        planes = store.outcome(file).planes
+        if not planes:
+            return store.is_done(file, self.paths(file).values())
+        is_complete = self.keep_planes(file).planes == planes
+        return is_complete and store.is_done(file, self.stack_paths(file).values())
+
     def left_to_do(self, rank: int = 0, processes: int = 1) -> list[InputFile]:
         """One process's share of the files, with ``resume`` without those that are done."""
-        share, store = self.files[rank::processes], self.records()
+        share = self.files[rank::processes]
         if not self.options.resume:
             return list(share)
-        return [file for file in share if not store.is_done(file, self.paths(file).values())]
+        return [file for file in share if not self.is_done(file)]
 
     def clean_up(self) -> None:
         """Remove the temporary files that a killed run of the same output folder left."""
         shared = [*shared_paths(self.output, self.options.save).values()]
         shared += [self.output / name for name in ("summary.csv", "nuclei.csv", "report.html")]
-        records = self.records()
-        single = (p for f in self.files for p in (*self.paths(f).values(), records.path(f)))
-        remove_left_over([*shared, *single])
+        for file in self.files:
+            shared += [*self.paths(file).values(), *self.stack_paths(file).values()]
+            shared.append(self.records().path(file))
+            for folder in plane_folders(self.output, file.name, self.options.save).values():
+                for left in folder.glob(".[tz]*-*.*"):
+                    shared.append(folder / f"{left.name[1:].rpartition('-')[0]}{left.suffix}")
+        remove_left_over(shared)
 
 
 def prepare(options: PredictOptions) -> Job:
@@ -102,7 +144,7 @@ def _facts(cfg: CfgNode, options: PredictOptions) -> tuple[tuple[str, str], ...]
         "Score threshold": "of the config" if threshold is None else f"{threshold:g}",
         "Nuclei at the border": "left out" if options.exclude_border else "kept",
         "Outline offset": f"{cfg.TEST.OUTLINE_OFFSET:g} pixels",
-        "Pixel size": f"{options.pixel_size:g} µm" if options.pixel_size else "not given",
+        "Pixel size": "",  # known at the end, see outputs.write_shared_outputs
         "nucdet": __version__,
     }
     return tuple(facts.items())

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 from skimage.measure import regionprops
 
+from nucdet.data.io.choice import Place
 from nucdet.data.io.normalization import Box
 from nucdet.data.io.windows import ImageWindows
 from nucdet.errors import InputError
@@ -51,6 +52,7 @@ _GAP = 2
 _REACHES = (8, 32)
 _ENOUGH = 20  # pixels
 _BLOCK = 1024
+_FIRST = Place()
 
 
 @dataclass(frozen=True)
@@ -67,14 +69,8 @@ class Channels:
 
     @classmethod
     def of_windows(cls, source: ImageWindows) -> Channels:
-        """The grey values of an image, or its red, green and blue."""
-        grey = source.values(np.s_[0:1, 0:1]).ndim == 2
-
-        def read(box: Box) -> np.ndarray:
-            values = source.values(box)
-            return values[None] if grey else np.moveaxis(values, 2, 0)
-
-        return cls(("",) if grey else ("r", "g", "b"), read)
+        """All channels of an image where it lies in its file; read when they are asked for."""
+        return cls(source.channel_names, source.channel_reader())
 
     @classmethod
     def of_array(cls, image: np.ndarray, names: Sequence[str] | None = None) -> Channels:
@@ -110,7 +106,7 @@ def measure(
     *,
     scores: np.ndarray | None = None,
     classes: Sequence[str] | np.ndarray | None = None,
-    plane: int = 0,
+    place: Place = _FIRST,
 ) -> pd.DataFrame:
     """Measure N masks of an image; docs/measurements.md says what each column is.
 
@@ -120,7 +116,7 @@ def measure(
         pixel_size: µm; None: lengths and areas are in pixels.
         scores: (N,), for a column ``score``.
         classes: N of them, for a column ``class``.
-        plane: of the stack that the image is part of, from 0.
+        place: of the image in its file, for columns ``time`` and ``z``.
 
     Returns:
         One row a mask, in their order. ``id`` is 1, 2, …, the label in a label map. Lengths and
@@ -132,7 +128,8 @@ def measure(
 
     columns: dict[str, np.ndarray | Sequence[str]] = {
         "id": np.arange(1, len(masks) + 1),
-        "plane": np.full(len(masks), plane),
+        "time": np.full(len(masks), place.time),
+        "z": np.full(len(masks), place.z),
     }
     if classes is not None:
         columns["class"] = classes

@@ -46,7 +46,7 @@ class PredictOptions:
         save: names of :data:`nucdet.predict.formats.FORMATS`.
         config_file: of the network; None: the default model.
         opts: ``KEY VALUE`` pairs that override the config.
-        channel, z, time: of files that hold several, see :class:`nucdet.data.io.choice.Choice`.
+        channel, z, time, scene: of files with several, see :class:`nucdet.data.io.choice.Choice`.
         diameter: see :meth:`nucdet.predict.Segmenter.predict`.
         threshold: TEST.SCORE_THRESHOLD; None: the config's rules.
         outline_offset: TEST.OUTLINE_OFFSET, pixels; None: the config's.
@@ -67,7 +67,8 @@ class PredictOptions:
     # reading
     channel: int | str | None = None
     z: int | str | None = None
-    time: int | None = None
+    time: int | str | None = None
+    scene: int | str | None = None
     # network
     diameter: float | str | None = None
     threshold: float | None = None
@@ -100,8 +101,8 @@ class PredictOptions:
 
     @property
     def choice(self) -> Choice:
-        """The plane of each file."""
-        return Choice(self.channel, self.z, self.time)
+        """The planes of each file."""
+        return Choice(self.channel, self.z, self.time, self.scene)
 
     @property
     def overrides(self) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -48,7 +49,9 @@ def make_outputs(
     pixel_size = options.pixel_size or prediction.source.pixel_size
     table = prediction.table(pixel_size, options.measure_channels)
     record = make_record(file, prediction, image, class_names, table)
-    return ImageOutputs(record, prediction.pred_masks, table, image, pixel_size)
+    place = prediction.place
+    record = replace(record, pixel_size=pixel_size, time=place.time, z=place.z)
+    return ImageOutputs(record, prediction.pred_masks, table, image)
 
 
 def make_record(
@@ -115,14 +118,33 @@ def write_shared_outputs(job: Job) -> None:
     options, store = job.options, job.records()
     # each is read from its file whenever it is needed: a run may have more than fit into memory
     records = store.records(job.files)
-    outcomes = [(file, *store.outcome(file)) for file in job.files]
-    failures = {file.file_name: error for file, _, error in outcomes if error}
+    outcomes = {file: store.outcome(file) for file in job.files}
+    done = {file: outcome for file, outcome in outcomes.items() if outcome.is_done}
+    failures = {file.file_name: o.error for file, o in outcomes.items() if o.error}
     for name, path in shared_paths(job.output, options.save).items():
         FORMATS[name].write(path, records)
     if "csv" in options.save:
-        tables = {file.file_name: job.paths(file)["csv"] for file, done, _ in outcomes if done}
+        # the csv of a stack has the name of an image's
+        tables = {file.file_name: job.paths(file)["csv"] for file in done}
         write_nuclei(job.output / "nuclei.csv", tables)
-    write_summary(job.output / "summary.csv", records, failures, options.pixel_size)
+    write_summary(job.output / "summary.csv", records, failures)
     palette = ["#{:02x}{:02x}{:02x}".format(*color) for color in PALETTE.tolist()]
-    facts = ReportFacts(options.pixel_size, dict(job.facts), failures, palette)
+    sizes = [outcome.pixel_size for outcome in done.values()]
+    settings = dict(job.facts) | {"Pixel size": _pixel_size_fact(options.pixel_size, sizes)}
+    is_metric = bool(sizes) and None not in sizes
+    facts = ReportFacts(is_metric, settings, failures, palette)
     write_report(job.output / "report.html", records, facts)
+
+
+def _pixel_size_fact(chosen: float | None, sizes: Sequence[float | None]) -> str:
+    """What the report says of the pixel sizes of its files."""
+    if chosen is not None:
+        return f"{chosen:g} µm"
+    known = [size for size in sizes if size is not None]
+    if not known:
+        return "not given"
+    low, high = f"{min(known):g} µm", f"{max(known):g} µm"
+    found = f"{low}, of the files" if low == high else f"{low} to {high}, each file its own"
+    if len(known) == len(sizes):
+        return found
+    return f"{found}; unknown for {len(sizes) - len(known)} of {len(sizes)}: areas in pixels"

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from detectron2.structures import Instances
 
+from nucdet.data.io.choice import Place
 from nucdet.data.io.windows import ImageWindows
 from nucdet.predict.familiarity import warning
 from nucdet.predict.measurements import Channels, measure
@@ -50,6 +51,11 @@ class Prediction(Instances):
     def source(self) -> ImageWindows:
         """The image."""
         return self._source
+
+    @property
+    def place(self) -> Place:
+        """Where the image lies in its file: ``place.time`` and ``place.z``."""
+        return self._source.place
 
     @property
     def diameter(self) -> float | None:
@@ -108,4 +114,5 @@ class Prediction(Instances):
             pixel_size,
             scores=self.scores.numpy(),
             classes=[self._class_names[number] for number in self.pred_classes.tolist()],
+            place=self.place,
         )

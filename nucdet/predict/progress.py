@@ -37,20 +37,34 @@ class Progress:
     def __exit__(self, *error: object) -> None:
         self._bar.__exit__(*error)
 
-    def done(self) -> None:
-        """Count an image whose files are written."""
-        self._bar.update()
+    def expect(self, planes: int) -> None:
+        """One of the files is a stack, of which this many planes are to be predicted."""
+        self._bar.grow(planes - 1)
 
-    def failed(self, file: InputFile, error: Exception) -> None:
-        """Name an image that cannot be read or predicted on the screen, and record the reason."""
-        reason = _reason(error, file)
+    def done(self, file: InputFile, where: str = "") -> None:
+        """Count an image whose files are written, or a plane of one."""
+        self._bar.update()
+        if where:
+            self._bar.note(f"{file.file_name}: {where}")
+
+    def failed(self, file: InputFile, error: Exception, where: str = "", planes: int = 1) -> None:
+        """Name an image that cannot be read or predicted on the screen, and record the reason.
+
+        Args:
+            file: the image.
+            error: why.
+            where: which plane of a stack.
+            planes: how many are left out.
+        """
+        reason = ": ".join(filter(None, [where, _reason(error, file)]))
         self._bar.write(f"failed: {file.path}: {reason}")
         self._store.save(file, None, reason)
-        self._bar.update()
+        self._bar.update(planes)
 
-    def show_tiles(self, file: InputFile, done: int, tiles: int) -> None:
+    def show_tiles(self, file: InputFile, where: str, done: int, tiles: int) -> None:
         """Show how many tiles of a large image are predicted."""
-        self._bar.note(f"{file.file_name}: tile {done} of {tiles}")
+        place = ", ".join(filter(None, [where, f"tile {done} of {tiles}"]))
+        self._bar.note(f"{file.file_name}: {place}")
 
 
 def _reason(error: Exception, file: InputFile) -> str:

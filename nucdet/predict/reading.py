@@ -9,9 +9,10 @@ from typing import NamedTuple
 from nucdet.data.io.windows import ImageWindows
 from nucdet.errors import InputError
 from nucdet.predict.files import InputFile
-from nucdet.predict.options import PredictOptions
+from nucdet.predict.job import Job
 from nucdet.predict.progress import Progress
 from nucdet.predict.segmenter import Segmenter
+from nucdet.predict.stack_outputs import StackWriter
 
 # at most this many images, and this many pixels, are predicted together
 _TOGETHER = 8
@@ -19,20 +20,22 @@ _PIXELS_TOGETHER = 1 << 22
 
 
 class OpenImage(NamedTuple):
-    """An image file and its pixels, which are read as they are needed."""
+    """An image file, or a plane of one, and its pixels, which are read as they are needed."""
 
     file: InputFile
     source: ImageWindows
+    stack: StackWriter | None = None  # what takes the plane; None: the file is one image
+    where: str = ""  # which plane, for people
 
 
 def read_images(
-    files: Iterable[InputFile], options: PredictOptions, segmenter: Segmenter, progress: Progress
+    files: Iterable[InputFile], job: Job, segmenter: Segmenter, progress: Progress
 ) -> Iterator[list[OpenImage]]:
     """Open images in groups that are predicted together, each small enough for memory.
 
     Args:
         files: the images.
-        options: say which plane of a file is read.
+        job: says which plane of a file is read.
         segmenter: its config says how stored values become 8 bits.
         progress: records the files that cannot be read; the run goes on with the rest.
 
@@ -41,24 +44,43 @@ def read_images(
     """
     group: list[OpenImage] = []
     pixels = 0
-    for image in _opened(files, options, segmenter, progress):
-        more = math.prod(image.source.size)
-        if group and (len(group) == _TOGETHER or pixels + more > _PIXELS_TOGETHER):
-            yield group
-            group, pixels = [], 0
-        group.append(image)
-        pixels += more
+    for file in files:
+        for image in _opened(file, job, segmenter, progress):
+            more = math.prod(image.source.size)
+            if group and (len(group) == _TOGETHER or pixels + more > _PIXELS_TOGETHER):
+                yield group
+                group, pixels = [], 0
+            group.append(image)
+            pixels += more
     if group:
         yield group
 
 
 def _opened(
-    files: Iterable[InputFile], options: PredictOptions, segmenter: Segmenter, progress: Progress
+    file: InputFile, job: Job, segmenter: Segmenter, progress: Progress
 ) -> Iterator[OpenImage]:
-    for file in files:
+    """The planes of a file that are not done yet; as a rule one."""
+    try:
+        planes = segmenter.open(file.path, job.options.choice)
+        whole = None if planes.axes else planes[0]
+    except (InputError, OSError, MemoryError) as error:
+        progress.failed(file, error)
+        return
+    if whole is not None:
+        yield OpenImage(file, whole)
+        return
+    stack = StackWriter(file, planes, job)
+    progress.expect(stack.left)
+    if not stack.left:  # a format is new, or the run was killed at the very end
+        stack.finish()
+    for number in range(stack.done, len(planes)):
+        if stack.has_failed:
+            return
+        where = f"plane {number + 1} of {len(planes)}"
         try:
-            source = segmenter.open(file.path, options.choice)
+            source = planes[number]
         except (InputError, OSError, MemoryError) as error:
-            progress.failed(file, error)
-        else:
-            yield OpenImage(file, source)
+            stack.has_failed = True
+            progress.failed(file, error, where, len(planes) - number)
+            return
+        yield OpenImage(file, source, stack, where)

@@ -2,16 +2,39 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from nucdet.export import ImageRecord
-from nucdet.files import write_json
+from nucdet.files import digest, write_json
 from nucdet.predict.files import InputFile
+from nucdet.predict.plane_records import PlaneRecords
+
+
+class StackFacts(NamedTuple):
+    """What is kept of a stack beside the list of its planes: how many, and µm or None."""
+
+    planes: int
+    pixel_size: float | None
+
+
+class Outcome(NamedTuple):
+    """What became of an image.
+
+    Attributes:
+        is_done: whether it was predicted.
+        planes: of a stack; 0: it is one image.
+        pixel_size: µm, or None.
+        error: why it failed.
+    """
+
+    is_done: bool = False
+    planes: int = 0
+    pixel_size: float | None = None
+    error: str | None = None
 
 
 class RecordStore:
@@ -38,6 +61,7 @@ class RecordStore:
         record: ImageRecord | None,
         error: str | None = None,
         outputs: Iterable[Path] = (),
+        stack: StackFacts | None = None,
     ) -> None:
         """Keep an image's record, or why it has none.
 
@@ -46,29 +70,40 @@ class RecordStore:
             record: what the files over all images need of it.
             error: why it failed.
             outputs: its files, already written; :meth:`is_done` compares their sizes.
+            stack: in place of a record, of a file whose planes are done.
         """
         sizes = {path.name: path.stat().st_size for path in outputs}
         content = {"record": record and asdict(record), "error": error, "sizes": sizes}
-        content |= self._key(file)
-        write_json(self.path(file), content | {"sha256": _digest(content)})
+        content |= {"stack": stack and stack._asdict()} | self._key(file)
+        write_json(self.path(file), content | {"sha256": digest(content)})
 
     def forget(self, file: InputFile) -> None:
         """Remove the record, before the image's files are written anew."""
         self.path(file).unlink(missing_ok=True)
 
-    def record(self, file: InputFile) -> ImageRecord | None:
-        """The record of an image that was predicted with these settings, else None."""
+    def planes(self, file: InputFile) -> PlaneRecords:
+        """The planes that are done of a stack."""
+        return PlaneRecords(self._folder / f"{file.name}.jsonl", self._key(file))
+
+    def of_file(self, file: InputFile) -> Iterator[ImageRecord]:
+        """The records of an image, or of the planes of a stack, predicted with these settings."""
         content = self._load(file)
-        return ImageRecord(**content["record"]) if content.get("record") else None
+        if content.get("record"):
+            yield ImageRecord(**content["record"])
+        elif content.get("stack"):
+            yield from (plane.record for plane in self.planes(file))
 
     def records(self, files: Sequence[InputFile]) -> Records:
         """The records of those images that were predicted, see :class:`Records`."""
         return Records(self, files)
 
-    def outcome(self, file: InputFile) -> tuple[bool, str | None]:
-        """Whether the image was predicted with these settings, and why not where it failed."""
+    def outcome(self, file: InputFile) -> Outcome:
+        """What became of the image with these settings."""
         content = self._load(file)
-        return bool(content.get("record")), content.get("error")
+        found = content.get("record") or content.get("stack")
+        if not found:
+            return Outcome(error=content.get("error"))
+        return Outcome(True, found.get("planes", 0), found["pixel_size"])
 
     def error(self, file: InputFile) -> str | None:
         """Why the image failed with these settings, else None."""
@@ -80,10 +115,10 @@ class RecordStore:
         A file counts as whole when it has the size that it was written with.
         """
         content = self._load(file)
-        if not content.get("record"):
+        if not content.get("record") and not content.get("stack"):
             return False
         sizes = content["sizes"]
-        return all(_size(path) == sizes.get(path.name, -1) for path in outputs)
+        return all(file_size(path) == sizes.get(path.name, -1) for path in outputs)
 
     def path(self, file: InputFile) -> Path:
         """Where the image's record is kept."""
@@ -100,11 +135,11 @@ class RecordStore:
     def _load(self, file: InputFile) -> dict[str, Any]:
         try:
             content = json.loads(self.path(file).read_bytes())
-            digest = content.pop("sha256")
+            expected = content.pop("sha256")
             current = all(content[k] == v for k, v in self._key(file).items())
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return {}
-        return content if current and digest == _digest(content) else {}
+        return content if current and expected == digest(content) else {}
 
 
 class Records:
@@ -120,13 +155,9 @@ class Records:
         self._files = files
 
     def __iter__(self) -> Iterator[ImageRecord]:
-        return (record for file in self._files if (record := self._store.record(file)))
+        return (record for file in self._files for record in self._store.of_file(file))
 
 
-def _digest(content: dict[str, Any]) -> str:
-    # the order of the keys is that of the file, so it is the same before writing and after reading
-    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
-
-
-def _size(path: Path) -> int | None:
+def file_size(path: Path) -> int | None:
+    """In bytes; None where there is no file."""
     return path.stat().st_size if path.is_file() else None

@@ -8,7 +8,8 @@ The way of an image, each step a function of one file:
     network               finding.predict_tiles        │ segmenter.Segmenter.predict_windows
     join tiles            joining.join_tiles           │
     eliminate overlaps    OverlapElimination           ┘
-    write outputs         outputs.make_outputs (draw, measure), outputs.write_outputs
+    write outputs         outputs.make_outputs (draw, measure), outputs.write_outputs;
+                          of stacks stack_outputs.StackWriter
     report                outputs.write_shared_outputs
 """
 
@@ -57,7 +58,7 @@ def predict(options: PredictOptions, devices: argparse.Namespace) -> int:
         # a process may wait as long as another works
         run_processes(_run_process, devices, job, timeout=timedelta(days=30))
     except KeyboardInterrupt:
-        done = sum(job.records().record(file) is not None for file in job.files)
+        done = sum(job.records().outcome(file).is_done for file in job.files)
         print(
             f"{done} of {len(job.files)} images are done; --resume goes on with the rest",
             file=sys.stderr,
@@ -71,12 +72,14 @@ def predict(options: PredictOptions, devices: argparse.Namespace) -> int:
 def _print_warnings(job: Job) -> None:
     """A line for each warning, with the first images that it is of."""
     warned: dict[str, list[str]] = {}
-    for file in job.files:
-        record = job.records().record(file)
-        if record is not None and record.warning:
-            warned.setdefault(record.warning, []).append(file.file_name)
+    images = 0
+    for record in job.records().records(job.files):
+        images += 1
+        if record.warning:
+            warned.setdefault(record.warning, []).append(record.title)
+    images += sum(job.records().error(file) is not None for file in job.files)
     for warning, names in warned.items():
-        more = f", … ({len(names)} of {len(job.files)})" if len(names) > _NAMED else ""
+        more = f", … ({len(names)} of {images})" if len(names) > _NAMED else ""
         print(f"{warning}: {', '.join(names[:_NAMED])}{more}")
 
 
@@ -104,10 +107,13 @@ def predict_images(job: Job, open_segmenter: Callable[[], Segmenter]) -> None:
     if files:
         segmenter = open_segmenter()
         with Progress(files, job.records()) as progress:
-            for images in read_images(files, job.options, segmenter, progress):
+            for images in read_images(files, job, segmenter, progress):
                 for image, outputs in _predicted(images, job.options, segmenter, progress):
-                    write_outputs(image.file, outputs, job)
-                    progress.done()
+                    if image.stack is None:
+                        write_outputs(image.file, outputs, job)
+                    else:
+                        image.stack.write(outputs)
+                    progress.done(image.file, image.where)
     comm.synchronize()
     if comm.is_main_process():
         write_shared_outputs(job)
@@ -119,9 +125,12 @@ def _predicted(
 ) -> Iterator[tuple[OpenImage, ImageOutputs]]:
     """The images with what is to be written of them; without those that fail.
 
-    Where a group fails, its images are tried one by one.
+    Where a group fails, its images are tried one by one. A stack ends at its first plane that
+    fails.
     """
-    show_tiles = partial(progress.show_tiles, images[0].file)
+    if len(images) == 1 and images[0].stack is not None and images[0].stack.has_failed:
+        return
+    show_tiles = partial(progress.show_tiles, images[0].file, images[0].where)
     try:
         sources = [image.source for image in images]
         predictions = segmenter.predict_windows(sources, options.diameter, show_tiles)
@@ -132,7 +141,7 @@ def _predicted(
         ]
     except (InputError, OSError, MemoryError, torch.OutOfMemoryError) as error:
         if len(images) == 1:
-            progress.failed(images[0].file, error)
+            _give_up(images[0], error, progress)
             return
     else:
         yield from zip(images, outputs, strict=True)
@@ -140,3 +149,10 @@ def _predicted(
     # here the error and what it holds in memory are gone
     for image in images:
         yield from _predicted([image], options, segmenter, progress)
+
+
+def _give_up(image: OpenImage, error: Exception, progress: Progress) -> None:
+    left = 1
+    if image.stack is not None:
+        image.stack.has_failed, left = True, image.stack.left
+    progress.failed(image.file, error, image.where, left)

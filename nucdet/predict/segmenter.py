@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +11,10 @@ from detectron2.config import CfgNode
 
 from nucdet.config import load_config
 from nucdet.data.datasets import class_names
-from nucdet.data.io.choice import Choice, choose_channel
+from nucdet.data.io.choice import Choice, choose_channel, choose_colour
 from nucdet.data.io.normalization import check_rule
-from nucdet.data.io.windows import ImageWindows, open_windows
+from nucdet.data.io.planes import Planes, open_planes
+from nucdet.data.io.windows import ImageWindows
 from nucdet.errors import InputError
 from nucdet.modeling.architecture_checks import check_architecture
 from nucdet.modeling.model_zoo import DEFAULT_MODEL, find_model, model_names
@@ -22,6 +23,7 @@ from nucdet.postprocessing.overlap import OverlapElimination
 from nucdet.predict.familiarity import familiarity
 from nucdet.predict.finding import Finder
 from nucdet.predict.network import Network
+from nucdet.predict.options import check_diameter
 from nucdet.predict.prediction import Prediction
 from nucdet.processes import find_device
 
@@ -89,7 +91,7 @@ class Segmenter:
         self,
         image: np.ndarray,
         diameter: float | str | None = None,
-        channel: int | None = None,
+        channel: int | str | None = None,
     ) -> Prediction:
         """Find the nuclei of one image.
 
@@ -99,15 +101,18 @@ class Segmenter:
             diameter: of the nuclei, in pixels of the image: it is rescaled so that they are as
                 large as in training. "auto": estimated from a first look. None: resized as in
                 evaluation.
-            channel: that shows the nuclei, from 0; the image may then be (H, W, C) of any C, the
-                channels last.
+            channel: that shows the nuclei, from 0, of RGB also "red", "green" or "blue"; the image
+                may then be (H, W, C) of any C, the channels last.
 
         Raises:
             InputError: another shape or dtype, no such channel, or a diameter that is none.
         """
         if channel is not None and np.ndim(image) == 3:
-            names = [""] * np.shape(image)[2]
-            image = image[..., choose_channel("the image", names, channel)]
+            count = np.shape(image)[2]
+            if count == 3:
+                image = image[..., choose_colour("the image", channel)]
+            else:
+                image = image[..., choose_channel("the image", [""] * count, channel)]
         return self.predict_batch([image], diameter)[0]
 
     def predict_batch(
@@ -130,34 +135,46 @@ class Segmenter:
         *,
         channel: int | str | None = None,
         z: int | str | None = None,
-        time: int | None = None,
-    ) -> Prediction:
+        time: int | str | None = None,
+        scene: int | str | None = None,
+    ) -> Prediction | Iterator[Prediction]:
         """Find the nuclei of an image file; of a large TIFF only windows are in memory.
 
+        Example::
+
+            for prediction in segmenter.predict_file("stack.ome.tif", channel="DAPI", z="all"):
+                print(prediction.place.z, len(prediction))
+
         Args:
-            path: see :func:`nucdet.data.io.windows.open_windows`. A file with several planes is
-                read as a whole.
-            channel, z, time: see :class:`nucdet.data.io.choice.Choice`.
+            path: see :func:`nucdet.data.io.planes.open_planes`.
+            channel, z, time, scene: see :class:`nucdet.data.io.choice.Choice`.
             diameter: see :meth:`predict`.
             progress: called as ``progress(tiles done, tiles)`` where there are several.
 
-        Raises:
-            FileNotFoundError, InputError: the file cannot be read; a diameter that is none.
-        """
-        return self.predict_windows(
-            [self.open(path, Choice(channel, z, time))], diameter, progress
-        )[0]
+        Returns:
+            The nuclei; where z or time is "all", those of each plane, time by time and depth by
+            depth, each read and predicted when it is asked for.
 
-    def open(self, path: str | os.PathLike[str], choice: Choice | None = None) -> ImageWindows:
-        """A file as :meth:`predict_windows` takes it, normalised as the config says.
+        Raises:
+            FileNotFoundError, InputError: the file cannot be read, the plane is unclear or not
+                there; a diameter that is none.
+        """
+        check_diameter(diameter)
+        choice = Choice(channel, z, time, scene)
+        planes = self.open(path, choice)
+        found = (self.predict_windows([plane], diameter, progress)[0] for plane in planes)
+        return found if choice.asks_for_all else next(found)
+
+    def open(self, path: str | os.PathLike[str], choice: Choice | None = None) -> Planes:
+        """A file's planes as :meth:`predict_windows` takes them, normalised as the config says.
 
         Args:
-            path, choice: see :func:`nucdet.data.io.windows.open_windows`.
+            path, choice: see :func:`nucdet.data.io.planes.open_planes`.
 
         Raises:
             FileNotFoundError, InputError: the file cannot be read.
         """
-        return open_windows(path, choice, self.cfg.INPUT.NORMALIZE)
+        return open_planes(path, choice, self.cfg.INPUT.NORMALIZE)
 
     def predict_windows(
         self,
@@ -165,7 +182,7 @@ class Segmenter:
         diameter: float | str | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> list[Prediction]:
-        """:meth:`predict_batch` for images of :meth:`open`; arguments as for :meth:`predict_file`.
+        """:meth:`predict_batch` for planes of :meth:`open`; arguments as for :meth:`predict_file`.
 
         Raises:
             InputError: a file is damaged; a diameter that is none.

@@ -14,7 +14,8 @@ from detectron2.data import DatasetCatalog
 from detectron2.utils.env import seed_all_rng
 
 from nucdet.data.datasets import check_datasets
-from nucdet.data.io.windows import Box, ImageWindows, open_windows
+from nucdet.data.io.planes import open_windows
+from nucdet.data.io.windows import Box, ImageWindows
 from nucdet.errors import InputError
 from nucdet.modeling.familiarity import Familiarity, Seen
 from nucdet.predict.finding import Finder

@@ -84,7 +84,7 @@ def test_help_of_a_converter_needs_no_torch(data_set, option):
     ("command", "arguments", "message"),
     [
         ("predict", ["--input", "x"], "the following arguments are required: --output"),
-        ("predict", ["--input", "x", "--output", "y", "--time", "one"], "invalid int value"),
+        ("predict", ["--input", "x", "--output", "y", "--time", "one"], "expected all or a number"),
         (
             "predict",
             ["--input", "x", "--output", "y", "--diameter", "big"],

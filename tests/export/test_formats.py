@@ -13,11 +13,14 @@ import tifffile
 from pycocotools.coco import COCO
 
 from nucdet.export import (
+    PlaneNuclei,
+    StackLayout,
     label_image,
     write_coco,
     write_geojson,
     write_kaggle,
     write_label_image,
+    write_label_stack,
     write_nuclei,
     write_rois,
     write_summary,
@@ -94,6 +97,39 @@ def test_pixel_size_becomes_the_resolution(tmp_path, masks):
         assert tags["ResolutionUnit"].value == tifffile.RESUNIT.CENTIMETER
 
 
+@pytest.mark.parametrize("tiled", [False, True])
+def test_a_label_stack_has_axes_and_one_number_a_nucleus(tmp_path, monkeypatch, tiled):
+    if tiled:
+        monkeypatch.setattr(label_image, "TILED_FROM", 0)
+        monkeypatch.setattr(label_image, "TILE", 16)
+    labels = np.kron(np.arange(1, 21).reshape(4, 5), np.ones((13, 9), np.int32))
+    planes = [CroppedMasks.from_label_map(plane) for plane in (labels, 0 * labels, labels)]
+    layout = StackLayout("T", (3,), (52, 45), 40)
+    for name in ("a.ome.tif", "b/a.ome.tif"):
+        write_label_stack(tmp_path / name, planes, layout, 0.25)
+    with tifffile.TiffFile(tmp_path / "a.ome.tif") as tiff:
+        assert tiff.series[0].axes == "TYX" and tiff.pages[0].is_tiled is tiled
+        assert 'PhysicalSizeY="0.25" PhysicalSizeYUnit="µm"' in tiff.ome_metadata
+        first, empty, last = tiff.asarray()
+        assert first.dtype == np.uint16
+    np.testing.assert_array_equal(first, labels)
+    assert not empty.any()
+    np.testing.assert_array_equal(last, labels + 20)
+    assert (tmp_path / "a.ome.tif").read_bytes() == (tmp_path / "b/a.ome.tif").read_bytes()
+
+
+def test_a_label_stack_of_more_than_65535_masks_is_32_bit(tmp_path):
+    side = 512
+    dots = np.zeros((side, side), np.int32)
+    dots[::2, ::2] = np.arange(1, (side // 2) ** 2 + 1).reshape(side // 2, -1)
+    masks = CroppedMasks.from_label_map(dots)[:40_000]
+    write_label_stack(
+        tmp_path / "a.ome.tif", [masks, masks], StackLayout("Z", (2,), (side, side), 80_000)
+    )
+    stored = tifffile.imread(tmp_path / "a.ome.tif")
+    assert stored.dtype == np.uint32 and stored.max() == 80_000
+
+
 # --- GeoJSON
 
 
@@ -103,7 +139,7 @@ def table():
 
 
 def test_geojson_gives_the_masks(tmp_path, masks, labels, table):
-    write_geojson(tmp_path / "a.geojson", masks, ["nucleus"] * 7, table)
+    write_geojson(tmp_path / "a.geojson", [PlaneNuclei(masks, ["nucleus"] * 7, table)])
     content = json.loads((tmp_path / "a.geojson").read_text())
     assert content["type"] == "FeatureCollection"
     assert len(content["features"]) == 7
@@ -119,7 +155,7 @@ def test_geojson_gives_the_masks(tmp_path, masks, labels, table):
 
 
 def test_geojson_says_what_qupath_reads(tmp_path, masks, table):
-    write_geojson(tmp_path / "a.geojson", masks, ["nucleus"] * 7, table)
+    write_geojson(tmp_path / "a.geojson", [PlaneNuclei(masks, ["nucleus"] * 7, table)])
     feature = json.loads((tmp_path / "a.geojson").read_text())["features"][2]
     assert feature["type"] == "Feature"
     properties = feature["properties"]
@@ -137,7 +173,7 @@ def test_names_of_classes_are_quoted_in_geojson(tmp_path, masks, table):
 
 
 def test_geojson_without_masks_is_an_empty_collection(tmp_path, no_masks, table):
-    write_geojson(tmp_path / "a.geojson", no_masks, [], table[:0])
+    write_geojson(tmp_path / "a.geojson", [PlaneNuclei(no_masks, [], table[:0])])
     assert json.loads((tmp_path / "a.geojson").read_text())["features"] == []
 
 
@@ -145,7 +181,7 @@ def test_geojson_without_masks_is_an_empty_collection(tmp_path, no_masks, table)
 
 
 def test_rois_give_the_masks(tmp_path, masks, labels):
-    write_rois(tmp_path / "a.zip", masks)
+    write_rois(tmp_path / "a.zip", [(masks, None)], len(masks))
     rois = roifile.roiread(tmp_path / "a.zip")
     assert [roi.name for roi in rois] == [f"{i:04}" for i in range(1, 8)]
     for number, roi in enumerate(rois, 1):
@@ -160,7 +196,7 @@ def test_rois_give_the_masks(tmp_path, masks, labels):
 
 
 def test_a_plain_nucleus_is_a_traced_polygon_others_are_composite(tmp_path, masks):
-    write_rois(tmp_path / "a.zip", masks)
+    write_rois(tmp_path / "a.zip", [(masks, None)], len(masks))
     rois = roifile.roiread(tmp_path / "a.zip")
     assert [roi.composite for roi in rois] == [False, True, True, False, False, False, True]
     assert rois[0].roitype == roifile.ROI_TYPE.TRACED
@@ -168,7 +204,7 @@ def test_a_plain_nucleus_is_a_traced_polygon_others_are_composite(tmp_path, mask
 
 def test_rois_far_out_in_a_large_image(tmp_path):
     corner = CroppedMasks(np.array([[70_000, 65_000]]), [np.ones((2, 3), bool)], (80_000, 80_000))
-    write_rois(tmp_path / "a.zip", corner)
+    write_rois(tmp_path / "a.zip", [(corner, None)], len(corner))
     (roi,) = roifile.roiread(tmp_path / "a.zip")
     assert roi.coordinates().tolist() == [
         [65_000, 70_000],
@@ -179,12 +215,12 @@ def test_rois_far_out_in_a_large_image(tmp_path):
 
 
 def test_rois_without_masks_is_an_empty_zip(tmp_path, no_masks):
-    write_rois(tmp_path / "a.zip", no_masks)
+    write_rois(tmp_path / "a.zip", [(no_masks, None)], len(no_masks))
     assert zipfile.ZipFile(tmp_path / "a.zip").namelist() == []
 
 
 def test_rois_hold_no_date_of_today(tmp_path, masks):
-    write_rois(tmp_path / "a.zip", masks)
+    write_rois(tmp_path / "a.zip", [(masks, None)], len(masks))
     dates = {member.date_time for member in zipfile.ZipFile(tmp_path / "a.zip").infolist()}
     assert dates == {(1980, 1, 1, 0, 0, 0)}
 
@@ -264,7 +300,7 @@ def test_summary_of_areas_known_by_hand(tmp_path, make_record, masks, no_masks):
 
 
 def test_summary_in_micrometres(tmp_path, make_record, masks):
-    write_summary(tmp_path / "s.csv", [make_record("b", masks[:1])], pixel_size=0.5)
+    write_summary(tmp_path / "s.csv", [make_record("b", masks[:1], pixel_size=0.5)])
     assert pd.read_csv(tmp_path / "s.csv")["mean_area_um2"].tolist() == [1.5]
 
 
@@ -296,8 +332,8 @@ def test_the_tables_of_all_images_become_one(tmp_path):
 def test_the_same_masks_give_the_same_bytes(tmp_path, masks, records, table):
     def write(folder):
         write_label_image(folder / "a.tif", masks, 0.3)
-        write_rois(folder / "a.zip", masks)
-        write_geojson(folder / "a.geojson", masks, ["nucleus"] * 7, table)
+        write_rois(folder / "a.zip", [(masks, None)], len(masks))
+        write_geojson(folder / "a.geojson", [PlaneNuclei(masks, ["nucleus"] * 7, table)])
         write_coco(folder / "a.json", records)
         return {file.name: file.read_bytes() for file in folder.iterdir()}
 

@@ -1,5 +1,6 @@
 import json
 import weakref
+from dataclasses import replace
 from html.parser import HTMLParser
 from importlib import resources
 
@@ -63,7 +64,8 @@ def test_page_needs_no_other_file(tmp_path, records):
 
 
 def test_what_the_page_knows_of_an_image(tmp_path, records):
-    write_report(tmp_path / "r.html", records, ReportFacts(pixel_size=0.5, palette=["#123456"]))
+    records = [replace(record, pixel_size=0.5) for record in records]
+    write_report(tmp_path / "r.html", records, ReportFacts(is_metric=True, palette=["#123456"]))
     page = Page(tmp_path / "r.html")
     assert "7 nuclei in 2 images" in page.text
     first, second = page.images
@@ -75,7 +77,7 @@ def test_what_the_page_knows_of_an_image(tmp_path, records):
     assert first["size"] == [12, 7] and first["warning"] == ""
     assert (second["name"], second["warning"]) == ("sub/b.png", "Look at it.")
     (settings,) = [content for content in page.data if "unit" in content]
-    assert settings["unit"] == "µm²" and settings["pixelArea"] == 0.25
+    assert settings["unit"] == "µm²" and first["pixelArea"] == 0.25
     assert settings["palette"] == ["#123456"]
 
 

@@ -12,7 +12,7 @@ from detectron2.structures import Boxes, Instances
 from PIL import Image
 from scipy import ndimage
 
-from nucdet.data.io.windows import open_windows
+from nucdet.data.io.planes import open_planes
 from nucdet.predict import Prediction, Segmenter, planning
 from nucdet.predict.files import find_inputs
 from nucdet.predict.formats import FORMATS
@@ -116,7 +116,7 @@ class BrightIsNucleus:
 
     class_names = ("nucleus",)
     names = NAMES  # of images by their size
-    open = staticmethod(open_windows)
+    open = staticmethod(open_planes)
 
     def __init__(
         self, interrupt_at: str | None = None, most: int = 8, unfamiliar: tuple[str, ...] = ()

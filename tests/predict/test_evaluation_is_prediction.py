@@ -117,7 +117,7 @@ def test_eval_only(model_of, monkeypatch, config, case):
     if config == RCNN and case == "dense":
         assert max(counts) > int(CONFIGS[RCNN]["TEST.DETECTIONS_PER_IMAGE"])
     file = next(iter(recorder.found))
-    tiles = segmenter._finder.plan(segmenter.open(file)).tiles
+    tiles = segmenter._finder.plan(segmenter.open(file)[0]).tiles
     assert (len(tiles) > 1) == (case == "tiled")
 
 

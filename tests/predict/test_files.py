@@ -34,6 +34,12 @@ def test_one_file(tree):
     assert found == InputFile(folder / "a.b.png", "a.b.png", "a.b")
 
 
+def test_ome_files_have_endings_of_two_parts(tree):
+    tree("a.ome.tif", "b.ome.tif", "b.tif", "c.ome.zarr/0/0")
+    expected = {"a.ome.tif": "a", "b.ome.tif": "b.ome.tif", "b.tif": "b.tif", "c.ome.zarr": "c"}
+    assert find("in") == expected
+
+
 def test_a_folder_is_searched_with_all_below_it(tree):
     tree("b.TIF", "a.png", "day1/c.jpg", "day1/notes.txt", "._a.png", "d.json")
     assert find("in") == {"a.png": "a", "b.TIF": "b", "day1/c.jpg": "day1/c"}
@@ -110,7 +116,7 @@ def file(tree):
 def test_a_record_is_kept_as_it_was(tmp_path, file, record):
     RecordStore(tmp_path, "s").save(file, record)
     store = RecordStore(tmp_path, "s")
-    kept = store.record(file)
+    (kept,) = store.of_file(file)
     assert kept is not None
     assert kept.counts == record.counts
     assert kept.size == record.size
@@ -143,9 +149,9 @@ def test_done_needs_record_and_all_files(tmp_path, file, record):
 def test_other_settings_or_another_image_are_not_done(tmp_path, file, record):
     store = RecordStore(tmp_path, "s")
     store.save(file, record)
-    assert RecordStore(tmp_path, "other").record(file) is None
+    assert not list(RecordStore(tmp_path, "other").of_file(file))
     os.utime(file.path, (1, 1))
-    assert store.record(file) is None
+    assert not list(store.of_file(file))
 
 
 def test_a_failure_is_kept_and_not_done(tmp_path, file):
@@ -162,7 +168,7 @@ def test_a_damaged_record_is_none(tmp_path, file, text):
     store = RecordStore(tmp_path, "s")
     store.save(file, None, "damaged")
     (tmp_path / ".records" / "a.json").write_text(text)
-    assert store.record(file) is None
+    assert not list(store.of_file(file))
     assert store.error(file) is None
 
 

@@ -31,7 +31,13 @@ def test_a_rectangle():
     image = np.zeros((20, 30), np.uint16)
     image[4:8, 10:15] = 1000
     row = measure(masks_of(labels), grey(image), scores=np.array([0.7]), classes=["nucleus"]).loc[0]
-    assert (row["id"], row["plane"], row["class"], row["score"]) == (1, 0, "nucleus", 0.7)
+    assert (row["id"], row["time"], row["z"], row["class"], row["score"]) == (
+        1,
+        0,
+        0,
+        "nucleus",
+        0.7,
+    )
     assert not row["touches_border"]
     assert (row["centroid_y_px"], row["centroid_x_px"]) == (5.5, 14.5)
     assert tuple(row[f"bbox_{side}_px"] for side in ("y0", "x0", "y1", "x1")) == (4, 10, 8, 20)

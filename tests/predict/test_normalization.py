@@ -94,7 +94,7 @@ def test_training_evaluation_and_prediction_show_the_network_the_same(repository
         cfg = load_config(repository / CLASSICAL, [*overrides, *key])
         training = NucleusDatasetMapper(cfg, augment=True)(record)["image"]
         evaluation = NucleusDatasetMapper(cfg, augment=False)(record)["image"]
-        source = Segmenter(repository / CLASSICAL, None, key, "cpu").open(path)
+        source = Segmenter(repository / CLASSICAL, None, key, "cpu").open(path)[0]
         prediction = source.read(source.whole()).transpose(2, 0, 1)
         assert training.dtype == torch.uint8 and prediction.max() == 255
         np.testing.assert_array_equal(training, prediction)
@@ -105,11 +105,11 @@ def test_tiles_share_the_limits_of_the_whole_file(classical, tmp_path, monkeypat
     image = np.tile(OTHERS["12 in 16"], (3, 3))
     image[:150] //= 2  # by itself a tile up there would be stretched further
     tifffile.imwrite(tmp_path / "a.tif", image, compression="zlib", tile=(64, 64))
-    whole = classical.open(tmp_path / "a.tif")
+    whole = classical.open(tmp_path / "a.tif")[0]
     for module in (normalization, windows):
         monkeypatch.setattr(module, "WHOLE_PIXELS", 1000)
     monkeypatch.setattr(normalization, "_SAMPLE_SIDE", 64)
-    by_windows = classical.open(tmp_path / "a.tif")
+    by_windows = classical.open(tmp_path / "a.tif")[0]
     assert isinstance(by_windows, windows.TiffWindows)
     seen = by_windows.read(np.s_[10:70, 200:260]).astype(int)
     assert abs(seen - whole.read(np.s_[10:70, 200:260])).max() <= 6

@@ -95,7 +95,7 @@ def test_one_table_has_the_nuclei_of_all_images(job, images, bright_is_nucleus):
     table = pd.read_csv(job().output / "nuclei.csv")
     assert table["image"].tolist() == ["a.png"] * 3 + ["c.tif"] + ["sub/d.png"] * 2
     assert table["id"].tolist() == [1, 2, 3, 1, 1, 2]
-    assert set(table["class"]) == {"nucleus"} and set(table["plane"]) == {0}
+    assert set(table["class"]) == {"nucleus"} and set(table["time"]) == set(table["z"]) == {0}
     # a.png is RGB, the others grey
     assert table["mean_intensity_g"].notna().tolist() == [True] * 3 + [False] * 3
     assert table["net_mean_intensity"].tolist()[3:] == [2700, 255, 255]

@@ -7,6 +7,7 @@ import json
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 
 import nucdet
@@ -141,6 +142,44 @@ def test_fields_and_helpers(thresholding, dots):
     assert thresholding.class_names == ["nucleus"]
 
 
+def test_planes_of_a_file_come_one_by_one(thresholding, dots, tmp_path):
+    """(T, C, Z): dots in channel 1, of one more column in each plane."""
+    image = dots((60, 60), 20, 6)
+    film = np.zeros((2, 2, 3, 60, 60), np.uint8)
+    for number in range(6):
+        film[number // 3, 1, number % 3, :, : 10 * number] = image[:, : 10 * number]
+        film[number // 3, 0, number % 3] = 7 * number
+    path = tmp_path / "film.ome.tif"
+    metadata = {"axes": "TCZYX", "Channel": {"Name": ["GFP", "DAPI"]}}
+    tifffile.imwrite(path, film, ome=True, metadata=metadata, photometric="minisblack")
+    found = thresholding.predict_file(path, channel="DAPI", z="all", time="all")
+    assert thresholding._finder.network.shown == []
+    found = list(found)
+    assert [p.place for p in found] == [(time, z) for time in range(2) for z in range(3)]
+    assert [len(p) for p in found] == [0, 3, 3, 6, 6, 9]
+    table = found[5].table()
+    assert set(table["time"]) == {1} and set(table["z"]) == {2}
+    assert table["mean_intensity_GFP"].tolist() == [35] * 9
+    alone = thresholding.predict_file(path, channel=1, z=2, time=1)
+    np.testing.assert_array_equal(alone.label_map(), found[5].label_map())
+    only = thresholding.predict_file(path, channel=1, z="max", time=0)
+    assert only.place == (0, "max") and len(only) == 3
+    # found before the first plane is asked for
+    with pytest.raises(InputError, match="diameter"):
+        thresholding.predict_file(path, -1, channel=1, z="all", time="all")
+
+
+def test_a_channel_of_an_array(thresholding, dots):
+    image = np.zeros((60, 60, 5), np.uint8)
+    image[..., 3] = dots((60, 60), 20, 6)
+    assert len(thresholding.predict(image, channel=3)) == 9
+    assert len(thresholding.predict(image[..., [0, 3, 1]], channel="green")) == 9
+    assert len(thresholding.predict(image[..., [0, 3, 1]], channel=0)) == 0
+    for several, channel in ((image, 5), (image, "green"), (image[..., :3], "DAPI")):
+        with pytest.raises(InputError, match=f"no channel {channel}; its channels are 0"):
+            thresholding.predict(several, channel=channel)
+
+
 @pytest.mark.parametrize(
     "image, message",
     [
@@ -161,7 +200,7 @@ def test_diameters_that_are_none(thresholding, diameter):
         thresholding.predict(np.zeros((5, 5)), diameter=diameter)
 
 
-def test_nuclei_larger_than_the_image_are_a_mistake(thresholding):
+def test_nuclei_larger_than_the_image_are_a_mistake(thresholding, dots):
     image = dots((30, 60), 20, 5)
     with pytest.raises(InputError, match="121 pixels, but the image has only 30 × 60"):
         thresholding.predict(image, diameter=121)

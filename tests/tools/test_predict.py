@@ -148,6 +148,8 @@ def test_mistakes_are_one_line_and_code_2(run, network, images, tmp_path):
         ({"--save": "label,mask"}, "no format 'mask'"),
         ({"--pixel-size": "-1"}, "--pixel-size -1"),
         ({"--diameter": "0"}, "diameter"),
+        ({"--z": "top"}, "--z top: expected max, mean, all or a number from 0"),
+        ({"--time": "-1"}, "--time -1: expected all or a number from 0"),
         ({"--output": tmp_path / "file"}, "file: File exists"),
         ({"--output": tmp_path / "file" / "out"}, "Not a directory"),
         ({"--num-machines": 2}, "--dist-url"),
@@ -161,6 +163,38 @@ def test_mistakes_are_one_line_and_code_2(run, network, images, tmp_path):
     assert code == 2
     assert "NO.KEY" in err
     assert not (tmp_path / "out").exists()
+
+
+def test_all_planes_of_a_channel(run, network, tmp_path):
+    path = tmp_path / "film.ome.tif"
+    film = np.random.default_rng(0).integers(0, 255, (2, 2, 3, 64, 64), np.uint8)
+    metadata = {"axes": "TCZYX", "Channel": {"Name": ["GFP", "DAPI"]}}
+    tifffile.imwrite(path, film, ome=True, metadata=metadata, photometric="minisblack")
+    planes = ["--channel", "DAPI", "--z", "all", "--time", "all"]
+    code, out, err = run(
+        "--input", path, "--output", tmp_path / "all", "--save", FORMATS, *planes, *network
+    )
+    assert (code, "1 images predicted, 0 failed" in out) == (0, True), err
+    with tifffile.TiffFile(tmp_path / "all" / "film_label.ome.tif") as tiff:
+        assert tiff.series[0].axes == "TZYX"
+        labels = tiff.asarray()
+    table = pd.read_csv(tmp_path / "all" / "nuclei.csv")
+    assert table["id"].tolist() == list(range(1, labels.max() + 1)) and labels.max() > 0
+    for _, row in table.iterrows():
+        mask = labels[row["time"], row["z"]] == row["id"]
+        assert np.count_nonzero(mask) == np.count_nonzero(labels == row["id"]) == row["area_px"]
+        for channel, name in enumerate(("GFP", "DAPI")):
+            values = film[row["time"], channel, row["z"]][mask]
+            assert row[f"mean_intensity_{name}"] == pytest.approx(values.mean(), rel=1e-5)
+    # a plane alone is the plane of the stack
+    one = ["--channel", "1", "--z", "2", "--time", "1"]
+    assert run("--input", path, "--output", tmp_path / "one", *one, *network)[0] == 0
+    alone = tifffile.imread(tmp_path / "one" / "film_label.tif")
+    np.testing.assert_array_equal(alone > 0, labels[1, 2] > 0)
+    code, _, err = run(
+        "--input", path, "--output", tmp_path / "x", *planes, "--scene", "9", *network
+    )
+    assert code == 0  # there is one scene: what is said of scenes does not matter
 
 
 def test_help_names_the_formats_and_exit_codes(run):

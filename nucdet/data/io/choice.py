@@ -1,12 +1,29 @@
-"""Which plane of a file with channels, depths and times is wanted."""
+"""Which planes of a file with scenes, channels, depths and times are wanted."""
 
 from __future__ import annotations
 
 import numbers
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from nucdet.errors import InputError
+
+ALL = "all"
+COLOURS = ("red", "green", "blue")
+_PROJECTIONS = ("max", "mean")
+
+
+class Place(NamedTuple):
+    """Of a plane in its file.
+
+    Attributes:
+        time: from 0.
+        z: depth from 0, or "max" or "mean" over all of them.
+    """
+
+    time: int = 0
+    z: int | str = 0
 
 
 @dataclass(frozen=True)
@@ -14,9 +31,12 @@ class Choice:
     """What to take along each axis; an axis of length 1 ignores it.
 
     Attributes:
-        channel: number from 0, or name; None: the only one. RGB counts as one.
-        z: number of the depth from 0, "max" or "mean" over all; None: the only one.
-        time: number from 0; None: the only one.
+        channel: number from 0, or name; None: the only one. RGB counts as one, of which "red",
+            "green" and "blue" or 0, 1 and 2 can be taken alone.
+        z: number of the depth from 0, "max" or "mean" over all, "all": each of them; None: the only
+            one.
+        time: number from 0, "all": each of them; None: the only one.
+        scene: number from 0, or name; None: the only one.
 
     Raises:
         InputError: a text that is none of these.
@@ -24,11 +44,19 @@ class Choice:
 
     channel: int | str | None = None
     z: int | str | None = None
-    time: int | None = None
+    time: int | str | None = None
+    scene: int | str | None = None
 
     def __post_init__(self):
-        if isinstance(self.z, str) and self.z not in ("max", "mean"):
-            raise InputError(f"--z {self.z}: expected max, mean or a number from 0")
+        if isinstance(self.z, str) and self.z not in (*_PROJECTIONS, ALL):
+            raise InputError(f"--z {self.z}: expected max, mean, all or a number from 0")
+        if isinstance(self.time, str) and self.time != ALL:
+            raise InputError(f"--time {self.time}: expected all or a number from 0")
+
+    @property
+    def asks_for_all(self) -> bool:
+        """Whether a file may give several planes."""
+        return ALL in (self.z, self.time)
 
 
 def number_or_name(text: str) -> int | str:
@@ -47,33 +75,78 @@ def choose_channel(path: object, names: Sequence[str], channel: int | str | None
     Raises:
         InputError: several and none chosen, or no such channel; the channels are listed.
     """
+    return _choose(path, names, channel, "channel", "say which shows the nuclei")
+
+
+def choose_scene(path: object, names: Sequence[str], scene: int | str | None) -> int:
+    """The number of the scene that is wanted; arguments and errors as :func:`choose_channel`."""
+    return _choose(path, names, scene, "scene", "say which is wanted")
+
+
+def choose_colour(path: object, channel: int | str | None) -> int | None:
+    """The number of the colour of an RGB image that is wanted; None: all three.
+
+    Raises:
+        InputError: there is no such colour.
+    """
+    if channel is None:
+        return None
+    initials = {name[0]: name for name in COLOURS}
+    if isinstance(channel, str):
+        channel = initials.get(channel.casefold(), channel)
+    return choose_channel(path, COLOURS, channel)
+
+
+def _choose(
+    path: object, names: Sequence[str], wanted: int | str | None, what: str, request: str
+) -> int:
     if len(names) == 1:
         return 0
     listed = ", ".join(f"{i} {name}".strip() for i, name in enumerate(names))
-    if channel is None:
+    if wanted is None:
         raise InputError(
-            f"{path}: holds {len(names)} channels ({listed}); say which shows the nuclei, by "
-            "number or name: --channel K (in Python channel=K)"
+            f"{path}: holds {len(names)} {what}s ({listed}); {request}, by number or name: "
+            f"--{what} K (in Python {what}=K)"
         )
     folded = [name.casefold() for name in names]
-    if isinstance(channel, str):
-        if folded.count(channel.casefold()) == 1:
-            return folded.index(channel.casefold())
-    elif isinstance(channel, numbers.Integral) and 0 <= channel < len(names):
-        return int(channel)
-    raise InputError(f"{path}: no channel {channel}; its channels are {listed}")
+    if isinstance(wanted, str):
+        if folded.count(wanted.casefold()) == 1:
+            return folded.index(wanted.casefold())
+    elif isinstance(wanted, numbers.Integral) and 0 <= wanted < len(names):
+        return int(wanted)
+    raise InputError(f"{path}: no {what} {wanted}; its {what}s are {listed}")
 
 
-def choose_number(path: object, what: str, flag: str, length: int, number: int | None) -> int:
-    """The number of the depth or time that is wanted.
+def choose_times(path: object, times: int, choice: Choice) -> list[int]:
+    """The numbers of the times that are wanted.
+
+    Args:
+        path: what errors call the file.
+        times: how many it has.
+        choice: of its planes.
 
     Raises:
         InputError: several and none chosen, or no such one.
     """
+    return _choose_numbers(path, "times", "--time all or K", times, choice.time)
+
+
+def choose_depths(path: object, depths: int, choice: Choice) -> list[int | str]:
+    """As :func:`choose_times`; a projection is one of itself."""
+    if depths > 1 and choice.z in _PROJECTIONS:
+        return [choice.z]
+    return _choose_numbers(path, "depths", "--z max, mean, all or K", depths, choice.z)
+
+
+def _choose_numbers(
+    path: object, what: str, flag: str, length: int, number: int | str | None
+) -> list:
     if length == 1:
-        return 0
+        return [0]
     if number is None:
         raise InputError(f"{path}: holds {length} {what}; choose with {flag}")
-    if not 0 <= number < length:
+    if number == ALL:
+        return list(range(length))
+    if not isinstance(number, numbers.Integral) or not 0 <= number < length:
         raise InputError(f"{path}: no number {number} among its {what}, 0 to {length - 1}")
-    return number
+    return [int(number)]

@@ -1,14 +1,15 @@
-"""Files with channels, depths and times: TIFF by tifffile, other formats by bioio.
+"""Files with scenes, channels, depths and times, read a plane at a time; here TIFF, by tifffile.
 
-TIFF needs no more than tifffile, which reads the axes of OME, ImageJ and LSM itself. bioio and its
-readers are an extra, ``pip install 'nucdet[formats]'``, and imported only when such a file is read.
+TIFF needs no more than tifffile, which reads the axes of OME, ImageJ and LSM itself; other formats:
+:mod:`nucdet.data.io.bioio_stacks`.
 """
 
 from __future__ import annotations
 
 import math
+import struct
 from abc import ABC, abstractmethod
-from importlib import import_module
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -16,19 +17,10 @@ from xml.etree import ElementTree
 import numpy as np
 import tifffile
 
-from nucdet.data.io.choice import Choice, choose_channel, choose_number
+from nucdet.data.io.choice import Place, choose_scene
+from nucdet.data.io.windows import is_large
 from nucdet.errors import InputError
 
-# endings and the packages that read them
-BIOIO_READERS = {
-    ".czi": "bioio_czi",
-    ".nd2": "bioio_nd2",
-    ".lif": "bioio_lif",
-    ".dv": "bioio_dv",
-    ".zarr": "bioio_ome_zarr",
-}
-# microscopes' formats that nothing here reads
-FOREIGN_ENDINGS = (".svs", ".ndpi", ".vsi", ".oib", ".oif", ".mrxs", ".ims", ".scn", ".zvi")
 _UM = {"nm": 1e-3, "µm": 1.0, "um": 1.0, "micron": 1.0, "\\u00b5m": 1.0, "mm": 1e3, "cm": 1e4}
 _LEAST_UM, _MOST_UM = 1e-6, 1e6
 
@@ -40,6 +32,7 @@ class Stack(ABC):
         path: of the file.
         times, depths: lengths of the axes.
         channels: names, "" where unknown; ("",) of a grey or RGB image.
+        is_colour: whether a plane is RGB.
         pixel_size: µm, or None where the file does not say, or says nonsense.
     """
 
@@ -47,24 +40,26 @@ class Stack(ABC):
     times = 1
     depths = 1
     channels: tuple[str, ...] = ("",)
+    is_colour = False
     pixel_size: float | None = None
 
     @abstractmethod
     def plane(self, time: int, channel: int, z: int) -> np.ndarray:
-        """(H, W) or (H, W, 3) RGB as it is stored."""
-
-    def read(self, choice: Choice) -> np.ndarray:
-        """The chosen plane: (H, W) or (H, W, 3) RGB.
+        """(H, W) or (H, W, 3) RGB as it is stored.
 
         Raises:
-            InputError: the choice is unclear, or there is no such plane.
+            InputError: the file is damaged there.
         """
-        channel = choose_channel(self.path, self.channels, choice.channel)
-        time = choose_number(self.path, "times", "--time K", self.times, choice.time)
-        if isinstance(choice.z, str) and self.depths > 1:
-            return self._projected(time, channel, choice.z)
-        z = choose_number(self.path, "depths", "--z max, mean or K", self.depths, choice.z)  # type: ignore[arg-type]
-        return self.plane(time, channel, z)
+
+    def read(self, channel: int, place: Place) -> np.ndarray:
+        """:meth:`plane`, or a projection of several.
+
+        Raises:
+            InputError: the file is damaged there.
+        """
+        if isinstance(place.z, str):
+            return self._projected(place.time, channel, place.z)
+        return self.plane(place.time, channel, place.z)
 
     def _projected(self, time: int, channel: int, how: str) -> np.ndarray:
         first = self.plane(time, channel, 0)
@@ -80,42 +75,159 @@ class Stack(ABC):
 
 
 class TiffStack(Stack):
-    """A TIFF whose axes are named by OME, ImageJ or tifffile; unnamed pages count as depths."""
+    """A scene of a TIFF whose axes are named by OME, ImageJ or tifffile.
 
-    def __init__(self, path: Path):
+    Unnamed pages count as depths. The file stays open, and pages are read when they are wanted.
+
+    Attributes:
+        is_large: whether a page is worth reading by windows, and can be.
+    """
+
+    def __init__(self, path: Path, scene: int | str | None = None):
         """
+        Args:
+            path: of the file.
+            scene: see :class:`nucdet.data.io.choice.Choice`.
+
         Raises:
-            InputError: an axis that has no meaning here.
+            InputError: the file is cut short, an axis has no meaning here, which of several scenes
+                is unclear, or there is no such one.
         """
         self.path = path
-        with tifffile.TiffFile(path) as tiff:
-            # pyramids keep smaller copies of the image beside it
-            series = [s for s in tiff.series if not s.keyframe.is_reduced]
-            if len(series) != 1:
-                raise InputError(
-                    f"{path}: holds {len(series)} images of different kinds, expected one; "
-                    "save each as a file of its own"
-                )
-            self._axes = _named_axes(path, series[0].axes, series[0].shape)
-            self._pixels = series[0].asarray()
-            length = dict(zip(self._axes, self._pixels.shape, strict=True))
-            self._colour = "S" in length and series[0].keyframe.photometric.name in ("RGB", "YCBCR")
-            if "S" in length and not self._colour:
-                if "C" in length:
-                    raise InputError(f"{path}: axes {series[0].axes}; expected one of channels")
-                self._axes = self._axes.replace("S", "C")
-                length = dict(zip(self._axes, self._pixels.shape, strict=True))
-            self.times, self.depths = length.get("T", 1), length.get("Z", 1)
-            self.channels = _tiff_channels(tiff, length.get("C", 1))
-            self.pixel_size = tiff_pixel_size(tiff)
+        tiff = tifffile.TiffFile(path)
+        # pyramids keep smaller copies of the image beside it
+        scenes = [s for s in tiff.series if not s.keyframe.is_reduced]
+        _check_whole(path, tiff, scenes)
+        number = choose_scene(path, _scene_names(scenes), scene)
+        self._pages = _Pages(scenes[number])
+        axes = _named_axes(path, scenes[number].axes, scenes[number].shape)
+        length = dict(zip(axes, scenes[number].shape, strict=True))
+        layout = scenes[number].keyframe
+        self.is_large = is_large(layout)
+        self.is_colour = "S" in length and layout.photometric.name in ("RGB", "YCBCR")
+        if "S" in length and not self.is_colour:
+            if "C" in length:
+                raise InputError(f"{path}: axes {scenes[number].axes}; expected one of channels")
+            axes = axes.replace("S", "C")
+            length["C"] = length.pop("S")
+        self._axes = axes
+        self.times, self.depths = length.get("T", 1), length.get("Z", 1)
+        pixels = _ome_pixels(tiff, number, len(scenes))
+        self.channels = _tiff_channels(tiff, pixels, length.get("C", 1))
+        self.pixel_size = _pixel_size(tiff, pixels, layout)
 
     def plane(self, time: int, channel: int, z: int) -> np.ndarray:
         place = {"T": time, "C": channel, "Z": z}
-        pixels = self._pixels[tuple(place.get(axis, slice(None)) for axis in self._axes)]
-        if not self._colour:
+        index = tuple(place.get(axis, slice(None)) for axis in self._axes)
+        # decoders of damaged files raise nearly anything
+        try:
+            pixels = self._pages[index]
+        except Exception as error:
+            raise InputError(
+                f"{self.path}: damaged or cut short ({error}); expected a whole TIFF file"
+            ) from error
+        if not self.is_colour:
             return np.ascontiguousarray(pixels)
         left = [axis for axis in self._axes if axis not in place]
         return np.ascontiguousarray(np.moveaxis(pixels, left.index("S"), -1)[..., :3])
+
+    def page(self, time: int, channel: int, z: int) -> tifffile.TiffPage | None:
+        """The page that is this plane and nothing else, of grey values; None: there is none."""
+        place = {"T": time, "C": channel, "Z": z}
+        outer = tuple(place[axis] for axis in self._axes if axis in place)
+        return self._pages.page(outer) if self._axes.endswith("YX") else None
+
+
+class _Pages:
+    """The array of a series, of which only the page that an index names is read."""
+
+    def __init__(self, series: Any):
+        self._series = series
+        inner = len(series.keyframe.shape)
+        self._outer = series.shape[: len(series.shape) - inner]
+        self._last: tuple[int, np.ndarray] | None = None
+        self._whole: np.ndarray | None = None
+        # whether each page is one index of the axes before its own
+        self._are_slices = (
+            series.shape[len(self._outer) :] == series.keyframe.shape
+            and math.prod(self._outer) == len(series)
+            and not series.is_truncated
+        )
+        if series.dataoffset is not None:  # uncompressed, one page behind the other
+            file = series.keyframe.parent
+            self._whole = file.filehandle.memmap_array(
+                series.dtype.newbyteorder(file.byteorder), series.shape, series.dataoffset
+            )
+        elif not self._are_slices:
+            self._whole = series.asarray()
+
+    def page(self, outer: tuple[int, ...]) -> tifffile.TiffPage | None:
+        """The page at an index of the axes before rows and columns; None: they share pages."""
+        is_grey = self._series.keyframe.photometric == tifffile.PHOTOMETRIC.MINISBLACK
+        if not self._are_slices or len(outer) != len(self._outer) or not is_grey:
+            return None
+        page = self._series[self._number(outer)]
+        return page.aspage() if page is not None else None
+
+    def _number(self, outer: tuple[int, ...]) -> int:
+        return int(np.ravel_multi_index(outer, self._outer)) if outer else 0
+
+    def __getitem__(self, index: tuple[int | slice, ...]) -> np.ndarray:
+        if self._whole is not None:
+            pixels = self._whole[index]
+            return pixels.astype(pixels.dtype.newbyteorder("="))
+        outer, inner = index[: len(self._outer)], index[len(self._outer) :]
+        number = self._number(outer)
+        # a page that holds several channels is asked for each of them
+        if self._last is None or self._last[0] != number:
+            page = self._series[number]
+            if page is None:
+                raise ValueError(f"page {number} is missing")
+            self._last = number, page.asarray()
+        return self._last[1][inner]
+
+
+def promised_pages(tiff: tifffile.TiffFile) -> int:
+    """How many pages a file is meant to have, at least; where it has fewer, it was cut short."""
+    if _next_page(tiff) >= tiff.filehandle.size:  # tifffile stops there without an error
+        return len(tiff.pages) + 1
+    page = tiff.pages[0]
+    if len(tiff.pages) > 1 or page.compression != tifffile.COMPRESSION.NONE:
+        return len(tiff.pages)
+    # one page for all planes, as ImageJ writes above 4 GB; a note alone may be of another file
+    room = (tiff.filehandle.size - page.dataoffsets[0]) // page.nbytes
+    noted = 1
+    if tiff.imagej_metadata:
+        noted = int(tiff.imagej_metadata.get("images", 1))
+    elif tiff.shaped_metadata:
+        noted = math.prod(tiff.shaped_metadata[0].get("shape", ())) // math.prod(page.shape)
+    return noted if room > 1 else 1
+
+
+def _next_page(tiff: tifffile.TiffFile) -> int:
+    """Where the last page that could be read says that the next one begins; 0: nowhere."""
+    layout, file = tiff.tiff, tiff.filehandle
+    file.seek(tiff.pages[-1].offset)
+    tags = struct.unpack(layout.tagnoformat, file.read(layout.tagnosize))[0]
+    file.seek(tags * layout.tagsize, 1)
+    return struct.unpack(layout.offsetformat, file.read(layout.offsetsize))[0]
+
+
+def _check_whole(path: Path, tiff: tifffile.TiffFile, scenes: Sequence[Any]) -> None:
+    found = math.prod(scenes[0].shape) // math.prod(scenes[0].keyframe.shape)
+    if max(found, len(tiff.pages)) < promised_pages(tiff):
+        raise InputError(
+            f"{path}: cut short: holds {found} of {promised_pages(tiff)} or more pages; expected a "
+            "whole TIFF file"
+        )
+
+
+def _scene_names(scenes: Sequence[Any]) -> list[str]:
+    """Those of OME, else the sizes."""
+    names = [str(scene.name or "") for scene in scenes]
+    if len(set(names)) == len(names):
+        return names
+    return [" x ".join(map(str, scene.shape)) for scene in scenes]
 
 
 def _named_axes(path: Path, axes: str, shape: tuple[int, ...]) -> str:
@@ -130,30 +242,50 @@ def _named_axes(path: Path, axes: str, shape: tuple[int, ...]) -> str:
     return named
 
 
-def _tiff_channels(tiff: tifffile.TiffFile, count: int) -> tuple[str, ...]:
+def _tiff_channels(
+    tiff: tifffile.TiffFile, pixels: ElementTree.Element | None, count: int
+) -> tuple[str, ...]:
     names: list[str] = []
-    if tiff.ome_metadata:
-        pixels = _ome_pixels(tiff.ome_metadata)
-        if pixels is not None:
-            names = [c.get("Name", "") for c in pixels.findall("{*}Channel")]
-    elif tiff.imagej_metadata and count == 1:
-        names = [""]
+    if pixels is not None:
+        names = [c.get("Name", "") for c in pixels.findall("{*}Channel")]
+    elif tiff.imagej_metadata:
+        names = _imagej_channels(tiff.imagej_metadata, count)
     return tuple(names) if len(names) == count else ("",) * count
 
 
-def _ome_pixels(text: str) -> ElementTree.Element | None:
+def _imagej_channels(metadata: dict[str, Any], count: int) -> list[str]:
+    """The labels of the first slices, where each channel's slices share one."""
+    labels = [str(label) for label in metadata.get("Labels") or []]
+    names = labels[:count]
+    same = all(label == names[i % count] for i, label in enumerate(labels)) if names else False
+    return names if same and len(labels) % count == 0 and len(set(names)) == count else []
+
+
+def _ome_pixels(
+    tiff: tifffile.TiffFile, number: int = 0, scenes: int = 1
+) -> ElementTree.Element | None:
+    """What OME says of one of the images in the file."""
+    if not tiff.ome_metadata:
+        return None
     try:
-        return ElementTree.fromstring(text).find("{*}Image/{*}Pixels")
+        images = ElementTree.fromstring(tiff.ome_metadata).findall("{*}Image")
     except ElementTree.ParseError:
         return None
+    if scenes > 1 and len(images) != scenes:
+        return None  # whose is not known
+    return images[number].find("{*}Pixels") if images else None
 
 
 def tiff_pixel_size(tiff: tifffile.TiffFile) -> float | None:
-    """µm, from OME's or ImageJ's notes; resolution tags alone are mostly a printer's."""
-    if tiff.ome_metadata:
-        pixels = _ome_pixels(tiff.ome_metadata)
-        if pixels is None:
-            return None
+    """µm, from OME's or ImageJ's notes on the first image of a file."""
+    return _pixel_size(tiff, _ome_pixels(tiff), tiff.pages[0])
+
+
+def _pixel_size(
+    tiff: tifffile.TiffFile, pixels: ElementTree.Element | None, page: Any
+) -> float | None:
+    """From OME or ImageJ; resolution tags alone are mostly a printer's."""
+    if pixels is not None:
         sides = []
         for side in "XY":
             factor = _UM.get(pixels.get(f"PhysicalSize{side}Unit", "µm").lower())
@@ -163,7 +295,7 @@ def tiff_pixel_size(tiff: tifffile.TiffFile) -> float | None:
     if tiff.imagej_metadata:
         factor = _UM.get(str(tiff.imagej_metadata.get("unit", "")).lower())
         if factor:
-            return sane_pixel_size(*(factor / r if r else None for r in tiff.pages[0].resolution))
+            return sane_pixel_size(*(factor / r if r else None for r in page.resolution))
     return None
 
 
@@ -172,63 +304,3 @@ def sane_pixel_size(x: float | None, y: float | None) -> float | None:
     if x is None or y is None or not all(_LEAST_UM <= v <= _MOST_UM for v in (x, y)):
         return None
     return float(x) if math.isclose(x, y, rel_tol=0.01) else None
-
-
-class BioioStack(Stack):
-    """A file that one of bioio's readers opens; its first scene where it has one."""
-
-    def __init__(self, path: Path):
-        """
-        Raises:
-            InputError: the reader is not installed, the file is damaged or has several scenes.
-        """
-        self.path = path
-        name = BIOIO_READERS[path.suffix.lower()]
-        try:
-            reader = import_module(name).Reader
-            bio_image = import_module("bioio").BioImage
-        except ImportError as error:
-            raise InputError(
-                f"{path}: reading {path.suffix} needs the package {name.replace('_', '-')} "
-                f"({error}); pip install 'nucdet[formats]'"
-            ) from None
-        # readers of damaged files raise nearly anything
-        try:
-            image = bio_image(path, reader=reader)
-            scenes = list(image.scenes)
-            dims = image.dims
-            self._image: Any = image
-            self.times, self.depths = int(dims.T), int(dims.Z)
-            self._colour = "S" in dims.order
-            self.channels = tuple(image.channel_names or [""] * int(dims.C))
-            sizes = image.physical_pixel_sizes
-        except Exception as error:
-            raise InputError(f"{path}: cannot be read ({error}); expected a whole file") from error
-        self.pixel_size = sane_pixel_size(sizes.X, sizes.Y)
-        if len(scenes) > 1:
-            raise InputError(
-                f"{path}: holds {len(scenes)} images ({', '.join(scenes[:5])} …), expected one; "
-                "export each as OME-TIFF"
-            )
-
-    def plane(self, time: int, channel: int, z: int) -> np.ndarray:
-        order = "YXS" if self._colour else "YX"
-        try:
-            pixels = self._image.get_image_dask_data(order, T=time, C=channel, Z=z).compute()
-        except Exception as error:
-            raise InputError(f"{self.path}: damaged ({error}); expected a whole file") from error
-        return np.ascontiguousarray(pixels[..., :3] if self._colour else pixels)
-
-
-def needs_bioio(path: Path) -> bool:
-    """Whether the ending is that of a format that bioio reads.
-
-    Raises:
-        InputError: the ending is that of a microscope's format that cannot be read.
-    """
-    if path.suffix.lower() in FOREIGN_ENDINGS:
-        raise InputError(
-            f"{path}: {path.suffix} files are not read; export the image as OME-TIFF, for example "
-            "with Fiji's Bio-Formats or QuPath"
-        )
-    return path.suffix.lower() in BIOIO_READERS

@@ -7,15 +7,15 @@ a window shows does not depend on how it is read: the rules are those of
 
 from __future__ import annotations
 
-import errno
 import os
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import tifffile
 
-from nucdet.data.io.choice import Choice
+from nucdet.data.io.choice import Place
 from nucdet.data.io.normalization import (
     WHOLE_PIXELS,
     Box,
@@ -24,17 +24,11 @@ from nucdet.data.io.normalization import (
     sample_boxes,
     to_rgb8,
 )
-from nucdet.data.io.reading import (
-    check_pixels,
-    colour_samples,
-    decode_image,
-    is_tiff,
-    tiff_colours,
-)
-from nucdet.data.io.stacks import BioioStack, TiffStack, needs_bioio, tiff_pixel_size
+from nucdet.data.io.reading import check_pixels, colour_samples, tiff_colours
 from nucdet.errors import InputError
 
 _CACHE_BYTES = 1 << 28  # of decoded strips or tiles of a file
+_RGB = ("r", "g", "b")
 
 
 class ImageWindows:
@@ -43,9 +37,13 @@ class ImageWindows:
     Attributes:
         size: (height, width).
         pixel_size: µm as the file says, or None.
+        place: of the plane in its file.
+        channel_names: of the channels there, for the columns of tables; "" of a lone one.
     """
 
     pixel_size: float | None = None
+    place = Place()
+    channel_names: tuple[str, ...] = ("",)
 
     def __init__(self, image: np.ndarray, name: str = "the image", normalize: str = "none"):
         """
@@ -57,6 +55,13 @@ class ImageWindows:
         self._pixels = check_pixels(image, name)
         self.size: tuple[int, int] = self._pixels.shape[:2]
         self._limits = intensity_limits(self._pixels, normalize)
+        if self.is_colour:
+            self.channel_names = _RGB
+
+    @property
+    def is_colour(self) -> bool:
+        """Whether :meth:`values` are RGB."""
+        return self._pixels.ndim == 3
 
     def values(self, box: Box) -> np.ndarray:
         """The stored values in a window: (h, w) or (h, w, 3), of the stored dtype."""
@@ -70,11 +75,32 @@ class ImageWindows:
         """The window that is the whole image."""
         return slice(0, self.size[0]), slice(0, self.size[1])
 
+    def channel_reader(self) -> Callable[[Box], np.ndarray]:
+        """What reads the stored values of all channels in a window: (C, h, w).
+
+        It may keep what it has read, so let it go when it has served.
+        """
+
+        def read(box: Box) -> np.ndarray:
+            values = self.values(box)
+            return values[None] if values.ndim == 2 else np.moveaxis(values, 2, 0)
+
+        return read
+
 
 class TiffWindows(ImageWindows):
     """A TIFF page on the disk; strips or tiles are decoded when a window needs them."""
 
-    def __init__(self, path: Path, page: tifffile.TiffPage, normalize: str = "none"):
+    def __init__(
+        self, path: Path, page: tifffile.TiffPage, normalize: str = "none", share: int = 1
+    ):
+        """
+        Args:
+            path: of the file.
+            page: of it.
+            normalize: INPUT.NORMALIZE, how stored values become 8 bits.
+            share: with how many others the memory for decoded segments is shared.
+        """
         # no super().__init__: there are no pixels to hold
         self._path, self._page = path, page
         self.size = (page.imagelength, page.imagewidth)
@@ -85,10 +111,17 @@ class TiffWindows(ImageWindows):
             self._fetch = self._decode_segments
             height, width = self._segment_size()
             segment_bytes = height * width * self._samples * page.dtype.itemsize
-            remembered = max(1, _CACHE_BYTES // segment_bytes)
+            remembered = max(1, _CACHE_BYTES // share // segment_bytes)
             # around a bound method: a cache of its own for each file
             self._segment = lru_cache(remembered)(self._segment)
-        self._limits = self._sampled_limits(normalize)
+        self._colour = self.values(np.s_[0:1, 0:1]).ndim == 3
+        if self._colour:
+            self.channel_names = _RGB
+        self._limits = _sampled_limits(self, page.dtype, normalize)
+
+    @property
+    def is_colour(self) -> bool:
+        return self._colour
 
     def values(self, box: Box) -> np.ndarray:
         """As :meth:`ImageWindows.values`.
@@ -105,12 +138,6 @@ class TiffWindows(ImageWindows):
                 f"{self._path}: damaged or cut short ({error}); expected a whole TIFF file"
             ) from error
         return tiff_colours(self._path, pixels, self._page)
-
-    def _sampled_limits(self, normalize: str) -> tuple[float, float] | None:
-        if normalize == "none" and self._page.dtype in (np.uint8, bool):
-            return None
-        windows = [self.values(box) for box in sample_boxes(self.size)]
-        return limits_of_windows(windows, self.size[0] * self.size[1], normalize)
 
     def _empty(self, height: int, width: int) -> np.ndarray:
         shape = (height, width) if self._samples == 1 else (height, width, self._samples)
@@ -160,72 +187,45 @@ class TiffWindows(ImageWindows):
         return pixels[..., 0] if self._samples == 1 else pixels
 
 
-def open_windows(
-    path: str | os.PathLike[str], choice: Choice | None = None, normalize: str = "none"
-) -> ImageWindows:
-    """Open an image file to read windows of it.
+class OneColour(ImageWindows):
+    """One colour of an RGB image for the network; measured are all."""
 
-    Args:
-        path: a PNG, TIFF, JPEG or other file that Pillow reads, whatever its suffix; or one that
-            bioio reads, by its suffix.
-        choice: the plane of a file that holds several; a file with one ignores it.
-        normalize: INPUT.NORMALIZE, how stored values become 8 bits.
+    def __init__(self, image: ImageWindows, colour: int, normalize: str = "none"):
+        """
+        Args:
+            image: in RGB.
+            colour: 0 red, 1 green, 2 blue.
+            normalize: INPUT.NORMALIZE, how stored values become 8 bits.
+        """
+        # no super().__init__: the image holds the pixels
+        self._image, self._colour = image, colour
+        self.size, self.pixel_size, self.place = image.size, image.pixel_size, image.place
+        self.channel_names, self.channel_reader = image.channel_names, image.channel_reader
+        self._limits = _sampled_limits(self, self.values(np.s_[0:1, 0:1]).dtype, normalize)
 
-    Raises:
-        FileNotFoundError: there is no such file.
-        InputError: a format or a layout that cannot be read, a damaged file, several planes of
-            which none is chosen.
-    """
-    path, choice = Path(path), choice or Choice()
-    if not path.exists():
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
-    if needs_bioio(path):
-        return _of_stack(BioioStack(path), choice, normalize)
-    if not is_tiff(path):
-        return ImageWindows(decode_image(path), str(path), normalize)
-    try:
-        tiff = tifffile.TiffFile(path)
-        pages = [p for p in tiff.pages if not p.keyframe.is_reduced]
-        pixel_size = tiff_pixel_size(tiff)
-        several = len(pages) > 1 or not _is_grey_or_rgb(pages[0])
-    except Exception:  # the ordinary reader says what is wrong
-        return ImageWindows(decode_image(path), str(path), normalize)
-    if several:
-        tiff.close()
-        return _of_stack(_tiff_stack(path), choice, normalize)
-    if _is_large(pages[0]):
-        source: ImageWindows = TiffWindows(path, pages[0], normalize)
-    else:
-        tiff.close()
-        source = ImageWindows(decode_image(path), str(path), normalize)
-    source.pixel_size = pixel_size
-    return source
+    @property
+    def is_colour(self) -> bool:
+        return False
+
+    def values(self, box: Box) -> np.ndarray:
+        return self._image.values(box)[..., self._colour]
 
 
-def _of_stack(stack: BioioStack | TiffStack, choice: Choice, normalize: str) -> ImageWindows:
-    source = ImageWindows(stack.read(choice), str(stack.path), normalize)
-    source.pixel_size = stack.pixel_size
-    return source
+def _sampled_limits(
+    source: ImageWindows, dtype: np.dtype, normalize: str
+) -> tuple[float, float] | None:
+    if normalize == "none" and dtype in (np.uint8, bool):
+        return None
+    windows = [source.values(box) for box in sample_boxes(source.size)]
+    return limits_of_windows(windows, source.size[0] * source.size[1], normalize)
 
 
-def _tiff_stack(path: Path) -> TiffStack:
-    try:
-        return TiffStack(path)
-    except InputError:
-        raise
-    # decoders of damaged files raise nearly anything
-    except Exception as error:
-        raise InputError(
-            f"{path}: damaged or cut short ({error}); expected a whole TIFF file"
-        ) from error
-
-
-def _is_grey_or_rgb(page: tifffile.TiffPage) -> bool:
+def is_grey_or_rgb(page: tifffile.TiffPage) -> bool:
     """Whether the samples of a pixel are one colour, not the channels of several stains."""
     return colour_samples(page, page.samplesperpixel) in (1, 3)
 
 
-def _is_large(page: tifffile.TiffPage) -> bool:
+def is_large(page: tifffile.TiffPage) -> bool:
     """Whether a page is worth reading by windows and can be."""
     plain = page.axes in ("YX", "YXS") and page.bitspersample in (8, 16, 32, 64)
     return plain and page.imagelength * page.imagewidth > WHOLE_PIXELS

@@ -1,8 +1,6 @@
-"""Files with channels, depths and times: the plane that is chosen is the one that was written."""
+"""TIFFs with scenes, channels, depths and times: the plane that is chosen is the one written."""
 
 from __future__ import annotations
-
-import sys
 
 import numpy as np
 import pytest
@@ -11,11 +9,13 @@ import tifffile
 from nucdet.data.conversion.synthetic_images import draw_image
 from nucdet.data.image_kinds import FLUORESCENCE
 from nucdet.data.io.choice import Choice
-from nucdet.data.io.windows import open_windows
+from nucdet.data.io.planes import open_planes, open_windows
 from nucdet.errors import InputError
 
 WHOLE = np.s_[0:64, 0:64]
 NUCLEI = draw_image(np.random.default_rng(0), 64, FLUORESCENCE)[0][..., 0]
+
+FILM = np.arange(2 * 3 * 4 * 6 * 5, dtype=np.uint16).reshape(2, 3, 4, 6, 5)
 
 
 def stack(*lead: int, nuclei: tuple[int, ...]) -> np.ndarray:
@@ -98,13 +98,86 @@ def test_channels_within_a_page(tmp_path, planar):
         values(path)
 
 
-def test_a_single_plane_ignores_the_choice_and_rgb_stays_rgb(tmp_path):
-    rgb = np.stack([NUCLEI, NUCLEI // 2, NUCLEI // 3], axis=-1)
-    tifffile.imwrite(tmp_path / "grey.tif", NUCLEI)
-    tifffile.imwrite(tmp_path / "rgb.tif", rgb, photometric="rgb")
-    choice = {"channel": "DAPI", "z": 3, "time": 2}
-    np.testing.assert_array_equal(values(tmp_path / "grey.tif", **choice), NUCLEI)
-    np.testing.assert_array_equal(values(tmp_path / "rgb.tif", **choice), rgb)
+@pytest.mark.parametrize("compression", [None, "zlib"])
+@pytest.mark.parametrize(
+    "kind", [{}, {"ome": True}, {"imagej": True}], ids=["plain", "ome", "imagej"]
+)
+def test_a_stack_that_is_cut_short_is_no_single_image(tmp_path, kind, compression):
+    path = tmp_path / "a.tif"
+    pixels = np.random.default_rng(0).integers(0, 255, (5, 50, 50)).astype(np.uint8)
+    options = {"photometric": "minisblack", "compression": compression, **kind}
+    tifffile.imwrite(path, pixels, metadata={"axes": "ZYX"}, **options)
+    np.testing.assert_array_equal(
+        open_windows(path, Choice(z=4)).values(np.s_[0:50, 0:50]), pixels[4]
+    )
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(InputError, match=r"a\.tif: (cut short|damaged|holds)"):
+        planes = open_planes(path, Choice(z="all"))
+        assert len(planes) == 5
+        planes[4]
+
+
+def test_a_large_file_of_imagej_has_one_page_for_all(tmp_path):
+    """What ImageJ writes above 4 GB: one directory, and all planes behind each other."""
+    path = tmp_path / "a.tif"
+    pixels = np.random.default_rng(0).integers(0, 999, (4, 6, 5)).astype(np.uint16)
+    description = "ImageJ=1.54f\nimages=4\nslices=4\nloop=false\n"
+    tifffile.imwrite(
+        path,
+        pixels[0],
+        photometric="minisblack",
+        metadata=None,
+        byteorder=">",
+        description=description,
+    )
+    with path.open("ab") as file:
+        file.write(pixels[1:].astype(">u2").tobytes())
+    planes = open_planes(path, Choice(z="all"))
+    assert (planes.axes, len(planes)) == ("Z", 4)
+    for number in range(4):
+        np.testing.assert_array_equal(planes[number].values(np.s_[0:6, 0:5]), pixels[number])
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-20])
+    with pytest.raises(InputError, match=r"a\.tif: cut short: holds 1 of 4"):
+        open_planes(path, Choice(z="all"))
+    # the note of a stack, on one of its planes that another program has saved alone
+    path.write_bytes(whole[: -3 * pixels[0].nbytes])
+    assert len(open_planes(path)) == 1
+
+
+def test_labels_of_imagej_slices_name_the_channels(tmp_path):
+    labels = ["DAPI", "GFP"] * 3
+    for name, texts in (("named", labels), ("other", [*labels[:5], "x"])):
+        tifffile.imwrite(
+            tmp_path / f"{name}.tif",
+            np.zeros((3, 2, 9, 9), np.uint8),
+            imagej=True,
+            metadata={"axes": "ZCYX", "Labels": texts},
+        )
+    assert open_planes(tmp_path / "named.tif", Choice("gfp", 0))[0].channel_names == ("DAPI", "GFP")
+    with pytest.raises(InputError, match=r"2 channels \(0, 1\)"):
+        open_planes(tmp_path / "other.tif", Choice(z=0))
+
+
+def test_scenes_of_a_file(tmp_path):
+    path = tmp_path / "two.ome.tif"
+    with tifffile.TiffWriter(path, ome=True) as writer:
+        left = {"axes": "ZYX", "Name": "left", "PhysicalSizeX": 0.5, "PhysicalSizeY": 0.5}
+        right = {"axes": "CYX", "Name": "right", "Channel": {"Name": ["a", "b"]}}
+        writer.write(FILM[0, 0], metadata=left, photometric="minisblack")
+        writer.write(FILM[0, :2, 0], metadata=right, photometric="minisblack")
+    box = np.s_[0:6, 0:5]
+    scene = open_windows(path, Choice("b", scene="Right"))
+    np.testing.assert_array_equal(scene.values(box), FILM[0, 1, 0])
+    # names and pixel size are those of the scene
+    assert (scene.pixel_size, scene.channel_names) == (None, ("a", "b"))
+    planes = open_planes(path, Choice(z="all", scene=0))
+    assert (planes.axes, len(planes), planes[0].pixel_size) == ("Z", 4, 0.5)
+    with pytest.raises(InputError, match=r"holds 2 scenes \(0 left, 1 right\); .*--scene K"):
+        open_windows(path, Choice(z=0))
+    for scene in ("middle", 2):
+        with pytest.raises(InputError, match=f"no scene {scene}; its scenes are 0 left, 1 right"):
+            open_windows(path, Choice(z=0, scene=scene))
 
 
 @pytest.mark.parametrize("size", [1e-9, 1e9])
@@ -112,29 +185,3 @@ def test_nonsense_sizes_of_pixels_are_left_out(tmp_path, size):
     metadata = {"axes": "YX", "PhysicalSizeX": size, "PhysicalSizeY": size}
     tifffile.imwrite(tmp_path / "a.ome.tif", NUCLEI, ome=True, metadata=metadata)
     assert open_windows(tmp_path / "a.ome.tif").pixel_size is None
-
-
-def test_formats_that_cannot_be_read_say_what_to_do(tmp_path, monkeypatch):
-    (tmp_path / "a.svs").touch()
-    with pytest.raises(InputError, match=r"a\.svs: \.svs files are not read; export .* OME-TIFF"):
-        values(tmp_path / "a.svs")
-    monkeypatch.setitem(sys.modules, "bioio_czi", None)
-    (tmp_path / "a.czi").touch()
-    with pytest.raises(InputError, match=r"a\.czi: .*bioio-czi .*pip install 'nucdet\[formats\]'"):
-        values(tmp_path / "a.czi")
-
-
-def test_czi(tmp_path):
-    pytest.importorskip("bioio_czi")
-    writer = pytest.importorskip("pylibCZIrw.czi")
-    path = tmp_path / "a.czi"
-    pixels = stack(2, 3, nuclei=(1, 2))
-    with writer.create_czi(str(path)) as czi:
-        for c in range(2):
-            for z in range(3):
-                czi.write(data=pixels[c, z][..., None], plane={"C": c, "Z": z, "T": 0})
-        czi.write_metadata(channel_names={0: "GFP", 1: "DAPI"}, scale_x=2.5e-7, scale_y=2.5e-7)
-    np.testing.assert_array_equal(values(path, channel="DAPI", z=2), NUCLEI)
-    assert open_windows(path, Choice(0, 0)).pixel_size == pytest.approx(0.25)
-    with pytest.raises(InputError, match=r"2 channels \(0 GFP, 1 DAPI\)"):
-        values(path)

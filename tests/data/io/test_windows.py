@@ -8,8 +8,9 @@ import tifffile
 
 from nucdet.data.io import normalization, windows
 from nucdet.data.io.choice import Choice
+from nucdet.data.io.planes import open_windows
 from nucdet.data.io.reading import read_image
-from nucdet.data.io.windows import ImageWindows, TiffWindows, open_windows
+from nucdet.data.io.windows import ImageWindows, TiffWindows
 from nucdet.errors import InputError
 
 BOXES = [np.s_[0:70, 0:90], np.s_[13:14, 89:90], np.s_[31:67, 5:80], np.s_[60:70, 0:16]]

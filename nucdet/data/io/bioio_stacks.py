@@ -1,0 +1,90 @@
+"""Formats of microscopes by bioio and its readers, an extra: ``pip install 'nucdet[formats]'``.
+
+They are imported only when such a file is read.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nucdet.data.io.choice import choose_scene
+from nucdet.data.io.stacks import Stack, sane_pixel_size
+from nucdet.errors import InputError
+
+# endings and the packages that read them
+BIOIO_READERS = {
+    ".czi": "bioio_czi",
+    ".nd2": "bioio_nd2",
+    ".lif": "bioio_lif",
+    ".dv": "bioio_dv",
+    ".zarr": "bioio_ome_zarr",
+}
+# microscopes' formats that nothing here reads
+FOREIGN_ENDINGS = (".svs", ".ndpi", ".vsi", ".oib", ".oif", ".mrxs", ".ims", ".scn", ".zvi")
+
+
+class BioioStack(Stack):
+    """A scene of a file that one of bioio's readers opens; planes are read when they are wanted."""
+
+    def __init__(self, path: Path, scene: int | str | None = None):
+        """
+        Args:
+            path: of the file.
+            scene: see :class:`nucdet.data.io.choice.Choice`.
+
+        Raises:
+            InputError: the reader is not installed, the file is damaged, which of several scenes is
+                unclear, or there is no such one.
+        """
+        self.path = path
+        name = BIOIO_READERS[path.suffix.lower()]
+        try:
+            reader = import_module(name).Reader
+            bio_image = import_module("bioio").BioImage
+        except ImportError as error:
+            raise InputError(
+                f"{path}: reading {path.suffix} needs the package {name.replace('_', '-')} "
+                f"({error}); pip install 'nucdet[formats]'"
+            ) from None
+        # readers of damaged files raise nearly anything
+        try:
+            image = bio_image(path, reader=reader)
+            image.set_scene(choose_scene(path, [str(name) for name in image.scenes], scene))
+            dims = image.dims
+            self._image: Any = image
+            self.times, self.depths = int(dims.T), int(dims.Z)
+            self.is_colour = "S" in dims.order
+            # DV has the wavelengths as numbers
+            self.channels = tuple(map(str, image.channel_names or [""] * int(dims.C)))
+            sizes = image.physical_pixel_sizes
+        except InputError:
+            raise
+        except Exception as error:
+            raise InputError(f"{path}: cannot be read ({error}); expected a whole file") from error
+        self.pixel_size = sane_pixel_size(sizes.X, sizes.Y)
+
+    def plane(self, time: int, channel: int, z: int) -> np.ndarray:
+        order = "YXS" if self.is_colour else "YX"
+        try:
+            pixels = self._image.get_image_dask_data(order, T=time, C=channel, Z=z).compute()
+        except Exception as error:
+            raise InputError(f"{self.path}: damaged ({error}); expected a whole file") from error
+        return np.ascontiguousarray(pixels[..., :3] if self.is_colour else pixels)
+
+
+def needs_bioio(path: Path) -> bool:
+    """Whether the ending is that of a format that bioio reads.
+
+    Raises:
+        InputError: the ending is that of a microscope's format that cannot be read.
+    """
+    if path.suffix.lower() in FOREIGN_ENDINGS:
+        raise InputError(
+            f"{path}: {path.suffix} files are not read; export the image as OME-TIFF, for example "
+            "with Fiji's Bio-Formats or QuPath"
+        )
+    return path.suffix.lower() in BIOIO_READERS

@@ -1,0 +1,262 @@
+"""Image files opened plane by plane: the one way in for prediction.
+
+A file with scenes, channels, depths and times gives the planes that a choice names, any other file
+its one image. Each plane is an :class:`ImageWindows` that also knows the other channels there.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Sequence
+from itertools import product
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import tifffile
+
+from nucdet.data.io.bioio_stacks import BioioStack, needs_bioio
+from nucdet.data.io.choice import (
+    Choice,
+    Place,
+    choose_channel,
+    choose_colour,
+    choose_depths,
+    choose_times,
+)
+from nucdet.data.io.normalization import Box
+from nucdet.data.io.reading import decode_image, is_tiff
+from nucdet.data.io.stacks import Stack, TiffStack, promised_pages, tiff_pixel_size
+from nucdet.data.io.windows import (
+    ImageWindows,
+    OneColour,
+    TiffWindows,
+    is_grey_or_rgb,
+    is_large,
+)
+from nucdet.errors import InputError
+
+
+class Planes(Sequence[ImageWindows]):
+    """The chosen planes of a file, time by time and depth by depth, each read when asked for.
+
+    Attributes:
+        places: where they lie in the file.
+        axes: which axes have several: "", "T", "Z" or "TZ".
+        lengths: of these axes.
+    """
+
+    def __init__(
+        self,
+        times: Sequence[int],
+        depths: Sequence[int | str],
+        open_place: Callable[[Place], ImageWindows],
+    ):
+        """
+        Args:
+            times, depths: the numbers of the planes.
+            open_place: gives a plane.
+        """
+        self.places = [Place(time, z) for time, z in product(times, depths)]
+        several = [(a, len(of)) for a, of in (("T", times), ("Z", depths)) if len(of) > 1]
+        self.axes = "".join(axis for axis, _ in several)
+        self.lengths = tuple(length for _, length in several)
+        self._open = open_place
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, number: int) -> ImageWindows:
+        return self._open(self.places[number])
+
+
+class StackPlane(ImageWindows):
+    """A channel of a plane of a stack."""
+
+    def __init__(self, stack: Stack, channel: int, place: Place, normalize: str = "none"):
+        """
+        Args:
+            stack: the file.
+            channel: number from 0.
+            place: of the plane.
+            normalize: INPUT.NORMALIZE, how stored values become 8 bits.
+
+        Raises:
+            InputError: the file is damaged there.
+        """
+        super().__init__(stack.read(channel, place), str(stack.path), normalize)
+        self.pixel_size, self.place = stack.pixel_size, place
+        self._stack = stack
+        if not stack.is_colour:
+            self.channel_names = distinct_names(stack.channels)
+
+    def channel_reader(self) -> Callable[[Box], np.ndarray]:
+        if self._stack.is_colour:
+            return super().channel_reader()
+        planes: list[np.ndarray] = []
+
+        def read(box: Box) -> np.ndarray:
+            if not planes:  # only now, and as long as this reader lives
+                numbers = range(len(self.channel_names))
+                planes.extend(self._stack.read(number, self.place) for number in numbers)
+            return np.stack([plane[box] for plane in planes])
+
+        return read
+
+
+class LargePlane(TiffWindows):
+    """A channel of a plane of a TIFF, a page that is read by windows, like those beside it."""
+
+    def __init__(self, stack: TiffStack, channel: int, place: Place, normalize: str = "none"):
+        """
+        Args:
+            stack: the file, of which :func:`has_large_pages`.
+            channel, place, normalize: see :class:`StackPlane`.
+
+        Raises:
+            InputError: the file is damaged there.
+        """
+        numbers = range(len(stack.channels))
+        self._pages = [stack.page(place.time, number, place.z) for number in numbers]
+        super().__init__(stack.path, self._pages[channel], normalize)
+        self.pixel_size, self.place = stack.pixel_size, place
+        self.channel_names = distinct_names(stack.channels)
+
+    def channel_reader(self) -> Callable[[Box], np.ndarray]:
+        share = len(self._pages)
+        every = [TiffWindows(self._path, page, "none", share) for page in self._pages]
+        return lambda box: np.stack([windows.values(box) for windows in every])
+
+
+def has_large_pages(stack: Stack, place: Place) -> bool:
+    """Whether a plane is better read by windows and can be, as can those of its other channels."""
+    if not isinstance(stack, TiffStack) or not stack.is_large or isinstance(place.z, str):
+        return False
+    pages = (stack.page(place.time, number, place.z) for number in range(len(stack.channels)))
+    return all(page is not None for page in pages)
+
+
+def distinct_names(names: Sequence[str]) -> tuple[str, ...]:
+    """Names of channels for the columns of a table; the number where a name alone is not enough.
+
+    Args:
+        names: "" where unknown; that of a lone channel stays "".
+    """
+    if len(names) == 1:
+        return ("",)
+    names = [" ".join(name.split()) for name in names]
+    folded = [name.casefold() for name in names]
+    return tuple(
+        name if name and folded.count(name.casefold()) == 1 else f"{name} {number}".strip()
+        for number, name in enumerate(names)
+    )
+
+
+def open_planes(
+    path: str | os.PathLike[str], choice: Choice | None = None, normalize: str = "none"
+) -> Planes:
+    """Open an image file to read windows of its planes.
+
+    Args:
+        path: a PNG, TIFF, JPEG or other file that Pillow reads, whatever its suffix; or one that
+            bioio reads, by its suffix.
+        choice: the planes of a file that holds several; a file with one ignores it.
+        normalize: INPUT.NORMALIZE, how stored values become 8 bits.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        InputError: a format or a layout that cannot be read, a damaged file, several planes,
+            channels or scenes of which none is chosen, or none such.
+    """
+    path, choice = Path(path), choice or Choice()
+    if not path.exists():
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+    if needs_bioio(path):
+        return _of_stack(BioioStack(path, choice.scene), choice, normalize)
+    tiff = _look_at_tiff(path) if is_tiff(path) else _Tiff()
+    if tiff.has_several:
+        return _of_stack(_tiff_stack(path, choice.scene), choice, normalize)
+    if tiff.large_page is not None:
+        source: ImageWindows = TiffWindows(path, tiff.large_page, normalize)
+    else:
+        source = ImageWindows(decode_image(path), str(path), normalize)
+    source.pixel_size = tiff.pixel_size
+    image = _in_colour(path, source, choice, normalize)
+    return Planes([0], [0], lambda place: image)
+
+
+def open_windows(
+    path: str | os.PathLike[str], choice: Choice | None = None, normalize: str = "none"
+) -> ImageWindows:
+    """As :func:`open_planes`, of files that give one plane.
+
+    Raises:
+        InputError: also where several planes are chosen.
+    """
+    planes = open_planes(path, choice, normalize)
+    if len(planes) > 1:
+        raise InputError(f"{path}: holds {len(planes)} planes; choose one")
+    return planes[0]
+
+
+class _Tiff(NamedTuple):
+    """What a look at a TIFF shows.
+
+    Attributes:
+        has_several: planes or channels.
+        large_page: the only page, where it is better read by windows.
+        pixel_size: µm.
+    """
+
+    has_several: bool = False
+    large_page: tifffile.TiffPage | None = None
+    pixel_size: float | None = None
+
+
+def _look_at_tiff(path: Path) -> _Tiff:
+    try:
+        tiff = tifffile.TiffFile(path)
+        pages = [p for p in tiff.pages if not p.keyframe.is_reduced]
+        # ImageJ's large files have one page for all
+        has_several = max(len(pages), promised_pages(tiff)) > 1 or not is_grey_or_rgb(pages[0])
+        pixel_size = tiff_pixel_size(tiff)
+        if not has_several and is_large(pages[0]):
+            return _Tiff(False, pages[0], pixel_size)
+    except Exception:  # the ordinary reader says what is wrong
+        return _Tiff()
+    tiff.close()
+    return _Tiff(has_several, None, pixel_size)
+
+
+def _of_stack(stack: Stack, choice: Choice, normalize: str) -> Planes:
+    channel = choose_channel(stack.path, stack.channels, choice.channel)
+    times = choose_times(stack.path, stack.times, choice)
+    depths = choose_depths(stack.path, stack.depths, choice)
+
+    def open_place(place: Place) -> ImageWindows:
+        kind = LargePlane if has_large_pages(stack, place) else StackPlane
+        plane = kind(stack, channel, place, normalize)
+        return _in_colour(stack.path, plane, choice, normalize) if stack.is_colour else plane
+
+    return Planes(times, depths, open_place)
+
+
+def _in_colour(path: Path, source: ImageWindows, choice: Choice, normalize: str) -> ImageWindows:
+    """The image, or one of its colours; grey images ignore the choice."""
+    if not source.is_colour:
+        return source
+    colour = choose_colour(path, choice.channel)
+    return source if colour is None else OneColour(source, colour, normalize)
+
+
+def _tiff_stack(path: Path, scene: int | str | None) -> TiffStack:
+    try:
+        return TiffStack(path, scene)
+    except InputError:
+        raise
+    # decoders of damaged files raise nearly anything
+    except Exception as error:
+        raise InputError(
+            f"{path}: damaged or cut short ({error}); expected a whole TIFF file"
+        ) from error
