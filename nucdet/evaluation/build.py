@@ -20,7 +20,6 @@ from nucdet.errors import InputError
 from nucdet.evaluation.registry import EVALUATORS
 from nucdet.postprocessing.overlap import OverlapElimination
 
-
 for _module in pkgutil.iter_modules(evaluation.__path__, f"{evaluation.__name__}."):
     importlib.import_module(_module.name)
 

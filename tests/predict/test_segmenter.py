@@ -161,7 +161,7 @@ def test_diameters_that_are_none(thresholding, diameter):
         thresholding.predict(np.zeros((5, 5)), diameter=diameter)
 
 
-def test_nuclei_larger_than_the_image_are_a_mistake(thresholding):
+def test_nuclei_larger_than_the_image_are_a_mistake(thresholding, dots):
     image = dots((30, 60), 20, 5)
     with pytest.raises(InputError, match="121 pixels, but the image has only 30 × 60"):
         thresholding.predict(image, diameter=121)

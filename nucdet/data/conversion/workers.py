@@ -10,9 +10,8 @@ from typing import TypeVar
 
 import cv2
 
-from nucdet.progress import ProgressBar
-
 from nucdet.lifetime import end_with_parent
+from nucdet.progress import ProgressBar
 
 _Task = TypeVar("_Task")
 _Result = TypeVar("_Result")
