@@ -167,7 +167,7 @@ def test_geojson_says_what_qupath_reads(tmp_path, masks, table):
 
 def test_names_of_classes_are_quoted_in_geojson(tmp_path, masks, table):
     name = '"}},</script><script>alert(1)//'
-    write_geojson(tmp_path / "a.geojson", masks, [name] * 7, table)
+    write_geojson(tmp_path / "a.geojson", [PlaneNuclei(masks, [name] * 7, table)])
     features = json.loads((tmp_path / "a.geojson").read_text())["features"]
     assert {feature["properties"]["classification"]["name"] for feature in features} == {name}
 
