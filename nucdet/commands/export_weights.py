@@ -23,6 +23,15 @@ def main() -> None:
         required=True,
         help="its name behind nucdet:// (that of the default model is nuclei)",
     )
+    add(
+        "--average-with",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="CHECKPOINT",
+        help="further checkpoints of the same training: the model becomes the mean of all, which "
+        "has no scores of the training (give them by --score)",
+    )
     add("--output", type=Path, metavar="DIR", help="folder to write to (default: nucdet/model_zoo)")
     add("--command", help="the training's command")
     add("--hours", type=float, help="hours that the training took")
@@ -56,7 +65,14 @@ def main() -> None:
     config = Path(args.config_file) if args.config_file else None
     folder = args.output or MODEL_ZOO
     model = export_weights(
-        args.checkpoint, args.name, folder, config, args.opts, user_facts, args.familiarity
+        args.checkpoint,
+        args.name,
+        folder,
+        config,
+        args.opts,
+        user_facts,
+        args.familiarity,
+        args.average_with,
     )
     print(model.manifest.read_text(encoding="utf-8"), end="")
     unknown = [fact for fact, value in model.read_manifest().items() if value is None]

@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import re
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +25,7 @@ from nucdet.errors import InputError
 from nucdet.files import write_atomically
 from nucdet.modeling.checkpointing import NucleusCheckpointer
 from nucdet.modeling.model_zoo import PREFIX, ZooModel
+from nucdet.train.averaging import average_checkpoints
 from nucdet.train.familiarity import measure_familiarity
 from nucdet.version import __version__
 
@@ -53,6 +55,7 @@ def export_weights(
     overrides: Sequence[str] = (),
     user_facts: UserFacts | None = None,
     familiar: str | None = None,
+    average_with: Sequence[Path] = (),
 ) -> ZooModel:
     """Write weights, config and manifest of a trained model.
 
@@ -66,6 +69,7 @@ def export_weights(
         familiar: the name of a data set on which the limit of familiarity is chosen, see
             :func:`nucdet.train.familiarity.measure_familiarity`; None: the model holds no
             statistics of its training images and never warns.
+        average_with: further checkpoints of the same training; the model is the mean of all.
 
     Raises:
         FileNotFoundError: there is no checkpoint, config or data set of that training.
@@ -78,10 +82,15 @@ def export_weights(
     cfg = load_config(config_file or checkpoint.parent / "config.yaml", overrides)
     register_datasets()
     check_datasets(cfg.DATASETS.TRAIN)
-    state, iteration = _trained_state(cfg, checkpoint)
-    rest = {}
-    if familiar is not None:
-        rest["familiarity"] = measure_familiarity(cfg, checkpoint, familiar).state()
+    with tempfile.TemporaryDirectory() as scratch:
+        weights = checkpoint
+        if average_with:
+            weights = Path(scratch) / checkpoint.name
+            average_checkpoints([checkpoint, *average_with], weights)
+        state, iteration = _trained_state(cfg, weights)
+        rest = {}
+        if familiar is not None:
+            rest["familiarity"] = measure_familiarity(cfg, weights, familiar).state()
     content = _as_bytes({"model": compress(state), **rest})
     if len(content) > MAX_BYTES:
         raise InputError(
@@ -95,7 +104,8 @@ def export_weights(
         "parameters": sum(tensor.numel() for tensor in state.values()),
         "config": model.config.name,
         **({"familiarity_limit_from": familiar} if familiar else {}),
-        **_facts(cfg, checkpoint.parent, iteration, user_facts or UserFacts()),
+        **({"mean_of_checkpoints": 1 + len(average_with)} if average_with else {}),
+        **_facts(cfg, checkpoint.parent, iteration, user_facts or UserFacts(), bool(average_with)),
     }
     with write_atomically(model.weights) as temporary:
         temporary.write_bytes(content)
@@ -178,13 +188,15 @@ def _difference(cfg: CfgNode, default: CfgNode) -> CfgNode:
 
 
 def _facts(
-    cfg: CfgNode, folder: Path, iteration: int | None, user_facts: UserFacts
+    cfg: CfgNode, folder: Path, iteration: int | None, user_facts: UserFacts, is_mean: bool
 ) -> dict[str, Any]:
     log = folder / "log.txt"
     text = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
     iterations = cfg.SOLVER.MAX_ITER
     if iteration is not None:
         iterations = min(iteration + 1, iterations)
+    # a mean has been in no evaluation of the training
+    scores = {} if is_mean else _scores(cfg, folder, iteration)
     return {
         "trained_on": [_data_set(name) for name in cfg.DATASETS.TRAIN],
         "initial_weights": cfg.MODEL.WEIGHTS,
@@ -193,7 +205,7 @@ def _facts(
         "iterations": iterations,
         "hours": _hours(folder, iterations) if user_facts.hours is None else user_facts.hours,
         "hardware": user_facts.hardware or _hardware(text),
-        "scores": {**_scores(cfg, folder, iteration), **user_facts.scores},
+        "scores": {**scores, **user_facts.scores},
         "note": user_facts.note or "",
         "nucdet": __version__,
     }

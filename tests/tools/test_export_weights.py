@@ -134,6 +134,31 @@ def test_only_the_evaluation_of_the_checkpoint_counts(tmp_path, capsys, iteratio
         assert f"of iteration {iteration}" in said or "is not known" in said
 
 
+def test_a_mean_of_checkpoints(run, trained, zoo):
+    """One of weights w and one of 3 w give 2 w, and no scores that neither of them has."""
+    content = torch.load(trained / "model_final.pth", weights_only=True)
+    content["model"] = {
+        name: 3 * t if t.is_floating_point() else t for name, t in content["model"].items()
+    }
+    torch.save(content, trained / "other.pth")
+    arguments = (trained / "model_final.pth", "--average-with", trained / "other.pth")
+    code, _, err = run("export_weights.py", *arguments, "--name", "mean")
+    assert code == 0, err
+    manifest = json.loads((zoo / "mean.json").read_text())
+    assert manifest["mean_of_checkpoints"] == 2
+    assert manifest["scores"] == {} and manifest["iterations"] == 4
+    mean = torch.load(zoo / "mean.pth", weights_only=True)["model"]
+    for name, tensor in mean.items():
+        other = content["model"][name]
+        expected = other * 2 / 3 if other.is_floating_point() else other
+        torch.testing.assert_close(tensor.float(), expected.float(), rtol=1e-3, atol=1e-4)
+
+    content["model"].popitem()
+    torch.save(content, trained / "other.pth")
+    code, _, err = run("export_weights.py", *arguments, "--name", "mean")
+    assert code == 2 and "only checkpoints of one training can be averaged" in err
+
+
 def test_the_default_model_predicts(run, trained, zoo):
     import numpy as np
 
