@@ -48,7 +48,7 @@ def _to_csv(table: pd.DataFrame, target: Path | None) -> str | None:
 
 
 def read_csv_text(text: str) -> pd.DataFrame:
-    """The table of :func:`csv_text` again, with six digits."""
+    """The table of :func:`csv_text` again, with six digits and what :func:`table_text` added."""
     import pandas as pd
 
     return pd.read_csv(

@@ -18,7 +18,7 @@ class Progress:
     Example::
 
         with Progress(files, job.records()) as progress:
-            progress.done()
+            progress.done(files[0])
     """
 
     def __init__(self, files: Sequence[InputFile], store: RecordStore):

@@ -104,14 +104,3 @@ def film() -> SimpleNamespace:
 @pytest.fixture
 def bright_is_nucleus() -> type[BrightIsNucleus]:
     return BrightIsNucleus
-
-
-@pytest.fixture
-def contents():
-    """The files below a folder, by name."""
-
-    def read(folder) -> dict[str, bytes]:
-        files = (f for f in folder.rglob("*") if f.is_file())
-        return {f.relative_to(folder).as_posix(): f.read_bytes() for f in files}
-
-    return read
