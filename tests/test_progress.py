@@ -63,6 +63,18 @@ def test_notes_are_lines_too_where_one_step_takes_long(screen, clock):
     ]
 
 
+def test_lines_and_bar_know_of_what_is_found_on_the_way(screen, clock):
+    with redirect_stderr(screen), ProgressBar(name="predicting", total=2) as bar:
+        bar.grow(9)
+        clock[0] += PERIOD
+        bar.update()
+    assert screen.getvalue() == "predicting: 1 of 11 images, 00:30 so far, about 05:00 left\n"
+    screen.terminal = True
+    with redirect_stderr(screen), ProgressBar(name="predicting", total=2) as bar:
+        bar.grow(9)
+    assert "0/11" in screen.getvalue()
+
+
 def test_bytes_are_counted_in_megabytes_and_what_was_reached_stays(screen, clock):
     with redirect_stderr(screen), ProgressBar(name="reading", total=10_000_000, unit="B") as bar:
         bar.reach(5_000_000)
