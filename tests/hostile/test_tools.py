@@ -151,7 +151,7 @@ PREDICT_OPTIONS = {
     "--pixel-size inf": "--pixel-size inf",
     "--diameter 0": "diameter is 0",
     "--diameter nan": "diameter is nan",
-    "--diameter big": "invalid",
+    "--diameter big": "found 'big'; expected",
     "--threshold 1": "score threshold",
     "--threshold -1": "expected one argument|score threshold",
     "--save mask": "no format 'mask'",
