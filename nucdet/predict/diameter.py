@@ -11,8 +11,10 @@ from nucdet.data.io.windows import Box, ImageWindows
 from nucdet.predict.blank import is_blank
 from nucdet.predict.network import Network, View
 
-# side of the parts of the image that are predicted, in pixels as the network sees them
-_LOOK_SIDE = 640
+# An image up to this side, in pixels as the network sees it, is looked at as a whole, and what is
+# seen can be the prediction; of larger ones parts of the other side are.
+_WHOLE_SIDE = 640
+_PART_SIDE = 384
 # where fewer nuclei are found than this, further parts of the image are predicted
 _ENOUGH = 10
 # factors on the usual zoom that are tried where it shows no nucleus
@@ -100,7 +102,10 @@ def _agree(one: _Look, other: _Look) -> bool:
 def _look(network: Network, source: ImageWindows, zoom: float) -> _Look | None:
     """The size of the nuclei that score _SURE or more, else of all; None where there are none."""
     areas, scores = [], []
-    parts = _parts(source.size, max(1, round(_LOOK_SIDE / zoom)))
+    side = max(1, round(_WHOLE_SIDE / zoom))
+    if max(source.size) > side:
+        side = max(1, round(_PART_SIDE / zoom))
+    parts = _parts(source.size, side)
     for part in parts:
         (view,) = network([(source.read(part), zoom)])
         areas.extend(view.instances.pred_masks.areas.tolist())

@@ -76,10 +76,10 @@ def test_clumps_of_small_nuclei_and_fragments_of_large_ones_need_a_third_look():
     "views",
     [
         # specks at every zoom, each time of another size
-        {1: [(100, 12, 0.7)], 2.3: [(130, 22, 0.7)], 1.25: [(400, 10, 0.7)]},
+        {1: [(100, 12, 0.7)], 2.3: [(40, 22, 0.7)], 1.25: [(400, 10, 0.7)]},
         # of the same size, but less sure than at first
         {1: [(100, 12, 0.9)], 2.3: [(157, 11, 0.7)]},
-        {1: [(100, 12, 0.9)], 2.3: [(157, 5, 0.9)], 5.5: [(500, 5, 0.8)]},
+        {1: [(100, 12, 0.9)], 2.3: [(157, 5, 0.9)], 5.5: [(150, 5, 0.8)]},
         {1: [(100, 12, 0.9)], 2.3: []},
     ],
     ids=["no two agree", "second less sure", "third less sure", "nothing"],
