@@ -8,6 +8,7 @@ evaluation.csv) and the data set; the options below add the rest, or correct it.
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 
 from nucdet.arguments import add_config, command, command_parser
@@ -15,6 +16,34 @@ from nucdet.arguments import add_config, command, command_parser
 
 @command
 def main() -> None:
+    args = _arguments()
+
+    from nucdet.modeling.model_zoo import MODEL_ZOO
+    from nucdet.train.export_weights import UserFacts, export_weights
+
+    user_facts = UserFacts(
+        args.command, args.hours, args.hardware, args.seed, args.note, dict(args.score)
+    )
+    config = Path(args.config_file) if args.config_file else None
+    folder = args.output or MODEL_ZOO
+    model = export_weights(
+        args.checkpoint,
+        args.name,
+        folder,
+        config,
+        args.opts,
+        user_facts,
+        args.familiarity,
+        args.average_with,
+    )
+    print(model.manifest.read_text(encoding="utf-8"), end="")
+    unknown = [fact for fact, value in model.read_manifest().items() if value is None]
+    if unknown:
+        print(f"not found beside the checkpoint, give it by --<name>: {', '.join(unknown)}")
+    print(f"{model.weights}: {model.weights.stat().st_size / 1e6:.1f} MB")
+
+
+def _arguments() -> argparse.Namespace:
     parser = command_parser(__doc__)
     add = parser.add_argument
     add("checkpoint", type=Path, metavar="CHECKPOINT", help="model_best.pth or model_final.pth")
@@ -54,31 +83,7 @@ def main() -> None:
     )
     add_config(parser, default="config.yaml beside the checkpoint")
     # KEY VALUE pairs stand behind options, the checkpoint before them
-    args = parser.parse_intermixed_args()
-
-    from nucdet.modeling.model_zoo import MODEL_ZOO
-    from nucdet.train.export_weights import UserFacts, export_weights
-
-    user_facts = UserFacts(
-        args.command, args.hours, args.hardware, args.seed, args.note, dict(args.score)
-    )
-    config = Path(args.config_file) if args.config_file else None
-    folder = args.output or MODEL_ZOO
-    model = export_weights(
-        args.checkpoint,
-        args.name,
-        folder,
-        config,
-        args.opts,
-        user_facts,
-        args.familiarity,
-        args.average_with,
-    )
-    print(model.manifest.read_text(encoding="utf-8"), end="")
-    unknown = [fact for fact, value in model.read_manifest().items() if value is None]
-    if unknown:
-        print(f"not found beside the checkpoint, give it by --<name>: {', '.join(unknown)}")
-    print(f"{model.weights}: {model.weights.stat().st_size / 1e6:.1f} MB")
+    return parser.parse_intermixed_args()
 
 
 def _score(text: str) -> tuple[str, float]:

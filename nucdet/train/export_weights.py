@@ -8,7 +8,8 @@ import io
 import json
 import re
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -82,21 +83,13 @@ def export_weights(
     cfg = load_config(config_file or checkpoint.parent / "config.yaml", overrides)
     register_datasets()
     check_datasets(cfg.DATASETS.TRAIN)
-    with tempfile.TemporaryDirectory() as scratch:
-        weights = checkpoint
-        if average_with:
-            weights = Path(scratch) / checkpoint.name
-            average_checkpoints([checkpoint, *average_with], weights)
+    with _weights_file([checkpoint, *average_with]) as weights:
         state, iteration = _trained_state(cfg, weights)
         rest = {}
         if familiar is not None:
             rest["familiarity"] = measure_familiarity(cfg, weights, familiar).state()
     content = _as_bytes({"model": compress(state), **rest})
-    if len(content) > MAX_BYTES:
-        raise InputError(
-            f"{checkpoint}: {len(content) / 1e6:.1f} MB in 16 bits, at most {MAX_BYTES / 1e6:.0f} "
-            "MB may ship; take a smaller network"
-        )
+    _check_size(checkpoint, content)
     model = ZooModel(name, folder)
     manifest = {
         "sha256": hashlib.sha256(content).hexdigest(),
@@ -114,6 +107,26 @@ def export_weights(
     with write_atomically(model.manifest) as temporary:
         temporary.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
     return model
+
+
+@contextmanager
+def _weights_file(checkpoints: Sequence[Path]) -> Iterator[Path]:
+    """The checkpoint, or where there are several, a temporary one of their mean."""
+    if len(checkpoints) == 1:
+        yield checkpoints[0]
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        mean = Path(folder) / checkpoints[0].name
+        average_checkpoints(checkpoints, mean)
+        yield mean
+
+
+def _check_size(checkpoint: Path, content: bytes) -> None:
+    if len(content) > MAX_BYTES:
+        raise InputError(
+            f"{checkpoint}: {len(content) / 1e6:.1f} MB in 16 bits, at most {MAX_BYTES / 1e6:.0f} "
+            "MB may ship; take a smaller network"
+        )
 
 
 def compress(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -1,27 +1,20 @@
-"""Training hooks: divergence, staged freezing, best model and early stop, csv logs."""
+"""Training hooks: divergence, staged freezing, best model and early stop."""
 
 from __future__ import annotations
 
-import csv
-import io
 import logging
 import math
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-from detectron2.engine import HookBase, hooks
+from detectron2.engine import HookBase
 from detectron2.utils import comm
-from detectron2.utils.events import CommonMetricPrinter, EventWriter
 from torch import nn
 
 from nucdet.errors import InputError
-from nucdet.files import remove_left_over, write_atomically
 from nucdet.modeling.checkpoint_files import read_checkpoint
 from nucdet.modeling.checkpointing import save_checkpoint
-from nucdet.progress import PERIOD
 
 logger = logging.getLogger(__name__)
 
@@ -185,133 +178,3 @@ class BestModel(HookBase):
         }
         save_checkpoint(self.path, content)
         logger.info("Best %s so far: %.4f, saved to %s", self.metric, self.best, self.path)
-
-
-class TimedWriter(hooks.PeriodicWriter):
-    """Detectron2's PeriodicWriter that leaves the screen without a line for no longer than 30 s."""
-
-    def __init__(self, writers: Sequence[EventWriter], period: int):
-        """
-        Args:
-            writers: of which the CommonMetricPrinter also writes in between.
-            period: iterations between two writes of all.
-        """
-        super().__init__(writers, period)
-        self._printers = [w for w in writers if isinstance(w, CommonMetricPrinter)]
-        self._last = time.monotonic()
-
-    def after_step(self) -> None:
-        super().after_step()
-        done = self.trainer.iter + 1
-        if done % self._period == 0 or done == self.trainer.max_iter:
-            self._last = time.monotonic()
-        elif time.monotonic() - self._last >= PERIOD:
-            self._last = time.monotonic()
-            for printer in self._printers:
-                printer.write()
-
-
-class LossLog(HookBase):
-    """Writes ``losses.csv``, one row for each iteration.
-
-    ``cpu_time`` is the CPU time of this process since the previous row, including an evaluation in
-    between: on a machine that does other work too, "time" depends on that work.
-
-    On resume, the rows of iterations that will run again are removed first. Each row is written
-    before the checkpoint of its iteration, so that a killed training that goes on has no gap.
-    """
-
-    _TIMES = ("lr", "time", "data_time")
-    _CPU_TIME = "cpu_time"
-
-    def __init__(self, output_dir: str):
-        self.path = Path(output_dir) / "losses.csv"
-        self._file: Any = None
-        self._writer: csv.DictWriter | None = None
-        self._cpu_seconds = 0.0
-
-    def before_train(self) -> None:
-        self._cpu_seconds = time.process_time()
-        _keep_rows(self.path, self.trainer.start_iter - 1)
-
-    def after_step(self) -> None:
-        now = self.trainer.iter
-        current = {
-            name: value for name, (value, at) in self.trainer.storage.latest().items() if at == now
-        }
-        losses = {n: v for n, v in current.items() if "loss" in n and "/" not in n}
-        # Detectron2 begins to time after some iterations: the columns are there from the start
-        times = {name: current.get(name) for name in self._TIMES}
-        before, self._cpu_seconds = self._cpu_seconds, time.process_time()
-        times[self._CPU_TIME] = self._cpu_seconds - before
-        self._write({"iteration": now, **losses, **times})
-
-    def after_train(self) -> None:
-        if self._file is not None:
-            self._file.close()
-
-    def _write(self, row: dict[str, float]) -> None:
-        if self._writer is None:
-            names = list(row)
-            if self.path.is_file():
-                names = list(pd.read_csv(self.path, nrows=0)) or names
-            # line-buffered: a killed training leaves whole rows
-            self._file = self.path.open("a", newline="", buffering=1, encoding="utf-8")
-            self._writer = csv.DictWriter(self._file, names, extrasaction="ignore")
-            if self._file.tell() == 0:
-                self._writer.writeheader()
-        self._writer.writerow(row)
-
-
-class EvaluationLog(HookBase):
-    """Writes ``evaluation.csv``, one row for each evaluation.
-
-    The evaluation after the last iteration has the number of the iteration that would follow, so
-    that its row stays when the training goes on.
-    """
-
-    def __init__(self, output_dir: str):
-        self.path = Path(output_dir) / "evaluation.csv"
-        self._evaluated = -1
-
-    def before_train(self) -> None:
-        _keep_rows(self.path, self.trainer.start_iter)
-
-    def after_step(self) -> None:
-        self._write()
-
-    def after_train(self) -> None:
-        self._write()
-
-    def _write(self) -> None:
-        iteration, results = self.trainer.last_evaluation
-        if iteration <= self._evaluated:
-            return
-        self._evaluated = iteration
-        table = pd.DataFrame([{"iteration": iteration, **results}])
-        if self.path.is_file():
-            older = pd.read_csv(self.path)
-            table = pd.concat([older[older["iteration"] < iteration], table])
-        _write_csv(self.path, table)
-
-
-def _keep_rows(path: Path, last: int) -> None:
-    """Keep the rows up to this iteration that are whole; a crash may have cut the last short."""
-    remove_left_over([path])
-    if not path.is_file():
-        return
-    lines = path.read_bytes().splitlines(keepends=True)
-    whole = b"".join(line for line in lines if line.endswith(b"\n") and b"\0" not in line)
-    if not whole:
-        path.unlink()
-        return
-    table = pd.read_csv(io.BytesIO(whole))
-    _write_csv(path, table[table["iteration"] <= last])
-
-
-def _write_csv(path: Path, table: pd.DataFrame) -> None:
-    if table.empty:
-        path.unlink(missing_ok=True)
-        return
-    with write_atomically(path) as temporary:
-        table.to_csv(temporary, index=False)

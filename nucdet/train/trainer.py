@@ -40,15 +40,8 @@ from nucdet.layers.precision import computes_bfloat16
 from nucdet.modeling.checkpointing import NucleusCheckpointer
 from nucdet.predict.evaluated import evaluated
 from nucdet.train.averaging import WeightAveraging
-from nucdet.train.hooks import (
-    BestModel,
-    Diverged,
-    EvaluationLog,
-    FiniteWeights,
-    LossLog,
-    StagedFreezing,
-    TimedWriter,
-)
+from nucdet.train.hooks import BestModel, Diverged, FiniteWeights, StagedFreezing
+from nucdet.train.logs import EvaluationLog, LossLog, TimedWriter
 from nucdet.train.solver import build_optimizer, with_equal_steps
 from nucdet.train.validation_loss import validation_losses
 

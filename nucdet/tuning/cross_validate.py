@@ -67,8 +67,7 @@ def cross_validate(
     suffix = "kinds" if leave_out_kind else "folds"
     output = Path(output_dir or f"{cfg.OUTPUT_DIR}_{suffix}")
     parts = _parts(folds, leave_out_kind)
-    unknown = set(only) - set(parts)
-    if unknown:
+    if unknown := set(only) - set(parts):
         raise InputError(f"--only {','.join(sorted(unknown))}: expected some of {','.join(parts)}")
     label = "kind" if leave_out_kind else "fold"
     settings = [

@@ -28,7 +28,7 @@ def _weights(path: Path) -> dict[str, torch.Tensor]:
 
 
 def test_a_run_leaves_what_it_promises(arguments, monkeypatch):
-    monkeypatch.setattr("nucdet.train.hooks.PERIOD", 0)  # of the lines between two of 20 iterations
+    monkeypatch.setattr("nucdet.train.logs.PERIOD", 0)  # of the lines between two of 20 iterations
     args = arguments("TEST.EVAL_PERIOD", "2", "TEST.VALIDATION_LOSS", "True")
     run(args)
     output = _output(args)

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from nucdet.data.io.choice import choose_scene
-from nucdet.data.io.stacks import Stack, sane_pixel_size
+from nucdet.data.io.pixel_size import sane_pixel_size
+from nucdet.data.io.stacks import Stack
 from nucdet.errors import InputError
 
 # endings and the packages that read them

@@ -26,8 +26,9 @@ from nucdet.data.io.choice import (
     choose_times,
 )
 from nucdet.data.io.normalization import Box
+from nucdet.data.io.pixel_size import tiff_pixel_size
 from nucdet.data.io.reading import decode_image, is_tiff
-from nucdet.data.io.stacks import Stack, TiffStack, promised_pages, tiff_pixel_size
+from nucdet.data.io.stacks import Stack, TiffStack, promised_pages
 from nucdet.data.io.windows import (
     ImageWindows,
     OneColour,

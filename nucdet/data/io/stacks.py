@@ -18,11 +18,9 @@ import numpy as np
 import tifffile
 
 from nucdet.data.io.choice import Place, choose_scene
+from nucdet.data.io.pixel_size import ome_pixels, pixel_size_of
 from nucdet.data.io.windows import is_large
 from nucdet.errors import InputError
-
-_UM = {"nm": 1e-3, "µm": 1.0, "um": 1.0, "micron": 1.0, "\\u00b5m": 1.0, "mm": 1e3, "cm": 1e4}
-_LEAST_UM, _MOST_UM = 1e-6, 1e6
 
 
 class Stack(ABC):
@@ -112,9 +110,9 @@ class TiffStack(Stack):
             length["C"] = length.pop("S")
         self._axes = axes
         self.times, self.depths = length.get("T", 1), length.get("Z", 1)
-        pixels = _ome_pixels(tiff, number, len(scenes))
+        pixels = ome_pixels(tiff, number, len(scenes))
         self.channels = _tiff_channels(tiff, pixels, length.get("C", 1))
-        self.pixel_size = _pixel_size(tiff, pixels, layout)
+        self.pixel_size = pixel_size_of(tiff, pixels, layout)
 
     def plane(self, time: int, channel: int, z: int) -> np.ndarray:
         place = {"T": time, "C": channel, "Z": z}
@@ -259,48 +257,3 @@ def _imagej_channels(metadata: dict[str, Any], count: int) -> list[str]:
     names = labels[:count]
     same = all(label == names[i % count] for i, label in enumerate(labels)) if names else False
     return names if same and len(labels) % count == 0 and len(set(names)) == count else []
-
-
-def _ome_pixels(
-    tiff: tifffile.TiffFile, number: int = 0, scenes: int = 1
-) -> ElementTree.Element | None:
-    """What OME says of one of the images in the file."""
-    if not tiff.ome_metadata:
-        return None
-    try:
-        images = ElementTree.fromstring(tiff.ome_metadata).findall("{*}Image")
-    except ElementTree.ParseError:
-        return None
-    if scenes > 1 and len(images) != scenes:
-        return None  # whose is not known
-    return images[number].find("{*}Pixels") if images else None
-
-
-def tiff_pixel_size(tiff: tifffile.TiffFile) -> float | None:
-    """µm, from OME's or ImageJ's notes on the first image of a file."""
-    return _pixel_size(tiff, _ome_pixels(tiff), tiff.pages[0])
-
-
-def _pixel_size(
-    tiff: tifffile.TiffFile, pixels: ElementTree.Element | None, page: Any
-) -> float | None:
-    """From OME or ImageJ; resolution tags alone are mostly a printer's."""
-    if pixels is not None:
-        sides = []
-        for side in "XY":
-            factor = _UM.get(pixels.get(f"PhysicalSize{side}Unit", "µm").lower())
-            value = pixels.get(f"PhysicalSize{side}")
-            sides.append(float(value) * factor if value and factor else None)
-        return sane_pixel_size(*sides)
-    if tiff.imagej_metadata:
-        factor = _UM.get(str(tiff.imagej_metadata.get("unit", "")).lower())
-        if factor:
-            return sane_pixel_size(*(factor / r if r else None for r in page.resolution))
-    return None
-
-
-def sane_pixel_size(x: float | None, y: float | None) -> float | None:
-    """The side of a square pixel in µm; None where it is not square or no microscope's."""
-    if x is None or y is None or not all(_LEAST_UM <= v <= _MOST_UM for v in (x, y)):
-        return None
-    return float(x) if math.isclose(x, y, rel_tol=0.01) else None

@@ -1,0 +1,57 @@
+"""How large a pixel is, in µm, as the file of a microscope says it."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+from xml.etree import ElementTree
+
+import tifffile
+
+_UM = {"nm": 1e-3, "µm": 1.0, "um": 1.0, "micron": 1.0, "\\u00b5m": 1.0, "mm": 1e3, "cm": 1e4}
+_LEAST_UM, _MOST_UM = 1e-6, 1e6
+
+
+def ome_pixels(
+    tiff: tifffile.TiffFile, number: int = 0, scenes: int = 1
+) -> ElementTree.Element | None:
+    """OME's element of the pixels of one image in a file; None where there is none."""
+    if not tiff.ome_metadata:
+        return None
+    try:
+        images = ElementTree.fromstring(tiff.ome_metadata).findall("{*}Image")
+    except ElementTree.ParseError:
+        return None
+    if scenes > 1 and len(images) != scenes:
+        return None  # whose is not known
+    return images[number].find("{*}Pixels") if images else None
+
+
+def tiff_pixel_size(tiff: tifffile.TiffFile) -> float | None:
+    """µm, from OME's or ImageJ's notes on the first image of a file."""
+    return pixel_size_of(tiff, ome_pixels(tiff), tiff.pages[0])
+
+
+def pixel_size_of(
+    tiff: tifffile.TiffFile, pixels: ElementTree.Element | None, page: Any
+) -> float | None:
+    """µm, from OME or ImageJ; resolution tags alone are mostly a printer's."""
+    if pixels is not None:
+        sides = []
+        for side in "XY":
+            factor = _UM.get(pixels.get(f"PhysicalSize{side}Unit", "µm").lower())
+            value = pixels.get(f"PhysicalSize{side}")
+            sides.append(float(value) * factor if value and factor else None)
+        return sane_pixel_size(*sides)
+    if tiff.imagej_metadata:
+        factor = _UM.get(str(tiff.imagej_metadata.get("unit", "")).lower())
+        if factor:
+            return sane_pixel_size(*(factor / r if r else None for r in page.resolution))
+    return None
+
+
+def sane_pixel_size(x: float | None, y: float | None) -> float | None:
+    """The side of a square pixel in µm; None where it is not square or no microscope's."""
+    if x is None or y is None or not all(_LEAST_UM <= v <= _MOST_UM for v in (x, y)):
+        return None
+    return float(x) if math.isclose(x, y, rel_tol=0.01) else None
