@@ -1,5 +1,8 @@
 #!/usr/bin/env python
-"""Draw results.jpg of the README: for each kind of image the one nearest to its kind's mean score.
+"""Draw two sheets, an image of each kind of microscopy on each.
+
+results.jpg of the README has the image nearest to its kind's mean score, failures.jpg of the model
+card the one with the lowest score.
 
     nucdet-train --eval-only --config-file nucdet/model_zoo/nuclei.yaml OUTPUT_DIR output/val
     nucdet-visualize-results --dataset dsb2018_val --num 67 --output-dir output/val_images \\
@@ -20,13 +23,26 @@ WIDTH = 1200  # of two comparisons side by side, pixels
 GAP = 8
 
 
-def main(table: Path, folder: Path, output: Path) -> None:
-    """Put the chosen comparisons on one sheet, two a row."""
+def main(table: Path, folder: Path, target: Path) -> None:
+    """Draw both sheets.
+
+    Args:
+        table: kaggle_per_image.csv of an evaluation.
+        folder: of the comparisons that nucdet-visualize-results has drawn.
+        target: the folder to write to.
+    """
     scores = pd.read_csv(table)
-    chosen = []
+    usual, worst = [], []
     for _, rows in scores.groupby("kind"):
         nearest = (rows["score"] - rows["score"].mean()).abs().idxmin()
-        chosen.append(str(rows.loc[nearest, "id"]))
+        usual.append(str(rows.loc[nearest, "id"]))
+        worst.append(str(rows.loc[rows["score"].idxmin(), "id"]))
+    draw_sheet(folder, usual, target / "results.jpg")
+    draw_sheet(folder, worst, target / "failures.jpg")
+
+
+def draw_sheet(folder: Path, chosen: list[str], output: Path) -> None:
+    """Put the chosen comparisons on one sheet, two a row."""
     width = (WIDTH - GAP) // 2
     parts = []
     for stem in chosen:
@@ -44,4 +60,4 @@ def main(table: Path, folder: Path, output: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), Path(__file__).with_name("results.jpg"))
+    main(Path(sys.argv[1]), Path(sys.argv[2]), Path(__file__).parent)
