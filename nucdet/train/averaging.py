@@ -97,10 +97,10 @@ def average_checkpoints(paths: Sequence[Path], target: Path) -> None:
     Raises:
         FileNotFoundError, InputError: a checkpoint is missing or broken, or is of another network.
     """
-    first = read_checkpoint(paths[0])
+    first = _read_training(paths[0])
     mean = {name: tensor.clone() for name, tensor in first["model"].items()}
     for count, path in enumerate(paths[1:], 2):
-        weights = read_checkpoint(path)["model"]
+        weights = _read_training(path)["model"]
         shapes = [{name: t.shape for name, t in part.items()} for part in (weights, mean)]
         if shapes[0] != shapes[1]:
             raise InputError(
@@ -112,3 +112,13 @@ def average_checkpoints(paths: Sequence[Path], target: Path) -> None:
                 tensor += (weights[name].to(tensor) - tensor) / count
     rest = {name: value for name, value in first.items() if name == "iteration"}
     torch.save({"model": mean, **rest}, target)
+
+
+def _read_training(path: Path) -> dict[str, Any]:
+    content = read_checkpoint(path)
+    weights = content.get("model")
+    if not isinstance(weights, dict) or not all(isinstance(t, Tensor) for t in weights.values()):
+        raise InputError(
+            f'{path}: holds no tensors under "model"; expected a checkpoint that a training saved'
+        )
+    return content

@@ -157,6 +157,10 @@ def test_a_mean_of_checkpoints(run, trained, zoo):
     torch.save(content, trained / "other.pth")
     code, _, err = run("export_weights.py", *arguments, "--name", "mean")
     assert code == 2 and "only checkpoints of one training can be averaged" in err
+    for other in ({"weights": content["model"]}, {"model": {"a": 1.0}}):
+        torch.save(other, trained / "other.pth")
+        code, _, err = run("export_weights.py", *arguments, "--name", "mean")
+        assert code == 2 and "expected a checkpoint that a training saved" in err
 
 
 def test_the_default_model_predicts(run, trained, zoo):
