@@ -23,14 +23,14 @@ _STRIDES = [2, 4, 8, 16, 32]
 class TimmUNet(ConfiguredNetwork, nn.Module):
     """Encoder-decoder with skips (Ronneberger et al., 2015, arXiv:1505.04597) on any timm network.
 
-    The decoder has two convolutions at each of the strides 16, 8, 4 and 2. From there sub-pixel
-    convolution (Shi et al., 2016, arXiv:1609.05158) goes to full resolution, where one thin
-    convolution sees the image again: most of a U-Net's time goes to its highest level, and what
-    that needs is little, as it only draws the edges that the levels below found.
+    The decoder has two convolutions at each of the strides 16, 8, 4 and 2. With four ``channels``
+    its logits are those of stride 2, which is all that nuclei need that are shown enlarged. With
+    five, sub-pixel convolution (Shi et al., 2016, arXiv:1609.05158) goes on to full resolution,
+    where one thin convolution sees the image again: most of a U-Net's time goes to its highest
+    level, and what that needs is little, as it only draws the edges that the levels below found.
     """
 
     size_divisibility = 32
-    output_stride = 1
 
     @configurable
     def __init__(
@@ -46,10 +46,10 @@ class TimmUNet(ConfiguredNetwork, nn.Module):
             encoder: its ``body`` gives maps at the strides 2, 4, 8, 16 and 32.
             in_channels: of the images.
             num_channels: of the logits.
-            channels: of the decoder at the strides 16, 8, 4, 2 and 1.
+            channels: of the decoder at the strides 16, 8, 4, 2 and, if there are five, 1.
 
         Raises:
-            InputError: the encoder lacks a stride, or ``channels`` are not five.
+            InputError: the encoder lacks a stride, or ``channels`` are neither four nor five.
         """
         super().__init__()
         info = encoder.body.feature_info
@@ -57,10 +57,12 @@ class TimmUNet(ConfiguredNetwork, nn.Module):
             raise InputError(
                 f"MODEL.TIMM.NAME: maps of strides {info.reduction()}, expected {_STRIDES}"
             )
-        if len(channels) != len(_STRIDES):
+        if len(channels) not in (len(_STRIDES) - 1, len(_STRIDES)):
             raise InputError(
-                f"MODEL.SEGMENTATION.CHANNELS is {tuple(channels)}, expected five numbers"
+                f"MODEL.SEGMENTATION.CHANNELS is {tuple(channels)}, expected five numbers, "
+                "or four for an output at half the resolution"
             )
+        self.output_stride = 2 ** (len(_STRIDES) - len(channels))
         self.encoder = encoder
         *skips, below = info.channels()
         self.decoder = nn.ModuleList()
@@ -68,10 +70,13 @@ class TimmUNet(ConfiguredNetwork, nn.Module):
             self.decoder.append(conv_block(below + skip, width, width, norm="BN"))
             below = width
         top = channels[-1]
-        self.to_full = nn.Conv2d(below, 4 * top, 1, bias=False)
-        self.full = conv_block(top + in_channels, top, norm="BN")
+        self.full = None
+        if self.output_stride == 1:
+            self.to_full = nn.Conv2d(below, 4 * top, 1, bias=False)
+            self.full = conv_block(top + in_channels, top, norm="BN")
+            speed_up(self.full)
         self.predictor = nn.Conv2d(top, num_channels, 1)
-        for block in (*self.decoder, self.full):  # the encoder is quick already
+        for block in self.decoder:  # the encoder is quick already
             speed_up(block)
 
     @classmethod
@@ -85,11 +90,15 @@ class TimmUNet(ConfiguredNetwork, nn.Module):
         return {"encoder": encoder, **super().from_config(cfg)}
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) to logits (N, K, H, W); H and W are multiples of 32."""
+        """(N, C, H, W) to logits (N, K, H / s, W / s); H and W are multiples of 32.
+
+        s is 1 with five channels and 2 with four.
+        """
         *skips, y = self.encoder.body(x)
         for block, skip in zip(self.decoder, reversed(skips), strict=True):
             y = block(torch.cat([F.interpolate(y, scale_factor=2.0), skip], dim=1))
-        y = self.full(self._full_resolution(y, x))
+        if self.full is not None:
+            y = self.full(self._full_resolution(y, x))
         return self.predictor(y).float()
 
     def _full_resolution(self, y: Tensor, image: Tensor) -> Tensor:
