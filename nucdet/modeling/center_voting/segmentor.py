@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from nucdet.data.mapper import Targets
 from nucdet.errors import InputError
+from nucdet.layers.padding import reflect_to
 from nucdet.modeling.center_voting.grouping import group_pixels, nearest_labels
 from nucdet.modeling.center_voting.losses import center_voting_losses
 from nucdet.modeling.center_voting.targets import center_targets
@@ -117,40 +118,52 @@ class CenterVotingSegmentor(PixelwiseSegmentor):
             )
 
     def maps(self, images: list[Tensor]) -> Tensor:
-        """(N, 4, H, W) float32 of N images (C, H, W) of equal size.
+        """(N, 4, ⌈H / s⌉, ⌈W / s⌉) float32 of N images (C, H, W) of equal size.
 
-        Foreground probability, depth, and (dy, dx) in pixels of the image given.
+        Foreground probability, depth, and (dy, dx) in pixels of the map. s is the network's
+        ``output_stride``.
         """
+        stride = self.network.output_stride
         batch = torch.stack([self.normalised(image) for image in images])
+        # mirrored views fall on the same pixels of the map only where the image is a multiple
+        batch = reflect_to(batch, tuple(-(-n // stride) * stride for n in batch.shape[-2:]))
         total = torch.zeros(())
         for axes in self.views:
             dims = [axis + 2 for axis in axes]
-            logits = self.logits(batch.flip(dims))
-            offsets = logits[:, 2:] * self.offset_scale
+            logits = self.coarse_logits(batch.flip(dims))
+            offsets = logits[:, 2:] * (self.offset_scale / stride)
             sign = [-1.0 if axis in axes else 1.0 for axis in (0, 1)]
             offsets = offsets * offsets.new_tensor(sign)[:, None, None]
             total = total + torch.cat([logits[:, :2].sigmoid(), offsets], dim=1).flip(dims)
         return total / len(self.views)
 
-    def prediction(self, maps: Tensor, size: tuple[int, int]) -> dict[str, Any]:
+    def prediction(
+        self, maps: Tensor, seen: tuple[int, int], size: tuple[int, int]
+    ) -> dict[str, Any]:
         """ "instances" of one image."""
-        return {"instances": self.instances(maps.cpu().numpy(), size)}
+        return {"instances": self.instances(maps.cpu().numpy(), seen, size)}
 
-    def instances(self, maps: np.ndarray, size: tuple[int, int]) -> Instances:
+    def instances(
+        self, maps: np.ndarray, seen: tuple[int, int], size: tuple[int, int]
+    ) -> Instances:
         """The nuclei of one image from its maps.
 
-        Pixels are grouped at the scale of the network, at which nuclei have the size that it was
-        trained on; the outlines are drawn at the scale of the original image.
+        Pixels are grouped at the scale of the maps, at which nuclei have the size that the network
+        was trained on; the outlines are drawn at the scale of the original image.
 
         Args:
-            maps: (4, H, W) of :meth:`maps`.
+            maps: (4, ⌈H / s⌉, ⌈W / s⌉) of :meth:`maps`.
+            seen: (H, W) of the image as the network saw it.
             size: (height, width) of the original image.
         """
-        labels = group_pixels(maps[0] >= self.threshold, maps[2:], **self.grouping)
+        stride = self.network.output_stride
         foreground = maps[0]
-        if size != foreground.shape:
-            foreground = resized_maps(torch.from_numpy(foreground)[None, None], size)[0, 0].numpy()
-            labels = _resized_labels(labels, size)
+        labels = group_pixels(foreground >= self.threshold, maps[2:], **self._grouping_at(stride))
+        if (size, stride) != (seen, 1):
+            covered = seen[0] / stride, seen[1] / stride
+            wide = torch.from_numpy(foreground)[None, None]
+            foreground = resized_maps(wide, size, covered)[0, 0].numpy()
+            labels = _resized_labels(labels, size, covered)
             labels = np.where(foreground >= self.threshold, labels, 0)
         masks = CroppedMasks.from_label_map(labels)
         if len(masks):
@@ -159,21 +172,29 @@ class CenterVotingSegmentor(PixelwiseSegmentor):
         scores = [float(foreground[box][crop].mean()) for box, crop in inside]
         return nucleus_instances(masks, torch.tensor(scores, dtype=torch.float32))
 
+    def _grouping_at(self, stride: int) -> dict[str, float]:
+        """How votes are grouped where a pixel is ``stride`` pixels of the image."""
+        sigma, least = self.grouping["sigma"], self.grouping["min_votes"]
+        return {**self.grouping, "sigma": sigma / stride, "min_votes": least / stride**2}
+
 
 def _with_zeros(maps: Tensor, size: tuple[int, int]) -> Tensor:
     """(…, H, W) continued with zeros to (height, width)."""
     return F.pad(maps, (0, size[1] - maps.shape[-1], 0, size[0] - maps.shape[-2]))
 
 
-def _resized_labels(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Resize labels (H, W) int32 to (height, width); each nucleus also gets a rim of 2 pixels.
+def _resized_labels(
+    labels: np.ndarray, size: tuple[int, int], covered: tuple[float, float]
+) -> np.ndarray:
+    """Resize the first ``covered`` rows and columns of labels (H, W) int32 to (height, width).
 
-    The foreground draws the outlines afterwards, and it may reach beyond the labels.
+    Each nucleus also gets a rim of 2 pixels: the foreground draws the outlines afterwards, and it
+    may reach beyond the labels.
     """
     if labels.any():
         labels = nearest_labels(labels, 2.0)
     rows, columns = (
-        np.minimum(((np.arange(new) + 0.5) * old / new).astype(int), old - 1)
-        for new, old in zip(size, labels.shape, strict=True)
+        np.minimum(((np.arange(new) + 0.5) * old / new).astype(int), length - 1)
+        for new, old, length in zip(size, covered, labels.shape, strict=True)
     )
     return labels[rows[:, None], columns]

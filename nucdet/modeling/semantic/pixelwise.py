@@ -44,14 +44,20 @@ class PixelwiseSegmentor(nn.Module, ABC):
 
     @abstractmethod
     def maps(self, images: list[Tensor]) -> Tensor:
-        """(N, K, H, W) float32 of N images (C, H, W), 0–255, of equal size."""
+        """(N, K, ⌈H / s⌉, ⌈W / s⌉) float32 of N images (C, H, W), 0–255, of equal size.
+
+        s is a whole number, a pixel of a map being s × s of an image.
+        """
 
     @abstractmethod
-    def prediction(self, maps: Tensor, size: tuple[int, int]) -> dict[str, Any]:
+    def prediction(
+        self, maps: Tensor, seen: tuple[int, int], size: tuple[int, int]
+    ) -> dict[str, Any]:
         """What is predicted for one image, in original pixels.
 
         Args:
-            maps: (K, H, W) of :meth:`maps`.
+            maps: (K, ⌈H / s⌉, ⌈W / s⌉) of :meth:`maps`.
+            seen: (H, W) of the image as the network saw it.
             size: (height, width) of the original image.
         """
 
@@ -76,9 +82,10 @@ class PixelwiseSegmentor(nn.Module, ABC):
         for numbers in same_size.values():
             found = self.maps([batched_inputs[i]["image"] for i in numbers])
             for i, maps in zip(numbers, found, strict=True):
-                x, (height, width) = batched_inputs[i], maps.shape[-2:]
-                size = x.get("height", height), x.get("width", width)
-                results[i] = self.prediction(maps, size)
+                x = batched_inputs[i]
+                seen = tuple(x["image"].shape[-2:])
+                size = x.get("height", seen[0]), x.get("width", seen[1])
+                results[i] = self.prediction(maps, seen, size)
         return results
 
     def normalised(self, image: Tensor) -> Tensor:
@@ -94,20 +101,44 @@ class PixelwiseSegmentor(nn.Module, ABC):
     def logits(self, images: Tensor) -> Tensor:
         """(N, K, H, W) float32 of normalised images (N, C, H, W) of any size."""
         height, width = images.shape[-2:]
-        multiple = self.network.size_divisibility
-        size = tuple(-(-length // multiple) * multiple for length in (height, width))
-        padded = reflect_to(images, size).contiguous(memory_format=torch.channels_last)
-        logits = self.network(padded).float()
-        if logits.shape[-2:] != size:
-            logits = F.interpolate(logits, size, mode="bilinear", align_corners=False)
+        logits = self.network(self._padded(images)).float()
+        stride = self.network.output_stride
+        if stride > 1:
+            logits = F.interpolate(logits, scale_factor=stride, mode="bilinear")
         return logits[..., :height, :width]
 
+    def coarse_logits(self, images: Tensor) -> Tensor:
+        """(N, K, ⌈H / s⌉, ⌈W / s⌉) float32, as the network gives them; s: its ``output_stride``."""
+        stride = self.network.output_stride
+        height, width = (-(-length // stride) for length in images.shape[-2:])
+        return self.network(self._padded(images)).float()[..., :height, :width]
 
-def resized_maps(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    """(N, C, H, W) bilinear to (height, width), smoothed where it shrinks."""
-    if tuple(maps.shape[-2:]) == tuple(size):
-        return maps
-    return F.interpolate(maps, size, mode="bilinear", align_corners=False, antialias=True)
+    def _padded(self, images: Tensor) -> Tensor:
+        """Images continued by mirroring to what the network can divide."""
+        multiple = self.network.size_divisibility
+        size = tuple(-(-length // multiple) * multiple for length in images.shape[-2:])
+        return reflect_to(images, size).contiguous(memory_format=torch.channels_last)
+
+
+def resized_maps(
+    maps: Tensor, size: tuple[int, int], covered: tuple[float, float] | None = None
+) -> Tensor:
+    """(N, C, H, W) bilinear to (height, width), smoothed where it shrinks.
+
+    Args:
+        covered: the part of the maps that becomes (height, width), from their first pixel on, as
+            (rows, columns), of which one may count partly; None: all.
+    """
+    if covered is None or covered == tuple(maps.shape[-2:]):
+        if tuple(maps.shape[-2:]) == tuple(size):
+            return maps
+        return F.interpolate(maps, size, mode="bilinear", align_corners=False, antialias=True)
+    # rounded up a little, so that no row is lost to the rounding of the product
+    scales = tuple(new / old * (1 + 1e-9) for new, old in zip(size, covered, strict=True))
+    larger = F.interpolate(
+        maps, scale_factor=scales, mode="bilinear", align_corners=False, antialias=True
+    )
+    return larger[..., : size[0], : size[1]]
 
 
 def nucleus_instances(masks: CroppedMasks, scores: Tensor) -> Instances:

@@ -140,7 +140,9 @@ class SemanticInstanceSegmentor(PixelwiseSegmentor):
             image = 255 - image
         return super().normalised(image)
 
-    def prediction(self, maps: Tensor, size: tuple[int, int]) -> dict[str, Any]:
+    def prediction(
+        self, maps: Tensor, seen: tuple[int, int], size: tuple[int, int]
+    ) -> dict[str, Any]:
         """ "instances", and "sem_seg": the probabilities (K, height, width)."""
         probabilities = resized_maps(maps[None], size)[0]
         found = probabilities.cpu().contiguous().numpy()

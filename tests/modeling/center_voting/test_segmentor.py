@@ -44,9 +44,9 @@ class Oracle(torch.nn.Module):
 
     size_divisibility = 1
 
-    def __init__(self, logits):
+    def __init__(self, logits, output_stride=1):
         super().__init__()
-        self.logits = logits
+        self.logits, self.output_stride = logits, output_stride
 
     def forward(self, images):
         return self.logits
@@ -122,6 +122,27 @@ def test_true_maps_give_the_nuclei_in_original_pixels(model, factor):
     np.testing.assert_allclose(np.sort(found.pred_masks.areas), np.sort(expected), rtol=0.15)
 
 
+@pytest.mark.parametrize("size", [(127, 191), (64, 96), (63, 95), (50, 75)])
+def test_maps_at_half_the_resolution_give_the_nuclei_where_they_are(model, size):
+    labels = np.kron(discs(), np.ones((2, 2), np.int32))[:127, :191]  # odd sides
+    maps = torch.from_numpy(center_targets(CroppedMasks.from_label_map(discs())))
+    # the maps of half the resolution; offsets are in pixels of the image
+    maps[2:4] *= 2
+    model.network = Oracle(perfect_logits(maps, model.offset_scale), output_stride=2)
+    model.eval()
+    (output,) = model([{"image": torch.zeros(3, 127, 191), "height": size[0], "width": size[1]}])
+    found = output["instances"]
+    rows, columns = (
+        ((np.arange(new) + 0.5) * old / new).astype(int)
+        for new, old in zip(size, labels.shape, strict=True)
+    )
+    expected = CroppedMasks.from_label_map(labels[rows[:, None], columns])
+    assert found.image_size == size and len(found) == 4
+    for mask in expected.to_dense():
+        ious = [(mask & m).sum() / (mask | m).sum() for m in found.pred_masks.to_dense()]
+        assert max(ious) > 0.9
+
+
 @pytest.mark.parametrize("views", ["mirror", "flips"])
 def test_views_of_a_symmetric_network_agree(config_file, views):
     torch.manual_seed(0)
@@ -131,7 +152,7 @@ def test_views_of_a_symmetric_network_agree(config_file, views):
     class Gradient(torch.nn.Module):
         """Foreground is bright; offsets are the gradient, which turns with the image."""
 
-        size_divisibility = 1
+        size_divisibility = output_stride = 1
 
         def forward(self, x):
             grey = torch.nn.functional.pad(x.mean(1, keepdim=True), (1, 1, 1, 1), mode="replicate")
