@@ -9,7 +9,7 @@ import numpy as np
 
 from nucdet.data.io.windows import Box, ImageWindows
 from nucdet.predict.blank import is_blank
-from nucdet.predict.network import Network, View
+from nucdet.predict.network import Network, View, usual_capacity
 
 # An image up to this side, in pixels as the network sees it, is looked at as a whole, and what is
 # seen can be the prediction; of larger ones parts of the other side are.
@@ -54,7 +54,12 @@ class _Look(NamedTuple):
 
 
 def estimate_diameter(
-    network: Network, source: ImageWindows, zoom: float, wanted: float, most_zoom: float = np.inf
+    network: Network,
+    source: ImageWindows,
+    zoom: float,
+    wanted: float,
+    most_zoom: float = np.inf,
+    whole_side: int = _WHOLE_SIDE,
 ) -> Estimate:
     """Estimate the median diameter of the nuclei by predicting parts of the image.
 
@@ -71,10 +76,12 @@ def estimate_diameter(
         zoom: the usual zoom.
         wanted: the diameter of nuclei in training, in pixels as the network sees them.
         most_zoom: the largest zoom that is tried.
+        whole_side: up to this side, in pixels as the network sees it, an image is looked at as a
+            whole at the zoom that an estimate asks for: mostly that becomes the prediction.
     """
 
-    def look(at: float) -> _Look | None:
-        return _look(network, source, min(at, most_zoom))
+    def look(at: float, whole: int = _WHOLE_SIDE) -> _Look | None:
+        return _look(network, source, min(at, most_zoom), whole)
 
     usual = first = look(zoom)
     if usual is not None and _FITS[0] <= usual.diameter * zoom / wanted <= _FITS[1]:
@@ -83,12 +90,12 @@ def estimate_diameter(
         for factor in _OTHER_ZOOMS:
             first = first or look(zoom * factor)
     stays = Estimate(None, usual and usual.view)
-    second = first and look(wanted / first.diameter)
+    second = first and look(wanted / first.diameter, whole_side)
     if second is None:
         return stays
     if _agree(first, second):
         return Estimate(first.diameter, second.view)
-    third = look(wanted / second.diameter)
+    third = look(wanted / second.diameter, whole_side)
     if third is None or not _agree(second, third) or third.score < first.score - _HARDLY:
         return stays
     return Estimate(second.diameter, third.view)
@@ -99,15 +106,19 @@ def _agree(one: _Look, other: _Look) -> bool:
     return ratio <= math.log(_SAME_SIZE) and other.score >= one.score - _LESS_SURE
 
 
-def _look(network: Network, source: ImageWindows, zoom: float) -> _Look | None:
-    """The size of the nuclei that score _SURE or more, else of all; None where there are none."""
+def _look(network: Network, source: ImageWindows, zoom: float, whole: int) -> _Look | None:
+    """The size of the nuclei that score _SURE or more, else of all; None where there are none.
+
+    Parts are seen of an image of more than ``whole`` pixels a side, as the network sees them.
+    """
     areas, scores = [], []
-    side = max(1, round(_WHOLE_SIDE / zoom))
+    side = max(1, math.floor(whole / zoom))
     if max(source.size) > side:
         side = max(1, round(_PART_SIDE / zoom))
     parts = _parts(source.size, side)
     for part in parts:
-        (view,) = network([(source.read(part), zoom)])
+        window = source.read(part)
+        (view,) = network([(window, zoom)], usual_capacity(window.shape[:2], zoom))
         areas.extend(view.instances.pred_masks.areas.tolist())
         scores.extend(view.instances.scores.tolist())
         if len(scores) >= _ENOUGH:

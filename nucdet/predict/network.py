@@ -31,6 +31,9 @@ PRECISIONS = ("auto", "float32", "bfloat16")
 # fifth longer (lite0, one thread), and a result's last digits would depend on its neighbours.
 _BATCH_PIXELS = 1 << 23
 
+# what the limits on proposals and detections of a config are meant for, as pixels of an image
+_USUAL_PIXELS = 1 << 19
+
 
 class View(NamedTuple):
     """The network's answer for an image or a part of one.
@@ -145,6 +148,11 @@ class Network:
         tensor = torch.from_numpy(resized.transpose(2, 0, 1).copy())
         height, width = size or image.shape[:2]
         return {"image": tensor, "height": height, "width": width}
+
+
+def usual_capacity(size: tuple[int, int], zoom: float) -> float:
+    """By how much a config's limits grow for an image of (height, width) shown at a zoom."""
+    return max(1.0, size[0] * size[1] * zoom**2 / _USUAL_PIXELS)
 
 
 def _batches(inputs: Iterable[dict[str, Any]], pixels: int) -> Iterator[list[dict[str, Any]]]:

@@ -15,15 +15,13 @@ from nucdet.data.augment.geometry import MOST_ZOOM
 from nucdet.data.io.windows import ImageWindows
 from nucdet.errors import InputError
 from nucdet.predict.diameter import estimate_diameter
-from nucdet.predict.network import Network, View
+from nucdet.predict.network import Network, View, usual_capacity
 
 # in pixels as the network sees them
 WHOLE_SIDE = 1536  # images up to this side go as they are
 TILE_SIDE = 1152
 TILE_OVERLAP = 128  # four nuclei of common size
 _STRIDE = 64  # of the coarsest feature map
-# what the limits on proposals and detections of a config are meant for, as pixels of an image
-_USUAL_PIXELS = 1 << 19
 # nuclei more than this many times as large as the image are a mistake
 _LARGEST = 2
 # what floating point may add to a whole number
@@ -96,8 +94,7 @@ class Plan(NamedTuple):
     @property
     def capacity(self) -> float:
         """A tile may hold more nuclei than the images that a config's limits are meant for."""
-        largest = max(tile.size[0] * tile.size[1] for tile in self.tiles) * self.zoom**2
-        return max(1.0, largest / _USUAL_PIXELS)
+        return max(usual_capacity(tile.size, self.zoom) for tile in self.tiles)
 
 
 def plan_tiles(
@@ -127,7 +124,9 @@ def plan_tiles(
     upper = max(usual, MOST_ZOOM)
     view = None
     if diameter == "auto":
-        diameter, view = estimate_diameter(network, source, usual, trained_diameter, upper)
+        diameter, view = estimate_diameter(
+            network, source, usual, trained_diameter, upper, WHOLE_SIDE
+        )
     zoom = usual if diameter is None else min(trained_diameter / float(diameter), upper)
     # tiles are cut in the image's pixels
     side, tile, overlap = (

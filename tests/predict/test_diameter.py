@@ -19,7 +19,8 @@ class Views:
     def __init__(self, views: dict[float, list[tuple[int, int, float]]]):
         self.views, self.asked = views, []
 
-    def __call__(self, images):
+    def __call__(self, images, capacity=1.0):
+        self.capacity = capacity
         for image, zoom in images:
             self.asked.append(zoom)
             seen = self.views[min(self.views, key=lambda known: abs(np.log(known / zoom)))]
@@ -115,3 +116,15 @@ def test_a_part_of_a_large_image_is_no_prediction_of_it():
     network = Views({1: [(20, 30, 0.9)]})
     large = ImageWindows(np.zeros((900, 640), np.uint8))
     assert estimate_diameter(network, large, 1.0, 31.0) == (None, None)
+
+
+def test_a_second_look_at_all_of_a_large_image_is_its_prediction():
+    network = Views({1: [(60, 12, 0.95)], 2.3: [(60, 11, 0.95)]})
+    large = ImageWindows(np.zeros((700, 300), np.uint8))
+    estimated = estimate_diameter(network, large, 1.0, 31.0, whole_side=2048)
+    assert len(estimated.view.instances) == 60
+    assert estimated.view.instances.image_size == (700, 300)
+    # twice as many pixels as the limits of an R-CNN are meant for
+    assert network.capacity == pytest.approx(700 * 300 * network.asked[-1] ** 2 / 2**19)
+    assert network.capacity > 2
+    assert estimate_diameter(network, large, 1.0, 31.0, whole_side=1024).view is None

@@ -17,7 +17,7 @@ from nucdet.config import load_config
 from nucdet.data.io.reading import read_image
 from nucdet.evaluation.build import CleanedEvaluators
 from nucdet.postprocessing.overlap import OverlapElimination
-from nucdet.predict import Segmenter, planning
+from nucdet.predict import Segmenter, network, planning
 from nucdet.predict.evaluated import evaluated
 from nucdet.predict.joining import resized
 from nucdet.structures import CroppedMasks
@@ -109,7 +109,7 @@ def test_eval_only(model_of, monkeypatch, config, case):
         for name, value in TILES.items():
             monkeypatch.setattr(planning, name, value)
     if case == "dense":  # an image that is worth three of the usual limits
-        monkeypatch.setattr(planning, "_USUAL_PIXELS", 64 * 64 // 3)
+        monkeypatch.setattr(network, "_USUAL_PIXELS", 64 * 64 // 3)
     evaluator, recorder = recording(cfg)
     assert NucleusTrainer.test(cfg, model, [evaluator])["recorded"]["images"] == 4
     assert_predicted(recorder.found, segmenter, least=1)
