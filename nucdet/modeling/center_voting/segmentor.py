@@ -124,9 +124,10 @@ class CenterVotingSegmentor(PixelwiseSegmentor):
         ``output_stride``.
         """
         stride = self.network.output_stride
-        batch = torch.stack([self.normalised(image) for image in images])
-        # mirrored views fall on the same pixels of the map only where the image is a multiple
-        batch = reflect_to(batch, tuple(-(-n // stride) * stride for n in batch.shape[-2:]))
+        size = images[0].shape[-2:]
+        # so that mirrored views fall on the same pixels of the map; as uint8, which is quicker
+        padded = [reflect_to(image, self.divisible(size)) for image in images]
+        batch = torch.stack([self.normalised(image) for image in padded])
         total = torch.zeros(())
         for axes in self.views:
             dims = [axis + 2 for axis in axes]
@@ -135,7 +136,8 @@ class CenterVotingSegmentor(PixelwiseSegmentor):
             sign = [-1.0 if axis in axes else 1.0 for axis in (0, 1)]
             offsets = offsets * offsets.new_tensor(sign)[:, None, None]
             total = total + torch.cat([logits[:, :2].sigmoid(), offsets], dim=1).flip(dims)
-        return total / len(self.views)
+        height, width = (-(-length // stride) for length in size)
+        return (total / len(self.views))[..., :height, :width]
 
     def prediction(
         self, maps: Tensor, seen: tuple[int, int], size: tuple[int, int]

@@ -90,7 +90,7 @@ class PixelwiseSegmentor(nn.Module, ABC):
 
     def normalised(self, image: Tensor) -> Tensor:
         """(C, H, W) float32 as the network was pretrained, on the model's device."""
-        return (image.to(self.device, torch.float32) - self.pixel_mean) / self.pixel_std
+        return (image.to(self.device, torch.float32) - self.pixel_mean).div_(self.pixel_std)
 
     def batch_of(self, images: list[Tensor]) -> tuple[Tensor, tuple[int, int]]:
         """Normalised images in one batch, smaller ones continued by mirroring; and its (H, W)."""
@@ -113,10 +113,15 @@ class PixelwiseSegmentor(nn.Module, ABC):
         height, width = (-(-length // stride) for length in images.shape[-2:])
         return self.network(self._padded(images)).float()[..., :height, :width]
 
-    def _padded(self, images: Tensor) -> Tensor:
-        """Images continued by mirroring to what the network can divide."""
+    def divisible(self, size: tuple[int, int]) -> tuple[int, int]:
+        """(height, width) rounded up to what the network can divide."""
         multiple = self.network.size_divisibility
-        size = tuple(-(-length // multiple) * multiple for length in images.shape[-2:])
+        height, width = (-(-length // multiple) * multiple for length in size)
+        return height, width
+
+    def _padded(self, images: Tensor) -> Tensor:
+        """Images continued by mirroring to a size that is :meth:`divisible`."""
+        size = self.divisible(images.shape[-2:])
         return reflect_to(images, size).contiguous(memory_format=torch.channels_last)
 
 
