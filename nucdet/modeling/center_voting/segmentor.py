@@ -131,7 +131,8 @@ class CenterVotingSegmentor(PixelwiseSegmentor):
         total = torch.zeros(())
         for axes in self.views:
             dims = [axis + 2 for axis in axes]
-            logits = self.coarse_logits(batch.flip(dims))
+            view = batch.flip(dims).contiguous(memory_format=torch.channels_last)
+            logits = self.network(view).float()
             offsets = logits[:, 2:] * (self.offset_scale / stride)
             sign = [-1.0 if axis in axes else 1.0 for axis in (0, 1)]
             offsets = offsets * offsets.new_tensor(sign)[:, None, None]

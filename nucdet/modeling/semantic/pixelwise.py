@@ -101,28 +101,18 @@ class PixelwiseSegmentor(nn.Module, ABC):
     def logits(self, images: Tensor) -> Tensor:
         """(N, K, H, W) float32 of normalised images (N, C, H, W) of any size."""
         height, width = images.shape[-2:]
-        logits = self.network(self._padded(images)).float()
+        padded = reflect_to(images, self.divisible((height, width)))
+        logits = self.network(padded.contiguous(memory_format=torch.channels_last)).float()
         stride = self.network.output_stride
         if stride > 1:
             logits = F.interpolate(logits, scale_factor=stride, mode="bilinear")
         return logits[..., :height, :width]
-
-    def coarse_logits(self, images: Tensor) -> Tensor:
-        """(N, K, ⌈H / s⌉, ⌈W / s⌉) float32, as the network gives them; s: its ``output_stride``."""
-        stride = self.network.output_stride
-        height, width = (-(-length // stride) for length in images.shape[-2:])
-        return self.network(self._padded(images)).float()[..., :height, :width]
 
     def divisible(self, size: tuple[int, int]) -> tuple[int, int]:
         """(height, width) rounded up to what the network can divide."""
         multiple = self.network.size_divisibility
         height, width = (-(-length // multiple) * multiple for length in size)
         return height, width
-
-    def _padded(self, images: Tensor) -> Tensor:
-        """Images continued by mirroring to a size that is :meth:`divisible`."""
-        size = self.divisible(images.shape[-2:])
-        return reflect_to(images, size).contiguous(memory_format=torch.channels_last)
 
 
 def resized_maps(
