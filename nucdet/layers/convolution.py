@@ -2,9 +2,7 @@
 
 Three things cost a training most, measured on one thread of two CPUs with bfloat16:
 
-- oneDNN has slow backward passes of depthwise convolutions: by the weights for kernels above 3×3
-  (24 ms of a map of (2, 672, 24, 24), where that of a 3×3 kernel takes 0.5 ms), by the input with a
-  stride in bfloat16 (40 ms of (2, 96, 192, 192), in float32 4 ms). See :class:`_Depthwise`.
+- oneDNN has slow backward passes of depthwise convolutions, see nucdet/layers/depthwise.py.
 - A frozen batch norm multiplies and adds maps where it could change the weights. See
   :func:`speed_up`, which also spares batch norms in inference.
 - TensorFlow's "SAME" padding copies maps. Where it is the same on both sides, the convolution can
@@ -22,7 +20,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
-_TILE = 3  # side of the kernels whose gradient oneDNN finds quickly
+from nucdet.layers.activation import FastReLU
+from nucdet.layers.depthwise import LEAST_SIDE, depthwise
+
 _NORMS = ("FrozenBatchNorm2d", "FrozenBatchNormAct2d", "BatchNorm2d", "BatchNormAct2d")
 
 
@@ -57,7 +57,7 @@ class FastConv2d(nn.Conv2d):
         if self.same:
             start, end = _same_padding(x, self.kernel_size, self.stride, self.dilation)
         if x.device.type == "cpu" and self._is_square_depthwise(start, end):
-            return _depthwise(x, weight, bias, self.stride[0], start[0], end[0])
+            return depthwise(x, weight, bias, self.stride[0], start[0], end[0])
         if start != end:
             x, start = F.pad(x, (start[1], end[1], start[0], end[0])), (0, 0)
         return F.conv2d(x, weight, bias, self.stride, start, self.dilation, self.groups)
@@ -67,17 +67,18 @@ class FastConv2d(nn.Conv2d):
         sides = self.kernel_size, self.stride, start, end
         square = not isinstance(start, str) and all(len(set(side)) == 1 for side in sides)
         known = self.dilation == (1, 1) and self.padding_mode == "zeros"
-        return channels and square and known and self.kernel_size[0] >= _TILE
+        return channels and square and known and self.kernel_size[0] >= LEAST_SIDE
 
 
 def speed_up(network: nn.Module) -> None:
-    """Make a network's convolutions :class:`FastConv2d` and fold batch norms into them, in place.
+    """Make convolutions :class:`FastConv2d`, fold batch norms into them, speed ReLUs up, in place.
 
     A norm is folded where it is all that uses a convolution's result: a frozen one always, another
     one in inference. Names and values of the parameters stay as they were. A network that torch.fx
     cannot follow keeps its norms.
     """
     for module in network.modules():
+        FastReLU.convert(module)
         if type(module) is nn.Conv2d or type(module).__name__ == "Conv2dSame":
             FastConv2d.convert(module)
     try:
@@ -117,7 +118,7 @@ def fixed_norms(network: nn.Module) -> Iterator[None]:
 class _Tracer(fx.Tracer):
     def is_leaf_module(self, module: nn.Module, name: str) -> bool:
         return (
-            isinstance(module, nn.Conv2d)
+            isinstance(module, nn.Conv2d | FastReLU)
             or type(module).__name__ in _NORMS
             or (super().is_leaf_module(module, name))
         )
@@ -156,96 +157,3 @@ def _same_padding(
     ]
     start = missing[0] // 2, missing[1] // 2
     return start, (missing[0] - start[0], missing[1] - start[1])
-
-
-def _depthwise(
-    x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, start: int, end: int
-) -> Tensor:
-    if torch.is_autocast_enabled("cpu"):
-        x = x.to(torch.get_autocast_dtype("cpu"))
-    return _Depthwise.apply(x, weight, bias, stride, start, end)
-
-
-def _embedded(weight: Tensor, more: int) -> Tensor:
-    """A kernel that looks ``more`` pixels further up and to the left, at nothing."""
-    return F.pad(weight, (more, 0, more, 0)) if more else weight
-
-
-class _Depthwise(torch.autograd.Function):
-    """Depthwise convolution of k×k on a CPU whose gradients do not fall to oneDNN's slow kernels.
-
-    By the weights: a kernel above 3×3 is put together of 3×3 ones, each of which sees the input
-    shifted. By the input with a stride: in float32. All channels-last. Where the padding at the end
-    is wider than that at the start, the kernel is made to fit one that is the same on both sides.
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        x: Tensor,
-        weight: Tensor,
-        bias: Tensor | None,
-        stride: int,
-        start: int,
-        end: int,
-    ) -> Tensor:
-        x = x.contiguous(memory_format=torch.channels_last)
-        ctx.save_for_backward(x, weight)
-        ctx.stride, ctx.start, ctx.end, ctx.has_bias = stride, start, end, bias is not None
-        bias = None if bias is None else bias.to(x.dtype)
-        kernel = _embedded(weight.to(x.dtype), end - start)
-        with torch.autocast("cpu", enabled=False):
-            return F.conv2d(x, kernel, bias, stride, end, 1, x.shape[1])
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight = ctx.saved_tensors
-        grad = grad.contiguous(memory_format=torch.channels_last)
-        by_input = by_weight = by_bias = None
-        if ctx.needs_input_grad[0]:
-            kernel = _embedded(weight, ctx.end - ctx.start)
-            by_input = _gradient_of_input(grad, x, kernel, ctx.stride, ctx.end)
-        if ctx.needs_input_grad[1]:
-            by_weight = _gradient_of_weight(grad, x, weight, ctx.stride, ctx.start, ctx.end)
-        if ctx.has_bias and ctx.needs_input_grad[2]:
-            by_bias = grad.sum(dim=(0, 2, 3), dtype=torch.float32)
-        return by_input, by_weight, by_bias, None, None, None
-
-
-def _gradient_of_input(
-    grad: Tensor, x: Tensor, weight: Tensor, stride: int, padding: int
-) -> Tensor:
-    dtype = x.dtype if stride == 1 else torch.float32
-    # only its shape is looked at
-    like = torch.empty_like(x, dtype=dtype)
-    result = _backward(grad.to(dtype), like, weight.to(dtype), stride, padding, 0)
-    return result.to(x.dtype)
-
-
-def _gradient_of_weight(
-    grad: Tensor, x: Tensor, weight: Tensor, stride: int, start: int, end: int
-) -> Tensor:
-    side = weight.shape[-1]
-    if side == _TILE and start == end:
-        return _backward(grad, x, weight.to(x.dtype), stride, start, 1).to(weight.dtype)
-    result = torch.empty_like(weight)
-    padded = F.pad(x, (start, end, start, end)) if end else x
-    height, width = ((length - 1) * stride + _TILE for length in grad.shape[-2:])
-    starts = [*range(0, side - _TILE, _TILE), side - _TILE]
-    tile = weight[..., :_TILE, :_TILE].to(x.dtype)
-    for top in starts:
-        for left in starts:
-            window = padded[..., top : top + height, left : left + width]
-            window = window.contiguous(memory_format=torch.channels_last)
-            part = _backward(grad, window, tile, stride, 0, 1)
-            result[..., top : top + _TILE, left : left + _TILE] = part
-    return result
-
-
-def _backward(
-    grad: Tensor, x: Tensor, weight: Tensor, stride: int, padding: int, which: int
-) -> Tensor:
-    """The gradient by the input (``which`` 0) or by the weight (1)."""
-    mask = [which == 0, which == 1, False]
-    sides = [stride] * 2, [padding] * 2, [1, 1], False, [0, 0], weight.shape[0]
-    return torch.ops.aten.convolution_backward(grad, x, weight, None, *sides, mask)[which]
