@@ -13,23 +13,7 @@ from nucdet.layers.convolution import FastConv2d, fixed_norms, speed_up
 def test_depthwise_convolution_has_the_gradients_of_torchs_own(side, stride, dtype):
     torch.manual_seed(0)
     convolution = nn.Conv2d(4, 4, side, stride, side // 2, groups=4)
-    x = torch.randn(2, 4, 17, 22, requires_grad=True)
-    parameters = (x, convolution.weight, convolution.bias)
-    expected = convolution(x)
-    upstream = torch.randn_like(expected)
-    gradients = torch.autograd.grad(expected, parameters, upstream)
-
-    FastConv2d.convert(convolution)
-    with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
-        found = convolution(x)
-    assert found.dtype == dtype
-    tolerance = 1e-4 if dtype == torch.float32 else 2e-2
-    for a, b in zip(
-        (found, *torch.autograd.grad(found, parameters, upstream.to(dtype))),
-        (expected, *gradients),
-        strict=True,
-    ):
-        assert (a.float() - b).norm() < tolerance * b.norm()
+    _assert_fast_is_equal(convolution, torch.randn(2, 4, 17, 22), dtype)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -40,8 +24,12 @@ def test_tensorflows_padding_of_a_stride_is_the_kernels_or_a_copy(side, size, dt
 
     torch.manual_seed(0)
     convolution = Conv2dSame(4, 4, side, stride=2, groups=4)
-    x = torch.randn(2, 4, *size, requires_grad=True)
-    parameters = (x, convolution.weight, convolution.bias)
+    _assert_fast_is_equal(convolution, torch.randn(2, 4, *size), dtype)
+
+
+def _assert_fast_is_equal(convolution, x, dtype):
+    """Maps and gradients of a convolution, in dtype, against PyTorch's in float32."""
+    parameters = (x.requires_grad_(), convolution.weight, convolution.bias)
     expected = convolution(x)
     upstream = torch.randn_like(expected)
     gradients = torch.autograd.grad(expected, parameters, upstream)
