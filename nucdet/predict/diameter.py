@@ -31,6 +31,9 @@ _SAME_SIZE = 1.5
 _LESS_SURE = 0.1
 # by how much the mean score of a third estimate may be lower than that of the first
 _HARDLY = 0.02
+# Where nuclei turn out smaller than this share of the estimate that chose the zoom, that had missed
+# the small ones, and they are shown once more, larger.
+_SMALLER = 0.9
 
 
 class Estimate(NamedTuple):
@@ -64,11 +67,11 @@ def estimate_diameter(
     """Estimate the median diameter of the nuclei by predicting parts of the image.
 
     The first estimate is made at the usual zoom. It is taken where it is near the size of nuclei in
-    training. Otherwise the image is predicted again at the zoom that the estimate asks for, and the
-    second estimate is taken where it agrees with the first. Much larger nuclei are found in
-    fragments at first, and much smaller ones as clumps: then a third estimate has to agree with the
-    second one, with about the scores of the first. Where no two estimates agree, the usual zoom is
-    kept.
+    training. Otherwise the image is predicted again at the zoom that the estimate asks for, and
+    where the second estimate agrees with the first, that zoom is kept, unless the second one is
+    clearly smaller. Much larger nuclei are found in fragments at first, and much smaller ones as
+    clumps: then a third estimate has to agree with the second one, with about the scores of the
+    first. Where no two estimates agree, the usual zoom is kept.
 
     Args:
         network: the network that finds nuclei.
@@ -83,6 +86,13 @@ def estimate_diameter(
     def look(at: float, whole: int = _WHOLE_SIDE) -> _Look | None:
         return _look(network, source, min(at, most_zoom), whole)
 
+    def settled(asked: _Look, seen: _Look) -> Estimate:
+        """The estimate where the zoom that ``asked`` led to has shown ``seen``."""
+        can_be_larger = wanted / asked.diameter < most_zoom
+        if can_be_larger and seen.diameter < _SMALLER * asked.diameter:
+            return Estimate(seen.diameter)
+        return Estimate(asked.diameter, seen.view)
+
     usual = first = look(zoom)
     if usual is not None and _FITS[0] <= usual.diameter * zoom / wanted <= _FITS[1]:
         return Estimate(None, usual.view)
@@ -94,11 +104,11 @@ def estimate_diameter(
     if second is None:
         return stays
     if _agree(first, second):
-        return Estimate(first.diameter, second.view)
+        return settled(first, second)
     third = look(wanted / second.diameter, whole_side)
     if third is None or not _agree(second, third) or third.score < first.score - _HARDLY:
         return stays
-    return Estimate(second.diameter, third.view)
+    return settled(second, third)
 
 
 def _agree(one: _Look, other: _Look) -> bool:

@@ -65,6 +65,19 @@ def test_a_second_look_that_finds_the_same_size_is_believed():
     assert estimate({1: [(30, 12, 0.95)], 2.3: [(60, 11, 0.95)]}) == diameter(12)
 
 
+def test_nuclei_that_turn_out_smaller_are_shown_larger():
+    network = Views({1: [(30, 14, 0.95)], 2.0: [(60, 11, 0.95)]})
+    found = estimate_diameter(network, IMAGE, 1.0, 31.0)
+    # that look was at another zoom than the prediction will be
+    assert found == (diameter(11), None)
+    # three estimates
+    assert estimate({1: [(30, 14, 0.9)], 2: [(60, 6, 0.95)], 4.6: [(90, 5, 0.95)]}) == diameter(5)
+    # it cannot be shown any larger
+    found = estimate_diameter(network, IMAGE, 1.0, 31.0, most_zoom=1.9, whole_side=2048)
+    assert found.diameter == diameter(14)
+    assert len(found.view.instances) == 60
+
+
 def test_clumps_of_small_nuclei_and_fragments_of_large_ones_need_a_third_look():
     assert estimate({1: [(30, 12, 0.9)], 2.3: [(60, 4, 0.95)]}) == diameter(4)
     assert estimate({1: [(10, 80, 0.9)], 0.34: [(9, 200, 0.95)]}) == diameter(200)
