@@ -11,12 +11,17 @@ from nucdet.files import write_json
 
 
 def write_coco(path: str | os.PathLike[str], records: Iterable[ImageRecord]) -> None:
-    """Write what ``pycocotools.coco.COCO`` loads: images, categories, annotations.
+    """Write a file that ``pycocotools.coco.COCO`` loads: images, categories, annotations.
 
-    Ids count from 1 in the order of the records; annotations of an image follow its label image.
-    Segmentations are compressed RLE, boxes (x, y, width, height) in pixels. Each annotation also
-    has a ``score``, so that the list of annotations is a list of COCO results. Each plane of a
-    stack is an image that also has ``time`` and ``z``, from 0.
+    Format: https://cocodataset.org/#format-data. Ids count from 1: images in the order of the
+    records, annotations in the order of the labels in each label image. Segmentations are
+    compressed RLE, boxes (x, y, width, height) in pixels. Each annotation also has a ``score``, so
+    that the list of annotations is a list of COCO results. Each plane of a stack is an image that
+    also has ``time`` and ``z``, from 0.
+
+    Args:
+        path: replaced as a whole.
+        records: read once, one after the other.
 
     Raises:
         OSError: the file cannot be written.

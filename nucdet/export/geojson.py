@@ -1,4 +1,4 @@
-"""Nuclei as GeoJSON detections, the form that QuPath imports."""
+"""Nuclei as GeoJSON detections, as QuPath imports them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from nucdet.structures import CroppedMasks
 if TYPE_CHECKING:
     import pandas as pd
 
-# QuPath draws a class in this colour unless its user has given it another
+# RGB; QuPath draws a class in this colour unless its user has given it another
 _COLOR = (0, 205, 255)
 
 
@@ -27,9 +27,10 @@ class PlaneNuclei(NamedTuple):
     Attributes:
         masks: N masks; empty ones are left out.
         classes: N names of classes.
-        table: N rows; its columns of numbers become measurements, except ``id``, which becomes the
-            object's name, and the plane.
-        time, z: of the plane, from 0.
+        table: N rows of measurements, as :func:`nucdet.predict.measurements.measure` makes them.
+            ``id`` becomes the object's name, the other columns of numbers its measurements, except
+            ``time`` and ``z``.
+        time, z: of the plane, from 0; ``z`` may be "max" or "mean", a projection of all depths.
     """
 
     masks: CroppedMasks
@@ -40,11 +41,12 @@ class PlaneNuclei(NamedTuple):
 
 
 def write_geojson(path: str | os.PathLike[str], planes: Iterable[PlaneNuclei]) -> None:
-    """Write a FeatureCollection with one detection a nucleus, in pixels of the image.
+    """Write a FeatureCollection (RFC 7946) with one detection per nucleus.
 
-    Outlines follow the pixel edges and keep holes; a nucleus in several pieces is a MultiPolygon.
-    QuPath 0.4 and newer read name, class and measurements (File > Import objects from file; older
-    ones import the objects, but not the measurements), and put each on its plane.
+    Coordinates are (x, y) in pixels, (0, 0) being the corner of the first pixel. Outlines follow
+    the pixel edges and keep holes; a nucleus in several pieces is a MultiPolygon. QuPath 0.4 and
+    newer read name, class and measurements (File > Import objects from file) and put each nucleus
+    on its plane; older versions import the objects without measurements.
 
     Args:
         path: replaced as a whole.
@@ -54,7 +56,7 @@ def write_geojson(path: str | os.PathLike[str], planes: Iterable[PlaneNuclei]) -
         OSError: the file cannot be written.
     """
     separator = "\n"
-    # a feature at a time: a whole slide has a million of them
+    # one feature at a time, as a whole slide has a million of them
     with write_atomically(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         file.write('{"type":"FeatureCollection","features":[')
         for plane in planes:
@@ -68,7 +70,7 @@ def _features(plane: PlaneNuclei) -> Iterator[dict[str, Any]]:
     measured = plane.table.drop(columns=["id", "time", "z"], errors="ignore")
     rows = measured.select_dtypes("number").to_dict("records")
     masks, numbers = plane.masks, plane.table["id"].tolist()
-    # a projection lies on the first depth; -1: of any channel, as QuPath writes it
+    # a projection lies on the first depth; c -1 stands for all channels, as QuPath writes it
     z = 0 if isinstance(plane.z, str) else plane.z
     place = {"plane": {"c": -1, "z": z, "t": plane.time}} if z or plane.time else {}
     for i, (crop, offset) in enumerate(zip(masks.crops, masks.offsets, strict=True)):
@@ -91,6 +93,7 @@ def _properties(number: int, class_name: str, row: dict[str, Any]) -> dict[str, 
 
 
 def _close(ring: np.ndarray) -> list[list[int]]:
+    """A ring (K, 2) with its first point repeated at the end, as GeoJSON demands."""
     return [*ring.tolist(), ring[0].tolist()]
 
 

@@ -14,9 +14,9 @@ from nucdet.export.outlines import Polygon, mask_polygons
 from nucdet.files import write_atomically
 from nucdet.structures import CroppedMasks
 
-# zip's earliest date, for all members: the same masks give the same bytes
+# the earliest date of a zip, for all members, so that the same masks give the same bytes
 _DATE = (1980, 1, 1, 0, 0, 0)
-# ImageJ's segments of a shape, java.awt.geom.PathIterator
+# kinds of segments in a composite ROI: those of java.awt.geom.PathIterator
 _MOVE, _LINE, _CLOSE = 0.0, 1.0, 4.0
 
 
@@ -24,8 +24,8 @@ class RoiPosition(NamedTuple):
     """Where ROIs lie in a stack, from 1 as ImageJ counts.
 
     Attributes:
-        slice: among all planes.
-        z, time: of the plane in its file; z is 0, all of them, for a projection.
+        slice: the plane's number among all planes.
+        z, time: of the plane in its file; ``z`` is 0 for a projection, which stands for all depths.
     """
 
     slice: int
@@ -38,16 +38,18 @@ def write_rois(
     planes: Iterable[tuple[CroppedMasks, RoiPosition | None]],
     count: int,
 ) -> None:
-    """Write one ROI a nucleus, named by its number in the label image.
+    """Write one ROI per nucleus, named by its number in the label image.
 
     A nucleus in one piece is a traced polygon along its pixel edges, as ImageJ's wand makes it. One
     with holes or in several pieces is a composite ROI of all its outlines, so that there are as
-    many ROIs as nuclei. Empty masks are left out. ImageJ's ROI Manager opens no empty zip.
+    many ROIs as nuclei. Empty masks are left out. ImageJ's ROI Manager cannot open the empty zip of
+    an image without nuclei.
 
     Args:
         path: replaced as a whole.
-        planes: masks, and where they lie in a stack; numbers count through all.
-        count: of the masks in all planes.
+        planes: of each plane its masks and their position in a stack, or None for a single image.
+            Numbers go on from plane to plane.
+        count: how many masks all planes have, for names of equal length.
 
     Raises:
         OSError: the file cannot be written.
@@ -71,7 +73,7 @@ def _roi(polygons: list[Polygon], name: str, position: RoiPosition | None) -> Im
     rings = [ring for polygon in polygons for ring in polygon]
     roi = ImagejRoi.frompoints(rings[0], name=name)
     roi.roitype = ROI_TYPE.TRACED
-    # ImagejRoi.frompoints adds the pixel that its points would cover; these lie on pixel edges
+    # frompoints takes points for pixels, and the box one pixel larger; these lie on pixel edges
     corners = np.concatenate(rings)
     roi.left, roi.top = (int(v) for v in corners.min(axis=0))
     roi.right, roi.bottom = (int(v) for v in corners.max(axis=0))
@@ -87,7 +89,8 @@ def _roi(polygons: list[Polygon], name: str, position: RoiPosition | None) -> Im
 
 
 def _segments(ring: np.ndarray) -> np.ndarray:
-    steps = np.full((len(ring), 3), _LINE, np.float32)
-    steps[0, 0] = _MOVE
-    steps[:, 1:] = ring
-    return np.append(steps.ravel(), np.float32(_CLOSE))
+    """A ring (K, 2) of points (x, y) as (3 K + 1,) float32: kind, x and y of each, then the end."""
+    segments = np.full((len(ring), 3), _LINE, np.float32)
+    segments[0, 0] = _MOVE
+    segments[:, 1:] = ring
+    return np.append(segments.ravel(), np.float32(_CLOSE))

@@ -15,21 +15,22 @@ import tifffile
 from nucdet.files import write_atomically
 from nucdet.structures import CroppedMasks
 
-# larger images are written in tiles, which their readers can open by parts; smaller ones in one
-# strip, because ImageJ's own TIFF reader knows no tiles
+# images of more pixels are written in tiles, so that readers can open parts of them; smaller ones
+# in one strip, because ImageJ's own TIFF reader cannot read tiles
 TILED_FROM = 8192**2
-TILE = 512
+TILE = 512  # pixels
+# the offsets of a classic TIFF have 32 bits; a margin is left for its tags
 _CLASSIC_TIFF_BYTES = 2**32 - 2**25
 
 
 class StackLayout(NamedTuple):
-    """Of a stack of label images.
+    """The axes and size of a stack of label images.
 
     Attributes:
-        axes: "T", "Z" or "TZ"; rows and columns follow.
-        lengths: of these axes.
-        size: (height, width) of each plane.
-        masks: in all planes.
+        axes: "T", "Z" or "TZ", outermost first; rows and columns follow.
+        lengths: how many planes each of these axes has.
+        size: (height, width) of each plane, pixels.
+        masks: how many masks all planes have.
     """
 
     axes: str
@@ -41,16 +42,16 @@ class StackLayout(NamedTuple):
 def write_label_image(
     path: str | os.PathLike[str], masks: CroppedMasks, pixel_size: float | None = None
 ) -> None:
-    """Write a label TIFF, compressed (zlib): 0 is background, i + 1 mask i.
+    """Write a label TIFF, compressed (zlib): 0 is background, i + 1 is mask i.
 
-    16 bits a pixel, or 32 where there are more than 65,535 masks. Where masks overlap the lower
-    index is on top. An image of more than :data:`TILED_FROM` pixels is painted a band at a time,
-    so that memory follows its width and the masks, not its area.
+    Pixels are uint16, or uint32 where there are more than 65,535 masks. Where masks overlap, the
+    lower index is on top. An image of more than :data:`TILED_FROM` pixels is painted in bands of
+    rows, so that memory grows with its width and the masks, not with its area.
 
     Args:
         path: replaced as a whole.
-        masks: N masks.
-        pixel_size: µm, noted in the file as its resolution.
+        masks: N masks of the image.
+        pixel_size: µm; stored as the file's resolution. None: unknown.
 
     Raises:
         OSError: the file cannot be written.
@@ -84,14 +85,14 @@ def write_label_stack(
 ) -> None:
     """Write label images as one OME-TIFF with named axes, compressed (zlib).
 
-    Numbers count through all planes, so that two nuclei of a stack never share one. Otherwise as
-    :func:`write_label_image`; a plane is in memory at a time.
+    Labels go on from plane to plane, so that two nuclei of a stack never share one. Otherwise as
+    :func:`write_label_image`; one plane is in memory at a time.
 
     Args:
         path: replaced as a whole.
-        planes: their masks, read once, one after the other.
+        planes: the masks of each, in the order of the axes; read once, one after the other.
         layout: of the stack.
-        pixel_size: µm.
+        pixel_size: µm, or None.
 
     Raises:
         OSError: the file cannot be written.
@@ -128,7 +129,7 @@ def _dtype(masks: int) -> np.dtype:
 def _planes(
     planes: Iterable[CroppedMasks], dtype: np.dtype, is_tiled: bool
 ) -> Iterator[np.ndarray]:
-    """Whole planes, or their tiles."""
+    """Label maps (H, W) of whole planes, or their tiles; labels go on from plane to plane."""
     first = 1
     for masks in planes:
         if is_tiled:
@@ -140,6 +141,7 @@ def _planes(
 
 
 def _tiles(masks: CroppedMasks, dtype: np.dtype, first: int = 1) -> Iterator[np.ndarray]:
+    """Tiles (TILE, TILE) of a label map, row by row; mask i has the label ``first`` + i."""
     height, width = masks.image_size
     boxes = list(masks.slices())
     tops = masks.offsets[:, 0]
@@ -147,6 +149,7 @@ def _tiles(masks: CroppedMasks, dtype: np.dtype, first: int = 1) -> Iterator[np.
     padded_width = -(-width // TILE) * TILE
     for top in range(0, height, TILE):
         band = np.zeros((TILE, padded_width), dtype)
+        # backwards, so that the lower index is on top
         for i in np.flatnonzero((tops < top + TILE) & (bottoms > top))[::-1].tolist():
             rows, columns = boxes[i]
             start, stop = max(rows.start, top), min(rows.stop, top + TILE)

@@ -1,4 +1,4 @@
-"""Masks as polygons with holes that follow the pixel edges, exact and valid for GIS libraries."""
+"""Masks as polygons with holes that follow the pixel edges exactly and are valid geometries."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ Polygon = list[np.ndarray]
 def mask_polygons(crop: np.ndarray, offset: tuple[int, int] | np.ndarray) -> list[Polygon]:
     """Outline each 4-connected piece of a mask along the edges of its pixels.
 
-    The polygons hold exactly the mask's pixels, each from its corner (x, y) to (x + 1, y + 1), and
-    are valid as OGC's Simple Features (and GeoJSON, RFC 7946) demand: no ring touches itself;
-    rings touch one another in single points at most; outer rings have a positive area in the
-    image's x, y (which RFC 7946 calls counterclockwise), holes a negative one.
+    The polygons cover exactly the mask's pixels, each from its corner (x, y) to (x + 1, y + 1).
+    They are valid by OGC's Simple Features (and GeoJSON, RFC 7946): no ring touches itself; rings
+    touch one another in single points at most; outer rings have a positive signed area in (x, y),
+    which RFC 7946 calls counterclockwise, holes a negative one.
 
-    Unlike :meth:`CroppedMasks.to_polygons`, which fills holes and joins pieces at corners, as COCO
-    wants it.
+    :meth:`CroppedMasks.to_polygons` instead fills holes and joins pieces that meet at a corner, as
+    COCO does.
 
     Args:
-        crop: bool (h, w).
-        offset: (y0, x0) of the crop in the image.
+        crop: (h, w) bool.
+        offset: (y0, x0) of the crop in the image, pixels.
 
     Returns:
         A polygon for each piece, in reading order of their first pixels: int64 rings (K, 2) of
-        corner points (x, y); the first point is not repeated at the end. No piece, no polygon.
+        corner points (x, y); the first point is not repeated at the end. An empty mask has none.
 
     Example:
         >>> pixel, = mask_polygons(np.ones((1, 1), bool), (0, 5))
@@ -41,11 +41,11 @@ def mask_polygons(crop: np.ndarray, offset: tuple[int, int] | np.ndarray) -> lis
         for ring in _split_at_touches(loop)
     ]
     is_outer = [_signed_area(ring) > 0 for ring in rings]
-    # mostly one piece, which then owns every ring
+    # most masks are one piece, to which every ring belongs
     pieces = ndimage.label(crop)[0] if sum(is_outer) > 1 else crop
     shift = np.array([offset[1], offset[0]])
     polygons: dict[int, Polygon] = {}
-    # outer rings first
+    # the outer ring of a polygon comes before its holes
     for i in sorted(range(len(rings)), key=lambda i: not is_outer[i]):
         piece = int(pieces[_inner_pixel(rings[i])])
         polygons.setdefault(piece, []).append(rings[i] + shift)
@@ -53,10 +53,10 @@ def mask_polygons(crop: np.ndarray, offset: tuple[int, int] | np.ndarray) -> lis
 
 
 def _trace(crop: np.ndarray) -> list[list[int]]:
-    """Closed walks along the mask's border with the mask on the right hand, as corner points.
+    """Trace closed walks along the mask's border with the mask on the right: their corner points.
 
-    Points are numbered row by row, (w + 1) in a row. A walk turns right wherever it can, so that
-    it stays on a 4-connected piece; it may pass a point twice, where pixels meet diagonally.
+    Points are numbered row by row, (w + 1) per row. A walk turns right wherever it can, so that it
+    stays on a 4-connected piece; it passes a point twice where pixels meet diagonally.
     """
     padded = np.pad(crop, 1)
     above_left, above = padded[:-1, :-1], padded[:-1, 1:]
@@ -76,15 +76,16 @@ def _trace(crop: np.ndarray) -> list[list[int]]:
 
 
 def _walk(open_ways: bytearray, start: int, steps: tuple[int, ...]) -> list[int]:
+    """The corner points of the walk from ``start``, whose ways are closed behind it."""
     corners = []
-    point, came = start, -1
+    point, last = start, -1
     while open_ways[point]:
-        turns = ((came + 1) % 4, came, (came - 1) % 4) if came >= 0 else (0, 1, 2, 3)
+        turns = ((last + 1) % 4, last, (last - 1) % 4) if last >= 0 else (0, 1, 2, 3)
         way = next(turn for turn in turns if open_ways[point] >> turn & 1)
-        if way != came:
+        if way != last:
             corners.append(point)
         open_ways[point] &= ~(1 << way)
-        point, came = point + steps[way], way
+        point, last = point + steps[way], way
     return corners
 
 
@@ -92,16 +93,16 @@ def _split_at_touches(walk: list[int]) -> list[list[int]]:
     """Cut a walk where it passes a point again: simple rings that touch in that point."""
     rings = []
     open_points: list[int] = []
-    place: dict[int, int] = {}
+    position: dict[int, int] = {}
     for point in walk:
-        if point in place:
-            first = place[point]
+        if point in position:
+            first = position[point]
             rings.append(open_points[first:])
-            for left in open_points[first + 1 :]:
-                del place[left]
+            for passed in open_points[first + 1 :]:
+                del position[passed]
             del open_points[first + 1 :]
         else:
-            place[point] = len(open_points)
+            position[point] = len(open_points)
             open_points.append(point)
     return [*rings, open_points]
 
@@ -112,7 +113,7 @@ def _signed_area(ring: np.ndarray) -> float:
 
 
 def _inner_pixel(ring: np.ndarray) -> tuple[int, int]:
-    """A pixel (y, x) of the mask that the ring's first edge has on its right hand."""
+    """The pixel (y, x) of the mask on the right of the ring's first edge."""
     x, y = ring[0]
     dx, dy = np.sign(ring[1] - ring[0])
     return int(y - (dx < 0 or dy < 0)), int(x - (dx < 0 or dy > 0))

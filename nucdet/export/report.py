@@ -1,4 +1,4 @@
-"""The page that shows a whole run: one HTML file that needs no other."""
+"""The report of a run: one HTML file that needs no other."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from nucdet.export.record import ImageRecord
 from nucdet.export.report_image import OUTLINE_GRID
 from nucdet.files import write_atomically
 
-# a thumbnail is up to 64 kB; a page of thousands would not open
+# a thumbnail is up to 51 kB of text; a browser could not open a page of thousands
 MAX_THUMBNAILS = 300
-# outline and measurements of a nucleus are about 250 bytes
+# outline and measurements of one nucleus take about 250 bytes
 MAX_NUCLEI = 60_000
 
-# classic scripts that share their names, in this order
+# classic scripts, not modules, as they share global names; the order matters
 _SCRIPTS = ("data", "viewer", "nuclei", "plots", "images")
-# what holds for narrow screens and print comes last
+# the rules for narrow screens and print have to come last
 _STYLES = ("report_parts.css", "report.css")
 
 
@@ -32,10 +32,10 @@ class ReportFacts:
     """What the page says about the run beside its results.
 
     Attributes:
-        is_metric: whether areas are in µm², by the pixel size of each image, which all have then.
+        is_metric: whether areas are in µm²; only where all images have a pixel size.
         settings: named values shown at the end of the page.
-        failures: why not, by file name.
-        palette: colours of the outlines as CSS takes them, which records index.
+        failures: the reason for each file that could not be predicted, by file name.
+        palette: CSS colours of the outlines, to which :attr:`ImageRecord.colors` refers.
     """
 
     is_metric: bool = False
@@ -44,12 +44,12 @@ class ReportFacts:
     palette: Sequence[str] = ("#ffd700",)
 
     def pixel_area(self, record: ImageRecord) -> float:
-        """Of an image, in the page's unit."""
+        """The area of a pixel of an image, in :attr:`unit`."""
         return record.pixel_size**2 if self.is_metric and record.pixel_size else 1
 
     @property
     def unit(self) -> str:
-        """Of areas."""
+        """The unit of areas."""
         return "µm²" if self.is_metric else "px"
 
 
@@ -58,9 +58,10 @@ def write_report(
 ) -> None:
     """Write images with outlines, tables and distributions as one HTML file.
 
-    Of the first :data:`MAX_THUMBNAILS` images the page shows thumbnails, of the first
-    :data:`MAX_NUCLEI` nuclei (counted by whole images) outlines and measurements; its numbers cover
-    all. It loads nothing and holds no date: equal results give equal bytes.
+    The page has thumbnails of the first :data:`MAX_THUMBNAILS` images, and outlines and
+    measurements of those among them that fit, each as a whole, into :data:`MAX_NUCLEI` nuclei.
+    Counts, areas and scores cover all images. The page loads nothing and contains no date, so that
+    equal results give equal bytes.
 
     Args:
         path: replaced as a whole.
@@ -93,7 +94,7 @@ def write_report(
 def _images(
     records: Iterable[ImageRecord], facts: ReportFacts, totals: dict[str, int]
 ) -> Iterator[Markup]:
-    """JSON of each image for the page's scripts; counts what went by."""
+    """JSON of each image for the page's scripts; ``totals`` is updated on the way."""
     for record in records:
         count, pixel_area = len(record.areas), facts.pixel_area(record)
         content: dict[str, Any] = {
@@ -117,13 +118,13 @@ def _images(
 
 
 def _short(value: float) -> float | int:
-    """Four significant digits; whole numbers as they are."""
+    """Four significant digits, but from 1000 on all digits before the decimal point."""
     value = float(f"{value:.4g}") if value < 1000 else round(value)
     return int(value) if value == int(value) else value
 
 
 def _json(content: Any) -> Markup:
-    """JSON that may stand in a script element: no text in it can close that."""
+    """JSON that is safe inside a script element: no text in it can close the element."""
     text = json.dumps(content, separators=(",", ":"), ensure_ascii=False)
     return Markup(text.replace("<", "\\u003c"))
 

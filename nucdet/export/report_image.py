@@ -17,52 +17,53 @@ from nucdet.structures.polygons import smooth_rings
 if TYPE_CHECKING:
     import pandas as pd
 
-# longer side of the copy; a smaller image keeps its size
+# longer side of the thumbnail, pixels; a smaller image keeps its size
 THUMBNAIL_SIDE = 720
-# of the file at most: 200 of them as text are 10 MB
+# at most: 200 of them in base64 are 10 MB
 THUMBNAIL_BYTES = 38_000
-# outlines are whole numbers of this part of a pixel of the copy
+# the points of outlines are rounded to 1 / this of a thumbnail pixel
 OUTLINE_GRID = 2
-# by how many pixels of the copy an outline may be off
+# by how many thumbnail pixels an outline may be off
 _TOLERANCE = 0.7
 # WebP, the best first
 _QUALITIES = (85, 70, 50, 30)
-# effort of the encoder; 4, the usual, takes three times as long for files 8 % smaller
+# effort of the encoder; 4, its default, takes three times as long for files 8 % smaller
 _METHOD = 2
 
 
 def encode_thumbnail(image: np.ndarray) -> tuple[str, tuple[int, int]]:
-    """A small copy of the image, of no more than :data:`THUMBNAIL_BYTES`.
+    """A small copy of an image as WebP of no more than :data:`THUMBNAIL_BYTES`.
+
+    An image that is hard to compress (noise) loses quality first, then size.
 
     Args:
-        image: uint8 (H, W, 3) RGB.
+        image: (H, W, 3) uint8 RGB.
 
     Returns:
-        The copy, WebP in a ``data:`` URI, and its (width, height) in pixels. What is hard to
-        compress (noise) loses quality first, then size.
+        A ``data:`` URI, and the (width, height) of the copy in pixels.
     """
     side = THUMBNAIL_SIDE
     while True:
-        copy = _shrink(image, side)
+        thumbnail = _shrink(image, side)
         for quality in _QUALITIES:
             file = io.BytesIO()
-            Image.fromarray(copy).save(file, "WEBP", quality=quality, method=_METHOD)
+            Image.fromarray(thumbnail).save(file, "WEBP", quality=quality, method=_METHOD)
             if file.tell() <= THUMBNAIL_BYTES:
                 text = base64.b64encode(file.getvalue()).decode()
-                return f"data:image/webp;base64,{text}", (copy.shape[1], copy.shape[0])
+                return f"data:image/webp;base64,{text}", (thumbnail.shape[1], thumbnail.shape[0])
         side = side * 3 // 4
 
 
 def outline_paths(masks: CroppedMasks, thumbnail_size: tuple[int, int]) -> list[str]:
-    """Outlines as SVG path data, simplified as far as cannot be seen on the thumbnail.
+    """Outlines as SVG path data, simplified by less than can be seen on the thumbnail.
 
     Args:
         masks: N masks of the image.
         thumbnail_size: (width, height) in pixels.
 
     Returns:
-        N texts ``Mx ydx dy…z`` with relative lines, a part for each piece and hole, in units of
-        1 / :data:`OUTLINE_GRID` thumbnail pixel; empty for an empty mask.
+        N texts with one ``Mx yldx dy…z`` for each piece and hole, in units of
+        1 / :data:`OUTLINE_GRID` thumbnail pixel; an empty one for an empty mask.
     """
     height, width = masks.image_size
     scale = np.array(thumbnail_size) / (width, height)
@@ -75,14 +76,15 @@ def outline_paths(masks: CroppedMasks, thumbnail_size: tuple[int, int]) -> list[
 
 
 def report_columns(table: pd.DataFrame) -> dict[str, list[Any]]:
-    """The columns of a table of measurements as JSON holds them, in its order and by its names.
+    """The columns of a table of measurements as JSON can hold them, in its order.
 
     Args:
         table: N rows.
 
     Returns:
-        N values a column: numbers of four significant digits, but with no digit before the dot
-        lost; None where there is none; texts as they are.
+        For each column name N values: numbers with four significant digits, but from 1000 on with
+        all digits before the decimal point; 0 or 1 for booleans; None for missing and infinite
+        values; texts as they are.
     """
     from pandas import NA
 
@@ -112,11 +114,11 @@ def _shrink(image: np.ndarray, side: int) -> np.ndarray:
 
 
 def _path(ring: np.ndarray) -> str:
-    """A closed ring (K, 2) of points (x, y) as path data."""
+    """A closed ring (K, 2) of points (x, y) as SVG path data."""
     points = np.rint(ring).astype(np.int64)
     steps = np.diff(points, axis=0)
     steps = steps[steps.any(axis=1)]
-    # a minus sign parts numbers as well as a space
+    # a minus sign separates numbers as well as a space
     line = " ".join(map(str, steps.ravel().tolist())).replace(" -", "-")
     x, y = points[0].tolist()
     return f"M{x} {y}{f'l{line}' if line else ''}z"

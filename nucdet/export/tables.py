@@ -1,4 +1,4 @@
-"""Tables: measurements of an image's nuclei, a line an image, Kaggle's csv."""
+"""Tables: measurements of the nuclei, the summary of all images, and Kaggle's csv."""
 
 from __future__ import annotations
 
@@ -23,9 +23,13 @@ _Path = str | os.PathLike[str]
 
 
 def write_table(path: _Path, table: pd.DataFrame) -> None:
-    """Write a csv with a header, six significant digits, a dot as decimal sign, empty for NaN.
+    """Write a csv (UTF-8) with a header, six significant digits, and nothing for NaN.
 
-    Text that a spreadsheet program would compute is kept from it: :func:`table_text`.
+    Texts that a spreadsheet program would take for formulas are escaped by :func:`table_text`.
+
+    Args:
+        path: replaced as a whole.
+        table: numbers and texts; the index is left out.
 
     Raises:
         OSError: the file cannot be written.
@@ -35,7 +39,7 @@ def write_table(path: _Path, table: pd.DataFrame) -> None:
 
 
 def csv_text(table: pd.DataFrame) -> str:
-    """What :func:`write_table` writes."""
+    """The text that :func:`write_table` writes."""
     return str(_to_csv(table, None))
 
 
@@ -48,7 +52,7 @@ def _to_csv(table: pd.DataFrame, target: Path | None) -> str | None:
 
 
 def read_csv_text(text: str) -> pd.DataFrame:
-    """The table of :func:`csv_text` again, with six digits and what :func:`table_text` added."""
+    """Read the text of :func:`csv_text`: numbers have six digits, texts stay escaped."""
     import pandas as pd
 
     return pd.read_csv(
@@ -57,7 +61,11 @@ def read_csv_text(text: str) -> pd.DataFrame:
 
 
 def write_csv_texts(path: _Path, texts: Iterable[str]) -> None:
-    """Write the rows of several tables of the same columns, of :func:`csv_text`, as one.
+    """Write several tables with the same columns as one csv.
+
+    Args:
+        path: replaced as a whole.
+        texts: of :func:`csv_text`, read once, one after the other.
 
     Raises:
         OSError: the file cannot be written.
@@ -72,16 +80,16 @@ def write_csv_texts(path: _Path, texts: Iterable[str]) -> None:
 
 
 def write_nuclei(path: _Path, tables: Mapping[str, _Path]) -> None:
-    """Write the rows of several tables as one, after a column ``image``.
+    """Write several tables as one csv, with the name of the image in a first column ``image``.
 
-    What one image has no column for, such as a channel that only others have, stays empty.
+    Cells of columns that a table does not have, such as a channel of other images, are empty.
 
     Args:
-        path: of the csv.
-        tables: those of :func:`write_table` by the file name of their image.
+        path: replaced as a whole.
+        tables: for each image's file name the csv of :func:`write_table`.
 
     Raises:
-        OSError: a table cannot be read, the file cannot be written.
+        OSError: a table cannot be read, or the file cannot be written.
     """
     columns: dict[str, None] = {}
     for table in tables.values():
@@ -102,22 +110,23 @@ def write_nuclei(path: _Path, tables: Mapping[str, _Path]) -> None:
 def summary_table(
     records: Iterable[ImageRecord], failures: Mapping[str, str] | None = None
 ) -> pd.DataFrame:
-    """One row an image or plane, sorted by file name, also for those that failed.
+    """One row per image or plane, sorted by file name, also for those that failed.
 
     Args:
-        records: what was predicted.
-        failures: why not, by file name.
+        records: what was predicted; read once, one after the other.
+        failures: the reason for each file that could not be predicted, by file name.
 
     Returns:
-        Columns ``image``, ``time`` and ``z`` (of the plane; only where stacks are among the files),
-        ``width``, ``height`` (pixels), ``nuclei``, ``median_area_*``, ``mean_area_*``,
-        ``std_area_*`` (population), ``coverage`` (share of the pixels that belong to a nucleus),
-        ``mean_score``, ``familiarity`` and ``warning`` (of the image, see :class:`ImageRecord`),
-        ``error`` (empty for a success). Areas are in µm² where the size of a pixel is known, which
-        ``pixel_size_um`` then names, else in pixels; where some files have one and some not, both
-        columns are there and one is empty. Statistics of no nuclei are NaN.
+        Columns ``image`` (the file name), ``time`` and ``z`` (of the plane, from 0; only if there
+        are stacks), ``width``, ``height`` (pixels), ``nuclei``, ``median_area_*``,
+        ``mean_area_*``, ``std_area_*`` (population standard deviation), ``coverage`` (share of the
+        pixels that belong to a nucleus), ``mean_score``, ``familiarity`` and ``warning`` (of the
+        image, see :class:`ImageRecord`), ``error`` (empty for a success). Areas are in µm²
+        (``*_um2``) where the pixel size is known, which ``pixel_size_um`` then gives, else in
+        pixels (``*_px``); if only some files have one, there are both columns and one of them is
+        NaN. Statistics of no nuclei are NaN.
     """
-    import pandas as pd  # when it is needed, as a prediction starts without it
+    import pandas as pd  # only here, as a prediction starts faster without it
 
     rows, has_planes = [], False
     units: set[float | None] = set()
@@ -167,20 +176,25 @@ def _summary_row(record: ImageRecord) -> dict[str, object]:
 def write_summary(
     path: _Path, records: Iterable[ImageRecord], failures: Mapping[str, str] | None = None
 ) -> None:
-    """Write :func:`summary_table` as a csv."""
+    """Write :func:`summary_table` as a csv.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
     write_table(path, summary_table(records, failures))
 
 
 def write_kaggle(path: _Path, records: Iterable[ImageRecord]) -> None:
-    """Write the csv of the 2018 Data Science Bowl: one row a nucleus.
+    """Write the csv of the 2018 Data Science Bowl: one row per nucleus.
 
-    ``ImageId`` is the image's name without folders, or with them where two would be the same, and
-    the plane of a stack (``name_t0000_z0003``). An image without nuclei has one row with an empty
-    code. Masks must not overlap.
+    Format: https://www.kaggle.com/c/data-science-bowl-2018, page "Evaluation". ``ImageId`` is the
+    image's name without folders, or with them where two would be the same, followed by the plane
+    of a stack (``name_t0000_z0003``). An image without nuclei has one row with an empty code. The
+    masks must not overlap, which is not checked.
 
     Args:
         path: replaced as a whole.
-        records: gone through twice.
+        records: iterated twice.
 
     Raises:
         OSError: the file cannot be written.
@@ -188,7 +202,10 @@ def write_kaggle(path: _Path, records: Iterable[ImageRecord]) -> None:
     layout = SUBMISSION_FORMATS["dsb"]
     names = {record.name for record in records}
     shared = Counter(PurePath(name).name for name in names)
-    with write_atomically(path) as temporary, temporary.open("w", newline="") as file:
+    with (
+        write_atomically(path) as temporary,
+        temporary.open("w", newline="", encoding="utf-8") as file,
+    ):
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(layout.columns)
         for record in records:

@@ -1,4 +1,4 @@
-"""Work on a thread of its own, so that the viewer stays responsive."""
+"""Work on another thread, so that the viewer stays responsive."""
 
 from __future__ import annotations
 
@@ -11,18 +11,22 @@ from nucdet.napari.progress import Cancelled, Progress
 
 
 class Background(WorkerBase):
-    """Calls ``function(progress)``; its reports arrive at the signal ``yielded`` as a tuple.
+    """A worker for :func:`napari.qt.threading.create_worker` that calls ``function(progress)``.
 
-    ``quit()`` lets the next report raise :class:`Cancelled` inside the function. For
-    :func:`napari.qt.threading.create_worker`.
+    Each call of ``progress`` emits the signal ``yielded`` with the tuple (done, total, text). After
+    ``quit()`` the next call raises :class:`Cancelled` inside the function.
     """
 
     def __init__(self, function: Callable[[Progress], Any]):
+        """
+        Args:
+            function: runs on the other thread; what it returns is emitted as ``returned``.
+        """
         super().__init__(SignalsClass=GeneratorWorkerSignals)
         self._function = function
 
     def work(self) -> Any:
-        """Runs on the other thread."""
+        """Called by napari on the other thread."""
         return self._function(self._report)
 
     def _report(self, done: int, total: int, text: str) -> None:

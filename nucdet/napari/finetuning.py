@@ -1,4 +1,4 @@
-"""Fine-tuning on a training folder: a short training in a process of its own, then a model."""
+"""Fine-tuning of a model on a training folder, in a process of its own."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ from nucdet.napari.progress import Progress
 from nucdet.napari.training_folder import IMAGES, LABELS
 
 RECIPE = "configs/finetune.yaml"  # one of nucdet's own configs, found from any folder
-_DATA = "corrections"
+_DATA = "corrections"  # name of the data set
 _LOG = "train.log"
-_LOOK_EVERY = 0.5  # seconds
+_POLL_PERIOD = 0.5  # seconds
 
 
 def recipe_iterations() -> int:
-    """How long configs/finetune.yaml trains."""
+    """The number of iterations in configs/finetune.yaml."""
     return int(read_config_file(RECIPE)["SOLVER"]["MAX_ITER"])
 
 
 def recipe_of(model: Model) -> str:
-    """The config that goes on training a model: its own, or for one that ships finetune.yaml.
+    """The config to fine-tune a model with: finetune.yaml for the shipped model, else its own.
 
     Raises:
-        InputError: a model that ships, but not the one that finetune.yaml is for.
+        InputError: a shipped model other than the one that finetune.yaml starts from.
     """
     if model.weights is not None:
         return str(model.config)
@@ -49,24 +49,27 @@ def recipe_of(model: Model) -> str:
 
 
 def finetune(folder: Path, model: Model, iterations: int, progress: Progress) -> Model:
-    """Let a model go on learning from a training folder.
+    """Train a model further on a training folder.
 
-    The training runs in another process, so that the caller's stays responsive, and leaves its
-    output in ``<folder>/finetuned/<number>``. A training that is stopped or fails for a mistake of
-    the user leaves nothing.
+    The training runs in another process, so that the caller's stays responsive. Its output goes to
+    ``<folder>/finetuned/<number>``, which is removed where the training is stopped or fails for a
+    mistake of the user.
 
     Args:
         folder: see :mod:`nucdet.napari.training_folder`.
         model: to start from.
         iterations: of the training.
-        progress: gets the iterations that are done; what it raises stops the training.
+        progress: called with the number of iterations done; what it raises stops the training and
+            is raised here.
 
     Returns:
         The fine-tuned model.
 
     Raises:
-        FileNotFoundError, InputError: files that are bad or missing, a model that cannot be loaded.
-        RuntimeError: the training failed; the message names its log.
+        FileNotFoundError: images, labels, config or weights do not exist.
+        InputError: images or labels are bad, or the model cannot be fine-tuned.
+        RuntimeError: the training failed for another reason; the message names its log, which
+            stays.
     """
     progress(0, 0, "reading the training data")
     recipe = recipe_of(model)
@@ -76,7 +79,7 @@ def finetune(folder: Path, model: Model, iterations: int, progress: Progress) ->
         convert_labels(folder / IMAGES, folder / LABELS, data)
         _train(output, recipe, model.weights, iterations, progress)
     except RuntimeError:
-        raise  # its log stays
+        raise  # with its log, for a report of the failure
     except BaseException:
         shutil.rmtree(output, ignore_errors=True)
         raise
@@ -84,7 +87,10 @@ def finetune(folder: Path, model: Model, iterations: int, progress: Progress) ->
 
 
 def read_progress(losses: Path) -> tuple[int, float | None]:
-    """Iterations done and the newest total loss, from the losses.csv of a training."""
+    """Iterations done and the latest total loss, from the losses.csv of a training.
+
+    (0, None) before its first row is there.
+    """
     try:
         table = pd.read_csv(losses)
     except (FileNotFoundError, pd.errors.EmptyDataError):
@@ -95,8 +101,8 @@ def read_progress(losses: Path) -> tuple[int, float | None]:
 
 
 def _next_output(folder: Path) -> Path:
-    there = [int(p.name) for p in (folder / FINETUNED).glob("*") if p.name.isdecimal()]
-    output = folder.resolve() / FINETUNED / str(max(there, default=0) + 1)
+    taken = [int(p.name) for p in (folder / FINETUNED).glob("*") if p.name.isdecimal()]
+    output = folder.resolve() / FINETUNED / str(max(taken, default=0) + 1)
     output.mkdir(parents=True)
     return output
 
@@ -124,7 +130,7 @@ def _train(
                 done, loss = read_progress(output / "losses.csv")
                 text = "loading the model" if loss is None else f"fine-tuning, loss {loss:.3f}"
                 progress(done, iterations if done else 0, text)
-                time.sleep(_LOOK_EVERY)
+                time.sleep(_POLL_PERIOD)
         finally:
             _stop(process)
     if process.returncode or not (output / WEIGHTS_FILE).is_file():
@@ -145,4 +151,4 @@ def _failure(log: Path, code: int) -> Exception:
     lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines() or [""]
     if code == 2 and lines[-1].startswith("error: "):
         return InputError(lines[-1].removeprefix("error: "))
-    return RuntimeError(f"the training failed ({lines[-1]}); {log} has all that it said")
+    return RuntimeError(f"the training failed ({lines[-1]}); its log is {log}")

@@ -1,4 +1,4 @@
-"""The models that the plug-in offers: those that ship, fine-tuned ones, and the user's own."""
+"""The models that the plug-in offers: shipped ones, fine-tuned ones, and the user's own."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ CONFIG_FILE, WEIGHTS_FILE = "config.yaml", "model_final.pth"  # as a training le
 
 @dataclass(frozen=True)
 class Model:
-    """A network with its weights, not loaded.
+    """The files of a model, which need not be loaded yet.
 
     Attributes:
-        name: what the user sees.
-        config: the yaml.
-        weights: a checkpoint; None: those that the config names.
+        name: shown to the user.
+        config: the yaml file.
+        weights: the checkpoint; None: the weights that the config names.
     """
 
     name: str
@@ -34,30 +34,35 @@ def shipped_models() -> list[Model]:
 
 
 def finetuned_models(folder: Path) -> list[Model]:
-    """Those that were fine-tuned on a training folder, the newest first."""
+    """The models that were fine-tuned on a training folder, the newest first."""
     finished = (folder / FINETUNED).glob(f"*/{WEIGHTS_FILE}")
     parents = sorted((path.parent for path in finished), key=lambda p: p.stat().st_mtime)
     return [finetuned_model(parent) for parent in reversed(parents)]
 
 
 def finetuned_model(output: Path) -> Model:
-    """The model that a training has left in its output folder."""
+    """The model in the output folder ``<folder>/finetuned/<number>`` of a finished training."""
     name = f"{output.parents[1].name}: {FINETUNED} {output.name}"
     return Model(name, output / CONFIG_FILE, output / WEIGHTS_FILE)
 
 
 class LoadedModel:
-    """Keeps the network that was used last, since loading one takes seconds."""
+    """Keeps the model that was used last in memory, since loading one takes seconds."""
 
     def __init__(self) -> None:
         self._loaded: tuple[Model, float | None] | None = None
         self._segmenter: Segmenter | None = None
 
     def segmenter(self, model: Model, threshold: float | None = None) -> Segmenter:
-        """The model, loaded; arguments as for :class:`nucdet.predict.Segmenter`.
+        """A segmenter with this model, loaded if it was not the last one.
+
+        Args:
+            model: any.
+            threshold: of the score, see :class:`nucdet.predict.Segmenter`.
 
         Raises:
-            FileNotFoundError, InputError: see there.
+            FileNotFoundError: config or weights do not exist.
+            InputError: config, weights or ``threshold`` are bad.
         """
         if (model, threshold) != self._loaded:
             self._loaded = self._segmenter = None  # frees its memory first

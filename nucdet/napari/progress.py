@@ -1,13 +1,13 @@
-"""How long work reports to whoever waits for it, and how it is told to stop."""
+"""How long computations report their progress, and how they are stopped."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-# Called as ``progress(done, total, text)`` now and then; it raises Cancelled where the work is to
-# stop. A total of 0: nobody knows how much there is.
+# Called now and then as ``progress(done, total, text)``; a total of 0 means that it is unknown. It
+# raises Cancelled to stop the computation.
 Progress = Callable[[int, int, str], None]
 
 
-class Cancelled(Exception):  # noqa: N818 - it is no error
+class Cancelled(Exception):  # noqa: N818 - not an error
     """The user asked to stop."""

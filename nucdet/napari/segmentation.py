@@ -17,15 +17,18 @@ from nucdet.structures import CroppedMasks
 
 
 def number_of(name: str, text: str, *words: str) -> float | str | None:
-    """What the user wrote into a field for a number that may stay empty.
+    """Read a field for a number, which may stay empty.
 
     Args:
         name: of the field, for the message.
-        text: what stands in it.
-        words: what may stand there instead of a number.
+        text: its content; case and surrounding spaces do not matter.
+        words: lower-case words that are accepted instead of a number.
+
+    Returns:
+        The number, one of ``words``, or None for an empty field.
 
     Raises:
-        InputError: something else.
+        InputError: the field has something else.
     """
     text = text.strip().lower()
     if not text or text in words:
@@ -33,18 +36,25 @@ def number_of(name: str, text: str, *words: str) -> float | str | None:
     try:
         return float(text)
     except ValueError:
-        expected = " or ".join(["a number", *map(repr, words), "nothing"])
+        expected = " or ".join(["a number", *map(repr, words), "an empty field"])
         raise InputError(f"{name} is {text!r}; expected {expected}") from None
 
 
 def segment(
     segmenter: Segmenter, plane: Plane, diameter: float | str | None, progress: Progress
 ) -> Prediction:
-    """Find the nuclei of a plane; large ones go through in tiles, each of which is reported.
+    """Find the nuclei of a plane; a large one is processed in tiles.
+
+    Args:
+        segmenter: the loaded model.
+        plane: the image.
+        diameter: of the nuclei in pixels, "auto", or None, see
+            :meth:`nucdet.predict.Segmenter.predict`.
+        progress: called at the start and after each tile; it may raise :class:`Cancelled`.
 
     Raises:
-        InputError: pixels that are no image, a diameter that is none.
-        Cancelled: the user stopped it between two tiles.
+        InputError: the pixels are not an image, or the diameter is not valid.
+        Cancelled: the user stopped the computation.
     """
     progress(0, 0, "segmenting")
     source = ImageWindows(plane.pixels, plane.name, segmenter.cfg.INPUT.NORMALIZE)
@@ -59,20 +69,21 @@ def measure_labels(
     scores: Mapping[int, float] | None = None,
     pixel_size: float | None = None,
 ) -> pd.DataFrame:
-    """Measure what a label map marks, as it is after corrections.
+    """Measure the nuclei of a label map, which may have been corrected by hand.
 
     Args:
         labels: (H, W) integers, 0 for background.
         image: (H, W) or (H, W, 3), for the intensities.
-        scores: of labels that a network has found; those that were drawn by hand have none.
-        pixel_size: µm, or None.
+        scores: by label, of those that a model has found; labels drawn by hand have none.
+        pixel_size: µm; None: lengths and areas are in pixels.
 
     Returns:
-        As :func:`nucdet.predict.measurements.measure`, but ``id`` is the number in the label map,
-        and the plane is not said: the labels are of one.
+        One row per label, ascending, as :func:`nucdet.predict.measurements.measure` makes it; but
+        ``id`` is the label, the columns ``time`` and ``z`` are left out, and ``score`` is there if
+        there are scores, NaN for labels without.
 
     Raises:
-        InputError: the sizes differ.
+        InputError: labels and image differ in size, or the image is not one.
     """
     check_sizes(labels, image)
     masks = CroppedMasks.from_label_map(labels)
@@ -86,7 +97,7 @@ def measure_labels(
 
 
 def check_sizes(labels: np.ndarray, image: np.ndarray) -> None:
-    """Raise InputError unless a label map has the size of its image."""
+    """Raise InputError unless labels (H, W) have the size of their image (H, W) or (H, W, C)."""
     if labels.shape != image.shape[:2]:
         found, expected = ("x".join(map(str, a.shape[:2])) for a in (labels, image))
         raise InputError(

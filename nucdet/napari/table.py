@@ -1,4 +1,4 @@
-"""The table of measurements below the image; a chosen row shows its nucleus."""
+"""The table of measurements below the image; selecting a row shows its nucleus."""
 
 from __future__ import annotations
 
@@ -12,20 +12,22 @@ NAME = "Nuclei"
 
 
 def show_table(viewer: Any, layer: Any, table: pd.DataFrame) -> Table:
-    """Show measurements in the window, and in the status bar when the mouse is over a nucleus.
+    """Show measurements in a dock widget, and in the status bar for the nucleus under the mouse.
+
+    An earlier table is replaced.
 
     Args:
-        viewer: napari's.
+        viewer: the napari viewer.
         layer: the labels layer that was measured.
-        table: with a column ``id``, the number in the label map.
+        table: with a column ``id``, the label of each nucleus.
 
     Returns:
-        The widget.
+        The new widget.
     """
     layer.features = table.rename(columns={"id": "index"})
     if NAME in viewer.window.dock_widgets:
         viewer.window.remove_dock_widget(viewer.window.dock_widgets[NAME].native)
-    widget = Table(value=table.to_dict("list"))  # of a DataFrame it would make floats throughout
+    widget = Table(value=table.to_dict("list"))  # a DataFrame would become floats throughout
     widget.read_only = True
     widget.native.setSortingEnabled(True)
     widget.native.itemSelectionChanged.connect(lambda: _show_nucleus(viewer, layer, widget))
@@ -34,13 +36,13 @@ def show_table(viewer: Any, layer: Any, table: pd.DataFrame) -> Table:
 
 
 def _show_nucleus(viewer: Any, layer: Any, widget: Table) -> None:
-    """Bring the nucleus of the chosen row into the middle and pick its label."""
+    """Centre the view on the nucleus of the selected row, and select its label."""
     rows = {index.row() for index in widget.native.selectedIndexes()}
     if len(rows) != 1 or layer not in viewer.layers:
         return
-    number = int(widget.data[rows.pop()][widget.column_headers.index("id")])
-    layer.selected_label = number
-    places = np.nonzero(np.asarray(layer.data) == number)
-    if len(places[0]):  # it may have been erased since
-        centre = layer.data_to_world([axis.mean() for axis in places])
+    label = int(widget.data[rows.pop()][widget.column_headers.index("id")])
+    layer.selected_label = label
+    indices = np.nonzero(np.asarray(layer.data) == label)
+    if len(indices[0]):  # it may have been erased since
+        centre = layer.data_to_world([axis.mean() for axis in indices])
         viewer.camera.center = (0, *centre[-2:])

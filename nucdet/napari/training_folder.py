@@ -1,7 +1,6 @@
 """A folder of training data: ``images/`` and ``labels/`` with files of equal names.
 
-The converter for the user's own label maps reads it as it is, see
-:mod:`nucdet.data.conversion.labels`.
+It is in the form that :func:`nucdet.data.conversion.labels.convert_labels` reads.
 """
 
 from __future__ import annotations
@@ -19,25 +18,25 @@ from nucdet.files import write_atomically
 from nucdet.napari.segmentation import check_sizes
 
 IMAGES, LABELS = "images", "labels"
-# a file name that ends so would be taken for something else than an image
+# the converter would not take a file with such an ending for an image
 _OTHER_MEANING = (*filter(None, LABEL_ENDINGS), "_img", "_flows", "_outlines", "_output")
 
 
 def save_pair(folder: Path, name: str, image: np.ndarray, labels: np.ndarray) -> Path:
-    """Add an image with its label map, or replace the label map of an image that is there.
+    """Add an image with its label map, or replace the label map of an image that is in the folder.
 
     Args:
         folder: of the training data; made if missing.
-        name: of the image; characters that file names should not have become "_". Where another
-            image of that name is there, a number is added.
-        image: (H, W) or (H, W, 3) RGB, of any depth; its values are kept.
+        name: of the image; characters that are unsafe in file names become "_". A number is added
+            where the folder has another image of that name.
+        image: (H, W) or (H, W, 3) RGB, any dtype; values are kept, but bool becomes 0 and 255.
         labels: (H, W) integers, 0 for background.
 
     Returns:
-        The image's file.
+        The image's file, a TIFF.
 
     Raises:
-        InputError: no image, or a label map of another size.
+        InputError: ``image`` is not an image, or ``labels`` have another size.
         OSError: the folder cannot be written to.
     """
     image = check_pixels(image, name)
@@ -45,15 +44,15 @@ def save_pair(folder: Path, name: str, image: np.ndarray, labels: np.ndarray) ->
     if image.dtype == bool:
         image = image.astype(np.uint8) * 255
     image_file = _place(folder / IMAGES, _file_stem(name), image)
-    few = labels.max(initial=0) <= np.iinfo(np.uint16).max
-    _write(folder / LABELS / image_file.name, labels.astype(np.uint16 if few else np.uint32))
+    dtype = np.uint16 if labels.max(initial=0) <= np.iinfo(np.uint16).max else np.uint32
+    _write(folder / LABELS / image_file.name, labels.astype(dtype))
     if not image_file.exists():
         _write(image_file, image)
     return image_file
 
 
 def count_pairs(folder: Path) -> int:
-    """How many images the folder has."""
+    """The number of images in a training folder, 0 if it does not exist."""
     try:
         return len(find_images(folder / IMAGES)[0])
     except (FileNotFoundError, InputError):
@@ -66,7 +65,7 @@ def _file_stem(name: str) -> str:
 
 
 def _place(folder: Path, stem: str, image: np.ndarray) -> Path:
-    """The file of this image, there or to be written, whatever else has its name."""
+    """The path of the file that has this image, or of a new one beside others of its name."""
     number, path = 1, folder / f"{stem}.tif"
     while path.exists() and not np.array_equal(decode_image(path), image):
         number += 1

@@ -42,14 +42,21 @@ from nucdet.napari.training_folder import count_pairs, save_pair
 from nucdet.predict import Prediction
 
 _OWN = "my own config and weights"
-# what a labels layer remembers in its metadata: the plane that it belongs to, and scores by label
+# keys in the metadata of a labels layer: its plane of the image, scores by label, and µm or None
 _PLANE, _SCORES, _PIXEL_SIZE = "nucdet plane", "nucdet scores", "nucdet pixel size"
 
 
 class NucleusWidget(Container):
-    """Plugins > nucdet > Segment nuclei. One job runs at a time; docs/napari.md tells the use."""
+    """Plugins > nucdet > Segment nuclei: docs/napari.md explains its use.
+
+    One segmentation or fine-tuning runs at a time, on another thread.
+    """
 
     def __init__(self, viewer: napari.viewer.Viewer):
+        """
+        Args:
+            viewer: whose layers are segmented; napari passes it.
+        """
         super().__init__()
         self._viewer = viewer
         self._loaded = LoadedModel()
@@ -59,7 +66,7 @@ class NucleusWidget(Container):
         self.native.destroyed.connect(self._close)
         self._add_segmenting()
         self._add_measuring()
-        self._add_teaching()
+        self._add_finetuning()
         self._add_progress()
         self._show_own_model()
         self._show_folder()
@@ -99,7 +106,7 @@ class NucleusWidget(Container):
         self.csv_button.clicked.connect(self._guarded(self.save_csv))
         self.extend([self.labels_layer, self.measure_button, self.csv, self.csv_button])
 
-    def _add_teaching(self) -> None:
+    def _add_finetuning(self) -> None:
         self.folder = FileEdit(label="training data", mode="d", value="nucdet_training")
         self.save_button = PushButton(text="Save labels as training data")
         self.iterations = SpinBox(label="iterations", min=1, max=100_000, value=recipe_iterations())
@@ -125,7 +132,7 @@ class NucleusWidget(Container):
         self.config.visible = self.weights.visible = own
 
     def _show_folder(self) -> None:
-        """What is in the training folder: images, and models that were fine-tuned on them."""
+        """Show how many images the training folder has, and offer its fine-tuned models."""
         self.status.value = f"{count_pairs(self.folder.value)} images in {self.folder.value.name}"
         self._new_models = finetuned_models(self.folder.value)
         chosen = self.model.value
@@ -136,7 +143,11 @@ class NucleusWidget(Container):
     # --- what the buttons do
 
     def segment(self) -> None:
-        """Segment the plane that is shown; the result becomes a labels layer."""
+        """Segment the plane that is shown; the result becomes a labels layer.
+
+        Raises:
+            InputError: there is no image, a field is not valid, or something runs already.
+        """
         layer = self._chosen(self.image_layer, "an image")
         plane = shown_plane(layer, self._viewer.dims.point, self.colour.value)
         model = self._model()
@@ -150,18 +161,32 @@ class NucleusWidget(Container):
         self._start(work, lambda prediction: self._show_labels(layer, plane, prediction))
 
     def measure(self) -> None:
-        """Measure the labels as they are now, and show the table."""
+        """Measure the labels as they are now, and show the table.
+
+        Raises:
+            InputError: there are no labels, or they do not fit the image.
+        """
         layer = self._chosen(self.labels_layer, "labels")
         show_table(self._viewer, layer, self._measured(layer))
 
     def save_csv(self) -> None:
-        """Measure the labels as they are now, into a csv."""
+        """Measure the labels as they are now, and write the table to the csv file.
+
+        Raises:
+            InputError: there are no labels, or they do not fit the image.
+            OSError: the file cannot be written.
+        """
         table = self._measured(self._chosen(self.labels_layer, "labels"))
         write_table(self.csv.value, table)
         show_info(f"{len(table)} nuclei in {self.csv.value}")
 
     def save_training_data(self) -> None:
-        """Put the labels as they are now, with their image, into the training folder."""
+        """Put the labels as they are now, with their image, into the training folder.
+
+        Raises:
+            InputError: there are no labels, or they do not fit the image.
+            OSError: the folder cannot be written to.
+        """
         layer = self._chosen(self.labels_layer, "labels")
         plane = self._plane_of(layer)
         file = save_pair(self.folder.value, plane.name, plane.pixels, self._label_map(layer))
@@ -169,7 +194,11 @@ class NucleusWidget(Container):
         show_info(f"saved {file} and its label map")
 
     def finetune(self) -> None:
-        """Train on the folder in the background; the result becomes the model that is chosen."""
+        """Fine-tune on the training folder in the background; the result becomes the chosen model.
+
+        Raises:
+            InputError: something runs already.
+        """
         folder, model = self.folder.value, self._model()
         iterations = self.iterations.value
 
@@ -179,12 +208,12 @@ class NucleusWidget(Container):
         self._start(work, self._use_model)
 
     def cancel(self) -> None:
-        """Stop what runs, at its next report."""
+        """Stop what runs, at its next report of progress."""
         if self._worker is not None:
             self.status.value = "stopping"
             self._worker.quit()
 
-    # --- their results
+    # --- results and inputs
 
     def _show_labels(self, layer: Any, plane: Plane, prediction: Prediction) -> None:
         labels = prediction.label_map()
@@ -208,16 +237,16 @@ class NucleusWidget(Container):
         self.status.value = f"{model.name} is ready and chosen"
 
     def _measured(self, layer: Any) -> Any:
-        plane, remembered = self._plane_of(layer), layer.metadata
+        plane, metadata = self._plane_of(layer), layer.metadata
         return measure_labels(
             self._label_map(layer),
             plane.pixels,
-            remembered.get(_SCORES),
-            remembered.get(_PIXEL_SIZE, pixel_size_of(layer)),
+            metadata.get(_SCORES),
+            metadata.get(_PIXEL_SIZE, pixel_size_of(layer)),
         )
 
     def _plane_of(self, labels: Any) -> Plane:
-        """The image of a labels layer: that of its segmentation, else the one that is chosen."""
+        """The image of a labels layer: the one that was segmented, else the one that is chosen."""
         if _PLANE in labels.metadata:
             return labels.metadata[_PLANE]
         layer = self._chosen(self.image_layer, "an image")
@@ -234,7 +263,7 @@ class NucleusWidget(Container):
 
     def _chosen(self, widget: Any, what: str) -> Any:
         if widget.value is None:
-            raise InputError(f"there is no layer to take; open or add {what} first")
+            raise InputError(f"no layer is chosen; open or add {what} first")
         return widget.value
 
     # --- work in the background
@@ -249,7 +278,7 @@ class NucleusWidget(Container):
             "errored": self._complain,
             "finished": self._finished,
         }
-        # napari knows of it then: asks before it closes, and stops it
+        # by create_worker napari knows of it: it asks before it closes, and stops it
         self._worker = create_worker(
             work,
             _worker_class=Background,
@@ -257,7 +286,7 @@ class NucleusWidget(Container):
         )
 
     def _while_open(self, slot: Callable[..., None]) -> Callable[..., None]:
-        """What still arrives when the window is closed finds no widgets."""
+        """A slot that ignores signals after the window is closed, when its widgets are gone."""
         return lambda *arguments: None if self._closed else slot(*arguments)
 
     def _close(self) -> None:
@@ -265,7 +294,7 @@ class NucleusWidget(Container):
 
     def _show_progress(self, report: tuple[int, int, str]) -> None:
         done, total, text = report
-        self.bar.max, self.bar.value = total, done  # a maximum of 0 shows that it runs, no more
+        self.bar.max, self.bar.value = total, done  # with a maximum of 0 the bar only moves
         self.status.value = f"{text}: {done} of {total}" if total else text
 
     def _finished(self) -> None:
@@ -279,11 +308,11 @@ class NucleusWidget(Container):
         self.segment_button.enabled = self.finetune_button.enabled = not busy
 
     def _guarded(self, function: Callable[..., None]) -> Callable[..., None]:
-        """A slot that shows a user's mistake instead of a traceback."""
+        """A slot that shows the message of a user's mistake instead of a traceback."""
 
         def call(*arguments: Any) -> None:
             try:
-                # a button gives its state, which nobody here asks for
+                # a button passes its state, which no slot needs
                 function(*(a for a in arguments if not isinstance(a, bool)))
             except (InputError, OSError) as error:
                 self._complain(error)
@@ -296,5 +325,5 @@ class NucleusWidget(Container):
         self.status.value = "failed"
         if isinstance(error, (InputError, OSError)):
             show_error(str(error))
-        else:  # ours to mend: with its traceback
+        else:  # a bug, shown with its traceback
             notification_manager.dispatch(Notification.from_exception(error))

@@ -174,6 +174,14 @@ def test_kaggle_tells_equal_names_in_two_folders_apart(tmp_path, make_record, ma
     assert pd.read_csv(tmp_path / "kaggle.csv")["ImageId"].tolist() == ["day1/a", "day2/a", "b"]
 
 
+def test_kaggle_is_utf8_where_the_system_has_another_encoding(
+    tmp_path, make_record, masks, monkeypatch
+):
+    monkeypatch.setattr("io.text_encoding", lambda encoding, stacklevel=2: encoding or "ascii")
+    write_kaggle(tmp_path / "kaggle.csv", [make_record("µ", masks[:1])])
+    assert pd.read_csv(tmp_path / "kaggle.csv", encoding="utf-8")["ImageId"].tolist() == ["µ"]
+
+
 # --- tables
 
 

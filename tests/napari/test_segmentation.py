@@ -43,7 +43,7 @@ def test_numbers_as_written(text, expected):
 def test_a_number_that_is_none():
     with pytest.raises(InputError, match="diameter is 'twelve'; expected a number or 'auto'"):
         number_of("diameter", "twelve", "auto")
-    with pytest.raises(InputError, match="threshold is 'auto'; expected a number or nothing"):
+    with pytest.raises(InputError, match="threshold is 'auto'; expected a number or an empty"):
         number_of("threshold", "auto")
 
 

@@ -18,7 +18,7 @@ from nucdet.modeling.crop_rcnn.measures import Measures, measure_crops, measure_
 from nucdet.modeling.crop_rcnn.negative_crops import NegativeCrops
 from nucdet.modeling.mask_rcnn.nucleus_rcnn import NucleusRCNN
 
-# parts and where their modules are
+# part -> names of its modules
 PARTS = {
     "rpn": ("backbone", "proposal_generator"),
     "filter": ("roi_heads.nucleus_filter",),
@@ -35,8 +35,9 @@ class CropRCNN(NucleusRCNN):
     statistics, and runs only where a part that is trained needs its results: the filter learns from
     the RPN's false proposals.
 
-    In evaluation, inputs with ground truth ("instances") get ``"subsystems"`` beside their
-    "instances": :meth:`measure`.
+    It has the interface of :class:`NucleusRCNN`; the "image" of an input is (1, H, W) uint8. In
+    evaluation, where all inputs of a batch have ground truth ("instances"), predictions have
+    ``"subsystems"`` beside "instances": the result of :meth:`measure`.
     """
 
     @configurable
@@ -45,9 +46,12 @@ class CropRCNN(NucleusRCNN):
     ):
         """
         Args:
-            train_parts: of PARTS, at least one.
+            train_parts: keys of PARTS, at least one.
             stretch: whether images go through :func:`stretch` first.
             kwargs: see :class:`NucleusRCNN`.
+
+        Raises:
+            InputError: no part, or an unknown one.
         """
         super().__init__(**kwargs)
         if not train_parts or not set(train_parts) <= set(PARTS):
@@ -56,7 +60,7 @@ class CropRCNN(NucleusRCNN):
                 f"{', '.join(PARTS)}"
             )
         self.train_parts, self.stretch = tuple(train_parts), stretch
-        for module in self._resting():
+        for module in self._untrained():
             module.requires_grad_(False)
 
     @classmethod
@@ -74,12 +78,12 @@ class CropRCNN(NucleusRCNN):
         return [lambda _, image_id: {"negative_crops": crops(image_id)}] if crops else []
 
     def preprocess_image(self, batched_inputs: list[dict[str, Any]]) -> ImageList:
-        """See :meth:`GeneralizedRCNN.preprocess_image`."""
+        """See :meth:`NucleusRCNN.preprocess_image`; images are stretched first, if configured."""
         if self.stretch:
             batched_inputs = [{**x, "image": 255 * stretch(x["image"])} for x in batched_inputs]
         return super().preprocess_image(batched_inputs)
 
-    def _resting(self) -> list[nn.Module]:
+    def _untrained(self) -> list[nn.Module]:
         names = [
             n for part, places in PARTS.items() if part not in self.train_parts for n in places
         ]
@@ -89,14 +93,14 @@ class CropRCNN(NucleusRCNN):
     def train(self, mode: bool = True) -> CropRCNN:
         """As any module's, but parts that are not trained stay in evaluation mode."""
         super().train(mode)
-        for module in self._resting():
+        for module in self._untrained():
             module.eval()
         return self
 
     def forward(self, batched_inputs: list[dict[str, Any]]) -> dict[str, Tensor] | list[dict]:
         """Losses of the parts that are trained, or predictions; see :class:`GeneralizedRCNN`.
 
-        In training "negative_crops" of an input, uint8 (K, 1, M, M), are further negatives for the
+        In training, "negative_crops" of an input, (K, 1, M, M) uint8, are further negatives for the
         filter.
         """
         if not self.training:
@@ -112,10 +116,10 @@ class CropRCNN(NucleusRCNN):
     def _proposals(
         self, images: ImageList, targets: list[Instances]
     ) -> tuple[list[Instances], dict[str, Tensor]]:
-        """What the RPN proposes, nothing where nobody asks for it, and its losses in training."""
+        """The RPN's proposals, none where no trained part needs them, and its losses if trained."""
         rpn, nucleus_filter = self.proposal_generator, self.roi_heads.nucleus_filter
-        is_asked = nucleus_filter is not None and nucleus_filter.training
-        if not rpn.training and not (is_asked and nucleus_filter.false_per_image):
+        filter_learns = nucleus_filter is not None and nucleus_filter.training
+        if not rpn.training and not (filter_learns and nucleus_filter.false_per_image):
             none = [Instances(size) for size in images.image_sizes]
             for proposed in none:
                 proposed.proposal_boxes = Boxes(torch.zeros(0, 4, device=self.device))
@@ -146,9 +150,12 @@ class CropRCNN(NucleusRCNN):
     def measure(self, batched_inputs: list[dict[str, Any]]) -> list[Measures]:
         """Losses of the parts on images with ground truth, as report 000 defines them, and more.
 
+        Args:
+            batched_inputs: with "image", "instances" and perhaps "negative_crops".
+
         Returns:
-            For each image {name: (sum, count)}: those of :meth:`CropRPN.measure`,
-            :func:`measure_crops` and :func:`measure_recall`.
+            For each image {name: (sum, count)} of :meth:`CropRPN.measure`, :func:`measure_crops`
+            and :func:`measure_recall` together.
         """
         images = self.preprocess_image(batched_inputs)
         truth = [x["instances"].to(self.device) for x in batched_inputs]

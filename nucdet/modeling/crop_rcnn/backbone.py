@@ -12,7 +12,11 @@ from torch.nn import functional as F
 
 
 class ResidualBlock(CNNBlockBase):
-    """Two 3×3 convolutions with batch norm, added to their input (He et al., arXiv:1512.03385)."""
+    """Two 3×3 convolutions with batch norm, added to their input.
+
+    He et al., 2016, arXiv:1512.03385. Where size or channels change, the shortcut is a 1×1
+    convolution.
+    """
 
     def __init__(self, in_channels: int, out_channels: int, stride: int = 1):
         super().__init__(in_channels, out_channels, stride)
@@ -28,20 +32,22 @@ class ResidualBlock(CNNBlockBase):
 class CropResNet(Backbone):
     """Nine convolutions with batch norm and ReLU: one of 5×5, then four residual blocks of 3×3.
 
-    The report gives depth, kernels and a stride of 8, not where it strides nor how wide it is. Here
-    the first convolution and the first two blocks stride: so early that a value sees 121 pixels of
-    the image, the RPN's convolution included (the report aims at about 150), and that the work is
-    little.
+    The report gives the depth, the kernels and a total stride of 8, but neither the channels nor
+    which layers have a stride of 2. Here these are the first convolution and the first two blocks:
+    early strides save computation and give a large receptive field, 121 pixels with the RPN's
+    convolution (the report aims at about 150).
 
-    Gives ``"res3"`` (stride 8) and ``"image"``, the input itself, from which heads cut crops.
+    The maps are ``"res3"`` (stride 8) and ``"image"``, the input itself, from which heads cut
+    crops.
     """
 
     def __init__(self, channels: Sequence[int], *, in_channels: int = 1, freeze_at: int = 0):
         """
         Args:
-            channels: of the first convolution, of the first block, of the others.
+            channels: three numbers: of the first convolution, of the first block, of the others.
             in_channels: of the image.
-            freeze_at: 0: nothing; 1: the first convolution; n: also the first n − 1 of 4 blocks.
+            freeze_at: how many layers are frozen. 0: none; 1: the first convolution; n: also the
+                first n − 1 of the 4 blocks.
         """
         super().__init__()
         first, middle, last = channels
@@ -65,7 +71,11 @@ class CropResNet(Backbone):
         return 8
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
-        """(N, C, H, W), grey levels in 0–1, to ``{"res3": (N, K, H/8, W/8), "image": image}``."""
+        """Maps of images (N, C, H, W) with grey levels 0–1; H and W are multiples of 8.
+
+        Returns:
+            ``{"res3": (N, K, H / 8, W / 8), "image": image}``.
+        """
         x = self.stem(image)
         for block in self.blocks:
             x = block(x)

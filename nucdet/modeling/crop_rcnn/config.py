@@ -8,11 +8,11 @@ from detectron2.config import CfgNode
 def add_config(cfg: CfgNode) -> None:
     """Add MODEL.CROP_RCNN and MODEL.NUCLEUS_FILTER to a config, in place."""
     crop = cfg.MODEL.CROP_RCNN = CfgNode()
-    # Which of "rpn", "filter" and "mask" are trained; the others stay as they are.
+    # Which of "rpn", "filter" and "mask" are trained; the others keep their weights.
     crop.TRAIN_PARTS = ("rpn", "filter", "mask")
-    # The grey image that CropRCNN and heads with crops see: each image's own range brought to 0–1,
-    # dark ground for all. False: grey levels / 255, for comparing with the report, which does so;
-    # docs/experiments.md says what that costs.
+    # The grey image that CropRCNN and heads with crops see: the range of each image scaled to 0–1,
+    # bright backgrounds inverted. False: grey levels / 255, as in report 000, for comparison with
+    # it; docs/published_systems.md says what that costs.
     crop.STRETCH = True
     # Channels of CropResNet (the RPN's backbone, the filter): first convolution, first residual
     # block, the other three; and of CropUNetMaskHead at the crop's size, at a half, a quarter, an
@@ -22,19 +22,19 @@ def add_config(cfg: CfgNode) -> None:
     crop.UNET_CHANNELS = (16, 32, 32, 32)
 
     nucleus_filter = cfg.MODEL.NUCLEUS_FILTER = CfgNode()
-    # What NucleusFilter does with detections. "drop": unlikely ones go; "rescore": scores are
-    # multiplied by its probability; "off": there is no filter.
+    # What NucleusFilter does with detections. "drop": removes those with a probability below 0.5;
+    # "rescore": multiplies scores by its probability; "off": there is no filter.
     nucleus_filter.MODE = "off"
-    # The surest false proposals of each image that it is trained on, at most.
+    # Training: up to so many false proposals of each image, those with the highest scores.
     nucleus_filter.FALSE_PER_IMAGE = 16
-    # Boxes of background of each image that it is trained on. 0, with OTHERS_FOLDER: it learns from
-    # other images alone, as the report's did.
+    # Training: up to so many background boxes of each image. If both are 0 and there is an
+    # OTHERS_FOLDER, all negatives are from other images, as in report 000.
     nucleus_filter.BACKGROUND_PER_IMAGE = 16
-    # CropRCNN: folder of images without nuclei, or of CIFAR-10 (its python version), of
-    # which each image brings some crops as further negatives; evaluation has crops of its own for
-    # the filter's loss. "": none. For the filter as the report defines it (docs/experiments.md).
+    # CropRCNN: a folder with images without nuclei, or with CIFAR-10 (its python version). Crops of
+    # them are further negatives, other crops in evaluation than in training. "": none. For the
+    # filter as the report defines it (docs/published_systems.md).
     nucleus_filter.OTHERS_FOLDER = ""
 
-    # ImageROIHeads: feature maps of the mask head, ("image",) for those that take crops of the
+    # ImageROIHeads: feature maps of the mask head, ("image",) for heads that take crops of the
     # image. Empty: those of MODEL.ROI_HEADS.
     cfg.MODEL.ROI_MASK_HEAD.IN_FEATURES = ()

@@ -1,4 +1,7 @@
-"""Crops of images, and the boxes that heads are trained on. All of an image's boxes at once."""
+"""Crops of images, and the boxes that filter and mask network are trained on.
+
+Boxes are (x0, y0, x1, y1) in pixels of the image as the network sees it.
+"""
 
 from __future__ import annotations
 
@@ -10,44 +13,50 @@ from torchvision.ops import roi_align
 
 # Side in pixels of the crops that filter and mask network see, a multiple of 8 (report 000)
 CROP_SIZE = 32
-# Boxes around nuclei that training cuts are moved by up to this share of their sides, and grow or
-# shrink by up to it
+# In training, boxes of nuclei are shifted by up to this share of their sides, and grow or shrink by
+# about as much
 JITTER = 0.2
-# Sides in pixels of background boxes in images without a nucleus to copy from
+# Smallest and largest side, in pixels, of background boxes in images without nuclei
 _SIDES = (8.0, 64.0)
-# Boxes that are tried for one of background; in dense images most meet a nucleus
+# Boxes that are tried for each one of background; in dense images most overlap a nucleus
 _TRIES = 8
-# Share of a nucleus, or of the box, that background and false proposals may hold
+# Below this IoU with every nucleus a proposal is false. A box is background where its overlap with
+# each nucleus is below this share of the box and of the nucleus
 FALSE_IOU = 0.1
 
 
 def cut_crops(image: Tensor, boxes: list[Tensor], size: int) -> Tensor:
-    """What lies in the boxes, resized: ROIAlign on the pixels (``aligned``, adaptive sampling).
+    """Crop and resize the boxes by ROIAlign (He et al., 2017, arXiv:1703.06870) on the pixels.
 
-    A box of size × size whole pixels gives these pixels; of larger ones a value is a mean.
+    A box of size × size whole pixels gives exactly these pixels; of a larger box each value is a
+    mean.
 
     Args:
         image: (N, C, H, W).
-        boxes: N tensors (k, 4), (x0, y0, x1, y1) in pixels.
-        size: side of the crops.
+        boxes: N tensors (k, 4), k being each image's own number of boxes.
+        size: side of the crops, pixels.
 
     Returns:
         (Σk, C, size, size) float32, image by image.
     """
     with torch.autocast(image.device.type, enabled=False):
-        # in 16 bits the corners of a box would be off by pixels
+        # 16 bits would move the corners of a box by pixels
         image, boxes = image.float(), [part.float() for part in boxes]
         return roi_align(image, boxes, size, sampling_ratio=0, aligned=True)
 
 
 def jitter_boxes(boxes: Boxes, amount: float, image_size: tuple[int, int]) -> Boxes:
-    """Boxes moved and resized, some a little and some more, as a detector would have found them.
+    """Shift and resize boxes at random, so that they are as inexact as those of a detector.
 
     Args:
         boxes: N boxes.
-        amount: at most by how much the centre moves, as a share of the sides, and the sides grow or
-            shrink (exp ± amount); each box draws its own share of it.
-        image_size: (height, width) to which they are clipped.
+        amount: the centre moves by up to this share of the sides, and the sides are multiplied by
+            up to exp(± amount). Each box draws its own strength between 0 and ``amount``, so that
+            some boxes stay almost as they are.
+        image_size: (height, width) to which the boxes are clipped.
+
+    Returns:
+        N boxes.
     """
     old = boxes.tensor
     centre, side = (old[:, :2] + old[:, 2:]) / 2, old[:, 2:] - old[:, :2]
@@ -60,12 +69,17 @@ def jitter_boxes(boxes: Boxes, amount: float, image_size: tuple[int, int]) -> Bo
 
 
 def background_boxes(nuclei: Boxes, count: int, image_size: tuple[int, int]) -> Boxes:
-    """Up to ``count`` boxes with the sides of nuclei that hold (nearly) none.
+    """Draw boxes as large as nuclei that overlap none, or only a little (:data:`FALSE_IOU`).
+
+    In an image without nuclei they are squares with a side of 8 to 64 pixels.
 
     Args:
-        nuclei: all of the image.
-        count: fewer are found where nuclei are dense.
+        nuclei: the boxes of all nuclei of the image.
+        count: the number of boxes; fewer are found where nuclei are dense.
         image_size: (height, width).
+
+    Returns:
+        Up to ``count`` boxes inside the image.
     """
     device, tried = nuclei.device, count * _TRIES
     if len(nuclei):
@@ -86,12 +100,15 @@ def background_boxes(nuclei: Boxes, count: int, image_size: tuple[int, int]) -> 
 
 
 def false_proposals(proposals: Boxes, nuclei: Boxes, count: int) -> Boxes:
-    """The first ``count`` proposals, the surest, with an IoU below 0.1 with every nucleus."""
+    """The first ``count`` of the proposals that have an IoU below 0.1 with every nucleus.
+
+    With proposals in the order of falling scores these are the worst mistakes.
+    """
     if len(nuclei):
         proposals = proposals[(pairwise_iou(nuclei, proposals) < FALSE_IOU).all(dim=0)]
     return proposals[:count]
 
 
 def random_indices(count: int, at_most: int, device: torch.device) -> Tensor:
-    """(min(count, at_most),) different indices below ``count``, drawn at random."""
+    """Different indices below ``count``, drawn at random: (min(count, at_most),) int64."""
     return torch.randperm(count, device=device)[:at_most]

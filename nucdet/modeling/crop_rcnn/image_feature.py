@@ -1,4 +1,4 @@
-"""A feature pyramid that also hands on the image, for heads that cut crops from it."""
+"""A feature pyramid network that also returns the image, for heads that cut crops from it."""
 
 from __future__ import annotations
 
@@ -17,10 +17,9 @@ from nucdet.modeling.backbones.timm_fpn import fpn_arguments
 
 
 class FPNWithImage(FPN):
-    """An FPN with one map more, ``"image"``: (N, 1, H, W), the image in grey levels of 0–1, which
-    went through :func:`stretch` if wanted.
+    """An FPN with one more map, ``"image"``: the grey image, (N, 1, H, W) float32, 0–1.
 
-    Parameters have the names of an FPN's, so that checkpoints fit both.
+    It has the parameters of an FPN under the same names, so that checkpoints fit both.
     """
 
     def __init__(
@@ -33,8 +32,8 @@ class FPNWithImage(FPN):
     ):
         """
         Args:
-            pixel_mean, pixel_std: by which the input was normalised, on the scale 0–255.
-            stretch: whether "image" is stretched.
+            pixel_mean, pixel_std: C values by which the input was normalised, on the scale 0–255.
+            stretch: whether "image" goes through :func:`stretch`.
             kwargs: see :class:`FPN`.
         """
         super().__init__(**kwargs)
@@ -46,7 +45,7 @@ class FPNWithImage(FPN):
         return {**super().output_shape(), "image": ShapeSpec(channels=1, stride=1)}
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
-        """Normalised images (N, C, H, W) to the pyramid's maps and ``"image"``."""
+        """The pyramid's maps and ``"image"`` of normalised images (N, C, H, W)."""
         grey = (x * self.pixel_std + self.pixel_mean).mean(dim=1, keepdim=True) / 255
         return {**super().forward(x), "image": stretch(grey) if self.stretch else grey}
 

@@ -1,4 +1,4 @@
-"""Mask R-CNN's heads with the ideas of report 000 put in the place of their parts."""
+"""Mask R-CNN's heads with the nucleus filter and the crop mask heads of report 000."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from nucdet.modeling.crop_rcnn.nucleus_filter import NucleusFilter, build_nucleu
 
 @ROI_HEADS_REGISTRY.register()
 class ImageROIHeads(StandardROIHeads):
-    """StandardROIHeads that may look at the image itself, the feature map "image".
+    """StandardROIHeads whose mask head and filter may see the image, the feature map "image".
 
-    With MODEL.ROI_MASK_HEAD.IN_FEATURES ("image",) the mask head gets crops of it, and a
-    :class:`NucleusFilter` (MODEL.NUCLEUS_FILTER.MODE) drops or rescores detections. Without either
-    it is StandardROIHeads.
+    With MODEL.ROI_MASK_HEAD.IN_FEATURES ("image",) the mask head gets crops of the image. With
+    another MODEL.NUCLEUS_FILTER.MODE than "off" a :class:`NucleusFilter` drops or rescores
+    detections. Without either it is StandardROIHeads.
     """
 
     @configurable
@@ -53,7 +53,7 @@ class ImageROIHeads(StandardROIHeads):
         proposals: list[Instances],
         targets: list[Instances] | None = None,
     ) -> tuple[list[Instances], dict[str, Tensor]]:
-        """See :class:`StandardROIHeads`; in training with ``loss_filter``."""
+        """See :class:`StandardROIHeads`; with a filter, its ``loss_filter`` is among the losses."""
         results, losses = super().forward(images, features, proposals, targets)
         if self.training and self.nucleus_filter is not None:
             losses |= self.nucleus_filter.losses(features["image"], proposals, targets)

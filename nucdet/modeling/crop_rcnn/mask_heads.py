@@ -1,4 +1,4 @@
-"""Networks that turn a small crop of the image into a mask, as heads of any Mask R-CNN."""
+"""Mask heads for any Mask R-CNN that see small crops of the image instead of features."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from nucdet.modeling.crop_rcnn.backbone import CropResNet
 
 
 class CropMaskHead(BaseMaskRCNNHead):
-    """From crops (N, 1, M, M) of the image, grey levels in 0–1, to mask logits (N, 1, M, M).
+    """From crops (N, 1, M, M) of the image, grey levels 0–1, to mask logits (N, 1, M, M) float32.
 
-    Loss and inference are Mask R-CNN's: cross-entropy at each pixel of each crop, one kind of mask
-    for all classes. A subclass writes ``logits``.
+    Loss and inference are Mask R-CNN's with class-agnostic masks: binary cross-entropy at each
+    pixel of each crop. A subclass writes ``logits``.
     """
 
     @classmethod
@@ -30,7 +30,7 @@ class CropMaskHead(BaseMaskRCNNHead):
         if input_shape.channels != 1:
             raise InputError(
                 f"MODEL.ROI_MASK_HEAD.NAME is {cls.__name__!r}, which takes crops of the image; "
-                'set MODEL.ROI_MASK_HEAD.IN_FEATURES ("image",) and a backbone that gives it'
+                'set MODEL.ROI_MASK_HEAD.IN_FEATURES ("image",) and a backbone with that map'
             )
         if input_shape.height % 8:
             raise InputError(
@@ -40,29 +40,32 @@ class CropMaskHead(BaseMaskRCNNHead):
         return super().from_config(cfg, input_shape)
 
     def layers(self, x: Tensor) -> Tensor:
+        """:meth:`logits` in float32, also of no crops."""
         if not len(x):
             # batch norm would learn NaN; the parameters still get a gradient, of 0
             return x + 0 * sum(p.sum() for p in self.parameters())
         return self.logits(x).float()
 
     def logits(self, crops: Tensor) -> Tensor:
+        """(N, 1, M, M) of crops (N, 1, M, M), N ≥ 1."""
         raise NotImplementedError
 
 
 @ROI_MASK_HEAD_REGISTRY.register()
 class CropUNetMaskHead(CropMaskHead):
-    """The U-Net of report 000: 8 convolutions of 9×9 with batch norm and ReLU, size kept.
+    """The U-Net of report 000: 8 convolutions of 9×9 with padding, batch norm and ReLU.
 
     The report calls it a "crude imitation of U-Net" and says no more. Here: three convolutions each
-    followed by 2×2 max pooling, one at the bottom, three after enlarging (nearest) and joining the
-    map of the same size, and the last one, without batch norm and ReLU, to the mask.
+    followed by 2×2 max-pooling, one at the bottom, three after nearest-neighbour upsampling and
+    concatenation with the map of the same size, and a last one, without batch norm and ReLU, to the
+    mask.
     """
 
     @configurable
     def __init__(self, *, channels: Sequence[int], **kwargs: Any):
         """
         Args:
-            channels: of the four sizes, the largest first.
+            channels: of the four resolutions, the crop's own first.
             kwargs: see :class:`BaseMaskRCNNHead`.
         """
         super().__init__(**kwargs)
@@ -80,22 +83,23 @@ class CropUNetMaskHead(CropMaskHead):
         return {**super().from_config(cfg, input_shape), "channels": channels}
 
     def logits(self, crops: Tensor) -> Tensor:
-        x, joined = crops, []
+        x, skips = crops, []
         for i, layer in enumerate(self.down):
             x = layer(F.max_pool2d(x, 2) if i else x)
-            joined.append(x)
-        joined.pop()
+            skips.append(x)
+        skips.pop()
         for layer in self.up:
-            x = layer(torch.cat([F.interpolate(x, scale_factor=2), joined.pop()], dim=1))
+            x = layer(torch.cat([F.interpolate(x, scale_factor=2), skips.pop()], dim=1))
         return self.predictor(x)
 
 
 @ROI_MASK_HEAD_REGISTRY.register()
 class CropTransposedMaskHead(CropMaskHead):
-    """What report 000 had before its U-Net: transposed convolutions on the RPN's feature extractor.
+    """The mask network of report 000 before its U-Net: transposed convolutions on features.
 
-    The extractor has weights of its own here, as all parts have: the report names the sharing its
-    "biggest problem". Three transposed convolutions bring stride 8 back to the crop's size.
+    The report shares the features with the RPN and calls this its "biggest problem"; here the
+    feature extractor has weights of its own, as all parts have. Three transposed convolutions
+    upsample its maps of stride 8 to the size of the crop.
     """
 
     @configurable

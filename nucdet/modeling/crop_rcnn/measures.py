@@ -1,4 +1,4 @@
-"""How well filter, mask network and proposals do by themselves, on perfect crops."""
+"""How well filter, mask network and proposals do by themselves, given the true boxes."""
 
 from __future__ import annotations
 
@@ -13,18 +13,21 @@ from nucdet.modeling.crop_rcnn.roi_heads import CropROIHeads
 # {name: (sum, count)}, so that the mean of many images is Σ sums / Σ counts
 Measures = dict[str, tuple[float, int]]
 
-# how many proposals an image may make
+# numbers of proposals per image at which the recall is measured
 RECALL_AT = (50, 100, 500)
-# greater than this a proposal's IoU has to be for a nucleus to be found
+# a nucleus is found where a proposal has an IoU greater than this with it
 _FOUND = 0.5
 
 
 def measure_recall(proposals: Boxes, nuclei: Boxes) -> Measures:
-    """``recall_50`` …: nuclei that one of the first 50 … proposals meets with an IoU above 0.5.
+    """The recall of the first 50, 100 and 500 proposals at an IoU above 0.5.
 
     Args:
-        proposals: of one image, the surest first.
-        nuclei: of the same.
+        proposals: of one image, the highest scores first.
+        nuclei: the true boxes of the same image.
+
+    Returns:
+        ``{"recall_50": (nuclei found, nuclei), …}``.
     """
     found = pairwise_iou(nuclei, proposals) > _FOUND
     return {f"recall_{k}": (float(found[:, :k].any(dim=1).sum()), len(nuclei)) for k in RECALL_AT}
@@ -38,20 +41,24 @@ def measure_crops(
     proposals: Boxes,
     others: Tensor | None = None,
 ) -> Measures:
-    """The losses of filter and mask network on crops of true boxes.
+    """Losses and accuracies of filter and mask network on crops of one image's true boxes.
 
-    - ``filter``, ``filter_accuracy``: cross-entropy and share of right answers, nuclei against as
-      many boxes of background, the same ones each time; against ``others`` where there are some,
-      which with CIFAR-10 is the report's own definition.
-    - ``filter_false``: the share of the RPN's false proposals (IoU below 0.1) that it rejects.
-    - ``mask``: cross-entropy at each pixel of the crops.
+    - ``mask``: binary cross-entropy, mean over the pixels of the crops;
+    - ``filter``, ``filter_accuracy``: binary cross-entropy and share of correct answers, mean over
+      crops of nuclei and as many of background, the same each time; instead of background over
+      ``others``, if given, which with CIFAR-10 is report 000's own definition;
+    - ``filter_false``: the share of the RPN's false proposals (IoU below 0.1 with every nucleus)
+      that the filter rejects.
 
     Args:
         heads: in evaluation mode.
-        image: (1, 1, H, W), 0–1.
-        truth: of that image, with gt_boxes and gt_masks.
+        image: (1, 1, H, W) float32, 0–1.
+        truth: of that image, with ``gt_boxes`` and ``gt_masks``.
         proposals: of that image.
-        others: (K, 1, M, M), crops of images without nuclei.
+        others: (K, 1, M, M) float32, 0–1, crops of images without nuclei.
+
+    Returns:
+        {name: (sum, count)}; without a filter "mask" alone.
     """
     nuclei = cut_crops(image, [truth.gt_boxes.tensor], heads.crop_size)
     logits = heads.mask_head.layers(nuclei)[:, 0]

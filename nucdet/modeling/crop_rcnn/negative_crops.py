@@ -1,4 +1,4 @@
-"""Small images without nuclei, a folder's or CIFAR-10's, on which a nucleus filter learns.
+"""Crops of images without nuclei, a folder's or CIFAR-10's, as negatives for a nucleus filter.
 
 Report 000 trains and measures its filter on nuclei against CIFAR-10
 (https://www.cs.toronto.edu/~kriz/cifar.html), whose official files torchvision reads.
@@ -23,17 +23,19 @@ from nucdet.errors import InputError
 from nucdet.modeling.crop_rcnn.crops import CROP_SIZE
 
 _SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"}
-# crops that each image of a training brings
+# crops that are drawn for each image of a batch
 _CROPS_PER_IMAGE = 16
-# one in so many images of a folder is kept for evaluation
+# one in so many images of a folder is held out for evaluation
 _HELD_OUT = 5
 
 
 class NegativeCrops:
-    """Draws grey crops from CIFAR-10 or from any other images, another set in evaluation.
+    """Draws grey crops from CIFAR-10 or from any other images, of other ones in evaluation.
 
-    CIFAR-10 brings a set for each. Of other images, every fifth in the order of their names is left
-    to evaluation; a crop is a square of any size and place in one of them, resized.
+    Of CIFAR-10 these are its training and its test images, each of which is a crop. Of other
+    images, every fifth in the order of their names is held out for evaluation; a crop is a square
+    at a random place of one of them, with a side from that of the crop to that of the image, drawn
+    on a logarithmic scale, and resized.
     """
 
     def __init__(
@@ -51,12 +53,12 @@ class NegativeCrops:
                 also in folders below it.
             count: how many crops are drawn at a time.
             size: their side, pixels.
-            training: which of the two sets.
-            normalize: INPUT.NORMALIZE, for images; CIFAR-10's have no depth but 8 bits.
+            training: whether to draw from the images for training or from those for evaluation.
+            normalize: INPUT.NORMALIZE, for images; CIFAR-10 has 8 bits and needs none.
 
         Raises:
             FileNotFoundError: there is no such folder.
-            InputError: it holds neither, or damaged files of CIFAR-10.
+            InputError: it has neither CIFAR-10 nor two images, or files of CIFAR-10 are damaged.
         """
         folder = Path(folder)
         if not folder.is_dir():
@@ -83,7 +85,7 @@ class NegativeCrops:
 
     @classmethod
     def from_config(cls, cfg: CfgNode, *, training: bool) -> NegativeCrops | None:
-        """What MODEL.NUCLEUS_FILTER.OTHERS_FOLDER describes; None where it asks for nothing."""
+        """From MODEL.NUCLEUS_FILTER; None without OTHERS_FOLDER or without a filter."""
         node = cfg.MODEL.NUCLEUS_FILTER
         if not node.OTHERS_FOLDER or node.MODE == "off":
             return None
@@ -96,7 +98,7 @@ class NegativeCrops:
         )
 
     def __call__(self, image_id: int | str) -> Tensor:
-        """uint8 (count, 1, size, size); in evaluation the same ones each time for an image."""
+        """(count, 1, size, size) uint8; in evaluation always the same ones for the same image."""
         by_image = zlib.crc32(str(image_id).encode())
         rng = np.random.default_rng(np.random.randint(2**31) if self.training else by_image)
         crops = [self._one(rng) for _ in range(self.count)]
@@ -119,14 +121,17 @@ class NegativeCrops:
 
 
 def read_cifar10(folder: Path, training: bool) -> np.ndarray:
-    """One set of CIFAR-10 as uint8 (N, 32, 32), the mean of its colours.
+    """The training or the test images of CIFAR-10 in grey: the mean of the three channels.
 
     Its files are pickles, which could run any code; torchvision loads none whose checksum is not
     the official one.
 
     Args:
-        folder: with CIFAR-10's python version, as it unpacks.
-        training: which of the two sets.
+        folder: cifar-10-batches-py, as the archive of the python version unpacks.
+        training: whether the training images or the test images.
+
+    Returns:
+        (N, 32, 32) uint8.
 
     Raises:
         InputError: a file is missing or not the official one.
@@ -143,5 +148,5 @@ def read_cifar10(folder: Path, training: bool) -> np.ndarray:
 
 @lru_cache(maxsize=128)
 def _read_grey(path: Path, normalize: str) -> np.ndarray:
-    """uint8 (H, W); the mean of the colours, as INPUT.FORMAT "L"."""
+    """(H, W) uint8, the mean of the channels, as for INPUT.FORMAT "L"."""
     return grey_values(read_image(path, normalize=normalize))

@@ -1,4 +1,4 @@
-"""The stand-alone classifier of report 000: is this crop a nucleus or an arbitrary background?"""
+"""The stand-alone classifier of report 000, which tells crops of nuclei from other crops."""
 
 from __future__ import annotations
 
@@ -26,11 +26,12 @@ MODES = ("drop", "rescore", "off")
 
 
 class NucleusFilter(nn.Module):
-    """The backbone of the RPN, its weights its own, and one fully connected layer.
+    """The RPN's kind of backbone, with weights of its own, and one fully connected layer.
 
-    Trained on nuclei (jittered boxes around them) against background of the same images, the
-    surest false proposals, and crops of other images where the mapper gives some; report 000 has
-    only the last, CIFAR-10's, so that its filter never sees what it is there to reject.
+    Positives are crops of nuclei (their boxes jittered). Negatives are background of the same
+    images, the false proposals with the highest scores, and crops of other images where the mapper
+    gives some. Report 000 has only the last, from CIFAR-10, so that its filter never sees in
+    training what it is there to reject.
     """
 
     @configurable
@@ -49,11 +50,11 @@ class NucleusFilter(nn.Module):
         """
         Args:
             backbone: for one grey channel.
-            crop_size: side of the crops, a multiple of 8.
-            mode: "drop": what is less likely than ``threshold`` goes; "rescore": scores are
-                multiplied by the probability.
-            false_per_image, background_per_image, nuclei_per_image: crops in training, at most: of
-                the surest false proposals, of background, and of nuclei.
+            crop_size: side of the crops, pixels, a multiple of 8.
+            mode: "drop": detections with a probability below ``threshold`` are removed; "rescore":
+                scores are multiplied by the probability.
+            false_per_image, background_per_image, nuclei_per_image: how many crops of false
+                proposals, of background and of nuclei an image gives in training, at most.
             threshold: see ``mode``.
             jitter: see :func:`jitter_boxes`.
         """
@@ -77,7 +78,7 @@ class NucleusFilter(nn.Module):
         }
 
     def forward(self, crops: Tensor) -> Tensor:
-        """(N,) float32 logits of (N, 1, crop_size, crop_size) crops, grey levels in 0–1."""
+        """(N,) float32 logits of crops (N, 1, crop_size, crop_size) with grey levels 0–1."""
         if not len(crops):
             # batch norm would learn NaN; the parameters still get a gradient, of 0
             return crops.new_zeros(0) + 0 * sum(p.sum() for p in self.parameters())
@@ -90,20 +91,23 @@ class NucleusFilter(nn.Module):
         targets: list[Instances],
         others: Tensor | None = None,
     ) -> dict[str, Tensor]:
-        """The cross-entropy of a batch.
+        """The binary cross-entropy of a batch.
 
         Args:
-            image: (N, 1, H, W), 0–1.
-            proposals: of each image, with ``proposal_boxes``, the surest first.
-            targets: with ``gt_boxes``.
-            others: (K, 1, crop_size, crop_size), crops of images without nuclei.
+            image: (N, 1, H, W) float32, 0–1.
+            proposals: of each image, with ``proposal_boxes``, the highest scores first.
+            targets: of each image, with ``gt_boxes``.
+            others: (K, 1, crop_size, crop_size) float32, 0–1, crops of images without nuclei.
+
+        Returns:
+            ``{"loss_filter": scalar}``, the mean over all crops.
         """
-        nuclei, rest = [], []
+        nuclei, negatives = [], []
         for found, truth in zip(proposals, targets, strict=True):
             chosen = random_indices(len(truth), self.nuclei_per_image, image.device)
             nuclei.append(jitter_boxes(truth.gt_boxes[chosen], self.jitter, truth.image_size))
-            rest.append(self.negatives(found.proposal_boxes, truth))
-        crops = [self._cut(image, boxes) for boxes in (nuclei, rest)]
+            negatives.append(self.negatives(found.proposal_boxes, truth))
+        crops = [self._cut(image, boxes) for boxes in (nuclei, negatives)]
         if others is not None:
             crops.append(others)
         labels = torch.cat([torch.full((len(c),), float(i == 0)) for i, c in enumerate(crops)])
@@ -112,28 +116,32 @@ class NucleusFilter(nn.Module):
         return {"loss_filter": loss / max(1, len(labels))}
 
     def negatives(self, proposals: Boxes, truth: Instances) -> Boxes:
-        """Background of one image and false ones among its proposals."""
+        """Boxes of background of one image, and of the false ones among its proposals."""
         background = background_boxes(truth.gt_boxes, self.background_per_image, truth.image_size)
-        wrong = false_proposals(proposals, truth.gt_boxes, self.false_per_image)
-        return Boxes.cat([background, wrong])
+        mistakes = false_proposals(proposals, truth.gt_boxes, self.false_per_image)
+        return Boxes.cat([background, mistakes])
 
     def probabilities(self, image: Tensor, boxes: list[Boxes]) -> list[Tensor]:
-        """For each image the probabilities (k,) that its boxes hold a nucleus."""
-        likely = self(self._cut(image, boxes)).sigmoid()
-        return list(likely.split([len(part) for part in boxes]))
+        """The probabilities, (k,) float32 for each image, that its k boxes show a nucleus."""
+        probabilities = self(self._cut(image, boxes)).sigmoid()
+        return list(probabilities.split([len(part) for part in boxes]))
 
     def apply(self, image: Tensor, instances: list[Instances]) -> list[Instances]:
-        """Drop or rescore detections as ``mode`` says, without training.
+        """Drop or rescore detections, as ``mode`` says; for inference.
 
         Args:
-            image: (N, 1, H, W), 0–1.
-            instances: with ``pred_boxes`` in its pixels and ``scores``.
+            image: (N, 1, H, W) float32, 0–1.
+            instances: of each image, with ``pred_boxes`` in its pixels and ``scores``, which
+                "rescore" replaces in place.
+
+        Returns:
+            The instances that are left, in their order.
         """
-        likely = self.probabilities(image, [found.pred_boxes for found in instances])
+        probabilities = self.probabilities(image, [found.pred_boxes for found in instances])
         if self.mode == "drop":
-            pairs = zip(instances, likely, strict=True)
+            pairs = zip(instances, probabilities, strict=True)
             return [found[p >= self.threshold] for found, p in pairs]
-        for found, p in zip(instances, likely, strict=True):
+        for found, p in zip(instances, probabilities, strict=True):
             found.scores = found.scores * p
         return instances
 
@@ -142,7 +150,7 @@ class NucleusFilter(nn.Module):
 
 
 def build_nucleus_filter(cfg: CfgNode) -> NucleusFilter | None:
-    """The filter that MODEL.NUCLEUS_FILTER asks for; None for MODE "off".
+    """The filter that MODEL.NUCLEUS_FILTER describes; None for MODE "off".
 
     Raises:
         InputError: another MODE than "drop", "rescore" and "off".

@@ -1,4 +1,4 @@
-"""What becomes of proposals in report 000: filtered, cut from the image, masked."""
+"""The heads of report 000: a filter for proposals, and masks from crops of the image."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from nucdet.modeling.crop_rcnn.nucleus_filter import NucleusFilter, build_nucleu
 
 @ROI_HEADS_REGISTRY.register()
 class CropROIHeads(ROIHeads):
-    """A filter and a mask network that see crops of the image and share nothing.
+    """A filter and a mask network that see crops of the image and share no weights.
 
-    Boxes are the proposals' own, scores their objectness. All that it needs of the features is the
-    map "image". Parts in evaluation mode give no losses.
+    Boxes are those of the proposals, scores the sigmoid of their objectness logits. Of the features
+    only the map "image" is used. Parts in evaluation mode give no losses.
     """
 
     @configurable
@@ -46,11 +46,11 @@ class CropROIHeads(ROIHeads):
         """
         Args:
             nucleus_filter: None: every proposal is kept.
-            mask_head: of ROI_MASK_HEAD_REGISTRY, for crops.
+            mask_head: one of ROI_MASK_HEAD_REGISTRY that takes crops.
             test_score_thresh: detections score at least this, after rescoring.
-            test_topk_per_image: the surest ones are kept.
+            test_topk_per_image: so many detections are kept, those with the highest scores.
             crop_size: side of the crops, pixels.
-            masks_per_image: nuclei that the mask head sees in training, at most.
+            masks_per_image: how many nuclei of an image the mask head sees in training, at most.
             jitter: see :func:`jitter_boxes`.
             kwargs: see :class:`ROIHeads`.
         """
@@ -103,33 +103,38 @@ class CropROIHeads(ROIHeads):
         return self.mask_head(cut_crops(image, boxes, self.crop_size), chosen)
 
     def detections(self, proposals: list[Instances]) -> list[Instances]:
-        """Proposals as detections of class 0 that score their objectness, those that pass."""
+        """Proposals as detections of class 0; those below ``test_score_thresh`` are left out."""
         found = []
         for proposed in proposals:
             scores = proposed.objectness_logits.float().sigmoid()
             detected = Instances(proposed.image_size)
             detected.pred_boxes, detected.scores = proposed.proposal_boxes, scores
             detected.pred_classes = torch.zeros_like(scores, dtype=torch.int64)
-            found.append(self._passing(detected))
+            found.append(self._above_threshold(detected))
         return found
 
     def keep(self, image: Tensor, found: list[Instances]) -> list[Instances]:
-        """The detections that the filter keeps, the surest first, up to the limit."""
+        """The detections that the filter keeps, by falling score, ``test_topk_per_image`` at most.
+
+        Args:
+            image: (N, 1, H, W) float32, 0–1.
+            found: of each image, as from :meth:`detections`.
+        """
         if self.nucleus_filter is not None:
             found = self.nucleus_filter.apply(image, found)
         kept = []
-        for detected in map(self._passing, found):
+        for detected in map(self._above_threshold, found):
             order = detected.scores.argsort(descending=True, stable=True)
             kept.append(detected[order[: self.test_topk_per_image]])
         return kept
 
-    def _passing(self, detected: Instances) -> Instances:
+    def _above_threshold(self, detected: Instances) -> Instances:
         return detected[detected.scores >= self.test_score_thresh]
 
     def forward_with_given_boxes(
         self, features: dict[str, Tensor], instances: list[Instances]
     ) -> list[Instances]:
-        """Add ``pred_masks``, soft (N, 1, M, M), to instances with ``pred_boxes``."""
+        """Add ``pred_masks``, probabilities (N, 1, M, M), to instances with ``pred_boxes``."""
         if not self.mask_on:
             return instances
         boxes = [found.pred_boxes.tensor for found in instances]

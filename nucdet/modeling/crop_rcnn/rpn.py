@@ -1,4 +1,4 @@
-"""The region proposal network of report 000, which differs from Faster R-CNN's in its training."""
+"""The region proposal network of report 000; its training differs from Faster R-CNN's."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ from nucdet.modeling.mask_rcnn.dense_rpn import DenseRPN, match_in_parts
 
 @PROPOSAL_GENERATOR_REGISTRY.register()
 class CropRPN(DenseRPN):
-    """DenseRPN with the report's choice of anchors and its losses. Same parameters.
+    """DenseRPN with the report's sampling of anchors and its losses. Same parameters.
 
     - An anchor is positive where its IoU with a nucleus is greater than the upper of
-      MODEL.RPN.IOU_THRESHOLDS, negative where it is below the lower one with all, else ignored. A
-      nucleus's best anchor gets no special right.
+      MODEL.RPN.IOU_THRESHOLDS, negative where its IoU with every nucleus is below the lower one,
+      else ignored. The best anchor of a nucleus is no exception.
     - An image gives as many negatives as positives, together at most BATCH_SIZE_PER_IMAGE; without
       positives half that many negatives. Detectron2 fills up with negatives instead.
-    - Anchors across the border are left out in training (BOUNDARY_THRESH 0); Detectron2 clips what
-      they propose in testing.
-    - Losses are means, over the chosen anchors and over the four numbers of each positive one.
+    - Anchors that cross the border of the image are ignored in training (BOUNDARY_THRESH 0); in
+      inference their proposals are clipped.
+    - Losses are means: over the sampled anchors, and over the four box deltas of the positive ones.
 
-    The report has two outputs an anchor and a softmax; one and a sigmoid is the same function.
+    The report has a softmax over two outputs per anchor; a sigmoid of one is the same function.
     """
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
         arguments = super().from_config(cfg, input_shape)
         low, high = cfg.MODEL.RPN.IOU_THRESHOLDS
-        # the matcher takes what is equal; IoUs are float32
+        # the matcher's thresholds are inclusive, the report's is not; IoUs are float32
         above = float(np.nextafter(np.float32(high), np.float32(1)))
         arguments["anchor_matcher"] = Matcher([low, above], cfg.MODEL.RPN.IOU_LABELS)
         return arguments
@@ -45,11 +45,11 @@ class CropRPN(DenseRPN):
     def _subsample_labels(self, label: Tensor) -> Tensor:
         positive, negative = (torch.nonzero(label == kind).flatten() for kind in (1, 0))
         limit = int(self.batch_size_per_image * self.positive_fraction)
-        taken = min(len(positive), limit)
-        wanted = min(len(negative), taken or limit)
+        positives = min(len(positive), limit)
+        negatives = min(len(negative), positives or limit)
         label.fill_(-1)
-        label[positive[torch.randperm(len(positive), device=label.device)[:taken]]] = 1
-        label[negative[torch.randperm(len(negative), device=label.device)[:wanted]]] = 0
+        label[positive[torch.randperm(len(positive), device=label.device)[:positives]]] = 1
+        label[negative[torch.randperm(len(negative), device=label.device)[:negatives]]] = 0
         return label
 
     def losses(
@@ -77,16 +77,20 @@ class CropRPN(DenseRPN):
         return {name: loss * self.loss_weight[name] for name, loss in losses.items()}
 
     def _box_losses(self, anchors: Tensor, deltas: Tensor, boxes: Tensor) -> Tensor:
-        """(P,) of P positive anchors: smooth L1, mean of the four numbers of arXiv:1506.01497."""
-        wanted = self.box2box_transform.get_deltas(anchors, boxes)
+        """(P,) of P positive anchors: smooth L1, mean over the four deltas of arXiv:1506.01497."""
+        targets = self.box2box_transform.get_deltas(anchors, boxes)
         beta = max(self.smooth_l1_beta, 1e-6)
-        return F.smooth_l1_loss(deltas.float(), wanted, beta=beta, reduction="none").mean(dim=1)
+        return F.smooth_l1_loss(deltas.float(), targets, beta=beta, reduction="none").mean(dim=1)
 
     def outputs(self, features: dict[str, Tensor]) -> tuple[Boxes, Tensor, Tensor]:
-        """What the network says before anything is chosen.
+        """The outputs for all anchors, before any selection.
+
+        Args:
+            features: maps (N, C, h, w) by name.
 
         Returns:
-            R anchors, their objectness logits (N, R) and deltas (N, R, 4).
+            R anchors, their objectness logits (N, R) and their deltas (N, R, 4): (dx, dy, dw, dh)
+            of arXiv:1506.01497.
         """
         maps = [features[name] for name in self.in_features]
         anchors = Boxes.cat(self.anchor_generator(maps))
@@ -96,23 +100,36 @@ class CropRPN(DenseRPN):
         return anchors, torch.cat(logits, dim=1), torch.cat(deltas, dim=1)
 
     def label_anchors(self, anchors: Boxes, truth: Instances) -> tuple[Tensor, Tensor]:
-        """Every anchor's label (R,): 1, 0 or -1 (ignored), and the index (R,) of its nucleus."""
+        """Match anchors with nuclei, without the sampling of :meth:`label_and_sample_anchors`.
+
+        Args:
+            anchors: R anchors.
+            truth: of one image, with ``gt_boxes``.
+
+        Returns:
+            (R,) int64, the index of the nucleus with the largest IoU, and (R,) int8 labels: 1
+            positive, 0 negative, -1 ignored.
+        """
         matches, labels = match_in_parts(truth.gt_boxes, anchors, self.anchor_matcher)
-        labels[~anchors.inside_box(truth.image_size, self.anchor_boundary_thresh)] = -1
+        if self.anchor_boundary_thresh >= 0:
+            labels[~anchors.inside_box(truth.image_size, self.anchor_boundary_thresh)] = -1
         return matches, labels
 
     @torch.no_grad()
     def measure(
         self, features: dict[str, Tensor], truth: list[Instances]
     ) -> list[dict[str, tuple[float, int]]]:
-        """The report's losses of each image, without the chance of drawing anchors.
+        """The report's losses of each image over all anchors, without random sampling.
 
-        Positives and negatives count one half each: what the mean over a drawn mini-batch is on
-        average.
+        Positives and negatives have a weight of one half each, as in a balanced sample.
+
+        Args:
+            features: maps (N, C, h, w) by name.
+            truth: of each of the N images, with ``gt_boxes``.
 
         Returns:
-            For each image ``{"rpn_objectness": (loss, 1), "rpn_box": (loss, 1)}``; (0, 0) for what
-            it has no anchors for.
+            For each image ``{"rpn_objectness": (loss, 1), "rpn_box": (loss, 1)}``; (0, 0) for a
+            loss for which the image has no anchors.
         """
         anchors, logits, deltas = self.outputs(features)
         results = []

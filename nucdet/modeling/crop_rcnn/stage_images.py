@@ -1,4 +1,4 @@
-"""What each part of CropRCNN makes of an image, from anchors to masks, side by side."""
+"""Pictures of the stages of CropRCNN, from anchors to masks, side by side."""
 
 from __future__ import annotations
 
@@ -28,23 +28,32 @@ from nucdet.progress import ProgressBar
 from nucdet.visualization.colors import FALSE, MATCHED, MISSED, brighten
 from nucdet.visualization.files import check_number, image_names, save_png
 
-_PAPER, _INK = 24, (235, 235, 235)
-_GAP, _TITLE = 8, 28  # pixels
+_PAPER, _INK = 24, (235, 235, 235)  # grey level of the background, RGB of the text
+_GAP, _TITLE = 8, 28  # between panels, and the height of a title, pixels
 _COLUMNS = 3
-# small images are enlarged to this many pixels at least
+# the longer side of small images is enlarged to this many pixels at least
 _PANEL_SIDE = 480
-# side of a crop and its mask on the sheet of crops
+# side of a crop and its mask on the panel of crops, pixels
 _TILE = 48
 
 
 class Stages(NamedTuple):
-    """Boxes in the pixels that the network saw."""
+    """The results of all stages for one image; boxes are in pixels of the image that the RPN saw.
 
-    anchors: Boxes  # those that the RPN's classifier takes for nuclei
-    proposals: Boxes  # what its regression makes of them
+    Attributes:
+        anchors: those that score at least ``test_score_thresh``.
+        proposals: the same after box regression, clipped to the image.
+        after_nms: the proposals that non-maximum suppression keeps and that score enough.
+        kept: the N detections that the filter keeps, with ``pred_boxes``, ``scores`` and
+            ``pred_masks`` (N, 1, M, M), probabilities.
+        crops: (N, 1, S, S) float32, 0–1, of these detections.
+    """
+
+    anchors: Boxes
+    proposals: Boxes
     after_nms: Boxes
-    kept: Instances  # by the filter: pred_boxes, scores, soft pred_masks (N, 1, M, M)
-    crops: Tensor  # (N, 1, S, S), 0–1, what filter and mask network saw of them
+    kept: Instances
+    crops: Tensor
 
 
 @torch.no_grad()
@@ -52,8 +61,8 @@ def find_stages(model: CropRCNN, inputs: dict[str, Any]) -> Stages:
     """Send one image through the parts of a model in evaluation mode.
 
     Args:
-        model: with its weights.
-        inputs: as of the mapper, with "image".
+        model: with its weights, in evaluation mode.
+        inputs: of the mapper, with "image" (1, H, W) uint8.
     """
     images = model.preprocess_image([inputs])
     features = model.backbone(images.tensor)
@@ -71,19 +80,20 @@ def find_stages(model: CropRCNN, inputs: dict[str, Any]) -> Stages:
 
 
 def draw_stages(image: np.ndarray, stages: Stages, masks: Any) -> np.ndarray:
-    """A sheet of six panels: anchors, proposals before and after NMS, filtered, crops, masks.
+    """Draw six panels: anchors, proposals before and after NMS, detections, crops, nuclei.
 
-    In the fourth, what the filter dropped is red. On the fifth each crop stands above its mask.
+    On the fourth, detections that the filter dropped are red. On the fifth each crop stands above
+    its mask.
 
     Args:
-        image: uint8 (H, W, 3) RGB, as the network saw it.
+        image: (H, W, 3) uint8 RGB, of the size that the network saw.
         stages: of that image.
-        masks: what came out in the end, of (H, W).
+        masks: the final masks, as :meth:`CroppedMasks.from_any` takes them.
 
     Returns:
-        uint8 (height, width, 3) RGB.
+        (height, width, 3) uint8 RGB.
     """
-    # loads matplotlib, for which whoever only predicts should not wait
+    # imports matplotlib, which a mere prediction does not need
     from nucdet.visualization.drawing import draw_instances
 
     image = brighten(image)
@@ -118,13 +128,15 @@ def visualize_stages(
         config_file: yaml of a CropRCNN.
         overrides: KEY VALUE pairs, MODEL.WEIGHTS among them.
         output_dir: made if missing; files of an earlier run are overwritten.
-        num: the first so many images; None: all.
+        num: how many images, the first ones of the data set; None: all.
 
     Returns:
         The files, in the order of the data set.
 
     Raises:
-        InputError, FileNotFoundError: another model, unknown data set, missing or other weights.
+        InputError: ``num`` is below 1, the model is no CropRCNN, the data set is unknown, or the
+            weights do not fit.
+        FileNotFoundError: config or weights do not exist.
     """
     check_number(num)
     cfg = load_config(config_file, overrides)
@@ -169,7 +181,7 @@ def _draw_boxes(
 
 
 def _sheet_of_crops(crops: Tensor, masks: Tensor, size: tuple[int, int]) -> np.ndarray:
-    """As many crops, each above its soft mask, as fit (height, width)."""
+    """As many crops, each above its mask, as fit into (height, width)."""
     sheet = np.full((*size, 3), _PAPER, np.uint8)
     step = _TILE + 2
     places = [

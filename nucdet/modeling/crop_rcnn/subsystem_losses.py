@@ -1,4 +1,4 @@
-"""The losses of CropRCNN's parts on a data set, beside those that report 000 gives for its own."""
+"""The losses of CropRCNN's parts on a data set, beside the losses that report 000 gives."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from nucdet.evaluation.gather import gather_images
 from nucdet.evaluation.registry import evaluator
 from nucdet.evaluation.report import new_table, render
 
-# the report's validation losses: before training, after it, after it on perturbed images
-SEED = {
+# the report's validation losses: before training, after it, and after it on perturbed images
+_REPORTED = {
     "rpn_objectness": (0.6865, 0.0983, 0.1138),
     "rpn_box": (0.0277, 0.0202, 0.0227),
     "filter": (0.7350, 0.0122, 0.0529),
@@ -26,12 +26,11 @@ _SHARES = ("filter_accuracy", "filter_false", "recall_")
 
 
 class SubsystemLossEvaluator(DatasetEvaluator):
-    """The parts of CropRCNN under the task key ``subsystems``.
+    """Losses and accuracies of CropRCNN's parts under the task key ``subsystems``.
 
-    The model measures itself where its inputs hold the ground truth
-    (:meth:`CropRCNN.measure`); this takes the means over what
-    was counted: images for the RPN's losses, crops for the filter, pixels for the masks, nuclei for
-    the recall of the proposals. Losses as they are, shares in 0–100.
+    The model measures itself where its inputs have ground truth (:meth:`CropRCNN.measure`). The
+    results are means over the images for the RPN's losses, the crops for the filter, the pixels for
+    the masks, and the nuclei for the recall of the proposals. Shares are given as 0–100.
     """
 
     def __init__(self, distributed: bool = True) -> None:
@@ -51,7 +50,7 @@ class SubsystemLossEvaluator(DatasetEvaluator):
         """Take a batch: inputs with ``image_id``, outputs with ``subsystems``.
 
         Raises:
-            InputError: the model measures no parts.
+            InputError: an output has no ``subsystems``.
         """
         for entry, output in zip(inputs, outputs, strict=True):
             if "subsystems" not in output:
@@ -83,8 +82,8 @@ def _render(metrics: dict[str, float]) -> str:
     columns = ("here", "report 000: before", "after", "perturbed")
     table = new_table("Losses of the parts", "", *columns)
     for name, value in metrics.items():
-        theirs = [f"{loss:.4f}" for loss in SEED.get(name, ())]
-        table.add_row(name, f"{value:.4f}" if name in SEED else f"{value:.1f} %", *theirs)
+        reported = [f"{loss:.4f}" for loss in _REPORTED.get(name, ())]
+        table.add_row(name, f"{value:.4f}" if name in _REPORTED else f"{value:.1f} %", *reported)
     return render([table])
 
 

@@ -12,7 +12,14 @@ _FILTER_BACKBONE = "roi_heads.nucleus_filter.backbone."
 
 @weight_source("filter", of_files=True)
 def read_with_filter_as_backbone(path: str, model: nn.Module) -> Weights:
-    """CropRCNN's weights with the RPN's backbone taken from the nucleus filter's.
+    """CropRCNN's weights, with those of the nucleus filter's backbone also for the RPN's.
+
+    Args:
+        path: a checkpoint, or another source of weights.
+        model: the CropRCNN that will take them.
+
+    Returns:
+        Weights under the names of ``model``.
 
     Raises:
         FileNotFoundError: there is no such checkpoint.

@@ -1,1 +1,1 @@
-"""Networks that label pixels, and separations that make nuclei of them."""
+"""Semantic segmentation: networks that classify pixels, their targets, losses and architecture."""

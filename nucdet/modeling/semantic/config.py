@@ -1,4 +1,4 @@
-"""Config keys of networks that label pixels, and of the separation that makes nuclei of them."""
+"""Config keys of semantic segmentation networks and of the separation into single nuclei."""
 
 from __future__ import annotations
 
@@ -14,25 +14,27 @@ def add_config(cfg: CfgNode) -> None:
 
 def _add_network(cfg: CfgNode) -> None:
     segmentation = cfg.MODEL.SEGMENTATION = CfgNode()
-    # Class of the network, see nucdet/modeling/semantic/networks; "none": the image's own grey
-    # levels.
+    # Class of the network, see nucdet/modeling/semantic/networks; "none": no network, the grey
+    # levels of the image tell foreground from background.
     segmentation.NETWORK = "TimmUNet"
     # 1: foreground; 3: background, body, border; 4: the maps of center voting.
     segmentation.NUM_CHANNELS = 3
-    # Channels of the network's levels; how many and which is the network's to say.
+    # Channels of the network's levels; the docstring of each network says how many it takes.
     segmentation.CHANNELS = (128, 64, 48, 32, 16)
-    # Share of the values that training sets to 0; where is the network's to say.
+    # Dropout probability, for networks that have dropout.
     segmentation.DROPOUT = 0.0
-    # FCN8s: "BN" after each convolution, or "" as VGG16's published weights need it.
+    # FCN8s: "BN" for batch norm after each convolution of VGG16, "" for none, as its published
+    # weights need it.
     segmentation.NORM = "BN"
-    # UNetCS230: convolutions before the predictor; the report's "+1" has 3, its "-1" none.
+    # UNetCS230: 3×3 convolutions before the predictor; "U-Net +1" of its report has 3, "U-Net -1"
+    # none.
     segmentation.LAST_CONVS = 2
     # MeanEnsemble: keys of MODEL.SEGMENTATION for each member, such as
     # [{"NETWORK": "SmallUNet", "CHANNELS": [16, 32, 64, 128]}, {"NETWORK": "LinkNet", …}].
     # MODEL.WEIGHTS "ensemble://a.pth,b.pth" takes each from its checkpoint.
     segmentation.MEMBERS = []
-    # "bce", "bce_log_dice" (K = 1), "cross_entropy" (K = 3), "weighted_border" (U-Net's weights of
-    # pixels), "focal"; see nucdet/modeling/semantic/losses.py.
+    # "bce", "bce_log_dice" (NUM_CHANNELS 1), "cross_entropy" (3), "weighted_border" (1 or 3; with
+    # U-Net's pixel weights), "focal" (1 or 3); see nucdet/modeling/semantic/losses.py.
     segmentation.LOSS = "cross_entropy"
     # "cross_entropy" and "weighted_border": weights of background, body and border.
     segmentation.CLASS_WEIGHTS = (1.0, 1.0, 1.0)
@@ -40,13 +42,14 @@ def _add_network(cfg: CfgNode) -> None:
 
 def _add_inference(cfg: CfgNode) -> None:
     semantic = cfg.MODEL.SEMANTIC = CfgNode()
-    # 0: the network sees images as INPUT gives them. Else: resized to a square of this side and
-    # the probabilities back.
+    # In inference. 0: the network sees images as INPUT gives them. Else: they are resized to a
+    # square of this side in pixels, and the probabilities back.
     semantic.RESIZE = 0
-    # Mean of the probabilities over "flips" (4 ways) or "flips_turns" (8 ways); "none". For whoever
-    # has the time, which grows with the number of ways.
+    # Test-time augmentation: the probabilities are the mean over "flips" (4 views) or "flips_turns"
+    # (8 views) of each image, or "none". For better masks in more time, which grows with the number
+    # of views.
     semantic.TTA = "none"
-    # Images with a mean above one half are inverted, in training too: nuclei become bright.
+    # Images with a mean above 127.5 are inverted, in training too, so that all nuclei are bright.
     semantic.INVERT_BRIGHT = False
 
 
@@ -54,15 +57,15 @@ def _add_separation(cfg: CfgNode) -> None:
     separation = cfg.MODEL.SEPARATION = CfgNode()
     # How foreground is chosen from its probability. "fixed": THRESHOLD_VALUE and above; "otsu": the
     # value that splits the image's histogram best; "hysteresis": connected above the lower of
-    # HYSTERESIS and somewhere above the higher, for networks that are sure of some nuclei and not
-    # of others (measured in docs/experiments.md).
+    # HYSTERESIS and somewhere above the higher, for networks whose probabilities are high on some
+    # nuclei and low on others (measured in docs/experiments.md).
     separation.THRESHOLD = "fixed"
     separation.THRESHOLD_VALUE = 0.5
     separation.HYSTERESIS = (0.3, 0.7)
     # How foreground is cut into nuclei. "components": connected pieces; "opening": eroded by a disc
     # of OPENING_RADIUS pixels, labelled, dilated back; "watershed": from the distance to the
-    # background, or from the body and border maps where the network gives them. For nuclei of
-    # other sizes than DSB2018's there is another radius.
+    # background, or from the body and border maps where the network gives them. The radius fits
+    # DSB2018. For nuclei of other sizes there is another.
     separation.METHOD = "watershed"
     separation.OPENING_RADIUS = 2.0
     # Watershed: how deep the valley between two hills must be to cut there, as a share of the lower

@@ -1,8 +1,9 @@
-"""Losses of networks that label pixels.
+"""Losses of semantic segmentation networks.
 
-All take logits (N, K, H, W), labels (N, H, W) int64 of 0 background, 1 body, 2 border, and weights
-(N, H, W) float32 or None. With K = 1 every label above 0 is foreground. They compute in float32 and
-from logits: no probability is rounded to 0 or 1 before its logarithm.
+All take logits (N, K, H, W), labels (N, H, W) int64 (0 background, 1 body, 2 border) and pixel
+weights (N, H, W) float32 or None, and return a dict with one scalar float32 tensor for each loss.
+With K = 1 every label above 0 is foreground. They compute in float32 and from logits: no
+probability is rounded to 0 or 1 before its logarithm.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ def build_segmentation_loss(cfg: CfgNode) -> SegmentationLoss:
     """The loss that MODEL.SEGMENTATION.LOSS names.
 
     Raises:
-        InputError: there is no such loss, or it does not fit NUM_CHANNELS or CLASS_WEIGHTS.
+        InputError: there is no such loss, it does not fit NUM_CHANNELS, or CLASS_WEIGHTS are not
+            three numbers.
     """
     node = cfg.MODEL.SEGMENTATION
     channels, class_weights = node.NUM_CHANNELS, tuple(node.CLASS_WEIGHTS)
@@ -57,18 +59,19 @@ def build_segmentation_loss(cfg: CfgNode) -> SegmentationLoss:
 
 
 def bce_loss(logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> dict[str, Tensor]:
-    """Binary cross-entropy of the foreground, mean over the pixels; ``weights`` are not used."""
+    """Binary cross-entropy of the foreground, mean over the pixels (``weights`` are ignored)."""
     return {"loss_bce": _pixel_losses(logits, labels).mean()}
 
 
 def bce_log_dice_loss(
     logits: Tensor, labels: Tensor, weights: Tensor | None = None
 ) -> dict[str, Tensor]:
-    """BCE − log dice, as Arra et al. train U-Net and LinkNet; ``weights`` are not used.
+    """BCE − log dice, which Arra et al. (2018) found best for LinkNet; ``weights`` are ignored.
 
-    dice = (2 Σ p·g + 1) / (Σ p + Σ g + 1) over all pixels of the batch, p being the probability of
-    the foreground and g the truth. The report does not say over what; over the batch an image
-    without nuclei does no harm, and neither does a batch without (the ones).
+    dice = (2 Σ p·g + 1) / (Σ p + Σ g + 1), p being the probability of the foreground and g the
+    ground truth. The report does not say over which pixels. Here they are those of the whole batch,
+    so that an image without nuclei does no harm; where the whole batch has none, the added ones
+    keep the logarithm finite.
     """
     truth = (labels > 0).float()
     p = logits[:, 0].float().sigmoid()
@@ -83,7 +86,10 @@ def cross_entropy_loss(
     *,
     class_weights: tuple[float, float, float] = (1.0, 1.0, 1.0),
 ) -> dict[str, Tensor]:
-    """Σ c·(−log p) / Σ c over the pixels, c the class's weight; ``weights`` are not used."""
+    """Σ c·(−log p) / Σ c over the pixels, p being the probability of a pixel's true class.
+
+    c is the weight of that class; ``weights`` are ignored.
+    """
     by_class = logits.new_tensor(class_weights, dtype=torch.float32)
     return {"loss_ce": F.cross_entropy(logits.float(), labels, by_class)}
 
@@ -97,9 +103,10 @@ def weighted_border_loss(
 ) -> dict[str, Tensor]:
     """Cross-entropy weighted by pixel: U-Net, eq. 1 (Ronneberger et al., 2015, arXiv:1505.04597).
 
-    ``weights`` are 1 + w0·exp(−(d1 + d2)² / 2σ²) of the mapper, multiplied by the weight of the
-    pixel's class (K = 1: of background and body), together the paper's w(x). Divided by their
-    sum, so that w0 changes where the network looks and not how fast it learns.
+    The mapper's ``weights``, 1 + w0·exp(−(d1 + d2)² / 2σ²), are multiplied by the weight of the
+    pixel's class (K = 1: that of background or of body); the paper's w(x) has the class weight in
+    the place of the 1. The sum over the pixels is divided by the sum of the weights, so that w0
+    changes which pixels count and not how large the loss is.
 
     Raises:
         ValueError: there are no weights.
@@ -115,14 +122,14 @@ def weighted_border_loss(
 def focal_loss(
     logits: Tensor, labels: Tensor, weights: Tensor | None = None, *, gamma: float = 2.0
 ) -> dict[str, Tensor]:
-    """(1 − p)^γ · (−log p), p the true class's probability, mean over the pixels.
+    """(1 − p)^γ · (−log p), p being the true class's probability, mean over the pixels.
 
-    Lin et al., 2017, arXiv:1708.02002, eq. 4. ``weights`` are not used.
+    Lin et al., 2017, arXiv:1708.02002, eq. 4. ``weights`` are ignored.
     """
     losses = _pixel_losses(logits, labels)
     # 1 − p without the cancellation near p = 1
-    missing = -torch.expm1(-losses)
-    return {"loss_focal": (missing**gamma * losses).mean()}
+    error = -torch.expm1(-losses)
+    return {"loss_focal": (error**gamma * losses).mean()}
 
 
 def _pixel_losses(logits: Tensor, labels: Tensor) -> Tensor:

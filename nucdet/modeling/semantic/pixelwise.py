@@ -1,4 +1,4 @@
-"""What architectures have in common whose network labels pixels and whose nuclei come after it."""
+"""The common base of architectures that predict maps of pixels and find the nuclei in them."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from nucdet.structures import CroppedMasks
 class PixelwiseSegmentor(nn.Module, ABC):
     """Images of any size through a network, then nuclei from its maps.
 
-    Takes and gives what Detectron2's architectures do: dicts with ``"image"`` (C, H, W) uint8 and,
-    in inference, perhaps "height" and "width" of the original image. A subclass has the losses, the
-    maps and the nuclei.
+    It has the interface of Detectron2's architectures. Inputs are dicts with ``"image"`` (C, H, W)
+    uint8 and, in inference, perhaps "height" and "width" of the original image. A subclass writes
+    ``losses``, ``maps`` and ``prediction``.
     """
 
     def __init__(
@@ -29,7 +29,7 @@ class PixelwiseSegmentor(nn.Module, ABC):
     ):
         """
         Args:
-            network: of nucdet.modeling.semantic.networks, or None where nothing is learned.
+            network: one of nucdet.modeling.semantic.networks, or None where nothing is learned.
             pixel_mean, pixel_std: C values, on the scale 0–255.
         """
         super().__init__()
@@ -40,20 +40,20 @@ class PixelwiseSegmentor(nn.Module, ABC):
 
     @abstractmethod
     def losses(self, batched_inputs: list[dict[str, Any]]) -> dict[str, Tensor]:
-        """The losses of a batch."""
+        """The losses of a batch: scalars by name."""
 
     @abstractmethod
     def maps(self, images: list[Tensor]) -> Tensor:
         """(N, K, ⌈H / s⌉, ⌈W / s⌉) float32 of N images (C, H, W), 0–255, of equal size.
 
-        s is a whole number, a pixel of a map being s × s of an image.
+        One pixel of a map covers s × s pixels of an image; s is a whole number.
         """
 
     @abstractmethod
     def prediction(
         self, maps: Tensor, seen: tuple[int, int], size: tuple[int, int]
     ) -> dict[str, Any]:
-        """What is predicted for one image, in original pixels.
+        """What is predicted for one image, in pixels of the original image.
 
         Args:
             maps: (K, ⌈H / s⌉, ⌈W / s⌉) of :meth:`maps`.
@@ -63,25 +63,26 @@ class PixelwiseSegmentor(nn.Module, ABC):
 
     @property
     def device(self) -> torch.device:
+        """Where the model's buffers lie."""
         return self.pixel_mean.device
 
     def forward(
         self, batched_inputs: list[dict[str, Any]]
     ) -> dict[str, Tensor] | list[dict[str, Any]]:
-        """Losses in training, else a prediction for each image, in its original pixels."""
+        """Losses in training, else a prediction for each image, in pixels of the original one."""
         if self.training:
             return self.losses(batched_inputs)
         return self.inference(batched_inputs)
 
     def inference(self, batched_inputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Predict images; those of equal size go through the network together."""
+        """Predict images, in their order; those of equal size go through the network together."""
         same_size: dict[torch.Size, list[int]] = {}
         for i, x in enumerate(batched_inputs):
             same_size.setdefault(x["image"].shape, []).append(i)
         results: list[dict[str, Any]] = [{}] * len(batched_inputs)
-        for numbers in same_size.values():
-            found = self.maps([batched_inputs[i]["image"] for i in numbers])
-            for i, maps in zip(numbers, found, strict=True):
+        for indices in same_size.values():
+            maps_of_all = self.maps([batched_inputs[i]["image"] for i in indices])
+            for i, maps in zip(indices, maps_of_all, strict=True):
                 x = batched_inputs[i]
                 seen = tuple(x["image"].shape[-2:])
                 size = x.get("height", seen[0]), x.get("width", seen[1])
@@ -89,17 +90,21 @@ class PixelwiseSegmentor(nn.Module, ABC):
         return results
 
     def normalised(self, image: Tensor) -> Tensor:
-        """(C, H, W) float32 as the network was pretrained, on the model's device."""
+        """(image − mean) / std of an image (C, H, W), 0–255: float32, on the model's device."""
         return (image.to(self.device, torch.float32) - self.pixel_mean).div_(self.pixel_std)
 
     def batch_of(self, images: list[Tensor]) -> tuple[Tensor, tuple[int, int]]:
-        """Normalised images in one batch, smaller ones continued by mirroring; and its (H, W)."""
-        ready = [self.normalised(image) for image in images]
-        size = tuple(np.max([image.shape[-2:] for image in ready], axis=0))
-        return torch.stack([reflect_to(image, size) for image in ready]), size
+        """Normalise images (C, H, W), 0–255, into one batch.
+
+        Returns:
+            (N, C, H, W) float32, smaller images continued by mirroring, and its (H, W).
+        """
+        normalised = [self.normalised(image) for image in images]
+        size = tuple(np.max([image.shape[-2:] for image in normalised], axis=0))
+        return torch.stack([reflect_to(image, size) for image in normalised]), size
 
     def logits(self, images: Tensor) -> Tensor:
-        """(N, K, H, W) float32 of normalised images (N, C, H, W) of any size."""
+        """(N, K, H, W) float32 of normalised images (N, C, H, W), H and W being any numbers."""
         height, width = images.shape[-2:]
         padded = reflect_to(images, self.divisible((height, width)))
         logits = self.network(padded.contiguous(memory_format=torch.channels_last)).float()
@@ -109,7 +114,7 @@ class PixelwiseSegmentor(nn.Module, ABC):
         return logits[..., :height, :width]
 
     def divisible(self, size: tuple[int, int]) -> tuple[int, int]:
-        """(height, width) rounded up to what the network can divide."""
+        """(height, width) rounded up to multiples of the network's ``size_divisibility``."""
         multiple = self.network.size_divisibility
         height, width = (-(-length // multiple) * multiple for length in size)
         return height, width
@@ -118,17 +123,22 @@ class PixelwiseSegmentor(nn.Module, ABC):
 def resized_maps(
     maps: Tensor, size: tuple[int, int], covered: tuple[float, float] | None = None
 ) -> Tensor:
-    """(N, C, H, W) bilinear to (height, width), smoothed where it shrinks.
+    """Resize maps by bilinear interpolation, with antialiasing where they shrink.
 
     Args:
-        covered: the part of the maps that becomes (height, width), from their first pixel on, as
-            (rows, columns), of which one may count partly; None: all.
+        maps: (N, C, H, W) float32.
+        size: (height, width) of the result.
+        covered: (rows, columns) of the maps, counted from their first pixel, that become
+            ``size``; fractions of a row or column are allowed. None: all.
+
+    Returns:
+        (N, C, height, width) float32.
     """
     if covered is None or covered == tuple(maps.shape[-2:]):
         if tuple(maps.shape[-2:]) == tuple(size):
             return maps
         return F.interpolate(maps, size, mode="bilinear", align_corners=False, antialias=True)
-    # rounded up a little, so that no row is lost to the rounding of the product
+    # a little more, as interpolate rounds length × scale down and could lose the last row
     scales = tuple(new / old * (1 + 1e-9) for new, old in zip(size, covered, strict=True))
     larger = F.interpolate(
         maps, scale_factor=scales, mode="bilinear", align_corners=False, antialias=True

@@ -1,4 +1,4 @@
-"""Pixels first, then nuclei: a segmentation network, a loss and a separation as one model."""
+"""Semantic segmentation, then separation into nuclei, as a Detectron2 architecture."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from nucdet.modeling.semantic.targets import SemanticTargets
 from nucdet.postprocessing.classical import grey_foreground
 from nucdet.postprocessing.separation import Separation
 
-# MODEL.SEMANTIC.TTA -> (quarter turns, mirrored or not) of each look at an image
+# MODEL.SEMANTIC.TTA -> (quarter turns, mirrored or not) of each view of an image
 VIEWS = {
     "none": [(0, False)],
     "flips": [(turns, flip) for turns in (0, 2) for flip in (False, True)],
@@ -36,12 +36,14 @@ VIEWS = {
 
 @META_ARCH_REGISTRY.register()
 class SemanticInstanceSegmentor(PixelwiseSegmentor):
-    """Labels the pixels of images, then takes the nuclei apart.
+    """Classifies the pixels of images, then separates the nuclei.
 
-    Takes and gives what Detectron2's architectures do. Inputs are dicts with ``"image"`` (C, H, W),
-    in training ``"sem_seg"`` and perhaps ``"sem_seg_weights"`` of the mapper. Predictions have
-    ``"instances"`` and ``"sem_seg"``, float32 probabilities (K, height, width): of the nuclei
-    (K = 1), or of background, body, border (K = 3).
+    It has the interface of Detectron2's architectures. Inputs are dicts with ``"image"`` (C, H, W)
+    uint8, in training ``"sem_seg"`` (H, W) int64 and perhaps ``"sem_seg_weights"`` (H, W) float32
+    of the mapper, in inference perhaps "height" and "width" of the original image. Predictions are
+    in pixels of the original image: ``"instances"``, which share no pixel and score the mean
+    foreground probability in their masks, and ``"sem_seg"``, probabilities (K, height, width)
+    float32: of the foreground (K = 1), or of background, body and border (K = 3).
     """
 
     @configurable
@@ -59,14 +61,18 @@ class SemanticInstanceSegmentor(PixelwiseSegmentor):
     ):
         """
         Args:
-            network: of nucdet.modeling.semantic.networks. None: the grey image itself says where
-                the nuclei are, nothing is learned.
-            loss: of nucdet.modeling.semantic.losses.
-            separation: from probabilities to masks.
+            network: one of nucdet.modeling.semantic.networks, with one channel or three. None:
+                nothing is learned, the foreground is that of :func:`grey_foreground`.
+            loss: one of nucdet.modeling.semantic.losses.
+            separation: makes masks of the probabilities.
             pixel_mean, pixel_std: C values, on the scale 0–255.
-            resize: in inference the network sees squares of this side; 0: images as they come.
-            tta: a key of VIEWS; probabilities are the mean over the views.
+            resize: in inference the network sees squares of this side in pixels; 0: images of
+                their own size.
+            tta: a key of VIEWS; the probabilities are the means over the views.
             invert_bright: images with a mean above 127.5 are inverted.
+
+        Raises:
+            InputError: an unknown ``tta``, or a negative ``resize``.
         """
         super().__init__(network, pixel_mean, pixel_std)
         if tta not in VIEWS:
@@ -108,7 +114,7 @@ class SemanticInstanceSegmentor(PixelwiseSegmentor):
     def losses(self, batched_inputs: list[dict[str, Any]]) -> dict[str, Tensor]:
         """See :class:`PixelwiseSegmentor`."""
         batch, size = self.batch_of([x["image"] for x in batched_inputs])
-        # smaller images of a batch go on mirrored, their ground truth too
+        # the ground truth is continued by mirroring, as batch_of does with the images
         truth = {
             key: torch.stack([reflect_to(x[key].to(self.device), size) for x in batched_inputs])
             for key in ("sem_seg", "sem_seg_weights")
@@ -119,7 +125,7 @@ class SemanticInstanceSegmentor(PixelwiseSegmentor):
             return self.loss(logits, truth["sem_seg"], truth.get("sem_seg_weights"))
 
     def maps(self, images: list[Tensor]) -> Tensor:
-        """Probabilities, (N, K, H, W) float32 of N images (C, H, W), 0–255, of equal size."""
+        """Probabilities (N, K, H, W) float32 of N images (C, H, W), 0–255, of equal size."""
         if self.network is None:
             grey = [grey_foreground(image.permute(1, 2, 0).cpu().numpy()) for image in images]
             return torch.from_numpy(np.stack(grey))[:, None]
@@ -129,12 +135,12 @@ class SemanticInstanceSegmentor(PixelwiseSegmentor):
         for turns, flip in self.views:
             view = torch.rot90(seen, turns, (2, 3))
             logits = self.logits(view.flip(3) if flip else view)
-            found = logits.sigmoid() if logits.shape[1] == 1 else logits.softmax(dim=1)
-            total = total + torch.rot90(found.flip(3) if flip else found, -turns, (2, 3))
+            part = logits.sigmoid() if logits.shape[1] == 1 else logits.softmax(dim=1)
+            total = total + torch.rot90(part.flip(3) if flip else part, -turns, (2, 3))
         return resized_maps(total / len(self.views), batch.shape[-2:])
 
     def normalised(self, image: Tensor) -> Tensor:
-        """See :class:`PixelwiseSegmentor`; dark where the original is bright, if so configured."""
+        """See :class:`PixelwiseSegmentor`; a bright image is inverted first, if configured."""
         image = image.to(self.device, torch.float32)
         if self.invert_bright and image.mean() > 127.5:
             image = 255 - image
@@ -143,12 +149,13 @@ class SemanticInstanceSegmentor(PixelwiseSegmentor):
     def prediction(
         self, maps: Tensor, seen: tuple[int, int], size: tuple[int, int]
     ) -> dict[str, Any]:
-        """ "instances", and "sem_seg": the probabilities (K, height, width)."""
+        """ "instances", and "sem_seg": the probabilities (K, height, width) float32."""
         probabilities = resized_maps(maps[None], size)[0]
-        found = probabilities.cpu().contiguous().numpy()
-        if len(found) == 1:
-            masks, scores = self.separation(found[0], None)
+        classes = probabilities.cpu().contiguous().numpy()
+        if len(classes) == 1:
+            masks, scores = self.separation(classes[0], None)
         else:
-            masks, scores = self.separation(1 - found[0], found[2])
+            background, _, border = classes
+            masks, scores = self.separation(1 - background, border)
         instances = nucleus_instances(masks, torch.from_numpy(scores))
         return {"sem_seg": probabilities, "instances": instances}

@@ -1,4 +1,4 @@
-"""What a semantic network is trained towards: each pixel's class, made from instance masks."""
+"""The training targets of semantic segmentation: each pixel's class, made from instance masks."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ BACKGROUND, BODY, BORDER = 0, 1, 2
 
 # U-Net's w0 for MODEL.SEGMENTATION.LOSS "weighted_border" (its paper, section 3)
 _WEIGHT_HEIGHT = 10.0
-# in units of the weights' sigma; beyond it they add less than 0.012 of their height
+# in units of the weights' sigma; from there on the weights are above 1 by less than 0.012 w0
 _REACH_OF_WEIGHTS = 3.0
 
 
 class SemanticTargets:
-    """From instance masks to labels 0 background, 1 body, 2 border, and to weights of pixels.
+    """Makes class labels (0 background, 1 body, 2 border) and pixel weights from instance masks.
 
-    Distances are Euclidean, between centres of pixels: neighbours have 1.
+    Distances are Euclidean, between the centres of pixels, so that neighbours have a distance of 1.
     """
 
     @configurable
@@ -35,15 +35,16 @@ class SemanticTargets:
     ):
         """
         Args:
-            border: whether there is a third class, where two nuclei meet. All distances in pixels
-                as the network sees them.
+            border: whether there is a third class, where two nuclei meet.
             border_width: pixels of a nucleus are border up to this distance from another nucleus.
             border_gap: background is border where the distances to its two nearest nuclei add up
                 to this at most.
-            border_share: of the radius of a nucleus's largest inscribed circle, the most that
-                ``border_width`` takes from it; < 1, so that the smallest keeps a pixel of body.
-            weight_height: w0 of the weights; 0: none.
-            weight_sigma: their σ.
+            border_share: limits ``border_width`` to this share of the radius of the nucleus's
+                largest inscribed circle; below 1, so that the smallest keeps a pixel of body.
+            weight_height: w0 of :func:`border_weights`; 0: there are no weights.
+            weight_sigma: σ of :func:`border_weights`.
+
+        Widths, gaps and σ are in pixels of the image as the network sees it.
         """
         self.border, self.border_share = border, border_share
         self.border_width, self.border_gap = border_width, border_gap
@@ -58,7 +59,7 @@ class SemanticTargets:
         }
 
     def __call__(self, masks: CroppedMasks) -> tuple[np.ndarray, np.ndarray | None]:
-        """Labels (H, W) int64, and weights (H, W) float32 or None."""
+        """Labels (H, W) int64, and weights (H, W) float32 or None, of an image's N masks."""
         reach = max(self.border_width, self.border_gap) if self.border else 0.0
         if self.weight_height > 0:
             reach = max(reach, _REACH_OF_WEIGHTS * self.weight_sigma)
@@ -73,7 +74,6 @@ class SemanticTargets:
     ) -> np.ndarray:
         labels = np.zeros(masks.image_size, np.int64)
         if self.border:
-            # in a nucleus the nearest one is 0 away: another nucleus is the second nearest
             labels[(nearest > 0) & (nearest + second <= self.border_gap)] = BORDER
         for box, crop in zip(masks.slices(), masks.crops, strict=True):
             if not self.border:
@@ -82,6 +82,7 @@ class SemanticTargets:
             padded, inner = _padded(crop, box, _grown(box, 1, masks.image_size))
             depth = _distance(padded)[inner]
             width = min(self.border_width, self.border_share * float(depth[crop].max(initial=0)))
+            # in a nucleus the nearest mask is its own, and the second nearest another's
             labels[box][crop] = np.where(second[box][crop] <= width, BORDER, BODY)
         return labels
 
@@ -90,11 +91,12 @@ def two_nearest(masks: CroppedMasks, reach: float) -> tuple[np.ndarray, np.ndarr
     """Distance of each pixel to its nearest and its second nearest mask.
 
     Args:
-        masks: N masks; where they overlap both distances are 0.
-        reach: distances are found up to here, pixels.
+        masks: N masks of one image of H × W pixels.
+        reach: pixels; up to here the distances are exact.
 
     Returns:
-        Two (H, W) float32, exact up to ``reach``, else exact or infinite; 0 inside a mask.
+        Two (H, W) float32 in pixels: 0 inside a mask, both 0 where two masks overlap; beyond
+        ``reach`` exact, too large, or infinite.
     """
     nearest = np.full(masks.image_size, np.inf, np.float32)
     second = nearest.copy()
@@ -115,8 +117,16 @@ def border_weights(
     """U-Net's pixel weights (Ronneberger et al., MICCAI 2015, equation 2), with w_c = 1.
 
     w = 1 + w0 · exp(−(d1 + d2)² / 2σ²) with d1, d2 from :func:`two_nearest`. Inside a nucleus d1 is
-    0, so that both sides of a border without background between weigh more too; the paper's data
-    keep a background pixel there.
+    0, so that the pixels where two nuclei touch weigh more too; in the paper's data a background
+    pixel always lies between them.
+
+    Args:
+        nearest, second: d1 and d2, (H, W) float32, pixels.
+        height: w0.
+        sigma: σ, pixels.
+
+    Returns:
+        (H, W) float32.
 
     Example:
         >>> border_weights(np.float32([[0, 1]]), np.float32([[np.inf, 1]]), 10, 2).round(2).tolist()
@@ -130,7 +140,7 @@ Box = tuple[slice, slice]
 
 
 def _grown(box: Box, by: int, size: tuple[int, int]) -> Box:
-    """Larger by some pixels on all sides, as far as the image goes."""
+    """A box larger by some pixels on all sides, as far as an image of (height, width) goes."""
     rows, columns = (
         slice(max(0, side.start - by), min(length, side.stop + by))
         for side, length in zip(box, size, strict=True)
@@ -139,7 +149,7 @@ def _grown(box: Box, by: int, size: tuple[int, int]) -> Box:
 
 
 def _padded(crop: np.ndarray, box: Box, window: Box) -> tuple[np.ndarray, Box]:
-    """The crop of a box in a window around it, False elsewhere; and the box within the window."""
+    """The crop of a box in a window around the box, False elsewhere; and the box in the window."""
     (y0, x0), (rows, columns) = [side.start for side in window], box
     inner = slice(rows.start - y0, rows.stop - y0), slice(columns.start - x0, columns.stop - x0)
     padded = np.zeros([side.stop - side.start for side in window], bool)

@@ -82,6 +82,13 @@ def test_anchors_across_the_border_are_left_out_in_training_and_clipped_in_testi
     assert proposals.min() == 0 and proposals.max() == SIDE
 
 
+def test_a_negative_threshold_leaves_anchors_across_the_border(rpn, features):
+    rpn.anchor_boundary_thresh = -1
+    anchors = rpn.outputs(features)[0]
+    _, labels = rpn.label_anchors(anchors, nuclei((-6, -6, 6, 6)))
+    assert labels[find(anchors, -6, -6, 6, 6)] == 1
+
+
 def test_positive_above_one_half_negative_below_a_tenth(rpn, features):
     anchors = rpn.outputs(features)[0]
     exact = find(anchors, 24, 24, 40, 40)

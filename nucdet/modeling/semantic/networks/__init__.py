@@ -1,1 +1,1 @@
-"""Networks that label pixels, one file each; MODEL.SEGMENTATION.NETWORK chooses one."""
+"""Semantic segmentation networks; MODEL.SEGMENTATION.NETWORK chooses one by its class name."""

@@ -1,4 +1,4 @@
-"""The table of segmentation networks."""
+"""The registry of segmentation networks."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from nucdet.errors import InputError
 
 SEGMENTATION_REGISTRY = Registry("SEGMENTATION")
 SEGMENTATION_REGISTRY.__doc__ = """
-Networks that label pixels, chosen by the name of their class in MODEL.SEGMENTATION.NETWORK.
+Segmentation networks, chosen by the name of their class in MODEL.SEGMENTATION.NETWORK.
 
-Each takes normalised images (N, C, H, W), float32, C = len(MODEL.PIXEL_MEAN), whose H and W are
-multiples of its ``size_divisibility``, and gives logits (N, K, H / s, W / s), float32, with
-K = MODEL.SEGMENTATION.NUM_CHANNELS and s its ``output_stride``. K = 1: of the foreground; K = 3: of
-background, body and border.
+Each takes normalised images (N, C, H, W) float32, C = len(MODEL.PIXEL_MEAN), whose H and W are
+multiples of its ``size_divisibility``, and returns (N, K, H / s, W / s) float32 with
+K = MODEL.SEGMENTATION.NUM_CHANNELS and s its ``output_stride``. K = 1: logits of the foreground;
+K = 3: of background, body and border; K = 4: the maps of center voting.
 """
 
 
@@ -36,9 +36,10 @@ def build_segmentation_network(cfg: CfgNode) -> nn.Module:
 
 
 class ConfiguredNetwork:
-    """Mixin: arguments of ``__init__`` come from the keys of MODEL.SEGMENTATION of their name.
+    """Mixin: the arguments of ``__init__`` come from the keys of their names in MODEL.SEGMENTATION.
 
-    ``in_channels`` are those of the image. A network takes the ones that its ``__init__`` names.
+    ``in_channels`` is the number of channels of the image. A network gets those arguments that its
+    ``__init__`` names.
     """
 
     @classmethod

@@ -1,4 +1,4 @@
-"""Several networks as one."""
+"""An ensemble of segmentation networks as one network."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from nucdet.modeling.weight_sources import Weights, read_weights, weight_source
 class MeanEnsemble(nn.Module):
     """The unweighted mean of its members' probabilities, before any threshold.
 
-    Arra, Vijjigiri and Madineni (Indiana University, 2018, section 7) so join U-Net and LinkNet.
-    ``MODEL.WEIGHTS: "ensemble://a.pth,b.pth"`` fills the members, in order, from their own
-    checkpoints; a checkpoint of the ensemble holds all of them.
+    Arra, Vijjigiri and Madineni (Indiana University, 2018, section 7) combine U-Net and LinkNet in
+    this way. ``MODEL.WEIGHTS: "ensemble://a.pth,b.pth"`` fills the members, in order, from their
+    own checkpoints; a checkpoint of the ensemble holds all of them.
     """
 
     output_stride = 1
@@ -34,10 +34,10 @@ class MeanEnsemble(nn.Module):
     def __init__(self, *, members: Sequence[nn.Module]):
         """
         Args:
-            members: networks with logits of as many channels and of full size.
+            members: networks with equal numbers of channels and an ``output_stride`` of 1.
 
         Raises:
-            InputError: there are none, or one's logits are smaller than the image.
+            InputError: there are none, or one has another ``output_stride``.
         """
         super().__init__()
         if not members or any(member.output_stride != 1 for member in members):
@@ -66,10 +66,10 @@ class MeanEnsemble(nn.Module):
         return {"members": members}
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) to logits (N, K, H, W) whose probabilities are the members' mean."""
+        """(N, C, H, W) to logits (N, K, H, W); their probabilities are the mean of the members'."""
         logits = torch.stack([member(x) for member in self.members])
         if logits.shape[2] > 1:
-            # softmax of the logarithms gives the probabilities back
+            # the logarithm of the mean probability: softmax gives the mean back
             return F.log_softmax(logits, dim=2).logsumexp(dim=0) - math.log(len(logits))
         return F.logsigmoid(logits).logsumexp(dim=0) - F.logsigmoid(-logits).logsumexp(dim=0)
 
@@ -79,12 +79,16 @@ def read_members(paths: str, model: nn.Module) -> Weights:
     """The weights of an ensemble's members, each from the checkpoint of its own training.
 
     Args:
-        paths: of the checkpoints, with commas between them, in the order of the members.
+        paths: the checkpoints, separated by commas, in the order of the members.
         model: a segmentor whose ``network`` is a :class:`MeanEnsemble`.
+
+    Returns:
+        Weights under the names of ``model``.
 
     Raises:
         FileNotFoundError: a checkpoint does not exist.
-        InputError: there are more or fewer checkpoints than members, or one lacks some parameters.
+        InputError: there are more or fewer checkpoints than members, or one lacks a parameter of
+            its member.
     """
     members = getattr(getattr(model, "network", None), "members", ())
     names = paths.split(",")

@@ -1,4 +1,4 @@
-"""FCN-8s on VGG16, with which Zhang, Wei and Yue (Edinburgh, 2018) started."""
+"""FCN-8s on VGG16, the baseline of Zhang, Wei and Yue (Edinburgh, 2018)."""
 
 from __future__ import annotations
 
@@ -14,19 +14,16 @@ from nucdet.errors import InputError
 from nucdet.modeling.semantic.networks.build import SEGMENTATION_REGISTRY, ConfiguredNetwork
 from nucdet.modeling.weight_sources import weight_format
 
-# max-pool layers of VGG16 whose outputs have the strides 8, 16 and 32
-_SKIPPED_TO = (3, 4, 5)
-
 
 @SEGMENTATION_REGISTRY.register()
 class FCN8s(ConfiguredNetwork, nn.Module):
     """Fully convolutional network (Shelhamer et al., 2017, arXiv:1605.06211) with stride 8.
 
     VGG16 (Simonyan and Zisserman, 2014, arXiv:1409.1556) with fc6 and fc7 as convolutions and
-    dropout; 1×1 predictions from fc7, pool4 and pool3, each brought up by a learned transposed
-    convolution that starts as bilinear interpolation. All convolutions keep the size, where the
-    paper pads the image by 100 pixels and crops the result, as does the code that the report
-    started from (Teichmann et al., 2016, arXiv:1612.07695).
+    dropout; 1×1 predictions from fc7, pool4 and pool3, upsampled by learned transposed convolutions
+    that start as bilinear interpolation. The paper pads the image by 100 pixels and crops the
+    result; here all convolutions keep the size, as in the code that the report started from
+    (Teichmann et al., 2016, arXiv:1612.07695).
     """
 
     size_divisibility = 32
@@ -45,8 +42,9 @@ class FCN8s(ConfiguredNetwork, nn.Module):
         Args:
             num_channels: of the logits.
             channels: of fc6 and fc7.
-            dropout: share of the values of fc6 and fc7 that training sets to 0.
-            norm: "" for VGG16's published weights, "BN": with batch norm, for random ones.
+            dropout: probability, after fc6 and fc7.
+            norm: "" for none, as VGG16's published weights need it; "BN" for batch norm after each
+                convolution, to train from random weights.
 
         Raises:
             InputError: ``norm`` is neither.
@@ -79,8 +77,11 @@ class FCN8s(ConfiguredNetwork, nn.Module):
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
-        if len(cfg.MODEL.PIXEL_MEAN) != 3:
-            raise InputError("FCN8s: MODEL.PIXEL_MEAN has to have three values, as VGG16 sees RGB")
+        found = len(cfg.MODEL.PIXEL_MEAN)
+        if found != 3:
+            raise InputError(
+                f"MODEL.PIXEL_MEAN has {found} values, expected three, as FCN8s takes RGB images"
+            )
         return super().from_config(cfg)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -90,7 +91,7 @@ class FCN8s(ConfiguredNetwork, nn.Module):
             x = layer(x)
             if isinstance(layer, nn.MaxPool2d):
                 pools.append(x)
-        pool3, pool4, pool5 = (pools[i - 1] for i in _SKIPPED_TO)
+        *_, pool3, pool4, pool5 = pools
         x = self.dropout(self.relu(self.norm6(self.fc6(pool5))))
         x = self.dropout(self.relu(self.norm7(self.fc7(x))))
         x = self.up_fc7(self.score_fc7(x)) + self.score_pool4(pool4)
@@ -99,15 +100,15 @@ class FCN8s(ConfiguredNetwork, nn.Module):
 
 
 def is_vgg16(weights: Mapping[str, Any]) -> bool:
-    """Whether these are torchvision's, by their names."""
+    """Whether these are torchvision's weights of a VGG, by their names."""
     return {"features.0.weight", "classifier.0.weight", "classifier.3.weight"} <= weights.keys()
 
 
 def fcn_of_vgg16(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """torchvision's weights of VGG16 under the names of :class:`FCN8s`.
 
-    The first linear layer sees 512 maps of 7 × 7: a 7×7 convolution with the same numbers. The
-    last, of ImageNet's classes, has no place.
+    The first linear layer takes 512 maps of 7 × 7 values, so that its weights are those of a 7×7
+    convolution. The last one, for ImageNet's classes, is left out.
     """
     renamed = {name: w for name, w in weights.items() if name.startswith("features.")}
     for name, linear, kernel in (("fc6", "classifier.0", 7), ("fc7", "classifier.3", 1)):
@@ -119,12 +120,12 @@ def fcn_of_vgg16(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 @weight_format(is_vgg16)
 def _segmentor_of_vgg16(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """What :func:`fcn_of_vgg16` gives, under the names of a segmentor with that network."""
+    """The result of :func:`fcn_of_vgg16` under the names of a segmentor with that network."""
     return {f"network.{name}": value for name, value in fcn_of_vgg16(weights).items()}
 
 
 def _bilinear_upsampling(channels: int, factor: int) -> nn.ConvTranspose2d:
-    """Transposed convolution that starts as bilinear interpolation, each channel by itself."""
+    """A transposed convolution that starts as bilinear interpolation of each channel."""
     size = 2 * factor
     layer = nn.ConvTranspose2d(
         channels, channels, size, stride=factor, padding=factor // 2, bias=False

@@ -13,12 +13,12 @@ from nucdet.modeling.semantic.networks.build import SEGMENTATION_REGISTRY, Confi
 
 @SEGMENTATION_REGISTRY.register()
 class LinkNet(ConfiguredNetwork, nn.Module):
-    """Pairs of encoder and decoder, each decoder's output added to the encoder's above it.
+    """Pairs of encoder and decoder; a decoder's output is added to that of the encoder above it.
 
-    After Chaurasia and Culurciello, 2017 (arXiv:1707.03718), without its stem: the first encoder
-    sees the image. Batch norm and ReLU after each convolution of the encoders and decoders.
-    Section 6 of the report gives 64 and 128 channels to the encoders and 16 and 32, a quarter, to
-    the decoders; 4 pairs go on doubling them.
+    After Chaurasia and Culurciello, 2017 (arXiv:1707.03718), without the initial block: the first
+    encoder takes the image. Each convolution of the encoders and decoders has batch norm and ReLU.
+    In section 6 of the report 2 encoders have 64 and 128 channels and their decoders a quarter, 16
+    and 32; with 4 pairs the numbers go on doubling.
     """
 
     output_stride = 1
@@ -32,7 +32,7 @@ class LinkNet(ConfiguredNetwork, nn.Module):
             in_channels: of the images.
             num_channels: of the logits.
             channels: of each encoder, (64, 128) for 2 pairs and (64, 128, 256, 512) for 4.
-            dropout: share of a decoder's values that training sets to 0.
+            dropout: probability, in each decoder.
         """
         super().__init__()
         self.size_divisibility = 2 ** len(channels)
@@ -59,10 +59,10 @@ class LinkNet(ConfiguredNetwork, nn.Module):
 
 
 class _Encoder(nn.Module):
-    """Two residual blocks of two 3×3 convolutions, the first one with stride 2.
+    """Two residual blocks of two 3×3 convolutions; the first block has stride 2.
 
-    The report's average pooling is on the shortcut of the first: behind the strided convolution it
-    would divide the size by 4 a block, which its 4 decoders of stride 2 could not undo.
+    The report's average pooling is on the shortcut of the first block: after the strided
+    convolution each encoder would divide the size by 4, which a decoder of stride 2 cannot undo.
     """
 
     def __init__(self, in_channels: int, channels: int):
@@ -81,10 +81,11 @@ class _Encoder(nn.Module):
 
 
 def _decoder(channels: int, above: int | None, dropout: float) -> nn.Sequential:
-    """1×1 convolution to a quarter, 3×3 transposed with stride 2, dropout, 1×1 to ``above``.
+    """1×1 convolution to a quarter of the channels, 3×3 transposed with stride 2, dropout, 1×1.
 
-    The last is LinkNet's own, without which the sum with the encoder above were impossible; the
-    decoder at the top, which adds nothing (None), has none.
+    The last convolution, which the report does not mention but LinkNet has, gives the channels of
+    the encoder above, so that the two can be added. ``above`` is None for the top decoder, which
+    has no encoder above it and needs none.
     """
     quarter = channels // 4
     up = nn.ConvTranspose2d(quarter, quarter, 3, stride=2, padding=1, output_padding=1, bias=False)
@@ -96,7 +97,7 @@ def _decoder(channels: int, above: int | None, dropout: float) -> nn.Sequential:
 
 
 def _conv(in_channels: int, channels: int, kernel: int, stride: int = 1) -> nn.Sequential:
-    """A convolution that keeps the size (divided by the stride), and batch norm."""
+    """A convolution that divides the size by its stride only, and batch norm."""
     return nn.Sequential(
         nn.Conv2d(in_channels, channels, kernel, stride, padding=kernel // 2, bias=False),
         nn.BatchNorm2d(channels),

@@ -15,9 +15,9 @@ from nucdet.modeling.semantic.networks.build import SEGMENTATION_REGISTRY, Confi
 class SmallFCN(ConfiguredNetwork, nn.Module):
     """Three 3×3 convolutions with ReLU, each followed by max-pooling (section 4 of the report).
 
-    The report ends at 16 × 16 pixels and says nothing of how it gets there. From 256 × 256 this is
-    a stride of 16: pools of 2, 2 and 4. No nucleus below about 16 pixels survives it, which is why
-    it scored 0.0072.
+    The report's output has 16 × 16 pixels; it does not say how. From images of 256 × 256 this is a
+    stride of 16, here pools of 2, 2 and 4. The output cannot tell nuclei apart that are closer than
+    about 16 pixels; the report scores 0.0072 with it.
     """
 
     size_divisibility = 16
@@ -50,11 +50,11 @@ class SmallFCN(ConfiguredNetwork, nn.Module):
 
 @SEGMENTATION_REGISTRY.register()
 class SmallUNet(ConfiguredNetwork, UShape):
-    """U-Net of two 3×3 convolutions with ReLU and dropout a level (section 5 of the report).
+    """U-Net with two 3×3 convolutions with ReLU and dropout per level (section 5 of the report).
 
     Down: convolutions, dropout, max-pool at 16, 32, 64 and 128 channels. Up: a 3×3 transposed
-    convolution with stride 2, the skip beside it, convolutions and dropout at 128, 64, 32 and 16.
-    As the report has it there is nothing between the last max-pool and the first transposed
+    convolution with stride 2, concatenation with the skip, convolutions and dropout at 128, 64, 32
+    and 16. As in the report, there is nothing between the last max-pool and the first transposed
     convolution.
     """
 
@@ -69,7 +69,7 @@ class SmallUNet(ConfiguredNetwork, UShape):
             in_channels: of the images.
             num_channels: of the logits.
             channels: of each level from full resolution downwards.
-            dropout: share of a level's values that training sets to 0.
+            dropout: probability, at the end of each level.
         """
         super().__init__()
         self.size_divisibility = 2 ** len(channels)

@@ -21,13 +21,13 @@ _STRIDES = [2, 4, 8, 16, 32]
 
 @SEGMENTATION_REGISTRY.register()
 class TimmUNet(ConfiguredNetwork, nn.Module):
-    """Encoder-decoder with skips (Ronneberger et al., 2015, arXiv:1505.04597) on any timm network.
+    """Encoder-decoder with skips (Ronneberger et al., 2015, arXiv:1505.04597) on a timm network.
 
-    The decoder has two convolutions at each of the strides 16, 8, 4 and 2. With four ``channels``
-    its logits are those of stride 2, which is all that nuclei need that are shown enlarged. With
-    five, sub-pixel convolution (Shi et al., 2016, arXiv:1609.05158) goes on to full resolution,
-    where one thin convolution sees the image again: most of a U-Net's time goes to its highest
-    level, and what that needs is little, as it only draws the edges that the levels below found.
+    The decoder has two 3×3 convolutions at each of the strides 16, 8, 4 and 2. With four
+    ``channels`` the logits have stride 2, which is enough where the input shows nuclei enlarged.
+    With five, sub-pixel convolution (Shi et al., 2016, arXiv:1609.05158) goes on to full
+    resolution, where one convolution of few channels sees the image again: a U-Net spends most of
+    its time at full resolution, although it only refines edges there that lower levels have found.
     """
 
     size_divisibility = 32
@@ -49,13 +49,14 @@ class TimmUNet(ConfiguredNetwork, nn.Module):
             channels: of the decoder at the strides 16, 8, 4, 2 and, if there are five, 1.
 
         Raises:
-            InputError: the encoder lacks a stride, or ``channels`` are neither four nor five.
+            InputError: the encoder has other strides, or ``channels`` are neither four nor five.
         """
         super().__init__()
         info = encoder.body.feature_info
         if info.reduction() != _STRIDES:
             raise InputError(
-                f"MODEL.TIMM.NAME: maps of strides {info.reduction()}, expected {_STRIDES}"
+                f"MODEL.TIMM.NAME names a network with maps of strides {info.reduction()}, "
+                f"expected {_STRIDES}"
             )
         if len(channels) not in (len(_STRIDES) - 1, len(_STRIDES)):
             raise InputError(
@@ -76,7 +77,7 @@ class TimmUNet(ConfiguredNetwork, nn.Module):
             self.full = conv_block(top + in_channels, top, norm="BN")
             speed_up(self.full)
         self.predictor = nn.Conv2d(top, num_channels, 1)
-        for block in self.decoder:  # the encoder is quick already
+        for block in self.decoder:  # TimmBackbone has sped up the encoder
             speed_up(block)
 
     @classmethod
@@ -104,8 +105,9 @@ class TimmUNet(ConfiguredNetwork, nn.Module):
     def _full_resolution(self, y: Tensor, image: Tensor) -> Tensor:
         """``cat([pixel_shuffle(to_full(y), 2), image])``, channels-last, in one copy.
 
-        ``to_full``'s channels, (channel, row, column) of the 2×2 pixels, are computed in the order
-        (row, column, channel), so that those of one pixel lie side by side.
+        Checkpoints hold ``to_full``'s channels in the order (channel, row, column) of the 2×2
+        pixels. They are computed in the order (row, column, channel), so that the values of one
+        pixel lie side by side in memory.
         """
         top = self.to_full.out_channels // 4
         weight = self.to_full.weight.unflatten(0, (top, 4)).transpose(0, 1).flatten(0, 1)

@@ -14,15 +14,15 @@ from nucdet.modeling.semantic.networks.build import SEGMENTATION_REGISTRY, Confi
 
 @SEGMENTATION_REGISTRY.register()
 class UNetCS230(ConfiguredNetwork, UShape):
-    """U-Net with one 3×3 convolution a level, as section III-B of the report counts them.
+    """U-Net with one 3×3 convolution per level, as section III-B of the report counts them.
 
     Down: a convolution, three times max-pool and convolution, a last convolution. Up: the same with
-    a 2×2 up-convolution for each max-pool, which halves the channels, and the skip beside it. ReLU
-    after each 3×3 convolution, no batch norm. The report gives no channels and refers to
-    Ronneberger et al.: 64, 128, 256, 512.
+    a 2×2 up-convolution, which halves the channels, in the place of each max-pool, and
+    concatenation with the skip after it. Each 3×3 convolution has ReLU and no batch norm. The
+    report gives no channels and refers to Ronneberger et al.: 64, 128, 256, 512.
 
-    The highest level thus ends with two convolutions: these are what "U-Net −1" leaves out, and
-    "U-Net +1" adds one to them.
+    The highest level thus ends with two convolutions. "U-Net −1" leaves these out, "U-Net +1" adds
+    one to them.
     """
 
     output_stride = 1
@@ -42,7 +42,7 @@ class UNetCS230(ConfiguredNetwork, UShape):
             num_channels: of the logits.
             channels: at full resolution and after each max-pool.
             last_convs: 3×3 convolutions between the last skip and the predictor: 2, for "+1" 3 and
-                for "−1" none.
+                for "−1" 0.
 
         Raises:
             InputError: ``last_convs`` is negative, or there are fewer than two levels.
@@ -50,8 +50,8 @@ class UNetCS230(ConfiguredNetwork, UShape):
         super().__init__()
         if last_convs < 0 or len(channels) < 2:
             raise InputError(
-                "MODEL.SEGMENTATION: CHANNELS has to have at least two numbers, and LAST_CONVS is "
-                f"not negative; found {tuple(channels)} and {last_convs}"
+                f"MODEL.SEGMENTATION: CHANNELS is {tuple(channels)} and LAST_CONVS {last_convs}; "
+                "expected at least two channels, and 0 or more convolutions"
             )
         *upper, bottom = channels
         self.size_divisibility = 2 ** len(upper)
