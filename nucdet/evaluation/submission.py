@@ -95,7 +95,10 @@ class SubmissionWriter(DatasetEvaluator):
         gathered = gather_images(self._rows, self._distributed)
         if gathered is None:
             return None
-        with write_atomically(self._path) as temporary, temporary.open("w", newline="") as file:
+        with (
+            write_atomically(self._path) as temporary,
+            temporary.open("w", newline="", encoding="utf-8") as file,
+        ):
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(self._format.columns)
             for name, codes in sorted(gathered.values()):
