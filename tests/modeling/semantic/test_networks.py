@@ -236,6 +236,7 @@ def test_ensemble_builds_its_members_from_their_keys():
         (["CHANNELS", "(8, 8)"], r"CHANNELS is \(8, 8\), expected five numbers"),
         (["NETWORK", "FCN8s", "NORM", "GN", "CHANNELS", "(8, 8)"], "NORM is 'GN'"),
         (["NETWORK", "UNetCS230", "LAST_CONVS", "-1"], "LAST_CONVS"),
+        (["NETWORK", "MeanEnsemble", "NUM_CHANNELS", "4"], "NUM_CHANNELS is 4"),
     ],
 )
 def test_wrong_keys_are_one_line(overrides, message):

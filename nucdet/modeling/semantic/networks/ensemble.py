@@ -50,6 +50,12 @@ class MeanEnsemble(nn.Module):
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
+        channels = cfg.MODEL.SEGMENTATION.NUM_CHANNELS
+        if channels not in (1, 3):
+            raise InputError(
+                f"MODEL.SEGMENTATION.NUM_CHANNELS is {channels}; MeanEnsemble takes the mean of "
+                "probabilities, of foreground (1) or of background, body and border (3)"
+            )
         members = []
         for keys in cfg.MODEL.SEGMENTATION.MEMBERS:
             own = cfg.clone()
