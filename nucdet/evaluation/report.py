@@ -49,7 +49,10 @@ def write_per_image(results: Sequence[ImageResult], path: str | os.PathLike[str]
     ``id`` is the stem of the image's file name, ``matched50`` and ``matched75`` the matched nuclei
     at IoU 0.5 and 0.75.
     """
-    with write_atomically(path) as temporary, temporary.open("w", newline="") as file:
+    with (
+        write_atomically(path) as temporary,
+        temporary.open("w", newline="", encoding="utf-8") as file,
+    ):
         writer = csv.writer(file)
         writer.writerow(PER_IMAGE_COLUMNS)
         for r in results:

@@ -8,6 +8,7 @@ becomes 0 or the upper bound, and shows in the layers without an activation.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import torch
@@ -58,5 +59,6 @@ class _Clamp(torch.autograd.Function):
         return torch.ops.aten.hardtanh_backward(grad, result, 0, ctx.upper), None
 
 
+@cache
 def _bits(number: float) -> int:
     return int(torch.tensor(number, dtype=torch.bfloat16).view(torch.int16))

@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from nucdet.layers.activation import FastReLU
-from nucdet.layers.depthwise import LEAST_SIDE, depthwise
+from nucdet.layers.depthwise import TILE, depthwise
 
 _NORMS = ("FrozenBatchNorm2d", "FrozenBatchNormAct2d", "BatchNorm2d", "BatchNormAct2d")
 
@@ -67,7 +67,7 @@ class FastConv2d(nn.Conv2d):
         sides = self.kernel_size, self.stride, start, end
         square = not isinstance(start, str) and all(len(set(side)) == 1 for side in sides)
         known = self.dilation == (1, 1) and self.padding_mode == "zeros"
-        return channels and square and known and self.kernel_size[0] >= LEAST_SIDE
+        return channels and square and known and self.kernel_size[0] >= TILE
 
 
 def speed_up(network: nn.Module) -> None:

@@ -21,14 +21,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-_TILE = 3  # side of the kernels whose gradient by the weights oneDNN finds quickly
-LEAST_SIDE = _TILE  # of the kernels that :func:`depthwise` takes
+# side of the kernels whose gradient by the weights oneDNN finds quickly, and of the smallest ones
+# that :func:`depthwise` takes
+TILE = 3
 
 
 def depthwise(
     x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, start: int, end: int
 ) -> Tensor:
-    """The convolution of (N, C, H, W) by (C, 1, k, k), k ≥ LEAST_SIDE, and C biases or None.
+    """The convolution of (N, C, H, W) by (C, 1, k, k), k ≥ TILE, and C biases or None.
 
     Under autocast it computes as autocast says.
 
@@ -82,7 +83,7 @@ class _Depthwise(torch.autograd.Function):
 def _gradient_of_input(
     grad: Tensor, x: Tensor, weight: Tensor, stride: int, start: int, end: int
 ) -> Tensor:
-    if stride > 1 and x.dtype == torch.bfloat16 and weight.shape[-1] == _TILE:
+    if stride > 1 and x.dtype == torch.bfloat16 and weight.shape[-1] == TILE:
         return _gradient_by_phases(grad, x, weight, stride, start)
     dtype = x.dtype if stride == 1 else torch.float32
     # only its shape is looked at
@@ -107,7 +108,7 @@ def _gradient_by_phases(grad: Tensor, x: Tensor, weight: Tensor, stride: int, st
     for row, (rows, above, below) in enumerate(parts[0]):
         for column, (columns, before, after) in enumerate(parts[1]):
             seen = F.pad(grad, (before, after, above, below))
-            kernel = turned[..., rows, :][..., columns].contiguous()
+            kernel = turned[..., rows, columns].contiguous()
             part = F.conv2d(seen, kernel, groups=x.shape[1])
             result[..., row::stride, column::stride] = part
     return result
@@ -132,19 +133,19 @@ def _gradient_of_weight(
     grad: Tensor, x: Tensor, weight: Tensor, stride: int, start: int, end: int
 ) -> Tensor:
     side = weight.shape[-1]
-    if side == _TILE and start == end:
+    if side == TILE and start == end:
         return _backward(grad, x, weight.to(x.dtype), stride, start, 1).to(weight.dtype)
     result = torch.empty_like(weight)
     padded = F.pad(x, (start, end, start, end)) if end else x
-    height, width = ((length - 1) * stride + _TILE for length in grad.shape[-2:])
-    starts = [*range(0, side - _TILE, _TILE), side - _TILE]
-    tile = weight[..., :_TILE, :_TILE].to(x.dtype)
+    height, width = ((length - 1) * stride + TILE for length in grad.shape[-2:])
+    starts = [*range(0, side - TILE, TILE), side - TILE]
+    tile = weight[..., :TILE, :TILE].to(x.dtype)
     for top in starts:
         for left in starts:
             window = padded[..., top : top + height, left : left + width]
             window = window.contiguous(memory_format=torch.channels_last)
             part = _backward(grad, window, tile, stride, 0, 1)
-            result[..., top : top + _TILE, left : left + _TILE] = part
+            result[..., top : top + TILE, left : left + TILE] = part
     return result
 
 
