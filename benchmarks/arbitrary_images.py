@@ -25,7 +25,7 @@ import skimage
 
 from nucdet.errors import InputError, run_tool
 
-# of skimage/data: no cells, and no drawings of one colour
+# of skimage/data: no cells, and no drawings of one color
 PHOTOGRAPHS = (
     "astronaut.png", "brick.png", "camera.png", "chelsea.png", "clock_motion.png", "coffee.png",
     "coins.png", "color.png", "grass.png", "gravel.png", "horse.png", "hubble_deep_field.jpg",
@@ -36,7 +36,7 @@ SIDE = 48
 
 
 def texture(rng: np.random.Generator) -> np.ndarray:
-    """uint8 (SIDE, SIDE, 3): noise of one to three scales, with stripes or not, in two colours."""
+    """uint8 (SIDE, SIDE, 3): noise of one to three scales, with stripes or not, in two colors."""
     total = np.zeros((SIDE, SIDE))
     for _ in range(rng.integers(1, 4)):
         sigma = np.exp(rng.uniform(np.log(0.7), np.log(12)))
@@ -56,7 +56,7 @@ def texture(rng: np.random.Generator) -> np.ndarray:
 def on_ground(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """uint8 (H, W, 3) of grey, BGR or BGRA, its shorter side SIDE pixels.
 
-    What is transparent shows a ground of one colour or a texture.
+    What is transparent shows a ground of one color or a texture.
     """
     scale = SIDE / min(image.shape[:2])
     size = [max(1, round(length * scale)) for length in image.shape[1::-1]]

@@ -45,7 +45,7 @@ def show(
     before = tuple(min(MIRRORED, length) for length in truth[window].shape)
     resize = Resize(lambda height, width: scale).get_transform(image[window])
     image = resize.apply_image(image[window])
-    # the label under the centre of each pixel
+    # the label under the center of each pixel
     places = [
         ((np.arange(now) + 0.5) * length / now).astype(int)
         for now, length in zip(image.shape, truth[window].shape, strict=False)

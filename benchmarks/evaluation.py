@@ -56,27 +56,27 @@ def make_pair(height: int, width: int, count: int, seed: int) -> Pair:
     rows = int(np.ceil(count / columns))
     cell = np.array([width / columns, height / rows])
     places = np.stack([np.arange(count) % columns, np.arange(count) // columns], axis=1)
-    centres = (places + 0.5) * cell + rng.normal(0, 0.05, (count, 2)) * cell
+    centers = (places + 0.5) * cell + rng.normal(0, 0.05, (count, 2)) * cell
     axes = cell * rng.uniform(0.55, 0.9, (count, 2))
     angles = rng.uniform(0, 180, count)
-    true = draw(height, width, np.arange(1, count + 1), centres, axes, angles)
+    true = draw(height, width, np.arange(1, count + 1), centers, axes, angles)
 
     labels = np.arange(1, count + 1)
     merged = np.flatnonzero(rng.random(count) < 0.05)
-    labels[merged] = np.maximum(labels[merged] - 1, 1)  # the neighbour's label
+    labels[merged] = np.maximum(labels[merged] - 1, 1)  # the neighbor's label
     kept = rng.random(count) > 0.03
     shift = rng.normal(0, 0.05, (count, 2)) * cell
     scale = rng.normal(1, 0.08, (count, 2)).clip(0.3, 1.3)
     pred = draw(
-        height, width, labels[kept], (centres + shift)[kept], (axes * scale)[kept], angles[kept]
+        height, width, labels[kept], (centers + shift)[kept], (axes * scale)[kept], angles[kept]
     )
     return true, pred
 
 
-def draw(height, width, labels, centres, axes, angles) -> np.ndarray:
+def draw(height, width, labels, centers, axes, angles) -> np.ndarray:
     image = np.zeros((height, width), np.int32)
-    for label, centre, axis, angle in zip(labels, centres, axes, angles, strict=True):
-        cv2.ellipse(image, (centre.tolist(), axis.tolist(), float(angle)), int(label), -1)
+    for label, center, axis, angle in zip(labels, centers, axes, angles, strict=True):
+        cv2.ellipse(image, (center.tolist(), axis.tolist(), float(angle)), int(label), -1)
     return image
 
 

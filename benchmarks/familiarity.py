@@ -51,15 +51,15 @@ def drawn() -> Iterator[tuple[str, str, np.ndarray]]:
     for radius in (6, 12, 24):
         for name, thickness in (("rings", 2), ("discs", -1)):
             image = np.full((_SIDE, _SIDE), 200, np.uint8)
-            for centre in random.integers(0, _SIDE, (60, 2)):
-                cv2.circle(image, centre.tolist(), radius, 60, thickness)
+            for center in random.integers(0, _SIDE, (60, 2)):
+                cv2.circle(image, center.tolist(), radius, 60, thickness)
             yield "drawn", f"{name} {radius}", image
     for number in (150, 400, 900):
         image = np.clip(140 + 4 * noise, 0, 255).astype(np.uint8)
-        for centre in random.integers(0, _SIDE, (number, 2)):
+        for center in random.integers(0, _SIDE, (number, 2)):
             radius = int(random.integers(1, 4))
-            cv2.circle(image, centre.tolist(), radius + 1, 210, 1)
-            cv2.circle(image, centre.tolist(), radius, 60, -1)
+            cv2.circle(image, center.tolist(), radius + 1, 210, 1)
+            cv2.circle(image, center.tolist(), radius, 60, -1)
         yield "drawn", f"dust {number}", cv2.GaussianBlur(image, (0, 0), 0.8)
     for name, number, width in (("scratches", 300, 1), ("fibres", 80, 4)):
         image = np.full((_SIDE, _SIDE), 20, np.uint8)

@@ -45,8 +45,8 @@ def draw_release(root: Path, images: int, polygons: int) -> Path:
         file.write('], "annotations": [')
         for i in range(polygons):
             radii = rng.uniform(4, 16) * rng.uniform(0.8, 1.2, (POINTS, 1))
-            centre = rng.uniform((20, 20), (WIDTH - 20, HEIGHT - 20))
-            points = (centre + ring * radii).round(2).ravel().tolist()
+            center = rng.uniform((20, 20), (WIDTH - 20, HEIGHT - 20))
+            points = (center + ring * radii).round(2).ravel().tolist()
             file.write(", " if i else "")
             file.write(
                 f'{{"id": {i}, "image_id": {i * images // polygons}, "category_id": 1, '

@@ -96,9 +96,9 @@ def _add_augmentation(cfg: CfgNode) -> None:
     # Share of the images that are made grey, and of those that are inverted (255 - value).
     aug.GREY_PROB = 0.0
     aug.INVERT_PROB = 0.0
-    # Share of the images that are coloured anew: grey values become colours between a random one
+    # Share of the images that are colored anew: grey values become colors between a random one
     # for the background and a random one for the nuclei, light on dark or dark on light.
-    aug.COLOURISE_PROB = 0.0
+    aug.COLORIZE_PROB = 0.0
     # Share of the images for each of five changes. STAIN: more or less haematoxylin, eosin and DAB.
     # HUE_SATURATION: another hue and saturation. CHANNELS: red, green and blue changed separately.
     # FADE: the range 0–255 reduced to a part of it. ILLUMINATION: uneven light or background. How
@@ -169,7 +169,7 @@ def _add_test(cfg: CfgNode) -> None:
     # benchmarks/robustness.py and nucdet-train --perturb.
     cfg.TEST.PERTURBATION = ""
     # Pixels of the image by which outlines are moved after overlap elimination, and only where that
-    # is enabled: outwards into free background, never into a neighbour, or inwards if negative. For
+    # is enabled: outwards into free background, never into a neighbor, or inwards if negative. For
     # ground truth that is drawn wider or narrower than that of training.
     cfg.TEST.OUTLINE_OFFSET = 0.0
 

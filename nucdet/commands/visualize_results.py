@@ -1,4 +1,4 @@
-"""Draw predictions beside the ground truth: matched, missed and false nuclei in three colours.
+"""Draw predictions beside the ground truth: matched, missed and false nuclei in three colors.
 
     %(prog)s --input output/x/inference/coco_instances_results.json \\
         --dataset dsb2018_val --output-dir output/x/images --sort worst --num 10

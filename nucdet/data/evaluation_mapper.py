@@ -1,4 +1,4 @@
-"""From a data set's dict to what evaluation starts from: the image of the file, normalised."""
+"""From a data set's dict to what evaluation starts from: the image of the file, normalized."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ STAINED_TINTED = "stained_tinted"
 IMAGE_KINDS = (FLUORESCENCE, BRIGHT_FIELD, STAINED_LIGHT, STAINED_TINTED)
 
 _DARK_BELOW = 80  # median brightness
-_COLOUR_FROM = 5  # mean saturation
+_COLOR_FROM = 5  # mean saturation
 _TINTED_FROM = 25  # median saturation of the ground
 
 
@@ -27,10 +27,10 @@ def image_kind(image: np.ndarray) -> str:
         image: uint8 (H, W, 3) RGB.
 
     Returns:
-        ``"fluorescence"``: bright on a dark ground, grey or in one colour;
+        ``"fluorescence"``: bright on a dark ground, grey or in one color;
         ``"bright_field"``: grey on a bright ground (also phase contrast);
-        ``"stained_light"``: coloured on a white or grey ground (H&E);
-        ``"stained_tinted"``: coloured on a coloured ground (purple on lilac).
+        ``"stained_light"``: colored on a white or grey ground (H&E);
+        ``"stained_tinted"``: colored on a colored ground (purple on lilac).
         Saturation here is max - min over the channels, brightness the mean; the ground is the
         brightest quarter of the pixels.
     """
@@ -40,7 +40,7 @@ def image_kind(image: np.ndarray) -> str:
     if np.median(brightness) < _DARK_BELOW:
         return FLUORESCENCE
     saturation = pixels.max(axis=1) - pixels.min(axis=1)
-    if saturation.mean() < _COLOUR_FROM:
+    if saturation.mean() < _COLOR_FROM:
         return BRIGHT_FIELD
     ground = saturation[brightness >= np.percentile(brightness, 75)]
     return STAINED_LIGHT if np.median(ground) < _TINTED_FROM else STAINED_TINTED

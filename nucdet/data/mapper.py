@@ -11,7 +11,7 @@ from detectron2.config import CfgNode, configurable
 from detectron2.data import transforms as T
 from detectron2.structures import Boxes, Instances
 
-from nucdet.data.augment.colour import grey_values
+from nucdet.data.augment.color import grey_values
 from nucdet.data.augment.composition import Composition
 from nucdet.data.augment.geometry import (
     Nuclei,
@@ -114,7 +114,7 @@ class NucleusDatasetMapper:
             augmentations = build_test_augmentation(cfg)
         elif composition is None:
             augmentations = build_train_augmentation(cfg)
-        else:  # which changes light and colour itself, after it has pasted
+        else:  # which changes light and color itself, after it has pasted
             augmentations = build_geometric(cfg)
         if cfg.TEST.PERTURBATION and not augment:
             augmentations.insert(0, parse_perturbation(cfg.TEST.PERTURBATION))

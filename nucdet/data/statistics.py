@@ -108,7 +108,7 @@ def anchor_fit(box_sizes: np.ndarray, base: int) -> np.ndarray:
         base: anchor size of the finest level; each level above has twice the size.
 
     Returns:
-        (N,) IoU of each box with the best anchor laid on its centre, over sizes and aspect ratios
+        (N,) IoU of each box with the best anchor laid on its center, over sizes and aspect ratios
         (height / width) 0.5, 1, 2.
     """
     best = np.zeros(len(box_sizes))

@@ -17,7 +17,7 @@ from nucdet.structures import CroppedMasks
 if TYPE_CHECKING:
     import pandas as pd
 
-# RGB; QuPath draws a class in this colour unless its user has given it another
+# RGB; QuPath draws a class in this color unless its user has given it another
 _COLOR = (0, 205, 255)
 
 

@@ -27,7 +27,7 @@ class ImageRecord:
         thumbnail: a small copy of the image, a ``data:`` URI.
         thumbnail_size: (width, height) of the thumbnail, pixels.
         outlines: N outlines on the thumbnail, as SVG path data.
-        colors: N digits: indices into the report's palette, different for neighbours.
+        colors: N digits: indices into the report's palette, different for neighbors.
         columns: the table of measurements: N values for each column name.
         familiarity: see :attr:`nucdet.predict.Prediction.familiarity`.
         warning: see :attr:`nucdet.predict.Prediction.warning`.

@@ -35,7 +35,7 @@ class ReportFacts:
         is_metric: whether areas are in µm²; only where all images have a pixel size.
         settings: named values shown at the end of the page.
         failures: the reason for each file that could not be predicted, by file name.
-        palette: CSS colours of the outlines, to which :attr:`ImageRecord.colors` refers.
+        palette: CSS colors of the outlines, to which :attr:`ImageRecord.colors` refers.
     """
 
     is_metric: bool = False

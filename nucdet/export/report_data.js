@@ -108,7 +108,7 @@ function sortableHeader(labels, key, descending, choose) {
   return make("tr", {}, ...cells);
 }
 
-// Draw the outlines of an image into an <svg>: one dark path under a bright one for each colour.
+// Draw the outlines of an image into an <svg>: one dark path under a bright one for each color.
 function drawOutlines(svg, image) {
   svg.querySelectorAll(".outline").forEach((path) => path.remove());
   if (!state.outlines || !image.outlines) return;

@@ -132,7 +132,7 @@ class _Foldable(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if not self.convolution[0].takes_norm:
             return super().forward(x)
-        # what timm's norms do after normalising
+        # what timm's norms do after normalizing
         return self.act(self.drop(x)) if hasattr(self, "act") else x
 
 

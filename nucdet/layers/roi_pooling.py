@@ -150,7 +150,7 @@ def _axis(low: Tensor, high: Tensor, side: Tensor, bins: int) -> tuple[Tensor, T
     """The pixels along one axis that each bin looks at.
 
     Args:
-        low, high: (M,) where boxes begin and end, in pixels of the map, centres at whole numbers.
+        low, high: (M,) where boxes begin and end, in pixels of the map, centers at whole numbers.
         side: (M,) pixels of the map.
         bins: of each box.
 

@@ -11,7 +11,7 @@ def stretch(images: Tensor) -> Tensor:
 
     So that all have bright nuclei on a dark ground. Batch norm needs it: fluorescence and stained
     tissue have means of 0.05 and 0.8, two images are a batch, and in inference the one is
-    normalised by the other's statistics.
+    normalized by the other's statistics.
 
     Args:
         images: (…, H, W) of any type. A constant one becomes 0.

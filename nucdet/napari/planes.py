@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-# the choices for a layer in colour -> what is taken of its last axis
-COLOURS = {"RGB": slice(None), "red": 0, "green": 1, "blue": 2}
+# the choices for a layer in color -> what is taken of its last axis
+COLORS = {"RGB": slice(None), "red": 0, "green": 1, "blue": 2}
 _MICROMETRE = 1e-6
 
 
@@ -18,7 +18,7 @@ class Plane:
     """One plane of a layer, as the viewer's sliders show it.
 
     Attributes:
-        pixels: (H, W), or (H, W, 3) RGB of a layer in colour, with the layer's values and dtype.
+        pixels: (H, W), or (H, W, 3) RGB of a layer in color, with the layer's values and dtype.
         name: of the layer, followed by ``step``.
         step: the plane's index on each axis before y and x.
     """
@@ -28,24 +28,24 @@ class Plane:
     step: tuple[int, ...] = ()
 
 
-def shown_plane(layer: Any, point: Sequence[float], colour: str = "RGB") -> Plane:
+def shown_plane(layer: Any, point: Sequence[float], color: str = "RGB") -> Plane:
     """The plane of an image or labels layer that a viewer shows.
 
     Args:
-        layer: a napari Image or Labels layer; its last two axes are y and x, followed by the colour
-            channels if it is in colour. Of a multiscale layer the full resolution is taken.
+        layer: a napari Image or Labels layer; its last two axes are y and x, followed by the color
+            channels if it is in color. Of a multiscale layer the full resolution is taken.
         point: ``viewer.dims.point``, in world coordinates; outside the layer its nearest plane is
             taken.
-        colour: a key of :data:`COLOURS`; ignored where the layer is not in colour.
+        color: a key of :data:`COLORS`; ignored where the layer is not in color.
     """
-    in_colour = getattr(layer, "rgb", False)
+    in_color = getattr(layer, "rgb", False)
     data = layer.data[0] if getattr(layer, "multiscale", False) else layer.data
     leading = layer.ndim - 2
     place = np.rint(layer.world_to_data(point)[:leading]).astype(int)
     step = tuple(int(i) for i in np.clip(place, 0, np.array(data.shape[:leading]) - 1))
     pixels = np.asarray(data[step])  # a lazy layer is read here, and only this plane
-    if in_colour:
-        pixels = pixels[..., :3][..., COLOURS[colour]]
+    if in_color:
+        pixels = pixels[..., :3][..., COLORS[color]]
     return Plane(pixels, "_".join([layer.name, *map(str, step)]), step)
 
 

@@ -36,7 +36,7 @@ def show_table(viewer: Any, layer: Any, table: pd.DataFrame) -> Table:
 
 
 def _show_nucleus(viewer: Any, layer: Any, widget: Table) -> None:
-    """Centre the view on the nucleus of the selected row, and select its label."""
+    """Center the view on the nucleus of the selected row, and select its label."""
     rows = {index.row() for index in widget.native.selectedIndexes()}
     if len(rows) != 1 or layer not in viewer.layers:
         return
@@ -44,5 +44,5 @@ def _show_nucleus(viewer: Any, layer: Any, widget: Table) -> None:
     layer.selected_label = label
     indices = np.nonzero(np.asarray(layer.data) == label)
     if len(indices[0]):  # it may have been erased since
-        centre = layer.data_to_world([axis.mean() for axis in indices])
-        viewer.camera.center = (0, *centre[-2:])
+        center = layer.data_to_world([axis.mean() for axis in indices])
+        viewer.camera.center = (0, *center[-2:])

@@ -34,7 +34,7 @@ from nucdet.export.tables import write_table
 from nucdet.napari.background import Background
 from nucdet.napari.finetuning import finetune, recipe_iterations
 from nucdet.napari.models import LoadedModel, Model, finetuned_models, shipped_models
-from nucdet.napari.planes import COLOURS, Plane, labels_placement, pixel_size_of, shown_plane
+from nucdet.napari.planes import COLORS, Plane, labels_placement, pixel_size_of, shown_plane
 from nucdet.napari.progress import Cancelled, Progress
 from nucdet.napari.segmentation import measure_labels, number_of, segment
 from nucdet.napari.table import show_table
@@ -75,10 +75,10 @@ class NucleusWidget(Container):
 
     def _add_segmenting(self) -> None:
         self.image_layer = create_widget(annotation=napari.layers.Image, label="image")
-        self.colour = ComboBox(
+        self.color = ComboBox(
             label="channel",
-            choices=list(COLOURS),
-            tooltip="Of an image in colour. Of other images the sliders choose the plane.",
+            choices=list(COLORS),
+            tooltip="Of an image in color. Of other images the sliders choose the plane.",
         )
         self.model = ComboBox(label="model", choices=self._model_choices)
         self.config = FileEdit(label="config", filter="*.yaml")
@@ -94,7 +94,7 @@ class NucleusWidget(Container):
         self.segment_button = PushButton(text="Segment")
         self.model.changed.connect(self._show_own_model)
         self.segment_button.clicked.connect(self._guarded(self.segment))
-        self.extend([self.image_layer, self.colour, self.model, self.config, self.weights])
+        self.extend([self.image_layer, self.color, self.model, self.config, self.weights])
         self.extend([self.diameter, self.threshold, self.segment_button])
 
     def _add_measuring(self) -> None:
@@ -149,7 +149,7 @@ class NucleusWidget(Container):
             InputError: there is no image, a field is not valid, or something runs already.
         """
         layer = self._chosen(self.image_layer, "an image")
-        plane = shown_plane(layer, self._viewer.dims.point, self.colour.value)
+        plane = shown_plane(layer, self._viewer.dims.point, self.color.value)
         model = self._model()
         diameter = number_of("diameter", self.diameter.value, "auto")
         threshold = number_of("threshold", self.threshold.value)
@@ -250,7 +250,7 @@ class NucleusWidget(Container):
         if _PLANE in labels.metadata:
             return labels.metadata[_PLANE]
         layer = self._chosen(self.image_layer, "an image")
-        return shown_plane(layer, self._viewer.dims.point, self.colour.value)
+        return shown_plane(layer, self._viewer.dims.point, self.color.value)
 
     def _label_map(self, labels: Any) -> np.ndarray:
         return shown_plane(labels, self._viewer.dims.point).pixels

@@ -22,7 +22,7 @@ def grey_foreground(image: np.ndarray) -> np.ndarray:
         image: (H, W) or (H, W, C), numbers of any range.
 
     Returns:
-        (H, W) float32, 0–1; all 0 for an image of one colour.
+        (H, W) float32, 0–1; all 0 for an image of one color.
     """
     image = np.asarray(image, np.float32)
     grey = image if image.ndim == 2 else image.mean(axis=2)

@@ -14,13 +14,13 @@ from nucdet.structures import CroppedMasks
 def offset_outlines(masks: CroppedMasks, offset: float, block: int = 2048) -> CroppedMasks:
     """Grow or shrink masks that do not overlap by a number of pixels.
 
-    Distances are Euclidean, between centres of pixels, so that the first step is at 1, the next at
+    Distances are Euclidean, between centers of pixels, so that the first step is at 1, the next at
     √2, at 2, at √5.
 
     - ``offset`` > 0: each background pixel at most that far from a mask goes to the nearest one, as
       in :func:`skimage.segmentation.expand_labels`, ties included. No mask loses a pixel.
     - ``offset`` < 0: each mask loses its pixels at most that far from what is outside it, be that
-      background or a neighbour. The edge of the image is no outline: what lies beyond is not known.
+      background or a neighbor. The edge of the image is no outline: what lies beyond is not known.
       A mask never vanishes; at least its innermost pixels (the farthest from outside) stay.
 
     Time and memory grow with blocks of the image that hold masks, not with N×H×W.

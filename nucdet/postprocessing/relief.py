@@ -14,14 +14,14 @@ def split_at_saddles(
 ) -> np.ndarray:
     """Label the hills of a relief inside a mask; hills without a real valley between them are one.
 
-    Two neighbouring hills stay apart where the highest way from one top to the other leads down to
+    Two neighboring hills stay apart where the highest way from one top to the other leads down to
     less than ``(1 - depth)`` times the lower top. That is the watershed from the h-maxima of the
     relief (Soille, Morphological Image Analysis, 2003, 6.3.4) with an h that grows with the hill,
     computed the other way round: flood from every local maximum once, then join basins over their
     highest saddles. Grey-scale reconstruction, which gives the h-maxima themselves, costs ten times
     the flooding.
 
-    A hill without a top above 0, or with fewer than ``min_size`` pixels, is joined to the neighbour
+    A hill without a top above 0, or with fewer than ``min_size`` pixels, is joined to the neighbor
     over its highest saddle, if it has one.
 
     Args:

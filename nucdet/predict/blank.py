@@ -11,7 +11,7 @@ _LOOK_SIDE = 1024  # pixels of an image's middle that are looked at
 _BLOCK = 16  # pixels
 # Over how many blocks the strength of noise may change, as the light does.
 _GROUND = 4.0
-# By how much the standard deviations in neighbouring blocks scatter, relative to their mean: at
+# By how much the standard deviations in neighboring blocks scatter, relative to their mean: at
 # most 0.12 in drawn camera noise, blurred or with uneven light; at least 0.18 in all else that was
 # tried (photographs, LIVECell's phase contrast, DSB2018).
 _NOISE_SCATTER = 0.15

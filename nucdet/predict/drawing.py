@@ -68,7 +68,7 @@ def draw_overlay(image: np.ndarray, masks: CroppedMasks) -> np.ndarray:
 
 
 def outline_colors(image: np.ndarray, masks: CroppedMasks) -> str:
-    """A digit for each mask: the index of its colour, which differs from its neighbours' colours.
+    """A digit for each mask: the index of its color, which differs from its neighbors' colors.
 
     The arguments are those of :func:`draw_overlay`.
     """

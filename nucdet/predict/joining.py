@@ -240,7 +240,7 @@ def resized(instances: Instances, size: tuple[int, int]) -> Instances:
     for (top, left), crop in zip(
         instances.pred_masks.offsets.tolist(), instances.pred_masks.crops, strict=True
     ):
-        # pixels of the new size whose centres lie in the crop
+        # pixels of the new size whose centers lie in the crop
         rows = np.arange(round(top * y), round((top + crop.shape[0]) * y))
         columns = np.arange(round(left * x), round((left + crop.shape[1]) * x))
         at_y, at_x = (rows + 0.5) / y - top - 0.5, (columns + 0.5) / x - left - 0.5

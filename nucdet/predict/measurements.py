@@ -121,7 +121,7 @@ def measure(
     Returns:
         One row a mask, in their order. ``id`` is 1, 2, …, the label in a label map. Lengths and
         areas have their unit at the end of the column's name, one unit in the whole table:
-        ``area_px``, ``perimeter_px``, or ``area_um2``, ``perimeter_um``. (0, 0) is the centre of
+        ``area_px``, ``perimeter_px``, or ``area_um2``, ``perimeter_um``. (0, 0) is the center of
         the top left pixel for centroids, its corner for boxes, which are half-open.
     """
     import pandas as pd  # when it is needed, as a prediction starts without it

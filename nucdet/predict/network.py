@@ -28,7 +28,7 @@ from nucdet.structures import CroppedMasks
 PRECISIONS = ("auto", "float32", "bfloat16")
 
 # Pixels of a batch on a GPU. On a CPU images go one by one: four of 512 × 512 at once took a
-# fifth longer (lite0, one thread), and a result's last digits would depend on its neighbours.
+# fifth longer (lite0, one thread), and a result's last digits would depend on its neighbors.
 _BATCH_PIXELS = 1 << 23
 
 # what the limits on proposals and detections of a config are meant for, as pixels of an image
@@ -119,7 +119,7 @@ class Network:
         return self._rule(height, width)
 
     def __call__(self, images: Iterable[tuple[Any, ...]], capacity: float = 1.0) -> Iterator[View]:
-        """Predict images one after the other; on a GPU, neighbours of equal size in one batch.
+        """Predict images one after the other; on a GPU, neighbors of equal size in one batch.
 
         Args:
             images: (uint8 (H, W, 3) RGB, zoom) each, and perhaps (height, width), another size in

@@ -1,6 +1,6 @@
 """Chooses the zoom of an image and whether it goes to the network whole or in overlapping tiles.
 
-Neighbouring tiles share a strip. A nucleus in it is found in both tiles, and it is whole in at
+Neighboring tiles share a strip. A nucleus in it is found in both tiles, and it is whole in at
 least one of them as long as it is smaller than the strip; nucdet/predict/joining.py makes one
 nucleus of the two.
 """
@@ -61,7 +61,7 @@ def tile_grid(size: tuple[int, int], tile: int, overlap: int, grid: float = 1) -
         size: (height, width) of the image.
         tile: largest side of a tile, more than ``overlap``, a pixel more where ``grid`` is not
             whole; an image that fits is one tile.
-        overlap: pixels that neighbours share, at least.
+        overlap: pixels that neighbors share, at least.
         grid: tiles start at multiples of it, rounded (the network's stride, so that it sees a pixel
             at the same place of its grid in every tile).
     """

@@ -11,7 +11,7 @@ from detectron2.config import CfgNode
 
 from nucdet.config import load_config
 from nucdet.data.datasets import class_names
-from nucdet.data.io.choice import Choice, choose_channel, choose_colour
+from nucdet.data.io.choice import Choice, choose_channel, choose_color
 from nucdet.data.io.normalization import check_rule
 from nucdet.data.io.planes import Planes, open_planes
 from nucdet.data.io.windows import ImageWindows
@@ -110,7 +110,7 @@ class Segmenter:
         if channel is not None and np.ndim(image) == 3:
             count = np.shape(image)[2]
             if count == 3:
-                image = image[..., choose_colour("the image", channel)]
+                image = image[..., choose_color("the image", channel)]
             else:
                 image = image[..., choose_channel("the image", [""] * count, channel)]
         return self.predict_batch([image], diameter)[0]
@@ -166,7 +166,7 @@ class Segmenter:
         return found if choice.asks_for_all else next(found)
 
     def open(self, path: str | os.PathLike[str], choice: Choice | None = None) -> Planes:
-        """A file's planes as :meth:`predict_windows` takes them, normalised as the config says.
+        """A file's planes as :meth:`predict_windows` takes them, normalized as the config says.
 
         Args:
             path, choice: see :func:`nucdet.data.io.planes.open_planes`.

@@ -19,7 +19,7 @@ def paste_masks(
     """Resample each M×M mask into its box and threshold it.
 
     The contract of ``detectron2.layers.paste_masks_in_image``: bilinear, zero outside the mask,
-    sampled at the centres of the pixels. Bilinear sampling on a grid is
+    sampled at the centers of the pixels. Bilinear sampling on a grid is
     ``rows @ mask @ columns.T`` with one small matrix of weights an axis, so many windows of similar
     size are one batched product.
 

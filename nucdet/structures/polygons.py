@@ -15,7 +15,7 @@ from nucdet.errors import InputError
 def outer_polygons(crop: np.ndarray, offset: tuple[int, int]) -> list[list[float]]:
     """Outer outline of each 8-connected piece of a mask, following pixel edges; holes are left out.
 
-    Contours through pixel centres, as OpenCV gives them, would lose half a pixel on every side: a
+    Contours through pixel centers, as OpenCV gives them, would lose half a pixel on every side: a
     fifth of the area of a nucleus of 20 pixels' diameter when read as what they enclose.
 
     Args:

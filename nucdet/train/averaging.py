@@ -87,7 +87,7 @@ def average_checkpoints(paths: Sequence[Path], target: Path) -> None:
     """Write the mean of the weights of several checkpoints of one training.
 
     It generalises better than each of them where they lie far apart on one path (Izmailov et al.,
-    UAI 2018, arXiv:1803.05407). The statistics of batch normalisation are averaged as the weights
+    UAI 2018, arXiv:1803.05407). The statistics of batch normalization are averaged as the weights
     are. What is not a floating point number is that of the first checkpoint, as is the iteration.
 
     Args:

@@ -132,7 +132,7 @@ def _check_size(checkpoint: Path, content: bytes) -> None:
 def compress(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """The tensors as they are stored: matrices and kernels in 16 bits, if their range allows.
 
-    Biases and the tensors of normalisation are a hundredth of a network and stay in 32 bits.
+    Biases and the tensors of normalization are a hundredth of a network and stay in 32 bits.
 
     Raises:
         InputError: a value is not finite.

@@ -1,4 +1,4 @@
-"""Colours: the meaning of three, and a palette from which neighbours get different ones."""
+"""Colors: the meaning of three, and a palette from which neighbors get different ones."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from nucdet.structures import CroppedMasks
 
-# uint8 RGB. Told apart in any kind of colour blindness, and visible on black, white and purple
+# uint8 RGB. Told apart in any kind of color blindness, and visible on black, white and purple
 MATCHED = (0, 225, 190)
 MISSED = (255, 205, 0)
 FALSE = (255, 60, 40)
@@ -28,15 +28,15 @@ PALETTE = np.array(
     np.uint8,
 )
 
-# Nuclei with at most this many background pixels between them count as neighbours
+# Nuclei with at most this many background pixels between them count as neighbors
 _GAP = 2
-# Distance in RGB from the median colour of the image or of its nuclei, below which a colour of the
+# Distance in RGB from the median color of the image or of its nuclei, below which a color of the
 # palette is hard to see
 _TOO_NEAR = 115
 
 
 def color_by_neighbors(masks: CroppedMasks, image: np.ndarray) -> np.ndarray:
-    """The colours of :func:`palette_by_neighbors`.
+    """The colors of :func:`palette_by_neighbors`.
 
     Returns:
         (N, 3) uint8 RGB.
@@ -51,12 +51,12 @@ def color_by_neighbors(masks: CroppedMasks, image: np.ndarray) -> np.ndarray:
 
 
 def palette_by_neighbors(masks: CroppedMasks, image: np.ndarray) -> np.ndarray:
-    """A colour of the palette for each mask, another one than those of its neighbours.
+    """A color of the palette for each mask, another one than those of its neighbors.
 
-    Neighbours are masks that overlap, touch or nearly do. Those with the most neighbours choose
-    first (Welsh and Powell, 1967), each the least used of the colours that are left, and one like
+    Neighbors are masks that overlap, touch or nearly do. Those with the most neighbors choose
+    first (Welsh and Powell, 1967), each the least used of the colors that are left, and one like
     those of the image or of its nuclei (violet on a purple stain) only where no other is left. Only
-    a mask whose neighbours hold all eight colours shares one.
+    a mask whose neighbors hold all eight colors shares one.
 
     Args:
         masks: N masks of the image.
@@ -81,7 +81,7 @@ def palette_by_neighbors(masks: CroppedMasks, image: np.ndarray) -> np.ndarray:
 
 
 def _like_the_image(masks: CroppedMasks, image: np.ndarray) -> np.ndarray:
-    """(8,) bool: which colours are near the image's median colour or that of its nuclei."""
+    """(8,) bool: which colors are near the image's median color or that of its nuclei."""
     grounds = [image[::3, ::3].reshape(-1, 3)]
     inside = [image[box][crop][::3] for box, crop in zip(masks.slices(), masks.crops, strict=True)]
     if sum(map(len, inside)):
@@ -92,7 +92,7 @@ def _like_the_image(masks: CroppedMasks, image: np.ndarray) -> np.ndarray:
 
 
 def _neighboring_pairs(masks: CroppedMasks) -> np.ndarray:
-    """(K, 2) int64, indices of neighbouring masks, each pair once."""
+    """(K, 2) int64, indices of neighboring masks, each pair once."""
     labels = masks.to_label_map()
     height, width = labels.shape
     found = [np.zeros(0, np.int64)]

@@ -21,7 +21,7 @@ _CHARACTERS = 52  # of the legend's text that fit in the width of a panel
 
 class _Panel(NamedTuple):
     title: str
-    entries: list[tuple[tuple[int, int, int], str]]  # colour and text of the legend
+    entries: list[tuple[tuple[int, int, int], str]]  # color and text of the legend
     image: np.ndarray
 
 
@@ -33,7 +33,7 @@ def draw_comparison(
 ) -> np.ndarray:
     """Draw the prediction on the left and the ground truth on the right, under a legend.
 
-    Nuclei matched at an IoU above 0.5 have one colour in both panels; false ones (left) and missed
+    Nuclei matched at an IoU above 0.5 have one color in both panels; false ones (left) and missed
     ones (right) have others. The legend counts them and gives the image's Kaggle score (see
     :mod:`nucdet.evaluation.matching`). A dark image is drawn brighter.
 

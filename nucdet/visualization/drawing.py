@@ -48,7 +48,7 @@ def draw_instances(
         image: uint8 (H, W, 3) RGB.
         masks: N masks of that image: CroppedMasks, or what :meth:`CroppedMasks.from_any` takes.
         colors: uint8 RGB, (N, 3) or one for all (e.g. by class or by verdict); None chooses
-            different ones for neighbours.
+            different ones for neighbors.
         alpha: how much the fill covers, 0 (nothing) to 1.
         line_width: of the bright outlines, in pixels of the result; 0 draws none.
         zoom: how many times the result is larger than the image; None: as :func:`readable_zoom`.
@@ -57,7 +57,7 @@ def draw_instances(
         uint8 (H·zoom, W·zoom, 3) RGB.
 
     Raises:
-        ValueError: image, masks and colours do not fit each other.
+        ValueError: image, masks and colors do not fit each other.
     """
     masks = CroppedMasks.from_any(masks)
     if image.dtype != np.uint8 or image.shape != (*masks.image_size, 3):

@@ -220,9 +220,9 @@ def test_table_is_read_back(tmp_path, table):
 
 def test_the_tables_of_all_images_become_one(tmp_path):
     grey = pd.DataFrame({"id": [1, 2], "area_px": [10, 20], "mean_intensity": [0.1, 1e6]})
-    colour = pd.DataFrame({"id": [1], "area_px": [30], "mean_intensity_r": [5.0]})
+    color = pd.DataFrame({"id": [1], "area_px": [30], "mean_intensity_r": [5.0]})
     nothing = pd.DataFrame(columns=["id", "area_px", "mean_intensity"])
-    tables = {"b.png": grey, "sub/ü, 1.png": colour, "empty.png": nothing}
+    tables = {"b.png": grey, "sub/ü, 1.png": color, "empty.png": nothing}
     paths = {name: tmp_path / f"{i}.csv" for i, name in enumerate(tables)}
     for name, path in paths.items():
         write_table(path, tables[name])

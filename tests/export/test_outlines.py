@@ -9,7 +9,7 @@ from nucdet.export.outlines import mask_polygons
 
 
 def rasterize(polygons, shape):
-    """Pixels whose centre lies in one of the polygons."""
+    """Pixels whose center lies in one of the polygons."""
     shape_of_all = shapely.MultiPolygon([(rings[0], rings[1:]) for rings in polygons])
     y, x = np.mgrid[: shape[0], : shape[1]]
     return shapely.contains_xy(shape_of_all, x + 0.5, y + 0.5)

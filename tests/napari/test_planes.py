@@ -28,7 +28,7 @@ def test_a_slider_outside_the_layer_takes_its_nearest_plane():
     assert shown_plane(layer, (9, 0, 0)).step == (1,)
 
 
-def test_colours_of_a_layer_in_colour():
+def test_colors_of_a_layer_in_color():
     data = np.arange(2 * 4 * 5 * 4, dtype=np.uint8).reshape(2, 4, 5, 4)
     layer = napari_layers.Image(data, name="stain", rgb=True)
     assert np.array_equal(shown_plane(layer, (1, 0, 0)).pixels, data[1, ..., :3])

@@ -22,11 +22,11 @@ def _labels(*corners: tuple[int, int], size=(12, 16)) -> np.ndarray:
 
 def test_the_converter_reads_what_is_saved(tmp_path):
     grey = np.arange(12 * 16, dtype=np.uint16).reshape(12, 16) * 300
-    colour = np.dstack([grey, grey // 2, grey // 3]).astype(np.uint8)
+    color = np.dstack([grey, grey // 2, grey // 3]).astype(np.uint8)
     folder = tmp_path / "mine"
     assert count_pairs(folder) == 0
     save_pair(folder, "day 1: well/A3", grey, _labels((0, 0), (5, 5)))
-    save_pair(folder, "x_masks", colour, _labels((1, 1)))
+    save_pair(folder, "x_masks", color, _labels((1, 1)))
     save_pair(folder, "x", grey / 7, _labels())
     assert count_pairs(folder) == 3
 
@@ -36,7 +36,7 @@ def test_the_converter_reads_what_is_saved(tmp_path):
     assert counts == {"day_1_well_A3.tif": 2, "x_masks_image.tif": 1, "x.tif": 0}
     # the stored values are those of the layer
     assert np.array_equal(tifffile.imread(folder / "images/day_1_well_A3.tif"), grey)
-    assert np.array_equal(tifffile.imread(folder / "images/x_masks_image.tif"), colour)
+    assert np.array_equal(tifffile.imread(folder / "images/x_masks_image.tif"), color)
 
 
 def test_saving_again_replaces_the_labels_and_another_image_of_that_name_does_not(tmp_path):

@@ -40,10 +40,10 @@ def as_set(masks: CroppedMasks) -> set[tuple]:
     return {(*offset, crop.shape, crop.tobytes()) for offset, crop in pairs}
 
 
-def discs(size: tuple[int, int], centres, radius: float) -> np.ndarray:
+def discs(size: tuple[int, int], centers, radius: float) -> np.ndarray:
     image = np.zeros(size, bool)
     y, x = np.ogrid[: size[0], : size[1]]
-    for cy, cx in centres:
+    for cy, cx in centers:
         image |= (y - cy) ** 2 + (x - cx) ** 2 <= radius**2
     return image
 
@@ -55,7 +55,7 @@ def discs(size: tuple[int, int], centres, radius: float) -> np.ndarray:
     grid=st.sampled_from([1, 8, 64 / 9]),
 )
 @settings(deadline=None, max_examples=60)
-def test_a_grid_covers_the_image_and_neighbours_overlap(size, tile, overlap, grid):
+def test_a_grid_covers_the_image_and_neighbors_overlap(size, tile, overlap, grid):
     tiles = tile_grid(size, tile, overlap, grid)
     seen = np.zeros(size, bool)
     for t in tiles:

@@ -73,7 +73,7 @@ def test_batch_is_one_by_one(segmenter):
         np.testing.assert_array_equal(alone.label_map(), predicted.label_map())
 
 
-def test_neighbours_of_equal_size_share_a_batch():
+def test_neighbors_of_equal_size_share_a_batch():
     inputs = [{"image": torch.zeros(3, 4, width)} for width in (4, 4, 4, 6, 4)]
     assert [len(batch) for batch in _batches(inputs, pixels=32)] == [2, 1, 1, 1]
     assert [len(batch) for batch in _batches(inputs, pixels=0)] == [1] * 5

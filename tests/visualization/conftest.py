@@ -1,4 +1,4 @@
-"""Colours of drawn images."""
+"""Colors of drawn images."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ import pytest
 
 @pytest.fixture(scope="session")
 def like():
-    """A function that says which pixels of an image have about a colour."""
+    """A function that says which pixels of an image have about a color."""
     return lambda image, color: np.abs(image.astype(int) - color).max(axis=-1) < 40

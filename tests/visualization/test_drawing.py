@@ -1,4 +1,4 @@
-"""Drawings of instances and comparisons: colours, outlines, fills and panels."""
+"""Drawings of instances and comparisons: colors, outlines, fills and panels."""
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ def grey_image(size=(40, 40)) -> np.ndarray:
     return np.full((*size, 3), GREY, np.uint8)
 
 
-# ------------------------------------------------------------------------------- colours
+# ------------------------------------------------------------------------------- colors
 
 
 @given(arrays(np.int32, (6, 6), elements=st.integers(0, 7)))
@@ -34,7 +34,7 @@ def grey_image(size=(40, 40)) -> np.ndarray:
 def test_touching_masks_have_different_colors(labels):
     labels = labels.repeat(4, axis=0).repeat(4, axis=1)
     masks = CroppedMasks.from_label_map(labels)
-    # at most seven masks, so that eight colours always suffice
+    # at most seven masks, so that eight colors always suffice
     colors = color_by_neighbors(masks, grey_image((24, 24)))
     assert len(np.unique(colors, axis=0)) <= 8
     label_map = masks.to_label_map()

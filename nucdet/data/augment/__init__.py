@@ -1,1 +1,1 @@
-"""Random changes of training images: geometry, light and colour, copies of nuclei."""
+"""Random changes of training images: geometry, light and color, copies of nuclei."""

@@ -26,13 +26,13 @@ Reader = Callable[[dict[str, Any]], Sample]
 class Composition:
     """Joins images as INPUT.AUGMENTATION.COPY_PASTE says.
 
-    Nuclei are pasted between images whose geometry is augmented and whose light and colour are not
-    yet, so that the copies get the same light and colour as what is around them.
+    Nuclei are pasted between images whose geometry is augmented and whose light and color are not
+    yet, so that the copies get the same light and color as what is around them.
 
     Attributes:
         cfg: the node INPUT.AUGMENTATION.
         records: where other images come from; empty: the image itself is the other one.
-        photometric: augmentations of light and colour.
+        photometric: augmentations of light and color.
     """
 
     cfg: CfgNode

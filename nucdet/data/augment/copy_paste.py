@@ -83,7 +83,7 @@ def _cut(source: Sample, index: int, shift: np.ndarray | float) -> _Piece:
 
 
 def _ground(sample: Sample) -> np.ndarray:
-    """(3,) median colour outside the nuclei; of all pixels where there is no outside."""
+    """(3,) median color outside the nuclei; of all pixels where there is no outside."""
     outside = sample.masks.to_label_map()[::4, ::4] == 0
     pixels = sample.image[::4, ::4]
     return np.median(pixels[outside] if outside.any() else pixels.reshape(-1, 3), axis=0)
@@ -116,9 +116,9 @@ class _Canvas:
         masks = self.target.masks
         if not len(masks):
             return None
-        neighbour = np.random.randint(len(masks))
-        size = np.array(masks.crops[neighbour].shape)
-        start = masks.offsets[neighbour] + size / 2 - np.array(piece.mask.shape) / 2
+        neighbor = np.random.randint(len(masks))
+        size = np.array(masks.crops[neighbor].shape)
+        start = masks.offsets[neighbor] + size / 2 - np.array(piece.mask.shape) / 2
         angle = np.random.uniform(0, 2 * math.pi)
         direction = np.array([math.sin(angle), math.cos(angle)])
         farthest = (math.hypot(*size) + math.hypot(*piece.mask.shape)) / 2

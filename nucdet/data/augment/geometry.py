@@ -153,16 +153,16 @@ class RandomWindow(T.Augmentation):
         y, x = None, None
         if self.on_nuclei > 0 and nuclei and np.random.rand() < self.on_nuclei:
             y, x = nuclei.centers[np.random.randint(len(nuclei.centers))]
-        centre_x = _draw_centre(width, box_w / zoom, x)
-        centre_y = _draw_centre(height, box_h / zoom, y)
+        center_x = _draw_center(width, box_w / zoom, x)
+        center_y = _draw_center(height, box_h / zoom, y)
         linear = zoom * np.array([[cos, -sin], [sin, cos]])
-        shift = np.array([out_w / 2, out_h / 2]) - linear @ (centre_x, centre_y)
+        shift = np.array([out_w / 2, out_h / 2]) - linear @ (center_x, center_y)
         if angle == 0:
             shift = np.round(shift)  # a crop alone then takes pixels as they are
         return AffineTransform(np.column_stack([linear, shift]), (out_h, out_w))
 
 
-def _draw_centre(length: float, window: float, around: float | None) -> float:
+def _draw_center(length: float, window: float, around: float | None) -> float:
     """Of a window that lies inside the image and, where it is given, has ``around`` in it."""
     free = max(0.0, length - window)
     low, high = (length - free) / 2, (length + free) / 2

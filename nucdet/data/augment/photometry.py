@@ -1,4 +1,4 @@
-"""Random changes of grey values and colours; masks stay as they are.
+"""Random changes of grey values and colors; masks stay as they are.
 
 Every operation takes and gives uint8 RGB (H, W, 3). Its parameters are drawn when the transform is
 made, so that a transform applied twice does the same twice.
@@ -16,9 +16,9 @@ from detectron2.config import CfgNode
 from detectron2.data import transforms as T
 from fvcore.transforms.transform import Transform
 
-from nucdet.data.augment.colour import (
+from nucdet.data.augment.color import (
     draw_channel_changes,
-    draw_colours,
+    draw_colors,
     draw_hue_and_saturation,
     draw_stain,
     grey_values,
@@ -39,7 +39,7 @@ _VISIBLE = 24  # grey levels between ground and nuclei, where a fade stops
 
 
 def build_photometric(aug: CfgNode) -> list[T.Augmentation | Transform]:
-    """What INPUT.AUGMENTATION asks for: colours first, then light, then the camera.
+    """What INPUT.AUGMENTATION asks for: colors first, then light, then the camera.
 
     Raises:
         InputError: a value out of range.
@@ -48,7 +48,7 @@ def build_photometric(aug: CfgNode) -> list[T.Augmentation | Transform]:
         raise InputError(f"INPUT.AUGMENTATION.JPEG.QUALITY is {aug.JPEG.QUALITY}, expected 1 to 95")
     candidates = [
         (aug.GREY_PROB, Photometric(lambda: _grey)),
-        (aug.COLOURISE_PROB, Photometric(draw_colours)),
+        (aug.COLORIZE_PROB, Photometric(draw_colors)),
         (aug.STAIN.PROB, Photometric(partial(draw_stain, _STAIN))),
         (
             aug.HUE_SATURATION.PROB,

@@ -1,7 +1,7 @@
 """Geometric transforms of images and label maps.
 
 Each moves image and label map by one map of coordinates: the image is sampled bilinearly, labels
-by nearest neighbour. Coordinates are (x, y) and continuous: the top left pixel covers
+by nearest neighbor. Coordinates are (x, y) and continuous: the top left pixel covers
 [0, 1) × [0, 1).
 """
 
@@ -30,7 +30,7 @@ class AffineTransform(Transform):
         super().__init__()
         self.matrix = np.asarray(matrix, np.float64)
         self.size = size
-        # OpenCV counts from the centre of the top left pixel
+        # OpenCV counts from the center of the top left pixel
         linear = self.matrix[:, :2]
         shift = self.matrix[:, 2] + linear @ (0.5, 0.5) - 0.5
         self._cv_matrix = np.column_stack([linear, shift])

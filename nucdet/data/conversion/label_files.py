@@ -157,7 +157,7 @@ def read_label_map(
 
     Raises:
         FileNotFoundError: there is no such file.
-        InputError: not a label map: damaged, in colour, several planes, fractions, negative
+        InputError: not a label map: damaged, in color, several planes, fractions, negative
             numbers, another size.
     """
     path = Path(path)
@@ -173,7 +173,7 @@ def read_label_map(
 
 def _check(path: Path, values: np.ndarray, image_size: tuple[int, int] | None) -> None:
     if values.ndim == 3 and values.shape[2] in (3, 4):
-        raise InputError(f"{path}: in colour ({values.shape[2]} channels); {_EXPECTED}")
+        raise InputError(f"{path}: in color ({values.shape[2]} channels); {_EXPECTED}")
     if values.ndim != 2 or values.dtype.kind not in "buif" or not values.size:
         raise InputError(
             f"{path}: found an array of shape {values.shape} of {values.dtype}; {_EXPECTED}"
@@ -200,7 +200,7 @@ def _read(path: Path) -> Any:
         if suffix in (".tif", ".tiff"):
             return tifffile.imread(BytesIO(data))
         with Image.open(BytesIO(data)) as image:
-            # the indices of a palette are the labels, its colours are only for looking at
+            # the indices of a palette are the labels, its colors are only for looking at
             return np.array(image)
     except UnidentifiedImageError:
         raise InputError(f"{path}: not an image that can be read; {_EXPECTED}") from None

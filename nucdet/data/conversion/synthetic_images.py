@@ -1,6 +1,6 @@
 """Drawn microscope images: nuclei whose masks are known to the pixel, no download needed.
 
-Absorbing stains follow Beer-Lambert (light * exp(-amount * colour)), fluorescence adds light. The
+Absorbing stains follow Beer-Lambert (light * exp(-amount * color)), fluorescence adds light. The
 masks are drawn before blur and noise, so that an edge is where a person would put it.
 """
 
@@ -21,10 +21,10 @@ _TRIES = 12  # places tried for one nucleus before it is given up
 
 @dataclass(frozen=True)
 class Look:
-    """Colours of a kind of microscopy, as light in [0, 1] or absorption per unit of stain (RGB).
+    """Colors of a kind of microscopy, as light in [0, 1] or absorption per unit of stain (RGB).
 
     Attributes:
-        ground: colour of the empty slide.
+        ground: color of the empty slide.
         nucleus: what a nucleus absorbs; for fluorescence, what it emits.
         tissue: the same for what surrounds nuclei: cell bodies, fibres.
         tissue_cover: amount of cell bodies, 0 to 1.
@@ -73,7 +73,7 @@ def draw_image(
     edge = rng.uniform(0.6, 1.3) * diameter / 22  # focus
     stain, tissue = (cv2.GaussianBlur(a, (0, 0), edge) for a in (stain, tissue))
     light = _render(rng, LOOKS[look], stain, tissue, look == FLUORESCENCE, diameter)
-    return _expose(rng, light, colour=look in (STAINED_LIGHT, STAINED_TINTED)), masks
+    return _expose(rng, light, color=look in (STAINED_LIGHT, STAINED_TINTED)), masks
 
 
 def _outline(rng: np.random.Generator, diameter: float) -> np.ndarray:
@@ -92,21 +92,21 @@ def _outline(rng: np.random.Generator, diameter: float) -> np.ndarray:
 def _place_nuclei(rng: np.random.Generator, size: int, count: int, diameter: float) -> CroppedMasks:
     """Nuclei alone and in clumps, some cut by the border."""
     cover = np.zeros((size, size), dtype=np.uint8)
-    offsets, crops, centres = [], [], []
+    offsets, crops, centers = [], [], []
     clumping = rng.uniform(0.1, 0.7)
     for _ in range(count):
         outline = _outline(rng, diameter)
         for _ in range(_TRIES):
-            if centres and rng.random() < clumping:
+            if centers and rng.random() < clumping:
                 # next to another nucleus: about one diameter away they touch
                 turn = rng.uniform(0, 2 * np.pi)
                 step = diameter * rng.uniform(0.75, 1.05)
-                centre = centres[rng.integers(len(centres))] + step * np.array(
+                center = centers[rng.integers(len(centers))] + step * np.array(
                     [np.cos(turn), np.sin(turn)]
                 )
             else:
-                centre = rng.uniform(-0.02 * size, 1.02 * size, 2)
-            placed = _fill(outline + centre, size)
+                center = rng.uniform(-0.02 * size, 1.02 * size, 2)
+            placed = _fill(outline + center, size)
             if placed is None:
                 continue
             (y, x), crop = placed
@@ -117,7 +117,7 @@ def _place_nuclei(rng: np.random.Generator, size: int, count: int, diameter: flo
                 below |= crop.view(np.uint8)
                 offsets.append((y, x))
                 crops.append(crop)
-                centres.append(centre)
+                centers.append(center)
                 break
     return CroppedMasks.from_windows(np.array(offsets).reshape(-1, 2), crops, (size, size))
 
@@ -178,16 +178,16 @@ def _add_debris(
     """Specks much smaller than a nucleus, and pale smears: things that are not to be found."""
     size = len(stain)
     for _ in range(rng.poisson(3 * (size / 256) ** 2)):
-        centre = tuple(int(v) for v in rng.integers(0, size, 2))
+        center = tuple(int(v) for v in rng.integers(0, size, 2))
         axes = tuple(int(v) for v in np.maximum(1, diameter * rng.uniform(0.03, 0.1, 2)))
         dot = np.zeros_like(stain)
-        cv2.ellipse(dot, centre, axes, rng.uniform(0, 180), 0, 360, rng.uniform(0.5, 1.2), -1)
+        cv2.ellipse(dot, center, axes, rng.uniform(0, 180), 0, 360, rng.uniform(0.5, 1.2), -1)
         np.maximum(stain, dot, out=stain)
     for _ in range(rng.poisson(1.5 * (size / 256) ** 2)):
-        centre = tuple(int(v) for v in rng.integers(0, size, 2))
+        center = tuple(int(v) for v in rng.integers(0, size, 2))
         axes = tuple(int(v) for v in np.maximum(2, diameter * rng.uniform(0.3, 1.5, 2)))
         smear = np.zeros_like(tissue)
-        cv2.ellipse(smear, centre, axes, rng.uniform(0, 180), 0, 360, rng.uniform(0.3, 0.8), -1)
+        cv2.ellipse(smear, center, axes, rng.uniform(0, 180), 0, 360, rng.uniform(0.3, 0.8), -1)
         tissue += cv2.GaussianBlur(smear, (0, 0), diameter / 6)
 
 
@@ -214,9 +214,9 @@ def _render(
     return lamp * ground * np.exp(-stain[..., None] * nucleus - tissue[..., None] * body)
 
 
-def _expose(rng: np.random.Generator, light: np.ndarray, colour: bool) -> np.ndarray:
+def _expose(rng: np.random.Generator, light: np.ndarray, color: bool) -> np.ndarray:
     """Photon and read noise, then 8 bits; grey images have three equal channels."""
-    channels = 3 if colour else 1
+    channels = 3 if color else 1
     light = light[..., :channels]
     noise = rng.normal(size=light.shape) * rng.uniform(0.003, 0.012)
     shot = rng.normal(size=light.shape) * np.sqrt(np.clip(light, 0, None)) * rng.uniform(0, 0.02)

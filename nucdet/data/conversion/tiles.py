@@ -2,7 +2,7 @@
 
 DSB2018 holds many microscope fields cut into quarters. Tiles share specimen, stain and light, so a
 split that parts them measures memory instead of skill. The last row of a tile and the first row
-of its neighbour were adjacent rows once: they correlate, and they differ no more than adjacent rows
+of its neighbor were adjacent rows once: they correlate, and they differ no more than adjacent rows
 within the tiles do. Copies of one image are found by a checksum.
 
 Measured on stage1_train against ``mosaic_idx`` of folds.csv (github selimsef/dsb2018_topcoders),
@@ -75,12 +75,12 @@ def group_tiles(borders: Sequence[Borders], links: Iterable[tuple[int, int]] = (
     for indices in by_size.values():
         same_size = [borders[i] for i in indices]
         for before, after in ((1, 0), (3, 2)):  # right meets left, bottom meets top
-            for a, b in _neighbours(same_size, before, after):
+            for a, b in _neighbors(same_size, before, after):
                 pairs.append((indices[a], indices[b]))
     return _number_components(len(borders), pairs)
 
 
-def _neighbours(borders: list[Borders], before: int, after: int) -> list[tuple[int, int]]:
+def _neighbors(borders: list[Borders], before: int, after: int) -> list[tuple[int, int]]:
     """Pairs (a, b) where the line ``before`` of a goes on as the line ``after`` of b."""
     one = np.stack([b.lines[before] for b in borders]).astype(np.float32)
     two = np.stack([b.lines[after] for b in borders]).astype(np.float32)
@@ -88,8 +88,8 @@ def _neighbours(borders: list[Borders], before: int, after: int) -> list[tuple[i
     beside = (beside + np.array([b.steps[after] for b in borders])) / 2
     length = one.shape[1]
     across = (one**2).sum(1)[:, None] + (two**2).sum(1) - 2 * (one @ two.T)
-    correlation = _normalised(one) @ _normalised(two).T
-    np.fill_diagonal(correlation, -1)  # an image is not its own neighbour
+    correlation = _normalized(one) @ _normalized(two).T
+    np.fill_diagonal(correlation, -1)  # an image is not its own neighbor
     best = (correlation == correlation.max(1, keepdims=True)) & (
         correlation == correlation.max(0, keepdims=True)
     )
@@ -97,9 +97,9 @@ def _neighbours(borders: list[Borders], before: int, after: int) -> list[tuple[i
     return [(int(a), int(b)) for a, b in zip(*np.nonzero(best & fits), strict=True)]
 
 
-def _normalised(lines: np.ndarray) -> np.ndarray:
-    centred = lines - lines.mean(1, keepdims=True)
-    return centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-6)
+def _normalized(lines: np.ndarray) -> np.ndarray:
+    centered = lines - lines.mean(1, keepdims=True)
+    return centered / np.maximum(np.linalg.norm(centered, axis=1, keepdims=True), 1e-6)
 
 
 def _number_components(count: int, pairs: list[tuple[int, int]]) -> list[int]:

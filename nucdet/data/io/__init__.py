@@ -1,1 +1,1 @@
-"""Image files of any microscope: reading, windows of large ones, normalisation."""
+"""Image files of any microscope: reading, windows of large ones, normalization."""

@@ -58,7 +58,7 @@ class BioioStack(Stack):
             dims = image.dims
             self._image: Any = image
             self.times, self.depths = int(dims.T), int(dims.Z)
-            self.is_colour = "S" in dims.order
+            self.is_color = "S" in dims.order
             # DV has the wavelengths as numbers
             self.channels = tuple(map(str, image.channel_names or [""] * int(dims.C)))
             sizes = image.physical_pixel_sizes
@@ -69,12 +69,12 @@ class BioioStack(Stack):
         self.pixel_size = sane_pixel_size(sizes.X, sizes.Y)
 
     def plane(self, time: int, channel: int, z: int) -> np.ndarray:
-        order = "YXS" if self.is_colour else "YX"
+        order = "YXS" if self.is_color else "YX"
         try:
             pixels = self._image.get_image_dask_data(order, T=time, C=channel, Z=z).compute()
         except Exception as error:
             raise InputError(f"{self.path}: damaged ({error}); expected a whole file") from error
-        return np.ascontiguousarray(pixels[..., :3] if self.is_colour else pixels)
+        return np.ascontiguousarray(pixels[..., :3] if self.is_color else pixels)
 
 
 def needs_bioio(path: Path) -> bool:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from nucdet.errors import InputError
 
 ALL = "all"
-COLOURS = ("red", "green", "blue")
+COLORS = ("red", "green", "blue")
 _PROJECTIONS = ("max", "mean")
 
 
@@ -83,18 +83,18 @@ def choose_scene(path: object, names: Sequence[str], scene: int | str | None) ->
     return _choose(path, names, scene, "scene", "say which is wanted")
 
 
-def choose_colour(path: object, channel: int | str | None) -> int | None:
-    """The number of the colour of an RGB image that is wanted; None: all three.
+def choose_color(path: object, channel: int | str | None) -> int | None:
+    """The number of the color of an RGB image that is wanted; None: all three.
 
     Raises:
-        InputError: there is no such colour.
+        InputError: there is no such color.
     """
     if channel is None:
         return None
-    initials = {name[0]: name for name in COLOURS}
+    initials = {name[0]: name for name in COLORS}
     if isinstance(channel, str):
         channel = initials.get(channel.casefold(), channel)
-    return choose_channel(path, COLOURS, channel)
+    return choose_channel(path, COLORS, channel)
 
 
 def _choose(

@@ -2,7 +2,7 @@
 
 The rule looks at the whole image as it is stored and gives two limits, the values that become 0 and
 255; what lies between is scaled linearly, in one step, so no depth loses levels on the way. All
-windows of an image share its limits, and so do its colour channels: hues stay. A constant image
+windows of an image share its limits, and so do its color channels: hues stay. A constant image
 becomes black. NaN and infinity count as the lower limit. Of more than 4 million pixels a sample
 decides, 64 windows spread evenly, whether the file is read whole or by windows.
 

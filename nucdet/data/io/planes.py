@@ -21,7 +21,7 @@ from nucdet.data.io.choice import (
     Choice,
     Place,
     choose_channel,
-    choose_colour,
+    choose_color,
     choose_depths,
     choose_times,
 )
@@ -31,7 +31,7 @@ from nucdet.data.io.reading import decode_image, is_tiff
 from nucdet.data.io.stacks import Stack, TiffStack, promised_pages
 from nucdet.data.io.windows import (
     ImageWindows,
-    OneColour,
+    OneColor,
     TiffWindows,
     is_grey_or_rgb,
     is_large,
@@ -89,11 +89,11 @@ class StackPlane(ImageWindows):
         super().__init__(stack.read(channel, place), str(stack.path), normalize)
         self.pixel_size, self.place = stack.pixel_size, place
         self._stack = stack
-        if not stack.is_colour:
+        if not stack.is_color:
             self.channel_names = distinct_names(stack.channels)
 
     def channel_reader(self) -> Callable[[Box], np.ndarray]:
-        if self._stack.is_colour:
+        if self._stack.is_color:
             return super().channel_reader()
         planes: list[np.ndarray] = []
 
@@ -183,7 +183,7 @@ def open_planes(
     else:
         source = ImageWindows(decode_image(path), str(path), normalize)
     source.pixel_size = tiff.pixel_size
-    image = _in_colour(path, source, choice, normalize)
+    image = _in_color(path, source, choice, normalize)
     return Planes([0], [0], lambda place: image)
 
 
@@ -238,17 +238,17 @@ def _of_stack(stack: Stack, choice: Choice, normalize: str) -> Planes:
     def open_place(place: Place) -> ImageWindows:
         kind = LargePlane if has_large_pages(stack, place) else StackPlane
         plane = kind(stack, channel, place, normalize)
-        return _in_colour(stack.path, plane, choice, normalize) if stack.is_colour else plane
+        return _in_color(stack.path, plane, choice, normalize) if stack.is_color else plane
 
     return Planes(times, depths, open_place)
 
 
-def _in_colour(path: Path, source: ImageWindows, choice: Choice, normalize: str) -> ImageWindows:
-    """The image, or one of its colours; grey images ignore the choice."""
-    if not source.is_colour:
+def _in_color(path: Path, source: ImageWindows, choice: Choice, normalize: str) -> ImageWindows:
+    """The image, or one of its colors; grey images ignore the choice."""
+    if not source.is_color:
         return source
-    colour = choose_colour(path, choice.channel)
-    return source if colour is None else OneColour(source, colour, normalize)
+    color = choose_color(path, choice.channel)
+    return source if color is None else OneColor(source, color, normalize)
 
 
 def _tiff_stack(path: Path, scene: int | str | None) -> TiffStack:

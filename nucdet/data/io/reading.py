@@ -118,7 +118,7 @@ def check_pixels(image: np.ndarray, name: str = "the image") -> np.ndarray:
 
 
 def read_mask(path: str | os.PathLike[str]) -> np.ndarray:
-    """Read a mask file: bool array (H, W), true where any colour channel is not zero.
+    """Read a mask file: bool array (H, W), true where any color channel is not zero.
 
     Raises:
         FileNotFoundError, InputError: as :func:`read_image`.
@@ -170,7 +170,7 @@ def _decode(path: Path) -> np.ndarray:
 
 
 def _decode_png(data: bytes) -> np.ndarray:
-    # Pillow would cut 16-bit colour to 8 bits; OpenCV is also the faster of the two
+    # Pillow would cut 16-bit color to 8 bits; OpenCV is also the faster of the two
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None:
         raise ValueError("the PNG data does not decode")
@@ -201,20 +201,20 @@ def _decode_tiff(path: Path, data: bytes) -> np.ndarray:
                 f"{path}: a TIFF page with axes {layout.axes} {pixels.shape}; expected one plane "
                 "of grey or RGB; write the planes as pages of their own"
             )
-        return tiff_colours(path, pixels, layout)
+        return tiff_colors(path, pixels, layout)
 
 
-def tiff_colours(path: Path, pixels: np.ndarray, layout: Any) -> np.ndarray:
+def tiff_colors(path: Path, pixels: np.ndarray, layout: Any) -> np.ndarray:
     """Bring a TIFF page of any photometric interpretation to grey or RGB."""
     photometric = tifffile.PHOTOMETRIC
     if layout.photometric == photometric.PALETTE:
-        # colour maps hold 16-bit values; 8-bit images are written as value * 257
+        # color maps hold 16-bit values; 8-bit images are written as value * 257
         return (np.moveaxis(layout.colormap[:, pixels], 0, -1) >> 8).astype(np.uint8)
     if pixels.ndim == 2:
         if layout.photometric != photometric.MINISWHITE:
             return pixels
         return ~pixels if pixels.dtype.kind in "bu" else -pixels
-    channels = colour_samples(layout, pixels.shape[2])
+    channels = color_samples(layout, pixels.shape[2])
     if channels not in (1, 3) or layout.photometric == photometric.SEPARATED:
         raise InputError(
             f"{path}: {pixels.shape[2]} channels ({layout.photometric.name}); expected grey or RGB,"
@@ -223,8 +223,8 @@ def tiff_colours(path: Path, pixels: np.ndarray, layout: Any) -> np.ndarray:
     return pixels[..., 0] if channels == 1 else pixels[..., :3]
 
 
-def colour_samples(layout: Any, samples: int) -> int:
-    """How many of a TIFF page's samples a pixel are colours: all but an alpha.
+def color_samples(layout: Any, samples: int) -> int:
+    """How many of a TIFF page's samples a pixel are colors: all but an alpha.
 
     A sample of unspecified meaning beside RGB is an alpha; beside grey it is a second stain.
     """

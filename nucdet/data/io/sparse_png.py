@@ -17,7 +17,7 @@ import imagecodecs
 import numpy as np
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_GREY_8_BIT = (8, 0, 0, 0, 0)  # depth, colour type, compression, filter method, interlace
+_GREY_8_BIT = (8, 0, 0, 0, 0)  # depth, color type, compression, filter method, interlace
 _LAST_FILTER = 4  # Paeth
 
 

@@ -30,7 +30,7 @@ class Stack(ABC):
         path: of the file.
         times, depths: lengths of the axes.
         channels: names, "" where unknown; ("",) of a grey or RGB image.
-        is_colour: whether a plane is RGB.
+        is_color: whether a plane is RGB.
         pixel_size: µm, or None where the file does not say, or says nonsense.
     """
 
@@ -38,7 +38,7 @@ class Stack(ABC):
     times = 1
     depths = 1
     channels: tuple[str, ...] = ("",)
-    is_colour = False
+    is_color = False
     pixel_size: float | None = None
 
     @abstractmethod
@@ -102,8 +102,8 @@ class TiffStack(Stack):
         length = dict(zip(axes, scenes[number].shape, strict=True))
         layout = scenes[number].keyframe
         self.is_large = is_large(layout)
-        self.is_colour = "S" in length and layout.photometric.name in ("RGB", "YCBCR")
-        if "S" in length and not self.is_colour:
+        self.is_color = "S" in length and layout.photometric.name in ("RGB", "YCBCR")
+        if "S" in length and not self.is_color:
             if "C" in length:
                 raise InputError(f"{path}: axes {scenes[number].axes}; expected one of channels")
             axes = axes.replace("S", "C")
@@ -124,7 +124,7 @@ class TiffStack(Stack):
             raise InputError(
                 f"{self.path}: damaged or cut short ({error}); expected a whole TIFF file"
             ) from error
-        if not self.is_colour:
+        if not self.is_color:
             return np.ascontiguousarray(pixels)
         left = [axis for axis in self._axes if axis not in place]
         return np.ascontiguousarray(np.moveaxis(pixels, left.index("S"), -1)[..., :3])

@@ -24,7 +24,7 @@ from nucdet.data.io.normalization import (
     sample_boxes,
     to_rgb8,
 )
-from nucdet.data.io.reading import check_pixels, colour_samples, tiff_colours
+from nucdet.data.io.reading import check_pixels, color_samples, tiff_colors
 from nucdet.errors import InputError
 
 _CACHE_BYTES = 1 << 28  # of decoded strips or tiles of a file
@@ -55,11 +55,11 @@ class ImageWindows:
         self._pixels = check_pixels(image, name)
         self.size: tuple[int, int] = self._pixels.shape[:2]
         self._limits = intensity_limits(self._pixels, normalize)
-        if self.is_colour:
+        if self.is_color:
             self.channel_names = _RGB
 
     @property
-    def is_colour(self) -> bool:
+    def is_color(self) -> bool:
         """Whether :meth:`values` are RGB."""
         return self._pixels.ndim == 3
 
@@ -114,14 +114,14 @@ class TiffWindows(ImageWindows):
             remembered = max(1, _CACHE_BYTES // share // segment_bytes)
             # around a bound method: a cache of its own for each file
             self._segment = lru_cache(remembered)(self._segment)
-        self._colour = self.values(np.s_[0:1, 0:1]).ndim == 3
-        if self._colour:
+        self._color = self.values(np.s_[0:1, 0:1]).ndim == 3
+        if self._color:
             self.channel_names = _RGB
         self._limits = _sampled_limits(self, page.dtype, normalize)
 
     @property
-    def is_colour(self) -> bool:
-        return self._colour
+    def is_color(self) -> bool:
+        return self._color
 
     def values(self, box: Box) -> np.ndarray:
         """As :meth:`ImageWindows.values`.
@@ -137,7 +137,7 @@ class TiffWindows(ImageWindows):
             raise InputError(
                 f"{self._path}: damaged or cut short ({error}); expected a whole TIFF file"
             ) from error
-        return tiff_colours(self._path, pixels, self._page)
+        return tiff_colors(self._path, pixels, self._page)
 
     def _empty(self, height: int, width: int) -> np.ndarray:
         shape = (height, width) if self._samples == 1 else (height, width, self._samples)
@@ -187,28 +187,28 @@ class TiffWindows(ImageWindows):
         return pixels[..., 0] if self._samples == 1 else pixels
 
 
-class OneColour(ImageWindows):
-    """One colour of an RGB image for the network; measured are all."""
+class OneColor(ImageWindows):
+    """One color of an RGB image for the network; measured are all."""
 
-    def __init__(self, image: ImageWindows, colour: int, normalize: str = "none"):
+    def __init__(self, image: ImageWindows, color: int, normalize: str = "none"):
         """
         Args:
             image: in RGB.
-            colour: 0 red, 1 green, 2 blue.
+            color: 0 red, 1 green, 2 blue.
             normalize: INPUT.NORMALIZE, how stored values become 8 bits.
         """
         # no super().__init__: the image holds the pixels
-        self._image, self._colour = image, colour
+        self._image, self._color = image, color
         self.size, self.pixel_size, self.place = image.size, image.pixel_size, image.place
         self.channel_names, self.channel_reader = image.channel_names, image.channel_reader
         self._limits = _sampled_limits(self, self.values(np.s_[0:1, 0:1]).dtype, normalize)
 
     @property
-    def is_colour(self) -> bool:
+    def is_color(self) -> bool:
         return False
 
     def values(self, box: Box) -> np.ndarray:
-        return self._image.values(box)[..., self._colour]
+        return self._image.values(box)[..., self._color]
 
 
 def _sampled_limits(
@@ -221,8 +221,8 @@ def _sampled_limits(
 
 
 def is_grey_or_rgb(page: tifffile.TiffPage) -> bool:
-    """Whether the samples of a pixel are one colour, not the channels of several stains."""
-    return colour_samples(page, page.samplesperpixel) in (1, 3)
+    """Whether the samples of a pixel are one color, not the channels of several stains."""
+    return color_samples(page, page.samplesperpixel) in (1, 3)
 
 
 def is_large(page: tifffile.TiffPage) -> bool:

@@ -80,7 +80,7 @@ class TimmBackbone(Backbone):
                 parameter.requires_grad = False
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
-        """Image batch (N, C, H, W), normalised, to ``{"res2": (N, C2, H/4, W/4), …}``."""
+        """Image batch (N, C, H, W), normalized, to ``{"res2": (N, C2, H/4, W/4), …}``."""
         maps = self.body(image)
         return {key: maps[i] for key, i in self._indices.items()}
 

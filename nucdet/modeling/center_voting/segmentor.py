@@ -127,7 +127,7 @@ class CenterVotingSegmentor(PixelwiseSegmentor):
         size = images[0].shape[-2:]
         # so that mirrored views fall on the same pixels of the map; as uint8, which is quicker
         padded = [reflect_to(image, self.divisible(size)) for image in images]
-        batch = torch.stack([self.normalised(image) for image in padded])
+        batch = torch.stack([self.normalized(image) for image in padded])
         total = torch.zeros(())
         for axes in self.views:
             dims = [axis + 2 for axis in axes]

@@ -50,7 +50,7 @@ def jitter_boxes(boxes: Boxes, amount: float, image_size: tuple[int, int]) -> Bo
 
     Args:
         boxes: N boxes.
-        amount: the centre moves by up to this share of the sides, and the sides are multiplied by
+        amount: the center moves by up to this share of the sides, and the sides are multiplied by
             up to exp(± amount). Each box draws its own strength between 0 and ``amount``, so that
             some boxes stay almost as they are.
         image_size: (height, width) to which the boxes are clipped.
@@ -59,11 +59,11 @@ def jitter_boxes(boxes: Boxes, amount: float, image_size: tuple[int, int]) -> Bo
         N boxes.
     """
     old = boxes.tensor
-    centre, side = (old[:, :2] + old[:, 2:]) / 2, old[:, 2:] - old[:, :2]
+    center, side = (old[:, :2] + old[:, 2:]) / 2, old[:, 2:] - old[:, :2]
     strength = amount * torch.rand(len(old), 1, device=old.device)
     moved, grown = (2 * torch.rand(2, len(old), 2, device=old.device) - 1) * strength
-    centre, side = centre + moved * side, side * grown.exp()
-    jittered = Boxes(torch.cat([centre - side / 2, centre + side / 2], dim=1))
+    center, side = center + moved * side, side * grown.exp()
+    jittered = Boxes(torch.cat([center - side / 2, center + side / 2], dim=1))
     jittered.clip(image_size)
     return jittered
 

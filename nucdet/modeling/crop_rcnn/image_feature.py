@@ -32,7 +32,7 @@ class FPNWithImage(FPN):
     ):
         """
         Args:
-            pixel_mean, pixel_std: C values by which the input was normalised, on the scale 0–255.
+            pixel_mean, pixel_std: C values by which the input was normalized, on the scale 0–255.
             stretch: whether "image" goes through :func:`stretch`.
             kwargs: see :class:`FPN`.
         """
@@ -45,7 +45,7 @@ class FPNWithImage(FPN):
         return {**super().output_shape(), "image": ShapeSpec(channels=1, stride=1)}
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
-        """The pyramid's maps and ``"image"`` of normalised images (N, C, H, W)."""
+        """The pyramid's maps and ``"image"`` of normalized images (N, C, H, W)."""
         grey = (x * self.pixel_std + self.pixel_mean).mean(dim=1, keepdim=True) / 255
         return {**super().forward(x), "image": stretch(grey) if self.stretch else grey}
 

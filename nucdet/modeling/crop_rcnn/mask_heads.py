@@ -56,7 +56,7 @@ class CropUNetMaskHead(CropMaskHead):
     """The U-Net of report 000: 8 convolutions of 9×9 with padding, batch norm and ReLU.
 
     The report calls it a "crude imitation of U-Net" and says no more. Here: three convolutions each
-    followed by 2×2 max-pooling, one at the bottom, three after nearest-neighbour upsampling and
+    followed by 2×2 max-pooling, one at the bottom, three after nearest-neighbor upsampling and
     concatenation with the map of the same size, and a last one, without batch norm and ReLU, to the
     mask.
     """

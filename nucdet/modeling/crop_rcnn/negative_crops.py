@@ -17,7 +17,7 @@ from detectron2.config import CfgNode
 from torch import Tensor
 from torchvision.datasets import CIFAR10
 
-from nucdet.data.augment.colour import grey_values
+from nucdet.data.augment.color import grey_values
 from nucdet.data.io.reading import read_image
 from nucdet.errors import InputError
 from nucdet.modeling.crop_rcnn.crops import CROP_SIZE

@@ -89,22 +89,22 @@ class PixelwiseSegmentor(nn.Module, ABC):
                 results[i] = self.prediction(maps, seen, size)
         return results
 
-    def normalised(self, image: Tensor) -> Tensor:
+    def normalized(self, image: Tensor) -> Tensor:
         """(image − mean) / std of an image (C, H, W), 0–255: float32, on the model's device."""
         return (image.to(self.device, torch.float32) - self.pixel_mean).div_(self.pixel_std)
 
     def batch_of(self, images: list[Tensor]) -> tuple[Tensor, tuple[int, int]]:
-        """Normalise images (C, H, W), 0–255, into one batch.
+        """Normalize images (C, H, W), 0–255, into one batch.
 
         Returns:
             (N, C, H, W) float32, smaller images continued by mirroring, and its (H, W).
         """
-        normalised = [self.normalised(image) for image in images]
-        size = tuple(np.max([image.shape[-2:] for image in normalised], axis=0))
-        return torch.stack([reflect_to(image, size) for image in normalised]), size
+        normalized = [self.normalized(image) for image in images]
+        size = tuple(np.max([image.shape[-2:] for image in normalized], axis=0))
+        return torch.stack([reflect_to(image, size) for image in normalized]), size
 
     def logits(self, images: Tensor) -> Tensor:
-        """(N, K, H, W) float32 of normalised images (N, C, H, W), H and W being any numbers."""
+        """(N, K, H, W) float32 of normalized images (N, C, H, W), H and W being any numbers."""
         height, width = images.shape[-2:]
         padded = reflect_to(images, self.divisible((height, width)))
         logits = self.network(padded.contiguous(memory_format=torch.channels_last)).float()

@@ -129,7 +129,7 @@ class SemanticInstanceSegmentor(PixelwiseSegmentor):
         if self.network is None:
             grey = [grey_foreground(image.permute(1, 2, 0).cpu().numpy()) for image in images]
             return torch.from_numpy(np.stack(grey))[:, None]
-        batch = torch.stack([self.normalised(image) for image in images])
+        batch = torch.stack([self.normalized(image) for image in images])
         seen = resized_maps(batch, (self.resize, self.resize)) if self.resize else batch
         total = 0.0
         for turns, flip in self.views:
@@ -139,12 +139,12 @@ class SemanticInstanceSegmentor(PixelwiseSegmentor):
             total = total + torch.rot90(part.flip(3) if flip else part, -turns, (2, 3))
         return resized_maps(total / len(self.views), batch.shape[-2:])
 
-    def normalised(self, image: Tensor) -> Tensor:
+    def normalized(self, image: Tensor) -> Tensor:
         """See :class:`PixelwiseSegmentor`; a bright image is inverted first, if configured."""
         image = image.to(self.device, torch.float32)
         if self.invert_bright and image.mean() > 127.5:
             image = 255 - image
-        return super().normalised(image)
+        return super().normalized(image)
 
     def prediction(
         self, maps: Tensor, seen: tuple[int, int], size: tuple[int, int]

@@ -19,7 +19,7 @@ _REACH_OF_WEIGHTS = 3.0
 class SemanticTargets:
     """Makes class labels (0 background, 1 body, 2 border) and pixel weights from instance masks.
 
-    Distances are Euclidean, between the centres of pixels, so that neighbours have a distance of 1.
+    Distances are Euclidean, between the centers of pixels, so that neighbors have a distance of 1.
     """
 
     @configurable

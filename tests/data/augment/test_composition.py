@@ -56,7 +56,7 @@ def mapped(registered):
 
 
 def test_the_mapper_gives_the_same_for_the_same_seed(mapped):
-    keys = (PASTE, "1.0", "INPUT.AUGMENTATION.COLOURISE_PROB", "0.5")
+    keys = (PASTE, "1.0", "INPUT.AUGMENTATION.COLORIZE_PROB", "0.5")
     first, again, plain = mapped(*keys), mapped(*keys), mapped()
     assert np.array_equal(first["image"], again["image"])
     assert np.array_equal(
@@ -74,7 +74,7 @@ def test_without_other_images_the_same_one_serves(mapped):
     assert len(pasted["instances"]) > len(plain["instances"])
 
 
-def test_light_and_colour_change_once_and_last(mapped):
+def test_light_and_color_change_once_and_last(mapped):
     pasted = mapped(PASTE, "1.0")
     inverted = mapped(PASTE, "1.0", "INPUT.AUGMENTATION.INVERT_PROB", "1.0")
     assert np.array_equal(inverted["image"], 255 - pasted["image"])

@@ -18,8 +18,8 @@ def perturb(image: np.ndarray, name: str, image_id: int | str = 1) -> np.ndarray
     return seen.image
 
 
-def make_image(seed: int = 0, colours: bool = True) -> np.ndarray:
-    shape = (64, 96, 3 if colours else 1)
+def make_image(seed: int = 0, colors: bool = True) -> np.ndarray:
+    shape = (64, 96, 3 if colors else 1)
     smooth = cv2.GaussianBlur(np.random.default_rng(seed).uniform(0, 255, shape), (0, 0), 3)
     smooth = smooth.reshape(shape)
     scaled = (smooth - smooth.min()) / np.ptp(smooth)
@@ -54,7 +54,7 @@ def test_seed_noise_has_the_mean_and_the_variance_of_the_report():
 
 
 def test_grey_stays_grey():
-    grey = make_image(colours=False)
+    grey = make_image(colors=False)
     for name in PERTURBATIONS:
         changed = perturb(grey, name)
         assert (changed == changed[..., :1]).all(), name

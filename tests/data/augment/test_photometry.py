@@ -5,7 +5,7 @@ import pytest
 from detectron2.data import transforms as T
 
 from nucdet.config import load_config
-from nucdet.data.augment import colour
+from nucdet.data.augment import color
 from nucdet.data.augment.photometry import build_photometric
 from nucdet.errors import InputError
 
@@ -41,7 +41,7 @@ def _change(image: np.ndarray, **keys) -> np.ndarray:
 
 
 ALL_KEYS = {
-    "GREY_PROB": 1.0, "COLOURISE_PROB": 1.0, "STAIN__PROB": 1.0, "HUE_SATURATION__PROB": 1.0,
+    "GREY_PROB": 1.0, "COLORIZE_PROB": 1.0, "STAIN__PROB": 1.0, "HUE_SATURATION__PROB": 1.0,
     "CHANNELS__PROB": 1.0, "INVERT_PROB": 1.0, "BRIGHTNESS": 0.3,
     "CONTRAST": 0.3, "GAMMA": 2.0, "FADE__PROB": 1.0, "ILLUMINATION__PROB": 1.0, "BLUR__PROB": 1.0,
     "NOISE__PROB": 1.0, "JPEG__PROB": 1.0,
@@ -88,28 +88,26 @@ def test_noise_is_as_strong_as_said_and_leaves_a_grey_image_grey():
 
 
 def test_a_stain_shift_of_nothing_is_nothing(image):
-    assert np.array_equal(colour.draw_stain(0.0)(image), image)
+    assert np.array_equal(color.draw_stain(0.0)(image), image)
 
 
-def test_more_haematoxylin_darkens_by_its_own_colour(monkeypatch):
+def test_more_haematoxylin_darkens_by_its_own_color(monkeypatch):
     # a pixel of pure haematoxylin, amount 1, doubled: each optical density doubles
     stain = np.array([0.65, 0.70, 0.29])
     monkeypatch.setattr(np.random, "uniform", lambda low, high, n: [np.full(n, 2.0), np.zeros(n)][
         low == -1.0
     ])  # fmt: skip
     pixel = (256 * np.exp(-stain) - 1).round().astype(np.uint8)[None, None]
-    doubled = colour.draw_stain(1.0)(pixel)[0, 0]
+    doubled = color.draw_stain(1.0)(pixel)[0, 0]
     assert np.allclose(doubled, 256 * np.exp(-2 * stain) - 1, atol=2)
 
 
 def test_a_third_of_a_turn_makes_red_green(monkeypatch):
     monkeypatch.setattr(np.random, "uniform", lambda low, high: high if high > 2 else 1.0)
     red = np.array([[[200, 0, 0]]], np.uint8)
-    assert colour.draw_hue_and_saturation(120.0, 0.3)(red)[0, 0] == pytest.approx(
-        [0, 200, 0], abs=6
-    )
+    assert color.draw_hue_and_saturation(120.0, 0.3)(red)[0, 0] == pytest.approx([0, 200, 0], abs=6)
     grey = np.full((1, 1, 3), 77, np.uint8)
-    assert np.array_equal(colour.draw_hue_and_saturation(120.0, 0.3)(grey), grey)
+    assert np.array_equal(color.draw_hue_and_saturation(120.0, 0.3)(grey), grey)
 
 
 def test_channels_change_by_a_straight_line_each(image):
@@ -122,7 +120,7 @@ def test_channels_change_by_a_straight_line_each(image):
 def test_dyed_nuclei_stand_out_from_a_ground_that_is_light_or_dark(fluorescence):
     grounds = []
     for _ in range(40):
-        dyed = colour.draw_colours()(fluorescence).astype(int)
+        dyed = color.draw_colors()(fluorescence).astype(int)
         assert len(np.unique(dyed.reshape(-1, 3), axis=0)) == 2
         ground, nuclei = dyed[0, 0], dyed[32, 32]
         assert abs(ground.max() - nuclei.max()) >= 25
@@ -132,9 +130,9 @@ def test_dyed_nuclei_stand_out_from_a_ground_that_is_light_or_dark(fluorescence)
 
 def test_the_dye_counts_from_the_ground_also_where_it_is_bright(fluorescence):
     np.random.seed(3)
-    dyed = colour.draw_colours()(fluorescence)
+    dyed = color.draw_colors()(fluorescence)
     np.random.seed(3)
-    assert np.array_equal(colour.draw_colours()(255 - fluorescence), dyed)
+    assert np.array_equal(color.draw_colors()(255 - fluorescence), dyed)
 
 
 def test_a_faded_image_keeps_its_order_and_stays_visible(image, fluorescence):
@@ -159,7 +157,7 @@ def test_uneven_light_is_smooth_and_within_its_strength():
         assert grey.min() >= 70 and grey.max() <= 164
 
 
-def test_jpeg_keeps_colours_in_their_channels():
+def test_jpeg_keeps_colors_in_their_channels():
     image = np.zeros((32, 32, 3), np.uint8)
     image[:] = (200, 40, 90)
     pressed = _change(image, JPEG__PROB=1.0, JPEG__QUALITY=30).astype(int)

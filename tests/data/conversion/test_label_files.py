@@ -142,14 +142,14 @@ def test_a_npy_file_runs_no_code(tmp_path, monkeypatch):
         read_label_map("b_seg.npy")
 
 
-def _colour(path):
+def _color(path):
     Image.fromarray(np.zeros((3, 4, 3), np.uint8)).save(path)
 
 
 @pytest.mark.parametrize(
     ("name", "write", "message"),
     [
-        ("a.png", _colour, r"a\.png: in colour \(3 channels\); expected a label map: one channel"),
+        ("a.png", _color, r"a\.png: in color \(3 channels\); expected a label map: one channel"),
         ("a.tif", lambda p: tifffile.imwrite(p, np.zeros((5, 3, 6), np.uint8)), r"\(5, 3, 6\)"),
         ("a.tif", lambda p: tifffile.imwrite(p, np.full((3, 4), 0.5, "f")), "no whole numbers"),
         ("a.tif", lambda p: tifffile.imwrite(p, np.full((3, 4), -1, np.int16)), "the label -1"),

@@ -199,7 +199,7 @@ def _other_size(raw):
     save_labels(raw / "masks/i01.tif", np.zeros((50, 40), np.uint16))
 
 
-def _colour(raw):
+def _color(raw):
     (raw / "masks/i01.tif").unlink()
     save_labels(raw / "masks/i01.png", np.zeros((*SIZE, 3), np.uint8))
 
@@ -226,7 +226,7 @@ def _damaged(raw):
     ("spoil", "where", "message"),
     [
         (_other_size, "masks/i01.tif", "50x40 pixels (height x width), but its image has 40x50"),
-        (_colour, "masks/i01.png", "in colour (3 channels); expected a label map"),
+        (_color, "masks/i01.png", "in color (3 channels); expected a label map"),
         (_no_labels, "images/i01.tif", "no label map in"),
         (_same_stem, "images/i01.png", "i01.tif has the same stem"),
         (_foreground, "masks/i01.tif", "1 labels in 20 separate pieces: a mask of kinds of pixels"),

@@ -19,7 +19,7 @@ def quarters(image):
 
 def test_tiles_of_one_image_are_found():
     images = [tile for seed in range(6) for tile in quarters(field(seed))]
-    # dealt so that neighbours in the list are not neighbours in an image
+    # dealt so that neighbors in the list are not neighbors in an image
     order = np.random.default_rng(0).permutation(len(images))
     groups = group_tiles([borders_of(images[i]) for i in order])
     expected = {}

@@ -26,10 +26,10 @@ def discs(size: int, count: int, radius: float, ground: float, nuclei: float, no
 
 
 EIGHT = np.clip(discs(200, 25, 9, 40, 120, 3)[0], 0, 255).round().astype(np.uint8)
-COLOUR = np.stack([EIGHT, 255 - EIGHT, EIGHT // 2 + 60], axis=-1)
+COLOR = np.stack([EIGHT, 255 - EIGHT, EIGHT // 2 + 60], axis=-1)
 
 
-@pytest.mark.parametrize("pixels", [EIGHT, COLOUR], ids=["grey", "colour"])
+@pytest.mark.parametrize("pixels", [EIGHT, COLOR], ids=["grey", "color"])
 @pytest.mark.parametrize(
     "change",
     [
@@ -65,7 +65,7 @@ def test_all_levels_of_more_than_8_bits_count():
     assert len(np.unique(stretched(values))) > 250
 
 
-def test_colours_share_their_limits():
+def test_colors_share_their_limits():
     ramp = np.tile(np.linspace(0, 100, 200), (200, 1))
     red, green, blue = np.moveaxis(stretched(np.stack([ramp, ramp / 2, ramp * 0], -1)), -1, 0)
     assert (blue == 0).all() and red.max() == 255
@@ -77,7 +77,7 @@ def test_grey_as_three_channels_is_grey():
 
 
 def test_an_inverted_image_gives_the_inverted_result():
-    np.testing.assert_allclose(stretched(255 - COLOUR), 255 - stretched(COLOUR), atol=1)
+    np.testing.assert_allclose(stretched(255 - COLOR), 255 - stretched(COLOR), atol=1)
 
 
 @pytest.mark.parametrize("dtype", [bool, np.uint8, np.uint16, np.int32, np.float32])

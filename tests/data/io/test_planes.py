@@ -35,29 +35,29 @@ def test_a_single_plane_ignores_the_choice_and_rgb_stays_rgb(tmp_path):
         np.testing.assert_array_equal(values(tmp_path / "rgb.tif", **choice), rgb)
 
 
-@pytest.mark.parametrize("colour", ["red", "Green", "b", 0, 1, 2])
+@pytest.mark.parametrize("color", ["red", "Green", "b", 0, 1, 2])
 @pytest.mark.parametrize("large", [False, True])
-def test_a_colour_of_rgb(tmp_path, monkeypatch, colour, large):
+def test_a_color_of_rgb(tmp_path, monkeypatch, color, large):
     if large:  # read by windows
         monkeypatch.setattr(windows, "WHOLE_PIXELS", 100)
     rgb = np.stack([NUCLEI, NUCLEI // 2, NUCLEI // 3], axis=-1).astype(np.uint16) * 200
     tifffile.imwrite(tmp_path / "rgb.tif", rgb, photometric="rgb", compression="zlib")
-    number = {"red": 0, "Green": 1, "b": 2}.get(colour, colour)
-    source = open_windows(tmp_path / "rgb.tif", Choice(colour), "percentile")
+    number = {"red": 0, "Green": 1, "b": 2}.get(color, color)
+    source = open_windows(tmp_path / "rgb.tif", Choice(color), "percentile")
     np.testing.assert_array_equal(source.values(WHOLE), rgb[..., number])
-    # the other colours have no say in its scale, but are measured
+    # the other colors have no say in its scale, but are measured
     alone = ImageWindows(rgb[..., number], normalize="percentile")
     np.testing.assert_array_equal(source.read(WHOLE), alone.read(WHOLE))
     assert source.channel_names == ("r", "g", "b")
     np.testing.assert_array_equal(source.channel_reader()(WHOLE), np.moveaxis(rgb, 2, 0))
 
 
-def test_a_colour_that_rgb_has_not(tmp_path):
+def test_a_color_that_rgb_has_not(tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", np.zeros((3, 9, 9, 3), np.uint8), photometric="rgb")
-    for colour in ("DAPI", 3):
-        message = f"no channel {colour}; its channels are 0 red, 1 green, 2 blue"
+    for color in ("DAPI", 3):
+        message = f"no channel {color}; its channels are 0 red, 1 green, 2 blue"
         with pytest.raises(InputError, match=message):
-            open_windows(tmp_path / "a.tif", Choice(colour, 0))
+            open_windows(tmp_path / "a.tif", Choice(color, 0))
 
 
 @pytest.mark.parametrize(

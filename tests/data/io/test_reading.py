@@ -20,7 +20,7 @@ def as_rgb(grey: np.ndarray) -> np.ndarray:
 
 
 def saved(path: Path, mode: str) -> Path:
-    """RGB or GREY in a Pillow mode, with an alpha that would change the colours if blended."""
+    """RGB or GREY in a Pillow mode, with an alpha that would change the colors if blended."""
     image = Image.fromarray(RGB if mode in ("RGB", "RGBA") else GREY)
     if mode in ("LA", "RGBA"):
         image.putalpha(Image.fromarray(GREY[::-1].copy()))
@@ -40,12 +40,12 @@ def test_8_bit_comes_as_stored_and_alpha_is_dropped(tmp_path, suffix, mode, expe
 
 @pytest.mark.parametrize("suffix", ["png", "tif", "bmp"])
 def test_palette_and_1_bit(tmp_path, suffix):
-    colours = np.array([[255, 0, 0], [0, 255, 0], [10, 20, 30]], np.uint8)
+    colors = np.array([[255, 0, 0], [0, 255, 0], [10, 20, 30]], np.uint8)
     index = np.arange(12, dtype=np.uint8).reshape(3, 4) % 3
     image = Image.frombytes("P", (4, 3), index.tobytes())
-    image.putpalette(colours.tobytes())
+    image.putpalette(colors.tobytes())
     image.save(tmp_path / f"palette.{suffix}")
-    np.testing.assert_array_equal(read_image(tmp_path / f"palette.{suffix}"), colours[index])
+    np.testing.assert_array_equal(read_image(tmp_path / f"palette.{suffix}"), colors[index])
 
     bits = index == 1
     Image.fromarray(bits).save(tmp_path / f"bits.{suffix}")
@@ -77,7 +77,7 @@ def test_16_bit_is_scaled_by_percentiles_not_cut(tmp_path, suffix):
     np.testing.assert_array_equal(np.sort(image.ravel()[:1000]), image.ravel()[:1000])
 
 
-def test_16_bit_colour_keeps_its_hue(tmp_path):
+def test_16_bit_color_keeps_its_hue(tmp_path):
     values = np.zeros((20, 20, 3), np.uint16)
     values[..., 0] = np.linspace(0, 4000, 20)  # red is twice green
     values[..., 1] = np.linspace(0, 2000, 20)
@@ -164,12 +164,12 @@ def test_the_content_decides_not_the_suffix(tmp_path):
 def test_masks_are_what_is_not_zero(tmp_path):
     mask = np.zeros((6, 8), bool)
     mask[2:4, 3:7] = True
-    coloured = np.zeros((6, 8, 4), np.uint8)
-    coloured[mask] = (0, 0, 9, 0)
-    coloured[..., 3] = 255  # alpha is everywhere and means nothing
+    colored = np.zeros((6, 8, 4), np.uint8)
+    colored[mask] = (0, 0, 9, 0)
+    colored[..., 3] = 255  # alpha is everywhere and means nothing
     Image.fromarray(mask.astype(np.uint8)).save(tmp_path / "ones.png")
     Image.fromarray(mask).save(tmp_path / "bits.png")
-    Image.fromarray(coloured).save(tmp_path / "rgba.png")
+    Image.fromarray(colored).save(tmp_path / "rgba.png")
     for name in ("ones", "bits", "rgba"):
         np.testing.assert_array_equal(read_mask(tmp_path / f"{name}.png"), mask)
         offset, window, size = read_mask_window(tmp_path / f"{name}.png")

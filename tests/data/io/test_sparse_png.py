@@ -78,7 +78,7 @@ def test_no_answer_for_damaged_or_other_files():
     changed[50] ^= 1
     assert decode_window(bytes(changed)) is None
     assert decode_window(as_png(image, [1] * 19)) is None  # a row short
-    coloured = io.BytesIO()
-    Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(coloured, "PNG")
-    assert decode_window(coloured.getvalue()) is None
+    colored = io.BytesIO()
+    Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(colored, "PNG")
+    assert decode_window(colored.getvalue()) is None
     assert decode_window(b"II*\0 a TIFF") is None

@@ -50,8 +50,8 @@ def test_no_boxes_no_crops():
 def test_jitter_moves_and_grows_within_its_amount():
     boxes = Boxes(torch.tensor([[40.0, 50, 60, 90]]).repeat(500, 1))
     jittered = jitter_boxes(boxes, 0.2, (200, 200)).tensor
-    centre, side = (jittered[:, :2] + jittered[:, 2:]) / 2, jittered[:, 2:] - jittered[:, :2]
-    moved = (centre - torch.tensor([50.0, 70])) / torch.tensor([20.0, 40])
+    center, side = (jittered[:, :2] + jittered[:, 2:]) / 2, jittered[:, 2:] - jittered[:, :2]
+    moved = (center - torch.tensor([50.0, 70])) / torch.tensor([20.0, 40])
     grown = (side / torch.tensor([20.0, 40])).log()
     for change in (moved, grown):
         assert 0.15 < change.abs().max() <= 0.2 + 1e-4

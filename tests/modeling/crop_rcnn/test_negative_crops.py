@@ -91,7 +91,7 @@ def test_images_smaller_than_a_crop_are_enlarged(tmp_path):
 
 def test_cifar10_as_it_unpacks(tmp_path, cifar10):
     np.random.seed(0)
-    # the mean of the three colours
+    # the mean of the three colors
     assert seen(NegativeCrops(tmp_path, 50, 32, training=True)(1)) == {10, 20, 31}
     assert seen(NegativeCrops(cifar10, 50, 32, training=False)(1)) == {80}
 

@@ -42,9 +42,9 @@ def test_anchors_of_8_to_128_every_8_pixels(rpn, features):
     anchors, logits, deltas = rpn.outputs(features)
     assert len(anchors) == (SIDE // 8) ** 2 * K
     assert logits.shape == (1, len(anchors)) and deltas.shape == (1, len(anchors), 4)
-    centre = (anchors.tensor[:, :2] + anchors.tensor[:, 2:]) / 2
+    center = (anchors.tensor[:, :2] + anchors.tensor[:, 2:]) / 2
     grid = torch.tensor([(x, y) for y, x in product(range(0, SIDE, 8), repeat=2)])
-    torch.testing.assert_close(centre, grid.float().repeat_interleave(K, dim=0))
+    torch.testing.assert_close(center, grid.float().repeat_interleave(K, dim=0))
     sides = (anchors.tensor[:, 2:] - anchors.tensor[:, :2])[:K]
     sizes = (8, 12, 16, 24, 32, 48, 64, 96, 128)
     expected = [(s * r**-0.5, s * r**0.5) for s in sizes for r in (0.5, 1, 2)]
@@ -130,10 +130,10 @@ def test_losses_of_known_outputs(rpn, features):
     anchors = rpn.outputs(features)[0]
     positive = anchors.tensor[rpn.label_anchors(anchors, truth)[1] == 1]
     sides = positive[:, 2:] - positive[:, :2]
-    centres = positive[:, :2] + sides / 2
+    centers = positive[:, :2] + sides / 2
     wanted = torch.cat(
         [
-            (torch.tensor([33.0, 34]) - centres) / sides,
+            (torch.tensor([33.0, 34]) - centers) / sides,
             (torch.tensor([18.0, 20]) / sides).log(),
         ],
         dim=1,

@@ -27,7 +27,7 @@ def panel(sheet: np.ndarray, number: int) -> np.ndarray:
 
 
 def where(image: np.ndarray, color) -> list[int]:
-    """The box (x0, y0, x1, y1) around all pixels of a colour; [] without any."""
+    """The box (x0, y0, x1, y1) around all pixels of a color; [] without any."""
     rows, columns = np.nonzero((image == color).all(axis=2))
     return [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1] if len(rows) else []
 

@@ -42,7 +42,7 @@ def boxes_around(image_size: tuple[int, int], count: int) -> torch.Tensor:
     corner = torch.rand(count, 2, generator=random) * torch.tensor([width, height])
     boxes = torch.cat([corner, corner + 1 + 40 * torch.rand(count, 2, generator=random)], dim=1)
     boxes[0] = torch.tensor([0.0, 0.0, width, height])  # one as large as the image
-    boxes[1] = torch.tensor([3.0, 0.0, 3.3, 0.2])  # one smaller than a pixel, off its centre
+    boxes[1] = torch.tensor([3.0, 0.0, 3.3, 0.2])  # one smaller than a pixel, off its center
     clipped = Boxes(boxes)
     clipped.clip(image_size)
     return clipped[clipped.nonempty()].tensor

@@ -15,7 +15,7 @@ SEGMENTATION_REGISTRY = Registry("SEGMENTATION")
 SEGMENTATION_REGISTRY.__doc__ = """
 Segmentation networks, chosen by the name of their class in MODEL.SEGMENTATION.NETWORK.
 
-Each takes normalised images (N, C, H, W) float32, C = len(MODEL.PIXEL_MEAN), whose H and W are
+Each takes normalized images (N, C, H, W) float32, C = len(MODEL.PIXEL_MEAN), whose H and W are
 multiples of its ``size_divisibility``, and returns (N, K, H / s, W / s) float32 with
 K = MODEL.SEGMENTATION.NUM_CHANNELS and s its ``output_stride``. K = 1: logits of the foreground;
 K = 3: of background, body and border; K = 4: the maps of center voting.

@@ -1,4 +1,4 @@
-"""Random colours: stains, camera channels, and grey images dyed in two colours.
+"""Random colors: stains, camera channels, and grey images dyed in two colors.
 
 Each ``draw_…`` draws its parameters and returns an operation on uint8 RGB (H, W, 3).
 """
@@ -70,8 +70,8 @@ def draw_channel_changes(gain: float, offset: float) -> _Operation:
     return lambda image: cv2.LUT(image, table[:, None])
 
 
-def draw_colours() -> _Operation:
-    """Dye the image's grey values from a random colour of the ground to one of the nuclei.
+def draw_colors() -> _Operation:
+    """Dye the image's grey values from a random color of the ground to one of the nuclei.
 
     The grey values are stretched first. The ground becomes light and the nuclei dark or the other
     way round, whatever they were: fluorescence turns into something like a stain on white or like
@@ -95,13 +95,13 @@ def draw_colours() -> _Operation:
 
 
 def _light_ground() -> tuple[np.ndarray, np.ndarray]:
-    return _colour((0, 0.35), (0.65, 1)), _colour((0, 0.9), (0.1, 0.55))
+    return _color((0, 0.35), (0.65, 1)), _color((0, 0.9), (0.1, 0.55))
 
 
 def _dark_ground() -> tuple[np.ndarray, np.ndarray]:
-    return _colour((0, 1), (0, 0.25)), _colour((0, 1), (0.5, 1))
+    return _color((0, 1), (0, 0.25)), _color((0, 1), (0.5, 1))
 
 
-def _colour(saturation: tuple[float, float], value: tuple[float, float]) -> np.ndarray:
+def _color(saturation: tuple[float, float], value: tuple[float, float]) -> np.ndarray:
     hsv = np.random.rand(), np.random.uniform(*saturation), np.random.uniform(*value)
     return np.array(colorsys.hsv_to_rgb(*hsv))
