@@ -1,4 +1,4 @@
-"""Keys that nucdet had once, so that configs which earlier versions wrote still load."""
+"""Keys that nucdet once had or named otherwise, so that configs of earlier versions still load."""
 
 from __future__ import annotations
 
@@ -40,12 +40,16 @@ REMOVED_KEYS: dict[str, Any] = {
     "MODEL.SEPARATION.SMOOTHING": 1.0,
 }
 
+# key -> what the last part of it is called now
+RENAMED_KEYS = {"INPUT.AUGMENTATION.COLOURISE_PROB": "COLORIZE_PROB"}
+
 
 def without_removed_keys(loaded: dict[str, Any], path: str | Path) -> dict[str, Any]:
     """The content of a config file without the keys that nucdet no longer has.
 
     What a training dumps or a model ships with names every key. Where a removed one has the default
-    that it always had, it says nothing, and is left out with a line in the log.
+    that it always had, it says nothing, and is left out with a line in the log. A renamed one gets
+    its name of today.
 
     Args:
         loaded: nested mappings, as :func:`nucdet.config_files.read_config_file` returns them.
@@ -83,5 +87,5 @@ def _without(
             if inner or not value:
                 result[name] = inner
         else:
-            result[name] = value
+            result[RENAMED_KEYS.get(key, name)] = value
     return result

@@ -62,3 +62,9 @@ def test_what_ships_names_no_removed_key(caplog):
 def test_empty_nodes_stay_and_emptied_ones_go():
     loaded = {"A": {}, "INPUT": {"SEMANTIC_TARGETS": {"BORDER": "touching"}}}
     assert without_removed_keys(loaded, "a.yaml") == {"A": {}}
+
+
+def test_a_renamed_key_keeps_its_value(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text("INPUT:\n  AUGMENTATION:\n    COLOURISE_PROB: 0.3\n", encoding="utf-8")
+    assert load_config(path).INPUT.AUGMENTATION.COLORIZE_PROB == 0.3
