@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -73,6 +74,8 @@ def finetune(folder: Path, model: Model, iterations: int, progress: Progress) ->
     """
     progress(0, 0, "reading the training data")
     recipe = recipe_of(model)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder}: no such folder")
     output = _next_output(folder)
     try:
         data = OwnData(_DATA, val_fraction=0, root=output / "datasets")
@@ -82,6 +85,8 @@ def finetune(folder: Path, model: Model, iterations: int, progress: Progress) ->
         raise  # with its log, for a report of the failure
     except BaseException:
         shutil.rmtree(output, ignore_errors=True)
+        with contextlib.suppress(OSError):  # it holds other models
+            output.parent.rmdir()
         raise
     return finetuned_model(output)
 

@@ -51,7 +51,7 @@ def test_a_stopped_training_leaves_nothing(folder):
 
     with pytest.raises(Cancelled):
         finetune(folder, shipped_models()[0], 5, progress)
-    assert not list((folder / "finetuned").iterdir())
+    assert not (folder / "finetuned").exists()
     assert finetuned_models(folder) == []
 
 
@@ -64,4 +64,8 @@ def test_a_mistake_in_the_folder_or_in_the_model_is_told_and_leaves_nothing(fold
     (folder / "labels/drawn.tif").unlink()
     with pytest.raises(InputError, match="no label map"):
         finetune(folder, shipped_models()[0], 5, lambda *_: None)
-    assert not list((folder / "finetuned").iterdir())
+    assert not (folder / "finetuned").exists()
+    nowhere = tmp_path / "nowhere"
+    with pytest.raises(FileNotFoundError, match="nowhere: no such folder"):
+        finetune(nowhere, shipped_models()[0], 5, lambda *_: None)
+    assert not nowhere.exists()
