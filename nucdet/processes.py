@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 from detectron2.engine import launch
+from detectron2.utils import comm
+from torch import distributed
 from torch.multiprocessing import ProcessRaisedException
 
 from nucdet.errors import InputError
@@ -107,6 +109,10 @@ def _run_bound(function: Callable[[Any], object], argument: Any, starter: int) -
     if os.getpid() != starter:
         end_with_parent(starter)
     function(argument)
+    if distributed.is_initialized():
+        # together: the first process holds what the others meet by, and must not end before them
+        comm.synchronize()
+        distributed.destroy_process_group()
 
 
 def _own_error(error: ProcessRaisedException) -> Exception:
