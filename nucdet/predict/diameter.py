@@ -83,8 +83,8 @@ def estimate_diameter(
             whole at the zoom that an estimate asks for: mostly that becomes the prediction.
     """
 
-    def look(at: float, whole: int = _WHOLE_SIDE) -> _Look | None:
-        return _look(network, source, min(at, most_zoom), whole)
+    def look(at: float, whole_side: int = _WHOLE_SIDE) -> _Look | None:
+        return _look(network, source, min(at, most_zoom), whole_side)
 
     def settled(asked: _Look, seen: _Look) -> Estimate:
         """The estimate where the zoom that ``asked`` led to has shown ``seen``."""
@@ -116,13 +116,13 @@ def _agree(one: _Look, other: _Look) -> bool:
     return ratio <= math.log(_SAME_SIZE) and other.score >= one.score - _LESS_SURE
 
 
-def _look(network: Network, source: ImageWindows, zoom: float, whole: int) -> _Look | None:
+def _look(network: Network, source: ImageWindows, zoom: float, whole_side: int) -> _Look | None:
     """The size of the nuclei that score _SURE or more, else of all; None where there are none.
 
-    Parts are seen of an image of more than ``whole`` pixels a side, as the network sees them.
+    Parts are seen of an image of more than ``whole_side`` pixels a side, as the network sees them.
     """
     areas, scores = [], []
-    side = max(1, math.floor(whole / zoom))
+    side = max(1, math.floor(whole_side / zoom))
     if max(source.size) > side:
         side = max(1, round(_PART_SIDE / zoom))
     parts = _parts(source.size, side)
@@ -137,8 +137,8 @@ def _look(network: Network, source: ImageWindows, zoom: float, whole: int) -> _L
         return None
     sure = np.array(scores) >= _SURE
     median = np.median(np.array(areas)[sure if sure.any() else ...])
-    whole = len(parts) == 1
-    return _Look(2 * math.sqrt(median / math.pi), float(np.mean(scores)), view if whole else None)
+    answer = view if len(parts) == 1 else None  # one part is the whole image
+    return _Look(2 * math.sqrt(median / math.pi), float(np.mean(scores)), answer)
 
 
 def _parts(size: tuple[int, int], side: int) -> list[Box]:
