@@ -99,7 +99,7 @@ def _add_augmentation(cfg: CfgNode) -> None:
     # Share of the images that are colored anew: grey values become colors between a random one
     # for the background and a random one for the nuclei, light on dark or dark on light.
     aug.COLORIZE_PROB = 0.0
-    # Share of the images for each of five changes. STAIN: more or less haematoxylin, eosin and DAB.
+    # Share of the images for each of five changes. STAIN: more or less hematoxylin, eosin and DAB.
     # HUE_SATURATION: another hue and saturation. CHANNELS: red, green and blue changed separately.
     # FADE: the range 0–255 reduced to a part of it. ILLUMINATION: uneven light or background. How
     # strong they are: nucdet/data/augment/photometry.py.

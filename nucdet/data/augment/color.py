@@ -14,7 +14,7 @@ import numpy as np
 
 _Operation = Callable[[np.ndarray], np.ndarray]
 
-# Absorption of haematoxylin, eosin and DAB in red, green and blue (rows), each of length about 1
+# Absorption of hematoxylin, eosin and DAB in red, green and blue (rows), each of length about 1
 # (Ruifrok and Johnston, Anal. Quant. Cytol. Histol. 23, 2001)
 _STAINS = np.array([[0.65, 0.70, 0.29], [0.07, 0.99, 0.11], [0.27, 0.57, 0.78]])
 _UNMIX = np.linalg.inv(_STAINS)
@@ -30,7 +30,7 @@ def grey_values(image: np.ndarray) -> np.ndarray:
 def draw_stain(strength: float) -> _Operation:
     """More or less of each stain (Tellez et al., IEEE Trans. Med. Imaging 37, 2018).
 
-    The amounts of haematoxylin, eosin and DAB at each pixel change by a factor from
+    The amounts of hematoxylin, eosin and DAB at each pixel change by a factor from
     [1 - strength, 1 + strength] and by a constant from [-strength, strength].
     """
     factors = np.random.uniform(1 - strength, 1 + strength, 3)

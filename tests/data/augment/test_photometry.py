@@ -91,8 +91,8 @@ def test_a_stain_shift_of_nothing_is_nothing(image):
     assert np.array_equal(color.draw_stain(0.0)(image), image)
 
 
-def test_more_haematoxylin_darkens_by_its_own_color(monkeypatch):
-    # a pixel of pure haematoxylin, amount 1, doubled: each optical density doubles
+def test_more_hematoxylin_darkens_by_its_own_color(monkeypatch):
+    # a pixel of pure hematoxylin, amount 1, doubled: each optical density doubles
     stain = np.array([0.65, 0.70, 0.29])
     monkeypatch.setattr(np.random, "uniform", lambda low, high, n: [np.full(n, 2.0), np.zeros(n)][
         low == -1.0
