@@ -20,6 +20,7 @@ from torchvision.datasets import CIFAR10
 from nucdet.data.augment.color import grey_values
 from nucdet.data.io.reading import read_image
 from nucdet.errors import InputError
+from nucdet.layers.stretching import stretch
 from nucdet.modeling.crop_rcnn.crops import CROP_SIZE
 
 _SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"}
@@ -46,6 +47,7 @@ class NegativeCrops:
         *,
         training: bool,
         normalize: str = "none",
+        stretched: bool = False,
     ):
         """
         Args:
@@ -55,6 +57,8 @@ class NegativeCrops:
             size: their side, pixels.
             training: whether to draw from the images for training or from those for evaluation.
             normalize: INPUT.NORMALIZE, for images; CIFAR-10 has 8 bits and needs none.
+            stretched: whether each image is stretched before it is cut, as CropRCNN stretches those
+                that it finds nuclei in: :func:`nucdet.layers.stretching.stretch`.
 
         Raises:
             FileNotFoundError: there is no such folder.
@@ -67,12 +71,13 @@ class NegativeCrops:
                 'CIFAR-10 or images, or ""'
             )
         self.count, self.size, self.training = count, size, training
-        self.normalize = normalize
+        self.normalize, self.stretched = normalize, stretched
         self._small: np.ndarray | None = None
         name = CIFAR10.base_folder
         for cifar10 in (folder, *folder.rglob(name)):
             if cifar10.resolve().name == name:
-                self._small = read_cifar10(cifar10.resolve(), training)
+                small = read_cifar10(cifar10.resolve(), training)
+                self._small = _stretched(small) if stretched else small
                 return
         images = sorted(p for p in folder.rglob("*") if p.suffix.lower() in _SUFFIXES)
         if len(images) < 2:
@@ -95,6 +100,7 @@ class NegativeCrops:
             CROP_SIZE,
             training=training,
             normalize=cfg.INPUT.NORMALIZE,
+            stretched=cfg.MODEL.CROP_RCNN.STRETCH,
         )
 
     def __call__(self, image_id: int | str) -> Tensor:
@@ -109,7 +115,8 @@ class NegativeCrops:
     def _one(self, rng: np.random.Generator) -> np.ndarray:
         if self._small is not None:
             return self._resized(self._small[rng.integers(len(self._small))])
-        image = _read_grey(self._images[rng.integers(len(self._images))], self.normalize)
+        path = self._images[rng.integers(len(self._images))]
+        image = _read_grey(path, self.normalize, self.stretched)
         shorter = min(image.shape)
         smallest = min(self.size, shorter)
         side = round(smallest * (shorter / smallest) ** rng.random())
@@ -147,6 +154,12 @@ def read_cifar10(folder: Path, training: bool) -> np.ndarray:
 
 
 @lru_cache(maxsize=128)
-def _read_grey(path: Path, normalize: str) -> np.ndarray:
+def _read_grey(path: Path, normalize: str, stretched: bool) -> np.ndarray:
     """(H, W) uint8, the mean of the channels, as for INPUT.FORMAT "L"."""
-    return grey_values(read_image(path, normalize=normalize))
+    grey = grey_values(read_image(path, normalize=normalize))
+    return _stretched(grey) if stretched else grey
+
+
+def _stretched(images: np.ndarray) -> np.ndarray:
+    """Images (…, H, W) uint8, each stretched to 0–255 with a dark ground."""
+    return (255 * stretch(torch.from_numpy(images))).round().to(torch.uint8).numpy()

@@ -127,6 +127,7 @@ def test_the_mapper_adds_them_where_the_config_names_a_folder(registered, reposi
         save_grey(tmp_path / f"others/{i}.png", 100 * i)
     record = DatasetCatalog.get("synthetic_train")[0]
     pairs = ["MODEL.NUCLEUS_FILTER.OTHERS_FOLDER", str(tmp_path / "others")]
+    pairs += ["MODEL.CROP_RCNN.STRETCH", "False"]
     cfg = load_config(repository / "configs/DSB2018/crop_rcnn.yaml", pairs)
     mapped = NucleusDatasetMapper(cfg, augment=True)(record)
     assert mapped["negative_crops"].shape == (16, 1, 32, 32)
@@ -136,3 +137,22 @@ def test_the_mapper_adds_them_where_the_config_names_a_folder(registered, reposi
     assert "negative_crops" not in NucleusDatasetMapper(cfg, augment=False)(record)
     cfg.MODEL.NUCLEUS_FILTER.MODE = "off"
     assert "negative_crops" not in NucleusDatasetMapper(cfg, augment=True)(record)
+
+
+def test_where_images_are_stretched_other_images_are_too(cifar10, tmp_path, repository):
+    folder = tmp_path / "others"
+    folder.mkdir()
+    bright = np.repeat(np.uint8([[200, 200, 200, 150]]), 4, axis=0)  # a dark edge
+    for i in range(2):
+        Image.fromarray(bright).save(folder / f"{i}.png")
+    drawn = NegativeCrops(folder, 8, 4, training=True, stretched=True)
+    assert seen(drawn(1)) == {0, 255}  # the ground is dark, the edge bright
+    assert seen(NegativeCrops(folder, 8, 4, training=True)(1)) == {150, 200}
+    small = NegativeCrops(cifar10, 50, 32, training=True, stretched=True)
+    assert seen(small(1)) == {0}  # images of one color
+
+    pairs = ["MODEL.NUCLEUS_FILTER.OTHERS_FOLDER", str(folder)]
+    for stretched in (True, False):
+        pairs_of = [*pairs, "MODEL.CROP_RCNN.STRETCH", str(stretched)]
+        cfg = load_config(repository / "configs/DSB2018/crop_rcnn.yaml", pairs_of)
+        assert NegativeCrops.from_config(cfg, training=True).stretched is stretched
