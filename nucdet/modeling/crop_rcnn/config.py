@@ -11,8 +11,8 @@ def add_config(cfg: CfgNode) -> None:
     # Which of "rpn", "filter" and "mask" are trained; the others keep their weights.
     crop.TRAIN_PARTS = ("rpn", "filter", "mask")
     # The grey image that CropRCNN and heads with crops see: the range of each image scaled to 0–1,
-    # bright backgrounds inverted; also that of OTHERS_FOLDER's images (below). False: grey levels / 255, as in report 000, for comparison with
-    # it; docs/published_systems.md says what that costs.
+    # bright backgrounds inverted; also that of OTHERS_FOLDER's images (below). False: grey levels /
+    # 255, as in report 000, for comparison with it; docs/published_systems.md says what that costs.
     crop.STRETCH = True
     # Channels of CropResNet (the RPN's backbone, the filter): first convolution, first residual
     # block, the other three; and of CropUNetMaskHead at the crop's size, at a half, a quarter, an
