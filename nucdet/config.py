@@ -19,8 +19,8 @@ from detectron2.config import CfgNode, get_cfg
 
 from nucdet.config_checks import check_config
 from nucdet.config_files import read_config_file
+from nucdet.earlier_keys import with_current_keys
 from nucdet.errors import InputError
-from nucdet.removed_keys import without_removed_keys
 
 _SYSTEMS = Path(__file__).parent / "modeling"
 
@@ -222,7 +222,7 @@ def load_config(config_file: str | Path | None = None, overrides: Sequence[str] 
     source = str(config_file)
     try:
         if config_file is not None:
-            loaded = without_removed_keys(read_config_file(config_file), config_file)
+            loaded = with_current_keys(read_config_file(config_file), config_file)
             if loaded.get("VERSION", cfg.VERSION) != cfg.VERSION:
                 raise InputError(
                     f"{config_file}: VERSION is {loaded['VERSION']!r}, expected {cfg.VERSION}"

@@ -12,6 +12,7 @@ PACKAGE = Path(__file__).parent.parent / "nucdet"
 # the longest matching start of a module's name counts
 FLOORS = {
     "nucdet.version": 0,
+    "nucdet.earlier_keys": 0,
     "nucdet.errors": 0,
     "nucdet.files": 0,
     "nucdet.lifetime": 0,
@@ -21,7 +22,6 @@ FLOORS = {
     "nucdet.config_checks": 0,
     "nucdet.config_files": 0,
     "nucdet.progress": 0,
-    "nucdet.removed_keys": 0,
     "nucdet.arguments": 0,
     "nucdet.structures": 0,
     "nucdet.layers": 0,

@@ -10,9 +10,9 @@ from detectron2.config import CfgNode
 
 from nucdet.config import load_config
 from nucdet.config_files import read_config_file
+from nucdet.earlier_keys import REMOVED_KEYS, with_current_keys
 from nucdet.errors import InputError
 from nucdet.modeling.model_zoo import DEFAULT_MODEL, find_model
-from nucdet.removed_keys import REMOVED_KEYS, without_removed_keys
 
 
 def _add(node, key: str, value) -> None:
@@ -55,16 +55,19 @@ def test_what_ships_names_no_removed_key(caplog):
     path = find_model(DEFAULT_MODEL).config
     loaded = read_config_file(path)
     with caplog.at_level(logging.INFO, logger="nucdet"):
-        assert without_removed_keys(loaded, path) == loaded
+        assert with_current_keys(loaded, path) == loaded
     assert not caplog.records
 
 
 def test_empty_nodes_stay_and_emptied_ones_go():
     loaded = {"A": {}, "INPUT": {"SEMANTIC_TARGETS": {"BORDER": "touching"}}}
-    assert without_removed_keys(loaded, "a.yaml") == {"A": {}}
+    assert with_current_keys(loaded, "a.yaml") == {"A": {}}
 
 
-def test_a_renamed_key_keeps_its_value(tmp_path):
+def test_a_renamed_key_keeps_its_value(tmp_path, caplog):
     path = tmp_path / "config.yaml"
     path.write_text("INPUT:\n  AUGMENTATION:\n    COLOURISE_PROB: 0.3\n", encoding="utf-8")
-    assert load_config(path).INPUT.AUGMENTATION.COLORIZE_PROB == 0.3
+    with caplog.at_level(logging.INFO, logger="nucdet"):
+        assert load_config(path).INPUT.AUGMENTATION.COLORIZE_PROB == 0.3
+    (record,) = caplog.records
+    assert "INPUT.AUGMENTATION.COLOURISE_PROB (now COLORIZE_PROB)" in record.getMessage()

@@ -44,12 +44,12 @@ REMOVED_KEYS: dict[str, Any] = {
 RENAMED_KEYS = {"INPUT.AUGMENTATION.COLOURISE_PROB": "COLORIZE_PROB"}
 
 
-def without_removed_keys(loaded: dict[str, Any], path: str | Path) -> dict[str, Any]:
-    """The content of a config file without the keys that nucdet no longer has.
+def with_current_keys(loaded: dict[str, Any], path: str | Path) -> dict[str, Any]:
+    """The content of a config file of an earlier version, in the keys that nucdet has now.
 
     What a training dumps or a model ships with names every key. Where a removed one has the default
-    that it always had, it says nothing, and is left out with a line in the log. A renamed one gets
-    its name of today.
+    that it always had, it says nothing, and is left out. A renamed one gets its name of today. The
+    log has a line for either.
 
     Args:
         loaded: nested mappings, as :func:`nucdet.config_files.read_config_file` returns them.
@@ -59,14 +59,21 @@ def without_removed_keys(loaded: dict[str, Any], path: str | Path) -> dict[str, 
         InputError: a removed key asks for something else than its default.
     """
     ignored: list[str] = []
-    result = _without(loaded, (), path, ignored)
+    renamed: list[str] = []
+    result = _current(loaded, (), path, ignored, renamed)
     if ignored:
         logger.info("%s: ignored keys that nucdet no longer has: %s", path, ", ".join(ignored))
+    if renamed:
+        logger.info("%s: keys that have another name now: %s", path, ", ".join(renamed))
     return result
 
 
-def _without(
-    node: dict[str, Any], place: tuple[str, ...], path: str | Path, ignored: list[str]
+def _current(
+    node: dict[str, Any],
+    place: tuple[str, ...],
+    path: str | Path,
+    ignored: list[str],
+    renamed: list[str],
 ) -> dict[str, Any]:
     result = {}
     for name, value in node.items():
@@ -82,10 +89,13 @@ def _without(
                 )
             ignored.append(key)
         elif isinstance(value, dict):
-            inner = _without(value, (*place, str(name)), path, ignored)
+            inner = _current(value, (*place, str(name)), path, ignored, renamed)
             # a node of nothing but removed keys goes with them
             if inner or not value:
                 result[name] = inner
+        elif key in RENAMED_KEYS:
+            renamed.append(f"{key} (now {RENAMED_KEYS[key]})")
+            result[RENAMED_KEYS[key]] = value
         else:
-            result[RENAMED_KEYS.get(key, name)] = value
+            result[name] = value
     return result
