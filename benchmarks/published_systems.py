@@ -10,8 +10,9 @@
 The rows stand in benchmarks/published_systems.yaml. The same command goes on where it was
 interrupted, also in the middle of a training. A row's folder has logs, checkpoints (model_best.pth
 is the best on val) and learning curve; published_systems.csv has a line a training with all scores,
-published_systems.md a line a row. "Minutes" are CPU minutes of training and the evaluations in it,
-without those of data workers: DATALOADER.NUM_WORKERS 0 at the end counts all.
+published_systems.md a line a row, published_systems.png the curves of all trainings. "Minutes" are
+CPU minutes of training and the evaluations in it, without those of data workers:
+DATALOADER.NUM_WORKERS 0 at the end counts all.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ import pandas as pd
 import torch
 import yaml
 from detectron2.evaluation.testing import flatten_results_dict
+from matplotlib.figure import Figure
+from published_curves import draw_curves
 from published_tables import METRIC, costs, markdown
 
 from nucdet.config import load_config
@@ -164,13 +167,30 @@ class Harness:
             }
 
     def write_tables(self) -> None:
-        """published_systems.csv and published_systems.md, of all rows that have scores."""
+        """published_systems.csv and .md, of all rows that have scores, and the curves."""
         lines = [line for row in self.rows.values() for line in self.lines(row)]
         with write_atomically(self.output / "published_systems.csv") as temporary:
             pd.DataFrame(lines).to_csv(temporary, index=False, float_format="%.4f")
         text = markdown(self.rows.values(), lines)
         with write_atomically(self.output / "published_systems.md") as temporary:
             temporary.write_text(text, encoding="utf-8")
+        with write_atomically(self.output / "published_systems.png") as temporary:
+            self.curves(lines).savefig(temporary, dpi=110)
+
+    def curves(self, lines: Sequence[dict[str, Any]]) -> Figure:
+        """The curves of the trainings that have :meth:`lines`, a color a row.
+
+        Of rows without training those that are a system of their own, not other trainings' weights.
+        """
+        folders: dict[str, list[Path]] = {}
+        levels: dict[str, float] = {}
+        for line in lines:
+            row = self.rows[line["row"]]
+            if row.kind == "train":
+                folders.setdefault(row.name, []).append(self.output / line["folder"])
+            elif row.kind == "evaluate" and not row.set:
+                levels[row.name] = line[METRIC]
+        return draw_curves(folders.items(), levels)
 
 
 class _Folders(dict):

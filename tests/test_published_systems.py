@@ -8,6 +8,7 @@ import sys
 import pandas as pd
 import pytest
 import yaml
+from detectron2.data import DatasetCatalog
 
 from nucdet.config import load_config
 from nucdet.errors import InputError
@@ -68,7 +69,7 @@ def run(harness, monkeypatch, tmp_path, registered):
     return run
 
 
-def test_rows_go_on_and_fill_the_tables(run, tmp_path, capsys):
+def test_rows_go_on_and_fill_the_tables(run, harness, tmp_path, capsys):
     assert run("--only", "watershed,twice") == 1  # its weights are not there yet
     assert "model_best.pth" in capsys.readouterr().err
     assert run() == 0
@@ -82,6 +83,16 @@ def test_rows_go_on_and_fill_the_tables(run, tmp_path, capsys):
     assert [line.split(" | ")[0] for line in text[2:]] == ["| watershed", "| linknet", "| twice"]
     assert "0.218" in text[3]
 
+    assert (tmp_path / "out/published_systems.png").is_file()
+    rows = harness.Harness(harness.read_rows(tmp_path / "rows.yaml"), tmp_path / "out")
+    (axes,) = rows.curves(table.to_dict("records")).axes
+    trained, level = axes.lines
+    assert trained.get_label() == "linknet"
+    # epochs at the evaluations after 2 and 4 iterations of 2 images
+    images = len(DatasetCatalog.get("synthetic_train"))
+    assert list(trained.get_xdata()) == pytest.approx([4 / images, 8 / images])
+    assert trained.get_ydata()[-1] == table["kaggle/mAP"].iloc[1]
+    assert level.get_ydata()[0] == table["kaggle/mAP"].iloc[0]
     log = tmp_path / "out" / table["folder"].iloc[1] / "train.log"
     assert (log.parent / "training.png").is_file()
     before = log.stat().st_mtime_ns
