@@ -90,8 +90,11 @@ def pooled(maps: list[Tensor]) -> Tensor:
     """
     parts = []
     for one in maps:
-        deviation, mean = torch.std_mean(one.float(), dim=(2, 3), correction=0)
-        parts += [mean, (deviation + _FLOOR).log()]
+        # std_mean takes four times as long where channels lie innermost, as they do on a CPU
+        pixels = one.float().permute(0, 2, 3, 1).flatten(1, 2)
+        mean = pixels.mean(dim=1, keepdim=True)
+        deviation = (pixels - mean).square_().mean(dim=1).sqrt()
+        parts += [mean[:, 0], (deviation + _FLOOR).log()]
     return torch.cat(parts, dim=1).cpu()
 
 
