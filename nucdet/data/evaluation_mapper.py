@@ -6,7 +6,7 @@ from typing import Any
 
 from detectron2.config import CfgNode
 
-from nucdet.data.augment.perturbations import parse_perturbation
+from nucdet.data.augment.perturbations import build_perturbation
 from nucdet.data.mapper import NucleusDatasetMapper
 
 
@@ -22,9 +22,8 @@ class EvaluationMapper:
     """
 
     def __init__(self, cfg: CfgNode):
-        perturbation = cfg.TEST.PERTURBATION
         self._whole = NucleusDatasetMapper(
-            augmentations=[parse_perturbation(perturbation)] if perturbation else [],
+            augmentations=build_perturbation(cfg),
             with_truth=False,
             image_format="RGB",
             normalize=cfg.INPUT.NORMALIZE,

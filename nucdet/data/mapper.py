@@ -19,7 +19,7 @@ from nucdet.data.augment.geometry import (
     build_test_augmentation,
     build_train_augmentation,
 )
-from nucdet.data.augment.perturbations import parse_perturbation
+from nucdet.data.augment.perturbations import build_perturbation
 from nucdet.data.augment.sample import Sample
 from nucdet.data.io.cache import ImageCache
 from nucdet.data.io.normalization import check_rule
@@ -116,8 +116,8 @@ class NucleusDatasetMapper:
             augmentations = build_train_augmentation(cfg)
         else:  # which changes light and color itself, after it has pasted
             augmentations = build_geometric(cfg)
-        if cfg.TEST.PERTURBATION and not augment:
-            augmentations.insert(0, parse_perturbation(cfg.TEST.PERTURBATION))
+        if not augment:
+            augmentations = [*build_perturbation(cfg), *augmentations]
         with_truth = augment if with_truth is None else with_truth
         return {
             "augmentations": augmentations,

@@ -1,9 +1,9 @@
 """Changes of the images that a model is evaluated on, to see how much of its score they cost.
 
 Each has a name with numbers, ``blur:2`` or ``seed:0.05,0.1`` (TEST.PERTURBATION); it is applied to
-the image in the file, before the resize of evaluation, and gives uint8 again, so that the model
-sees what it would see had the image been taken so. Random ones draw from the image's id: every
-run and every model gets the same noise, each image another one.
+the image in the file, before the resize of evaluation, and gives uint8 again. INPUT.NORMALIZE
+follows, so that the model sees what it would see had the image been taken so. Random ones draw from
+the image's id: every run and every model gets the same noise, each image another one.
 """
 
 from __future__ import annotations
@@ -15,11 +15,13 @@ from functools import partial
 
 import cv2
 import numpy as np
+from detectron2.config import CfgNode
 from detectron2.data import transforms as T
 from fvcore.transforms.transform import Transform
 
 from nucdet.data.augment.geometry import Resize
 from nucdet.data.augment.photometry import change_gamma, compress_jpeg, draw_noise, invert
+from nucdet.data.io.normalization import intensity_limits, to_rgb8
 from nucdet.errors import InputError
 
 # (uint8 RGB (H, W, 3), random numbers) -> uint8 RGB (H, W, 3)
@@ -50,6 +52,25 @@ class Perturbation(T.Augmentation):
     def get_transform(self, image: np.ndarray, image_id: int | str) -> Transform:
         seed = zlib.crc32(str(image_id).encode())
         return T.ColorTransform(lambda pixels: self.change(pixels, np.random.default_rng(seed)))
+
+
+def build_perturbation(cfg: CfgNode) -> list[T.Augmentation | Transform]:
+    """TEST.PERTURBATION of images that INPUT.NORMALIZE has been applied to, and that rule again.
+
+    Were only what is normalized perturbed, the model would see a blurred image darker, or a noisy
+    one less stretched, than in prediction.
+
+    Raises:
+        InputError: see :func:`parse_perturbation`.
+    """
+    if not cfg.TEST.PERTURBATION:
+        return []
+    normalize = partial(_normalized, rule=cfg.INPUT.NORMALIZE)
+    return [parse_perturbation(cfg.TEST.PERTURBATION), T.ColorTransform(normalize)]
+
+
+def _normalized(image: np.ndarray, rule: str) -> np.ndarray:
+    return to_rgb8(image, intensity_limits(image, rule))
 
 
 def parse_perturbation(text: str) -> T.Augmentation:

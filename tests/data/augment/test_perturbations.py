@@ -7,6 +7,7 @@ from detectron2.data import transforms as T
 
 from nucdet.config import load_config
 from nucdet.data.augment.perturbations import PERTURBATIONS, parse_perturbation, seed_noise
+from nucdet.data.evaluation_mapper import EvaluationMapper
 from nucdet.data.mapper import NucleusDatasetMapper
 from nucdet.errors import InputError
 
@@ -121,6 +122,25 @@ def test_evaluation_sees_it_and_training_does_not(tmp_path):
     assert halved["image"].shape == (3, 32, 48)
     # predictions come back in the image of the file
     assert (halved["height"], halved["width"]) == (64, 96)
+
+
+@pytest.mark.parametrize(("name", "tolerance"), [("blur:2", 8), ("scale:0.5", 8), ("gamma:0.5", 1)])
+def test_a_perturbed_image_is_normalized_as_its_file_would_be(tmp_path, name, tolerance):
+    image = np.zeros((64, 96, 3), np.uint8)
+    for y, x in np.ndindex(4, 6):  # specks, which a blur makes fainter
+        image[16 * y + 6 : 16 * y + 9, 16 * x + 6 : 16 * x + 9] = 200
+    cv2.imwrite(str(tmp_path / "a.png"), image)
+    cv2.imwrite(str(tmp_path / "b.png"), perturb(image, name))
+
+    def seen(file: str, *perturbation: str) -> np.ndarray:
+        cfg = load_config(overrides=["INPUT.NORMALIZE", "percentile", *perturbation])
+        height, width = cv2.imread(str(tmp_path / file)).shape[:2]
+        record = {"file_name": str(tmp_path / file), "height": height, "width": width}
+        return EvaluationMapper(cfg)({**record, "image_id": 1})["image"].numpy().astype(int)
+
+    expected = seen("b.png")
+    assert expected.max() > 200
+    assert np.abs(seen("a.png", "TEST.PERTURBATION", name) - expected).max() <= tolerance
 
 
 def test_truth_follows_the_scale(tmp_path):
