@@ -22,11 +22,12 @@ class EvaluationMapper:
     """
 
     def __init__(self, cfg: CfgNode):
+        normalize, perturbation = build_perturbation(cfg)
         self._whole = NucleusDatasetMapper(
-            augmentations=build_perturbation(cfg),
+            augmentations=perturbation,
             with_truth=False,
             image_format="RGB",
-            normalize=cfg.INPUT.NORMALIZE,
+            normalize=normalize,
         )
         self._measured = None
         if "subsystems" in cfg.TEST.EVALUATORS:

@@ -116,14 +116,16 @@ class NucleusDatasetMapper:
             augmentations = build_train_augmentation(cfg)
         else:  # which changes light and color itself, after it has pasted
             augmentations = build_geometric(cfg)
+        normalize = cfg.INPUT.NORMALIZE
         if not augment:
-            augmentations = [*build_perturbation(cfg), *augmentations]
+            normalize, perturbation = build_perturbation(cfg)
+            augmentations = [*perturbation, *augmentations]
         with_truth = augment if with_truth is None else with_truth
         return {
             "augmentations": augmentations,
             "with_truth": with_truth,
             "image_format": cfg.INPUT.FORMAT,
-            "normalize": cfg.INPUT.NORMALIZE,
+            "normalize": normalize,
             "min_instance_area": cfg.INPUT.AUGMENTATION.MIN_INSTANCE_AREA,
             "targets": build_targets(cfg, training=augment) if with_truth else (),
             "composition": composition,

@@ -54,19 +54,21 @@ class Perturbation(T.Augmentation):
         return T.ColorTransform(lambda pixels: self.change(pixels, np.random.default_rng(seed)))
 
 
-def build_perturbation(cfg: CfgNode) -> list[T.Augmentation | Transform]:
-    """TEST.PERTURBATION of images that INPUT.NORMALIZE has been applied to, and that rule again.
+def build_perturbation(cfg: CfgNode) -> tuple[str, list[T.Augmentation | Transform]]:
+    """How an image is read for evaluation: a rule for its file, and what follows.
 
-    Were only what is normalized perturbed, the model would see a blurred image darker, or a noisy
-    one less stretched, than in prediction.
+    With TEST.PERTURBATION the file's values come as they are (deeper ones than 8 bits by the rule
+    "none"), the perturbation follows and then INPUT.NORMALIZE. The other way round a blurred image
+    would be darker, and its bright nuclei wider, than in prediction from a blurred file.
 
     Raises:
         InputError: see :func:`parse_perturbation`.
     """
+    rule = cfg.INPUT.NORMALIZE
     if not cfg.TEST.PERTURBATION:
-        return []
-    normalize = partial(_normalized, rule=cfg.INPUT.NORMALIZE)
-    return [parse_perturbation(cfg.TEST.PERTURBATION), T.ColorTransform(normalize)]
+        return rule, []
+    normalize = T.ColorTransform(partial(_normalized, rule=rule))
+    return "none", [parse_perturbation(cfg.TEST.PERTURBATION), normalize]
 
 
 def _normalized(image: np.ndarray, rule: str) -> np.ndarray:
