@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import logging
 import os
@@ -9,6 +10,7 @@ import runpy
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 # before torch is imported: small tensors are slower on several threads, and processes run beside
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -48,6 +50,22 @@ def run_tool(monkeypatch, capsys) -> Callable[..., tuple[int, str, str]]:
         return end.value.code, *capsys.readouterr()
 
     return run
+
+
+@pytest.fixture
+def load_benchmark(monkeypatch) -> Callable[[str], ModuleType]:
+    """A function that imports a script of benchmarks/ by its name, and what lies beside it."""
+
+    def load(name: str) -> ModuleType:
+        folder = REPOSITORY / "benchmarks"
+        monkeypatch.syspath_prepend(str(folder))  # as for a script
+        spec = importlib.util.spec_from_file_location(name, folder / f"{name}.py")
+        module = importlib.util.module_from_spec(spec)
+        monkeypatch.setitem(sys.modules, name, module)  # dataclasses look their module up
+        spec.loader.exec_module(module)
+        return module
+
+    return load
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from pathlib import Path
 
@@ -34,14 +33,8 @@ class Threshold:
 
 
 @pytest.fixture
-def benchmark(repository, monkeypatch):
-    monkeypatch.syspath_prepend(str(repository / "benchmarks"))  # as for a script
-    spec = importlib.util.spec_from_file_location(
-        "other_tools", repository / "benchmarks/other_tools.py"
-    )
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def benchmark(load_benchmark):
+    return load_benchmark("other_tools")
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 
 import pandas as pd
@@ -44,16 +43,8 @@ PAIRS = {
 
 
 @pytest.fixture
-def harness(repository, monkeypatch):
-    monkeypatch.syspath_prepend(str(repository / "benchmarks"))  # as for a script
-    spec = importlib.util.spec_from_file_location(
-        "published_systems", repository / "benchmarks/published_systems.py"
-    )
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules[spec.name]
+def harness(load_benchmark):
+    return load_benchmark("published_systems")
 
 
 @pytest.fixture
