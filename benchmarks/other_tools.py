@@ -31,6 +31,7 @@ from detectron2.data import MetadataCatalog
 from generalisation import find_sets, labelled_images
 from tqdm import tqdm
 
+from nucdet.data.augment.geometry import Nuclei
 from nucdet.data.conversion.label_files import read_label_map
 from nucdet.data.datasets import check_datasets, register_datasets
 from nucdet.data.io.reading import read_image
@@ -104,14 +105,15 @@ class StarDist:
             name=model.name,
             basedir=str(model.parent),
         )
+        validation = self._prepared(val)
         network.train(
             *self._prepared(train),
-            validation_data=self._prepared(val),
+            validation_data=validation,
             augmenter=lambda image, labels: self._augmented(image, labels, random),
             epochs=max(1, iterations // self.steps),
             steps_per_epoch=min(self.steps, iterations),
         )
-        network.optimize_thresholds(*self._prepared(val))
+        network.optimize_thresholds(*validation)
 
     def load(self, model: str) -> Callable[[np.ndarray, float | None], np.ndarray]:
         from stardist.models import StarDist2D
@@ -186,7 +188,7 @@ class Cellpose:
         with torch.autocast("cpu", torch.bfloat16) if on_cpu else nullcontext():
             train_seg(
                 network,
-                train_data=self._grey(train),
+                train_data=[self._grey(image) for image in train.pixels],
                 train_labels=train.labels,
                 channels=[0, 0],
                 min_train_masks=1,  # its 5 would leave out images of few nuclei
@@ -205,14 +207,13 @@ class Cellpose:
         network = models.CellposeModel(gpu=torch.cuda.is_available(), **known)
 
         def predict(image: np.ndarray, diameter: float | None) -> np.ndarray:
-            grey = image.mean(axis=2)
-            return network.eval(grey, channels=[0, 0], diameter=diameter)[0]
+            return network.eval(self._grey(image), channels=[0, 0], diameter=diameter)[0]
 
         return predict
 
     @staticmethod
-    def _grey(images: Images) -> list[np.ndarray]:
-        return [image.mean(axis=2).astype(np.float32) for image in images.pixels]
+    def _grey(image: np.ndarray) -> np.ndarray:
+        return image.mean(axis=2).astype(np.float32)
 
 
 TOOLS: dict[str, type[Tool]] = {"stardist": StarDist, "cellpose": Cellpose}
@@ -220,8 +221,8 @@ TOOLS: dict[str, type[Tool]] = {"stardist": StarDist, "cellpose": Cellpose}
 
 def median_diameter(labels: np.ndarray) -> float | None:
     """Of the circles as large as the nuclei, in pixels; None without a nucleus."""
-    areas = CroppedMasks.from_label_map(labels).areas
-    return float(np.median(2 * np.sqrt(areas / np.pi))) if len(areas) else None
+    nuclei = Nuclei.of_masks(CroppedMasks.from_label_map(labels))
+    return nuclei.diameter if nuclei else None
 
 
 def train(args: argparse.Namespace) -> None:
@@ -273,6 +274,10 @@ def main() -> None:
     )
     prediction.add_argument("--output", type=Path, required=True, metavar="DIR")
     args = parser.parse_args()
+    for name in ("iterations", "limit"):
+        number = getattr(args, name, None)
+        if number is not None and number < 1:
+            raise InputError(f"--{name} {number}: expected 1 or more")
     try:
         {"train": train, "predict": predict}[args.command](args)
     except ModuleNotFoundError as error:

@@ -82,6 +82,13 @@ def test_a_tool_learns_and_leaves_label_images(benchmark, run, data, registered,
     assert tifffile.imread(tmp_path / "theirs/two/0.tif")[0, 0] > 0
 
 
+@pytest.mark.parametrize(("command", "option"), [("train", "--iterations"), ("predict", "--limit")])
+def test_numbers_below_one(run, data, tmp_path, capsys, command, option):
+    where = ["--data", data, "--output", tmp_path / "o"] if command == "predict" else []
+    assert run(command, "stardist", "--model", tmp_path / "m", *where, option, 0) == 2
+    assert capsys.readouterr().err == f"error: {option} 0: expected 1 or more\n"
+
+
 def test_true_diameters(benchmark):
     labels = np.zeros((20, 20), np.int32)
     labels[:10, :10], labels[12:14, 12:14] = 3, 7

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 
 import pandas as pd
@@ -13,12 +12,8 @@ CONFIG = "configs/quick_schedules/mask_rcnn_lite0_FPN_synthetic.yaml"
 
 
 @pytest.fixture
-def benchmark(repository):
-    path = repository / "benchmarks/robustness.py"
-    spec = importlib.util.spec_from_file_location("robustness_benchmark", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def benchmark(load_benchmark):
+    return load_benchmark("robustness")
 
 
 def test_table(benchmark, repository, registered, tiny_overrides, tmp_path, monkeypatch):

@@ -21,7 +21,7 @@ from fvcore.transforms.transform import Transform
 
 from nucdet.data.augment.geometry import Resize
 from nucdet.data.augment.photometry import change_gamma, compress_jpeg, draw_noise, invert
-from nucdet.data.io.normalization import intensity_limits, to_rgb8
+from nucdet.data.io.normalization import normalized
 from nucdet.errors import InputError
 
 # (uint8 RGB (H, W, 3), random numbers) -> uint8 RGB (H, W, 3)
@@ -67,12 +67,8 @@ def build_perturbation(cfg: CfgNode) -> tuple[str, list[T.Augmentation | Transfo
     rule = cfg.INPUT.NORMALIZE
     if not cfg.TEST.PERTURBATION:
         return rule, []
-    normalize = T.ColorTransform(partial(_normalized, rule=rule))
+    normalize = T.ColorTransform(partial(normalized, rule=rule))
     return "none", [parse_perturbation(cfg.TEST.PERTURBATION), normalize]
-
-
-def _normalized(image: np.ndarray, rule: str) -> np.ndarray:
-    return to_rgb8(image, intensity_limits(image, rule))
 
 
 def parse_perturbation(text: str) -> T.Augmentation:

@@ -124,6 +124,11 @@ def to_rgb8(pixels: np.ndarray, limits: tuple[float, float] | None) -> np.ndarra
     return np.ascontiguousarray(pixels)
 
 
+def normalized(pixels: np.ndarray, rule: str = "none") -> np.ndarray:
+    """A whole image, (H, W) or (H, W, 3) of any dtype, as uint8 (H, W, 3) by a rule of RULES."""
+    return to_rgb8(pixels, intensity_limits(pixels, rule))
+
+
 def _stretch_limits(windows: Sequence[np.ndarray], pixels: int) -> tuple[float, float]:
     is_integer = windows[0].dtype.kind in "ui"
     windows, known, shift = _filterable(windows)

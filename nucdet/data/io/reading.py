@@ -21,7 +21,7 @@ import numpy as np
 import tifffile
 from PIL import Image, UnidentifiedImageError
 
-from nucdet.data.io.normalization import intensity_limits, to_rgb8
+from nucdet.data.io.normalization import normalized
 from nucdet.data.io.sparse_png import decode_window
 from nucdet.errors import InputError
 
@@ -46,8 +46,7 @@ def read_image(path: str | os.PathLike[str], normalize: str = "none") -> np.ndar
         InputError: not an image, damaged, cut short, several pages, or a layout
             that has no meaning as RGB (e.g. 5 channels).
     """
-    pixels = decode_image(path)
-    return to_rgb8(pixels, intensity_limits(pixels, normalize))
+    return normalized(decode_image(path), normalize)
 
 
 def read_file(path: str | os.PathLike[str]) -> bytes:
