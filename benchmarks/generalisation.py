@@ -27,7 +27,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from nucdet.arguments import parse_diameter
+from nucdet.arguments import parse_diameter, parse_list
 from nucdet.data.conversion.label_files import LabelledImage, pair_files, read_label_map
 from nucdet.data.io.reading import read_image
 from nucdet.errors import InputError, run_tool
@@ -195,7 +195,7 @@ def main() -> None:
     parser.add_argument(
         "--predictions", type=Path, metavar="DIR", help="label maps to be scored, no network"
     )
-    parser.add_argument("--sets", type=lambda text: text.split(","), metavar="NAME,NAME")
+    parser.add_argument("--sets", type=parse_list, metavar="NAME,NAME")
     parser.add_argument("--limit", type=int, metavar="N", help="so many images of each set")
     parser.add_argument("--diameter", type=parse_diameter, metavar="PIXELS|auto")
     parser.add_argument("--name", help="what the table calls it; default: the config's stem")

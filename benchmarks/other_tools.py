@@ -31,6 +31,7 @@ from detectron2.data import MetadataCatalog
 from generalisation import find_sets, labelled_images
 from tqdm import tqdm
 
+from nucdet.arguments import parse_list
 from nucdet.data.augment.geometry import Nuclei
 from nucdet.data.conversion.label_files import read_label_map
 from nucdet.data.datasets import check_datasets, register_datasets
@@ -121,7 +122,9 @@ class StarDist:
         if Path(model).is_dir():
             network = StarDist2D(None, name=Path(model).name, basedir=str(Path(model).parent))
         else:
-            network = StarDist2D.from_pretrained(model)
+            network = StarDist2D.from_pretrained(model)  # None for a name that it does not know
+            if network is None:
+                raise InputError(f"--model {model}: neither a folder nor a model of StarDist's")
 
         def predict(image: np.ndarray, diameter: float | None) -> np.ndarray:
             stretched = self._stretched(image)
@@ -203,6 +206,12 @@ class Cellpose:
         from cellpose import models
 
         trained = Path(model) / "models" / "cellpose"
+        if not trained.is_file() and model not in models.MODEL_NAMES:
+            # cellpose itself would take another model and only log that
+            raise InputError(
+                f"--model {model}: neither a folder with models/cellpose nor one of "
+                f"{', '.join(models.MODEL_NAMES)}"
+            )
         known = {"pretrained_model": str(trained)} if trained.is_file() else {"model_type": model}
         network = models.CellposeModel(gpu=torch.cuda.is_available(), **known)
 
@@ -267,7 +276,7 @@ def main() -> None:
     prediction.add_argument("tool", choices=TOOLS)
     prediction.add_argument("--model", required=True, metavar="DIR|NAME")
     prediction.add_argument("--data", type=Path, nargs="+", required=True, metavar="DIR")
-    prediction.add_argument("--sets", type=lambda text: text.split(","), metavar="NAME,NAME")
+    prediction.add_argument("--sets", type=parse_list, metavar="NAME,NAME")
     prediction.add_argument("--limit", type=int, metavar="N", help="so many images of each set")
     prediction.add_argument(
         "--diameter", choices=("true",), help="tell the tool each image's true median diameter"

@@ -33,6 +33,7 @@ from matplotlib.figure import Figure
 from published_curves import draw_curves
 from published_tables import METRIC, costs, markdown
 
+from nucdet.arguments import parse_list
 from nucdet.config import load_config
 from nucdet.data.datasets import default_root
 from nucdet.errors import InputError, run_tool
@@ -238,7 +239,7 @@ def main() -> int:
     parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="for all rows")
     args = parser.parse_args()
     rows = read_rows(args.rows)
-    names = [name for name in args.only.split(",") if name]
+    names = parse_list(args.only)
     unknown = [name for name in names if name not in rows]
     groups = {row.group for row in rows.values()} | {"all"}
     if unknown or args.group not in groups:

@@ -110,7 +110,7 @@ def test_a_tool_that_is_not_installed(run, data, tmp_path, capsys, monkeypatch, 
 
 
 @pytest.mark.parametrize("tool", ["stardist", "cellpose"])
-def test_the_tools_themselves(run, data, registered, tmp_path, tool):
+def test_the_tools_themselves(run, data, registered, tmp_path, capsys, tool):
     pytest.importorskip(tool, reason=f"{tool} is not installed; see benchmarks/other_tools.py")
     if tool == "stardist":
         pytest.importorskip("tensorflow", reason="StarDist trains with TensorFlow")
@@ -119,3 +119,6 @@ def test_the_tools_themselves(run, data, registered, tmp_path, tool):
     where = ["--model", tmp_path / "model", "--data", data, "--output", tmp_path / "theirs"]
     assert run("predict", tool, *where) == 0
     assert tifffile.imread(tmp_path / "theirs/two/0.tif").shape == (32, 64)
+    where[1] = "no_such_model"
+    assert run("predict", tool, *where) == 2
+    assert "error: --model no_such_model: neither a folder" in capsys.readouterr().err
