@@ -22,6 +22,7 @@ from torch import Tensor
 
 from nucdet.config import load_config
 from nucdet.data.datasets import check_datasets, register_datasets
+from nucdet.data.image_kinds import IMAGE_KINDS
 from nucdet.errors import run_tool
 from nucdet.evaluation.ground_truth import GroundTruth
 from nucdet.evaluation.scoring import score_image, summarize
@@ -32,7 +33,6 @@ from nucdet.postprocessing.separation import Separation
 
 CONFIGS = Path(__file__).parent.parent / "configs" / "DSB2018"
 SYSTEMS = ("unet_small", "linknet_2", "fcn_small", "unet_cs230", "fcn8s_VGG16")
-KINDS = ("fluorescence", "stained_tinted", "stained_light", "bright_field")
 
 
 def perfect_maps(cfg: CfgNode, foreground: Tensor, hard: bool) -> Tensor:
@@ -75,7 +75,8 @@ def limit(cfg: CfgNode, truth: GroundTruth, hard: bool) -> dict[str, float]:
         masks = truth.masks(image.image_id)
         foreground = torch.from_numpy(masks.to_label_map() > 0).float()
         maps = perfect_maps(cfg, foreground, hard)
-        found = model.prediction(maps, tuple(foreground.shape))["instances"].pred_masks
+        size = tuple(foreground.shape)
+        found = model.prediction(maps, size, size)["instances"].pred_masks
         results.append(score_image(image, masks, found))
     return summarize(results)
 
@@ -89,13 +90,13 @@ def main() -> None:
     register_datasets()
     check_datasets([args.dataset])
     truth = GroundTruth.of_dataset(args.dataset)
-    print("| no mistakes of | output | mAP | at IoU 0.5 | " + " | ".join(KINDS) + " |")
-    print("|---" * (4 + len(KINDS)) + "|")
+    print("| no mistakes of | output | mAP | at IoU 0.5 | " + " | ".join(IMAGE_KINDS) + " |")
+    print("|---" * (4 + len(IMAGE_KINDS)) + "|")
     for name in SYSTEMS:
         cfg = load_config(CONFIGS / f"{name}.yaml")
         for hard in (False, True):
             found = limit(cfg, truth, hard)
-            keys = ["mAP", "AP50", *(f"mAP-{kind}" for kind in KINDS)]
+            keys = ["mAP", "AP50", *(f"mAP-{kind}" for kind in IMAGE_KINDS)]
             scores = [f"{found[key]:.1f}" if key in found else "–" for key in keys]
             what = "yes or no" if hard else "shares"
             print("| " + " | ".join([f"`{name}`", what, *scores]) + " |", flush=True)

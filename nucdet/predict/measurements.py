@@ -72,15 +72,6 @@ class Channels:
         """All channels of an image where it lies in its file; read when they are asked for."""
         return cls(source.channel_names, source.channel_reader())
 
-    @classmethod
-    def of_array(cls, image: np.ndarray, names: Sequence[str] | None = None) -> Channels:
-        """From (C, H, W), with C names or their numbers from 0."""
-        if names is None:
-            names = [""] if len(image) == 1 else [str(number) for number in range(len(image))]
-        if len(names) != len(image):
-            raise InputError(f"found {len(names)} names of channels for {len(image)} channels")
-        return cls(tuple(names), lambda box: image[:, *box])
-
     def chosen(self, wanted: Sequence[str]) -> Channels:
         """Some of the channels, by name or by number from 0; a name goes before a number.
 

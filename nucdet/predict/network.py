@@ -131,6 +131,7 @@ class Network:
         """
         inputs = (self._input(*image) for image in images)
         for batch in _batches(inputs, _BATCH_PIXELS if self.device.type == "cuda" else 0):
+            self.tap.take()  # what a batch that failed has left
             with torch.no_grad(), _capacity(self.model, capacity):
                 outputs = self.model(batch)
             seen = self.tap.take()

@@ -83,3 +83,16 @@ def test_the_warning_is_of_what_lies_beyond_the_limit():
     assert familiarity(known, found(9), 0, empty) is None
     assert familiarity(known, found(9, 0), 0, source) < 1
     assert familiarity(known, found(9), 1, empty) < 1
+
+
+def test_an_image_after_one_that_failed_is_judged_by_itself(segmenter):
+    network = segmenter._finder.network
+    dark, light = (np.full((64, 64, 3), value, np.uint8) for value in (20, 220))
+    expected = next(network([(light, 1.0)])).seen
+    fails = network.bare_model.proposal_generator.register_forward_hook(lambda *_: 1 / 0)
+    try:
+        with pytest.raises(ZeroDivisionError):
+            next(network([(dark, 1.0)]))
+    finally:
+        fails.remove()
+    torch.testing.assert_close(next(network([(light, 1.0)])).seen.features, expected.features)

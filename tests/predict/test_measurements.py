@@ -126,6 +126,10 @@ def test_is_skimage_on_the_label_map():
     assert len(ours) > 5
 
 
+def channels_of(image, names=("",)):
+    return Channels(tuple(names), lambda box: image[:, *box])
+
+
 def test_background_is_the_median_around_where_no_nucleus_is():
     labels = np.zeros((60, 90), int)
     labels[20:40, 20:40], labels[20:40, 44:64] = 1, 2  # four pixels apart
@@ -133,7 +137,7 @@ def test_background_is_the_median_around_where_no_nucleus_is():
     image[0, labels == 1], image[0, labels == 2] = 110, 5000
     image[0, 17, 30] = 60_000  # dust: a median does not see it
     image[1, :, 41:43] = 700  # between the nuclei, in their gap
-    table = measure(masks_of(labels), Channels.of_array(image, ["DAPI", "Ki 67"]))
+    table = measure(masks_of(labels), channels_of(image, ["DAPI", "Ki 67"]))
     assert table["background_intensity_DAPI"].tolist() == [10, 10]
     assert table["net_mean_intensity_DAPI"].tolist() == [100, 4990]
     assert table["net_integrated_intensity_DAPI"].tolist() == [40_000, 4990 * 400]
@@ -146,9 +150,9 @@ def test_background_comes_from_further_away_in_a_crowd_and_is_none_without_any()
     labels[30:70, 30:70] = 1
     labels[45:55, 45:55] = 2
     image = np.full((1, 100, 100), 7.0, np.float32)
-    table = measure(masks_of(labels), Channels.of_array(image))
+    table = measure(masks_of(labels), channels_of(image))
     assert table["background_intensity"].tolist() == [7, 7]  # the second's: 17 pixels away and more
-    full = measure(masks_of(np.ones((9, 9), int)), Channels.of_array(image[:, :9, :9]))
+    full = measure(masks_of(np.ones((9, 9), int)), channels_of(image[:, :9, :9]))
     assert full["background_intensity"].isna().all() and full["net_mean_intensity"].isna().all()
     assert full["mean_intensity"].tolist() == [7]
 
@@ -183,7 +187,7 @@ def test_what_touches_the_border():
 
 def test_channels_are_chosen_by_name_or_number():
     image = np.stack([np.full((9, 9), value) for value in (1, 2, 3)])
-    channels = Channels.of_array(image, ["DAPI", "GFP", "0"])
+    channels = channels_of(image, ["DAPI", "GFP", "0"])
     masks = masks_of(np.pad([[1]], 4))
     table = measure(masks, channels.chosen(["GFP", "0"]))
     assert [name for name in table if name.startswith("mean")] == [

@@ -147,11 +147,15 @@ def distinct_names(names: Sequence[str]) -> tuple[str, ...]:
     if len(names) == 1:
         return ("",)
     names = [" ".join(name.split()) for name in names]
-    folded = [name.casefold() for name in names]
-    return tuple(
-        name if name and folded.count(name.casefold()) == 1 else f"{name} {number}".strip()
-        for number, name in enumerate(names)
-    )
+    # columns have underscores for spaces, and are told apart whatever their case
+    columns = [name.casefold().replace(" ", "_") for name in names]
+    numbered = [f"{name} {number}".strip() for number, name in enumerate(names)]
+    distinct = [
+        name if name and columns.count(column) == 1 else with_number
+        for name, column, with_number in zip(names, columns, numbered, strict=True)
+    ]
+    taken = {name.casefold().replace(" ", "_") for name in distinct}
+    return tuple(distinct if len(taken) == len(names) else numbered)
 
 
 def open_planes(

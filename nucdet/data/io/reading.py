@@ -181,9 +181,10 @@ def _decode_png(data: bytes) -> np.ndarray:
 def _decode_other(path: Path, data: bytes) -> np.ndarray:
     with Image.open(io.BytesIO(data)) as image:
         _check_single(path, getattr(image, "n_frames", 1))
-        wide = image.mode.startswith(("I", "F"))
-        # convert("RGB") drops alpha without blending and looks up palettes
-        return np.array(image if wide else image.convert("RGB"))
+        if image.mode.startswith(("I", "F")):  # more than 8 bits
+            return np.array(image)
+        # drops alpha without blending and looks up palettes
+        return np.array(image.convert("L" if image.mode in ("1", "L", "LA") else "RGB"))
 
 
 def _decode_tiff(path: Path, data: bytes) -> np.ndarray:

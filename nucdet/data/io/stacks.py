@@ -229,15 +229,16 @@ def _scene_names(scenes: Sequence[Any]) -> list[str]:
 
 
 def _named_axes(path: Path, axes: str, shape: tuple[int, ...]) -> str:
-    named = axes
-    for axis, length in zip(axes, shape, strict=True):
+    # by position: tifffile calls all axes without a name by the same letter
+    named = list(axes)
+    for number, (axis, length) in enumerate(zip(axes, shape, strict=True)):
         if axis in "TCZYXS":
             continue
         free = [name for name in "ZT" if name not in named]
         if not free:
             raise InputError(f"{path}: axis {axis} of length {length}; expected T, C, Z, Y, X")
-        named = named.replace(axis, free[0])
-    return named
+        named[number] = free[0]
+    return "".join(named)
 
 
 def _tiff_channels(

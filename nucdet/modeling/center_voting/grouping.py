@@ -16,10 +16,10 @@ def group_pixels(
     foreground: np.ndarray,
     offsets: np.ndarray,
     *,
-    steps: int = 3,
-    sigma: float = 1.5,
-    depth: float = 0.3,
-    min_votes: float = 8,
+    steps: int,
+    sigma: float,
+    depth: float,
+    min_votes: float,
 ) -> np.ndarray:
     """Label each pixel of the foreground by the center that it votes for.
 
@@ -40,8 +40,8 @@ def group_pixels(
         min_votes: nuclei with fewer pixels are dropped.
 
     Returns:
-        (H, W) int32, 1 … n for the nuclei, 0 for pixels of none; each nucleus is one 4-connected
-        piece.
+        (H, W) int32, 1 … n for the nuclei, 0 for pixels of none. A nucleus is one 4-connected piece,
+        and such pixels of the foreground without a nucleus as lie within 3 pixels of it.
     """
     ys, xs = np.nonzero(foreground)
     if not len(ys):

@@ -122,3 +122,6 @@ def test_channels_without_distinct_names_are_numbered():
     assert distinct_names(["", "", "DAPI"]) == ("0", "1", "DAPI")
     assert distinct_names(["dapi", "DAPI", "a\nb"]) == ("dapi 0", "DAPI 1", "a b")
     assert distinct_names(["DAPI"]) == ("",)
+    # the columns of both would be mean_intensity_DAPI_405
+    assert distinct_names(["DAPI 405", "DAPI_405"]) == ("DAPI 405 0", "DAPI_405 1")
+    assert distinct_names(["a", "a", "a 0"]) == ("a 0", "a 1", "a 0 2")

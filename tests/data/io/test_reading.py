@@ -8,7 +8,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from nucdet.data.io.reading import read_image, read_mask, read_mask_window
+from nucdet.data.io.reading import decode_image, read_image, read_mask, read_mask_window
 from nucdet.errors import InputError
 
 GREY = np.arange(48, dtype=np.uint8).reshape(6, 8) * 5
@@ -36,6 +36,13 @@ def test_8_bit_comes_as_stored_and_alpha_is_dropped(tmp_path, suffix, mode, expe
     image = read_image(saved(tmp_path / f"a.{suffix}", mode))
     assert image.dtype == np.uint8 and image.flags.c_contiguous
     np.testing.assert_array_equal(image, expected)
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif", "bmp", "jpg"])
+def test_grey_is_one_channel_in_every_format(tmp_path, suffix):
+    Image.fromarray(np.full((9, 9), 200, np.uint8)).save(tmp_path / f"a.{suffix}")
+    stored = decode_image(tmp_path / f"a.{suffix}")
+    assert stored.shape == (9, 9) and np.abs(stored.astype(int) - 200).max() <= 2
 
 
 @pytest.mark.parametrize("suffix", ["png", "tif", "bmp"])

@@ -56,6 +56,17 @@ def test_ome_tiff_with_channels_and_depths(tmp_path):
         values(path, channel=1, z=4)
 
 
+def test_two_axes_without_a_name_are_depths_and_times(tmp_path):
+    pixels = np.arange(3 * 2 * 64 * 64, dtype=np.uint16).reshape(3, 2, 64, 64)
+    tifffile.imwrite(tmp_path / "a.tif", pixels, metadata={"axes": "QQYX"})
+    with tifffile.TiffFile(tmp_path / "a.tif") as tiff:
+        assert tiff.series[0].axes == "QQYX"
+    planes = list(open_planes(tmp_path / "a.tif", Choice(z="all", time="all")))
+    assert [plane.place for plane in planes] == [(t, z) for t in range(2) for z in range(3)]
+    for plane in planes:
+        np.testing.assert_array_equal(plane.values(WHOLE), pixels[plane.place.z, plane.place.time])
+
+
 def test_ome_tiff_with_times_and_channels(tmp_path):
     path = tmp_path / "a.ome.tif"
     write_ome(path, stack(2, 3, nuclei=(1, 2)), "TCYX", ["a", "b", "c"])

@@ -1,8 +1,13 @@
+from functools import partial
+
 import numpy as np
 
-from nucdet.modeling.center_voting.grouping import group_pixels, nearest_labels
+from nucdet.modeling.center_voting.grouping import group_pixels as group
+from nucdet.modeling.center_voting.grouping import nearest_labels
 from nucdet.modeling.center_voting.targets import FOREGROUND, OFFSET_Y, center_targets
 from nucdet.structures import CroppedMasks
+
+group_pixels = partial(group, steps=3, sigma=1.5, depth=0.3, min_votes=8)
 
 
 def maps_of(labels):
