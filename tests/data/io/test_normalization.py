@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import numpy as np
 import pytest
 
@@ -86,12 +84,16 @@ def test_constant_images_are_black(dtype):
         assert not stretched(np.full((30, 40), value, dtype)).any()
 
 
-@pytest.mark.parametrize("size", [(1, 1), (1, 300), (2, 3)])
+@pytest.mark.parametrize("size", [(1, 2), (2, 3), (1, 300)])
 def test_tiny_images(size):
     values = np.arange(np.prod(size)).reshape(size).astype(np.uint16) * 100
-    result = stretched(values)[..., 0].ravel()
-    assert (np.diff(result) > 0).all() or values.size in (1, 300)
-    assert result[-1] >= 128 or values.size == 1
+    grey = stretched(values)[..., 0].ravel().astype(int)
+    assert (np.diff(grey) >= 0).all() and len(set(grey)) >= min(values.size, 200)
+    assert grey[-1] >= 128
+
+
+def test_a_lone_pixel_is_black():
+    assert not stretched(np.full((1, 1), 4000, np.uint16)).any()
 
 
 def test_a_bright_speck_does_not_darken_the_rest():
@@ -170,10 +172,3 @@ def test_rules():
         check_rule("zscore")
     assert intensity_limits(EIGHT, "none") is None
     assert intensity_limits(EIGHT.astype(np.uint16), "none") is not None
-
-
-def test_a_megapixel_takes_a_blink():
-    pixels = np.random.default_rng(0).integers(0, 4000, (1024, 1024), dtype=np.uint16)
-    start = time.process_time()
-    stretched(pixels)
-    assert time.process_time() - start < 1
