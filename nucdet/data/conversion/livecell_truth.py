@@ -14,10 +14,10 @@ from typing import Any
 
 from nucdet.data.cell_types import LIVECELL_TYPES
 from nucdet.data.conversion.coco_json import ImageEntry
-from nucdet.data.conversion.json_stream import stream_entries
 from nucdet.data.conversion.report import ConversionReport, Problem
 from nucdet.data.conversion.segmentations import read_segmentation
 from nucdet.data.io.reading import read_image
+from nucdet.data.json_stream import stream_entries
 from nucdet.errors import InputError
 from nucdet.progress import ProgressBar
 

@@ -16,8 +16,6 @@ from typing import Any, Protocol
 from nucdet.data.conversion.coco_json import ImageEntry, json_name, write_coco
 from nucdet.data.conversion.dsb2018 import set_groups
 from nucdet.data.conversion.dsb2018_images import ImageResult
-from nucdet.data.conversion.json_stream import stream_entries
-from nucdet.data.conversion.manifest import write_manifest
 from nucdet.data.conversion.own_splits import group_names, listed_splits
 from nucdet.data.conversion.report import ConversionReport
 from nucdet.data.conversion.splits import assign_parts
@@ -30,6 +28,8 @@ from nucdet.data.dataset_info import (
     write_dataset_file,
 )
 from nucdet.data.datasets import check_own_name, default_root
+from nucdet.data.json_stream import stream_entries
+from nucdet.data.manifest import write_manifest
 from nucdet.errors import InputError
 from nucdet.files import write_atomically
 

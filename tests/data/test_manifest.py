@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from nucdet.data.conversion.kaggle_csv import read_rows
-from nucdet.data.conversion.manifest import MANIFEST, check_manifest, write_manifest
 from nucdet.data.conversion.synthetic import make_synthetic
 from nucdet.data.conversion.workers import map_images
+from nucdet.data.manifest import MANIFEST, check_manifest, write_manifest
 from nucdet.errors import InputError
 
 
