@@ -16,11 +16,11 @@ from typing import Any
 
 from nucdet.data.coco_entries import check_category, check_file_name, check_id, check_size
 from nucdet.data.conversion.coco_json import ImageEntry
-from nucdet.data.conversion.dsb2018_images import ImageResult
 from nucdet.data.conversion.own_data import OwnData
 from nucdet.data.conversion.report import ConversionReport, Problem
 from nucdet.data.conversion.segmentations import read_segmentation
 from nucdet.data.conversion.tiles import borders_of
+from nucdet.data.conversion.workers import ImageResult
 from nucdet.data.image_kinds import image_kind
 from nucdet.data.io.reading import read_image
 from nucdet.data.json_stream import stream_entries

@@ -19,7 +19,7 @@ from nucdet.data.conversion.dsb2018_images import ImageTask, convert_images
 from nucdet.data.conversion.kaggle_csv import read_groups, read_solution
 from nucdet.data.conversion.report import ConversionReport, Problem
 from nucdet.data.conversion.splits import assign_parts
-from nucdet.data.conversion.tiles import Borders, group_tiles
+from nucdet.data.conversion.tiles import set_groups
 from nucdet.errors import InputError
 
 TRAIN = "stage1_train"
@@ -211,16 +211,6 @@ def _remark_on_overlaps(report: ConversionReport, tasks: list, results: list) ->
         report.remark(
             f"{task.image_file}: {result.overlapping} masks share {result.shared_pixels} pixels"
         )
-
-
-def set_groups(
-    images: list[ImageEntry], borders: list[Borders], named: Sequence[str | None]
-) -> None:
-    """Number the groups: tiles and copies, and images that have been given the same name."""
-    first: dict[str, int] = {}
-    links = [(first.setdefault(g, i), i) for i, g in enumerate(named) if g is not None]
-    for image, group in zip(images, group_tiles(borders, links), strict=True):
-        image.group = group
 
 
 def _split(images: list[ImageEntry], options: SplitOptions) -> dict[str, list[ImageEntry]]:

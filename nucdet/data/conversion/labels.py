@@ -11,11 +11,11 @@ import numpy as np
 from scipy import ndimage
 
 from nucdet.data.conversion.coco_json import ImageEntry, annotations_of
-from nucdet.data.conversion.dsb2018_images import ImageResult
 from nucdet.data.conversion.label_files import find_images, pair_files, read_label_map
 from nucdet.data.conversion.own_data import OwnData
 from nucdet.data.conversion.report import ConversionReport, Problem
 from nucdet.data.conversion.tiles import borders_of
+from nucdet.data.conversion.workers import ImageResult
 from nucdet.data.image_kinds import image_kind
 from nucdet.data.io.reading import read_image
 from nucdet.errors import InputError

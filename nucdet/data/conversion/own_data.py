@@ -14,12 +14,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from nucdet.data.conversion.coco_json import ImageEntry, json_name, write_coco
-from nucdet.data.conversion.dsb2018 import set_groups
-from nucdet.data.conversion.dsb2018_images import ImageResult
 from nucdet.data.conversion.own_splits import group_names, listed_splits
 from nucdet.data.conversion.report import ConversionReport
 from nucdet.data.conversion.splits import assign_parts
-from nucdet.data.conversion.workers import map_images
+from nucdet.data.conversion.tiles import set_groups
+from nucdet.data.conversion.workers import ImageResult, map_images
 from nucdet.data.dataset_info import (
     DATASET_FILE,
     DatasetInfo,
@@ -34,7 +33,7 @@ from nucdet.errors import InputError
 from nucdet.files import write_atomically
 
 
-class ImageTask(Protocol):
+class OwnTask(Protocol):
     """What is to be converted: an image, and what else a converter needs for it."""
 
     image: Path
@@ -97,7 +96,7 @@ class OwnData:
 
     def convert(
         self,
-        tasks: Sequence[ImageTask],
+        tasks: Sequence[OwnTask],
         convert_one: Callable[[Any], ImageResult],
         classes: Sequence[str],
         report: ConversionReport,

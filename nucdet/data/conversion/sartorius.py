@@ -14,7 +14,7 @@ import numpy as np
 
 from nucdet.data.cell_types import SARTORIUS_TYPES
 from nucdet.data.conversion.coco_json import ImageEntry, annotations_of, write_splits
-from nucdet.data.conversion.kaggle_csv import read_rows
+from nucdet.data.conversion.csv_rows import read_rows
 from nucdet.data.conversion.report import ConversionReport, Problem
 from nucdet.data.conversion.splits import assign_parts
 from nucdet.data.io.reading import read_image
