@@ -169,7 +169,7 @@ class NucleusDatasetMapper:
         augmented.nuclei = Nuclei.of_masks(masks)
         transforms = self.augmentations(augmented)
         classes = np.array([a["category_id"] for a in annotations], np.int64)
-        warped = [CroppedMasks.from_dense(np.zeros((0, *augmented.image.shape[:2]), bool))]
+        warped = [CroppedMasks.empty(augmented.image.shape[:2])]
         kept = [classes[:0]]
         for layer in label_layers(masks):
             # float32: exact up to 16 million instances, and every warp takes it

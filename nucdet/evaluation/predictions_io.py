@@ -181,7 +181,7 @@ def _open_label_folder(path: Path, truth: GroundTruth) -> _Decoder:
     def decode(image: TrueImage) -> Prediction:
         file = files.get(image.stem)
         if file is None:
-            return Prediction(image, CroppedMasks.from_coco_rle([], _size(image)), None)
+            return Prediction(image, CroppedMasks.empty(_size(image)), None)
         labels = _read_labels(file, image)
         return Prediction(image, _naming(file, image, CroppedMasks.from_label_map, labels), None)
 

@@ -148,6 +148,11 @@ class CroppedMasks:
     # --- from other forms
 
     @classmethod
+    def empty(cls, image_size: tuple[int, int]) -> CroppedMasks:
+        """No mask in an image of (height, width)."""
+        return cls(np.zeros((0, 2), np.int64), [], image_size)
+
+    @classmethod
     def from_any(cls, masks: Any) -> CroppedMasks:
         """From CroppedMasks, a dense NxHxW array or tensor, or Detectron2's BitMasks."""
         if isinstance(masks, cls):

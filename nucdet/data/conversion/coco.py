@@ -192,8 +192,7 @@ def _convert(own: OwnData, json_file: Path, task: _Task) -> ImageResult:
     try:
         image = read_image(task.image)
     except (InputError, OSError) as error:
-        what = str(error).removeprefix(f"{task.image}: ")
-        return ImageResult([Problem(str(task.image), what, _IMAGE)])
+        return ImageResult([Problem.of_file(task.image, error)])
     size = image.shape[:2]
     if task.size not in (None, size):
         stated, stored = (f"{h}x{w}" for h, w in (task.size, size))

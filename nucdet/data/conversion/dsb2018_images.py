@@ -47,7 +47,7 @@ def convert_image(task: ImageTask) -> OverlapResult:
     try:
         image = read_image(task.image_file)
     except (InputError, OSError) as error:
-        return OverlapResult([_unreadable(task.image_file, error)])
+        return OverlapResult([Problem.of_file(task.image_file, error)])
     size = image.shape[:2]
     if task.csv_truth:
         masks, problems = _masks_of_csv(task.csv_truth, size)
@@ -90,7 +90,7 @@ def _masks_of_files(files: list[Path], size: tuple[int, int]) -> tuple[CroppedMa
         try:
             offset, crop, mask_size = read_mask_window(file)
         except (InputError, OSError) as error:
-            problems.append(_unreadable(file, error))
+            problems.append(Problem.of_file(file, error))
             continue
         if mask_size != size:
             what = f"the mask is {_text(mask_size)} (height x width), but its image {_text(size)}"
@@ -120,12 +120,7 @@ def _masks_of_csv(truth: CsvTruth, size: tuple[int, int]) -> tuple[CroppedMasks,
                 # the mask's number in a list of one tells a user nothing
                 what = str(error).removeprefix("mask 0: ")
                 problems.append(Problem(row, f"EncodedPixels: {what}", "the image"))
-    nothing = CroppedMasks(np.zeros((0, 2), int), [], size)
-    return CroppedMasks.cat([nothing, *decoded]), problems
-
-
-def _unreadable(file: Path, error: Exception) -> Problem:
-    return Problem(str(file), str(error).removeprefix(f"{file}: "), "the image")
+    return CroppedMasks.cat([CroppedMasks.empty(size), *decoded]), problems
 
 
 def _text(size: tuple) -> str:

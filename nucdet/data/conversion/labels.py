@@ -89,7 +89,7 @@ def _convert(own: OwnData, task: _Task) -> ImageResult:
 
 def _masks(labels: Path | None, size: tuple[int, int]) -> CroppedMasks:
     if labels is None:
-        return CroppedMasks(np.zeros((0, 2), int), [], size)
+        return CroppedMasks.empty(size)
     masks = CroppedMasks.from_label_map(read_label_map(labels, size))
     if 0 < len(masks) <= _FEW_LABELS:
         eight = np.ones((3, 3), bool)
@@ -104,8 +104,5 @@ def _masks(labels: Path | None, size: tuple[int, int]) -> CroppedMasks:
 
 
 def _problem(task: _Task, error: Exception) -> Problem:
-    text = str(error)
-    for file in (task.image, task.labels):
-        if file is not None and text.startswith(f"{file}: "):
-            return Problem(str(file), text.removeprefix(f"{file}: "), "the image")
-    return Problem(str(task.image), text, "the image")
+    of_labels = task.labels is not None and str(error).startswith(f"{task.labels}: ")
+    return Problem.of_file(task.labels if of_labels else task.image, error)

@@ -33,7 +33,7 @@ class TruthReader:
 
     def __init__(self, root: Path, report: ConversionReport, allow_missing: bool):
         self.root, self.report, self.allow_missing = root, report, allow_missing
-        self._sizes: dict[Path, tuple[int, int] | str] = {}
+        self._sizes: dict[Path, tuple[int, int] | Problem] = {}
 
     def read(self, path: Path, image_files: Mapping[str, Path]) -> list[ImageEntry]:
         """The images of one JSON that can be used, in its order.
@@ -49,7 +49,7 @@ class TruthReader:
         except InputError as error:
             # what was found in a part of the file says nothing more
             del self.report.problems[problems_before:]
-            self._bad(str(path), str(error).removeprefix(f"{path}: "), "the file")
+            self.report.add([Problem.of_file(path, error, "the file")])
             return []
         return [image for image in images.values() if image is not None]
 
@@ -92,8 +92,8 @@ class TruthReader:
         elif kind not in LIVECELL_TYPES:
             what = f"cell type {kind!r} in its name, expected one of {', '.join(LIVECELL_TYPES)}"
             self._bad(where, what, _IMAGE)
-        elif isinstance(found := self._size_of(file), str):
-            self._bad(str(file), found, _IMAGE)
+        elif isinstance(found := self._size_of(file), Problem):
+            self.report.add([found])
         elif found != size:
             stated, stored = (f"{h}x{w}" for h, w in (size, found))
             what = f"stated as {stated} (height x width), but {file} is {stored}"
@@ -102,13 +102,13 @@ class TruthReader:
             return ImageEntry(file.relative_to(self.root).as_posix(), *size, kind, [])
         return None
 
-    def _size_of(self, file: Path) -> tuple[int, int] | str:
+    def _size_of(self, file: Path) -> tuple[int, int] | Problem:
         """(height, width), or what is wrong with the file."""
         if file not in self._sizes:
             try:
                 self._sizes[file] = read_image(file).shape[:2]
             except (InputError, OSError) as error:
-                self._sizes[file] = str(error).removeprefix(f"{file}: ")
+                self._sizes[file] = Problem.of_file(file, error)
         return self._sizes[file]
 
     def _annotations(self, path: Path, images: dict[int, ImageEntry | None]) -> None:

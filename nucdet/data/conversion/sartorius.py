@@ -10,8 +10,6 @@ import os
 from collections import defaultdict
 from pathlib import Path
 
-import numpy as np
-
 from nucdet.data.cell_types import SARTORIUS_TYPES
 from nucdet.data.conversion.coco_json import ImageEntry, annotations_of, write_splits
 from nucdet.data.conversion.csv_rows import read_rows
@@ -114,11 +112,11 @@ def _convert_image(
         report.add([Problem(str(file), what, _IMAGE)])
         return None
     except (InputError, OSError) as error:
-        report.add([Problem(str(file), str(error).removeprefix(f"{file}: "), _IMAGE)])
+        report.add([Problem.of_file(file, error)])
         return None
     cell_type = rows[0]["cell_type"]
     wrong = [(row, what) for row in rows if (what := _complaint(row, size, cell_type))]
-    masks = [CroppedMasks(np.zeros((0, 2), int), [], size)]
+    masks = [CroppedMasks.empty(size)]
     for row in rows:
         try:
             masks.append(CroppedMasks.from_sartorius_rle([row["annotation"]], size))
