@@ -60,7 +60,7 @@ def test_leftovers_of_a_killed_conversion_go(folder):
 def test_a_conversion_is_the_same_twice(tmp_path):
     manifests = []
     for _ in range(2):
-        make_synthetic(tmp_path, images=3, size=48)
+        make_synthetic(tmp_path, images=3, size=48, val_fraction=0.5)
         manifests.append((tmp_path / "annotations" / MANIFEST).read_bytes())
     assert manifests[0] == manifests[1]
     assert set(json.loads(manifests[0])["files"]) == {"instances_train.json", "instances_val.json"}

@@ -20,7 +20,7 @@ from nucdet.data.conversion.own_data import OwnData
 from nucdet.data.conversion.report import ConversionReport, Problem
 from nucdet.data.conversion.segmentations import read_segmentation
 from nucdet.data.conversion.tiles import borders_of
-from nucdet.data.conversion.workers import ImageResult
+from nucdet.data.conversion.workers import ImageResult, check_workers
 from nucdet.data.image_kinds import image_kind
 from nucdet.data.io.reading import read_image
 from nucdet.data.json_stream import stream_entries
@@ -70,11 +70,12 @@ def convert_coco(
 
     Raises:
         FileNotFoundError: no such folder or file.
-        InputError: not such a JSON, bad files or annotations, no image left.
+        InputError: not such a JSON, bad files or annotations, no image left, no worker.
     """
     json_file, folder = Path(json_file), Path(images)
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such folder")
+    check_workers(workers)
     report = ConversionReport(skip_invalid)
     content = _read(json_file)
     classes, category_of = _categories(json_file, content, class_name, report)

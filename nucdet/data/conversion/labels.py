@@ -15,7 +15,7 @@ from nucdet.data.conversion.label_files import find_images, pair_files, read_lab
 from nucdet.data.conversion.own_data import OwnData
 from nucdet.data.conversion.report import ConversionReport, Problem
 from nucdet.data.conversion.tiles import borders_of
-from nucdet.data.conversion.workers import ImageResult
+from nucdet.data.conversion.workers import ImageResult, check_workers
 from nucdet.data.image_kinds import image_kind
 from nucdet.data.io.reading import read_image
 from nucdet.errors import InputError
@@ -57,8 +57,9 @@ def convert_labels(
 
     Raises:
         FileNotFoundError: no such folder or file.
-        InputError: bad files, names that do not fit, no image left.
+        InputError: bad files, names that do not fit, no image left, no worker.
     """
+    check_workers(workers)
     report = ConversionReport(skip_invalid)
     if labels is None:
         report.remark(f"no --labels, so {' and '.join(own.splits)} have no truth: for prediction")

@@ -14,6 +14,7 @@ import cv2
 from nucdet.data.conversion.coco_json import ImageEntry
 from nucdet.data.conversion.report import Problem
 from nucdet.data.conversion.tiles import Borders
+from nucdet.errors import InputError
 from nucdet.lifetime import end_with_parent
 from nucdet.progress import ProgressBar
 
@@ -34,6 +35,16 @@ class ImageResult:
     problems: list[Problem]
     image: ImageEntry | None = None
     borders: Borders | None = None
+
+
+def check_workers(workers: int) -> None:
+    """Complain about a number of processes below 1.
+
+    Raises:
+        InputError: it is.
+    """
+    if workers < 1:
+        raise InputError(f"--workers {workers}: expected 1 or more")
 
 
 def map_images(
