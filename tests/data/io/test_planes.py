@@ -122,3 +122,16 @@ def test_channels_without_distinct_names_are_numbered():
     assert distinct_names(["", "", "DAPI"]) == ("0", "1", "DAPI")
     assert distinct_names(["dapi", "DAPI", "a\nb"]) == ("dapi 0", "DAPI 1", "a b")
     assert distinct_names(["DAPI"]) == ("",)
+
+
+def test_a_file_whose_notes_cannot_be_read_is_closed(tmp_path, monkeypatch):
+    path, opened, open_tiff = tmp_path / "a.ome.tif", [], tifffile.TiffFile
+    tifffile.imwrite(path, NUCLEI, metadata={"axes": "YX", "PhysicalSizeX": "wide"})
+
+    def remembered(*args, **options):
+        opened.append(open_tiff(*args, **options))
+        return opened[-1]
+
+    monkeypatch.setattr(tifffile, "TiffFile", remembered)
+    np.testing.assert_array_equal(values(path), NUCLEI)
+    assert opened[0].filename == path.name and opened[0].filehandle.closed
