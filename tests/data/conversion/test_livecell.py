@@ -209,6 +209,7 @@ def test_a_polygon_that_says_nothing_costs_only_itself(release, capsys, segmenta
         ("[[1, 1, 5, 5, 3, NaN]]", "all finite"),
         ([[1, 1, 5, 5, 3, 7, 9]], "x and y of at least 3 points"),
         ("[[1, 2", "is not JSON"),
+        ("[" * 100_000, "is nested too deeply"),
         (None, "expected polygons or RLE"),
         ({"size": [3, 3], "counts": [9]}, "its RLE is for size"),
     ],
