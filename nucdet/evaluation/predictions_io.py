@@ -19,8 +19,9 @@ from detectron2.structures import Instances
 
 from nucdet.data.io.reading import read_file
 from nucdet.errors import InputError
-from nucdet.evaluation.ground_truth import GroundTruth, TrueImage, read_json
+from nucdet.evaluation.ground_truth import GroundTruth, TrueImage
 from nucdet.evaluation.submission import SUBMISSION_FORMATS
+from nucdet.files import read_json
 from nucdet.structures import CroppedMasks
 
 _TIFF = (".tif", ".tiff")

@@ -225,6 +225,18 @@ class CroppedMasks:
         return cls.from_coco_rle(rles, image_size)
 
     @classmethod
+    def from_coco(
+        cls, segmentations: Sequence[dict[str, Any] | list[Any]], image_size: tuple[int, int]
+    ) -> CroppedMasks:
+        """From the segmentations of COCO annotations, each RLE or a list of polygons.
+
+        Raises:
+            InputError: see :meth:`from_coco_rle` and :meth:`from_polygons`.
+        """
+        rles = [s if isinstance(s, dict) else polygons_to_rle(s, image_size) for s in segmentations]
+        return cls.from_coco_rle(rles, image_size)
+
+    @classmethod
     def _from_column_runs(cls, runs: Runs, count: int, image_size: tuple[int, int]) -> CroppedMasks:
         corners, blocks = blocks_of_runs(runs, count, image_size[0])
         return cls(corners[:, ::-1], [block.T for block in blocks], image_size)
