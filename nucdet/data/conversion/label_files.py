@@ -17,6 +17,7 @@ from io import BytesIO
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import cv2
 import numpy as np
 import tifffile
 from PIL import Image, UnidentifiedImageError
@@ -199,14 +200,22 @@ def _read(path: Path) -> Any:
             return _read_npy(data)
         if suffix in (".tif", ".tiff"):
             return tifffile.imread(BytesIO(data))
-        with Image.open(BytesIO(data)) as image:
-            # the indices of a palette are the labels, its colors are only for looking at
-            return np.array(image)
+        return _read_picture(data)
     except UnidentifiedImageError:
         raise InputError(f"{path}: not an image that can be read; {_EXPECTED}") from None
     # decoders of damaged files raise nearly anything; all of it means that the file cannot be read
     except Exception as error:
         raise InputError(f"{path}: damaged or cut short ({error}); {_EXPECTED}") from error
+
+
+def _read_picture(data: bytes) -> np.ndarray | None:
+    try:
+        with Image.open(BytesIO(data)) as image:
+            # the indices of a palette are the labels, its colors are only for looking at
+            return np.array(image)
+    except Image.DecompressionBombError:
+        # Pillow takes more than 179 megapixels for an attack; OpenCV reads them
+        return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
 
 
 def _read_npy(data: bytes) -> np.ndarray:
