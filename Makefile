@@ -42,7 +42,8 @@ detectron2:
 # The model that ships, on drawn images or on yours: make demo IMAGES=folder
 demo: .venv
 	@test -n "$(IMAGES)" || \
-	    $(BIN)/python tools/convert_dataset.py synthetic --root output/demo/drawn --images 8 > /dev/null
+	    $(BIN)/python tools/convert_dataset.py synthetic --root output/demo/drawn --images 8 \
+	        --val-fraction 0.5 > /dev/null
 	@rm -rf output/demo/results
 	$(BIN)/python tools/predict.py --input "$(or $(IMAGES),output/demo/drawn/images)" --output output/demo/results
 	@echo "Look at output/demo/results/report.html; beside it lie label images, overlays and measurements"

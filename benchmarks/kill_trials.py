@@ -14,7 +14,7 @@ import pandas as pd
 import tifffile
 from killing import Runner
 
-from nucdet.data.conversion.manifest import check_manifest
+from nucdet.data.manifest import check_manifest
 from nucdet.errors import InputError
 from nucdet.files import find_left_over
 

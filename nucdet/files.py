@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from nucdet.errors import InputError
+
 # what mkstemp makes of ".stem-" and the suffix
 _TEMPORARY = re.compile(r"\.(.+)-[a-z0-9_]{8}(\.[^.]*|)")
 
@@ -97,6 +99,23 @@ def write_json(path: str | os.PathLike[str], content: Any) -> None:
     """Write ``content`` as JSON, atomically and byte-identical for equal content."""
     with write_atomically(path) as temporary:
         temporary.write_text(json.dumps(content, separators=(",", ":")) + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> Any:
+    """Content of a JSON file, such as COCO has them.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        InputError: it is not JSON.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file")
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError:
+        raise InputError(f"{path}: nested too deeply; expected a COCO JSON") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not JSON ({error}); the file may be cut off") from error
 
 
 def digest(content: Any) -> str:

@@ -79,6 +79,12 @@ def test_imports_only_from_floors_below(module):
         )
 
 
+def test_what_loads_data_sets_does_not_know_the_converters():
+    for module in modules():
+        if module.startswith("nucdet.data.") and not module.startswith("nucdet.data.conversion"):
+            assert not [name for name in imports_of(module) if "data.conversion" in name], module
+
+
 def test_no_module_imports_the_top_level_tools_package():
     # Detectron2's wheel installs a package of that name
     files = [*PACKAGE.rglob("*.py"), *(PACKAGE.parent / "tools").glob("*.py")]

@@ -19,7 +19,8 @@ def main() -> None:
         "--predictions",
         required=True,
         help="COCO results .json, submission .csv (ImageId,EncodedPixels or id,predicted), or a "
-        "folder of label images (PNG, TIFF) named as the images, also with _label or _cp_masks",
+        "folder of label images (PNG, TIFF or npy) named as the images, also with _label, "
+        "_cp_masks or _seg",
     )
     parser.add_argument(
         "--priority",

@@ -12,10 +12,10 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets import load_coco_json
 
 from nucdet.data.cell_types import LIVECELL_TYPES, SARTORIUS_TYPES
-from nucdet.data.conversion.json_stream import stream_entries
-from nucdet.data.conversion.manifest import check_manifest
 from nucdet.data.dataset_info import DATASET_FILE, DatasetInfo, find_datasets
 from nucdet.data.image_kinds import IMAGE_KINDS
+from nucdet.data.json_stream import stream_entries
+from nucdet.data.manifest import check_manifest
 from nucdet.errors import InputError
 
 NUM_FOLDS = 10

@@ -165,11 +165,11 @@ class NucleusDatasetMapper:
         augmented.image_id = dataset_dict.get("image_id", 0)  # perturbations draw from it
         annotations = dataset_dict["annotations"] if self.with_truth else []
         annotations = [a for a in annotations if not a.get("iscrowd", 0)]
-        masks = masks_of_annotations(annotations, size)
+        masks = CroppedMasks.from_coco([a["segmentation"] for a in annotations], size)
         augmented.nuclei = Nuclei.of_masks(masks)
         transforms = self.augmentations(augmented)
         classes = np.array([a["category_id"] for a in annotations], np.int64)
-        warped = [CroppedMasks.from_dense(np.zeros((0, *augmented.image.shape[:2]), bool))]
+        warped = [CroppedMasks.empty(augmented.image.shape[:2])]
         kept = [classes[:0]]
         for layer in label_layers(masks):
             # float32: exact up to 16 million instances, and every warp takes it
@@ -195,14 +195,6 @@ def convert_format(image: np.ndarray, image_format: str) -> np.ndarray:
     if image_format == "L":
         return grey_values(image)[..., None]
     return image
-
-
-def masks_of_annotations(annotations: list[dict[str, Any]], size: tuple[int, int]) -> CroppedMasks:
-    """The masks of COCO annotations (all RLE or all polygons) of one (height, width) image."""
-    segmentations = [annotation["segmentation"] for annotation in annotations]
-    if segmentations and isinstance(segmentations[0], list):
-        return CroppedMasks.from_polygons(segmentations, size)
-    return CroppedMasks.from_coco_rle(segmentations, size)
 
 
 def label_layers(masks: CroppedMasks) -> list[np.ndarray]:

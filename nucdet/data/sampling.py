@@ -44,7 +44,8 @@ def kind_weights(records: Sequence[dict[str, Any]], power: float) -> torch.Tenso
 def crop_weights(cfg: CfgNode, records: Sequence[dict[str, Any]], power: float) -> torch.Tensor:
     """(N,) (crops that the image fills) ** power: at 1 each pixel is drawn equally often.
 
-    Images are measured as the network sees them in evaluation.
+    Images are measured as evaluation resizes them. With INPUT.RESIZE_RULE "diameter" they are so as
+    with "enlarge": the diameter of the nuclei, which decides in training, is not known here.
     """
     zoom = build_test_augmentation(cfg)[0].rule
     crop = 1.0

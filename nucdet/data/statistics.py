@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from rich.table import Table
 
 from nucdet.data.coco_entries import check_id, check_size
 from nucdet.errors import InputError
-from nucdet.files import write_atomically, write_json
+from nucdet.files import read_json, write_atomically, write_json
 
 QUANTILES = (0, 0.01, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99, 1)
 _ANCHOR_BASES = (4, 8, 16, 32, 64)
@@ -60,8 +59,8 @@ def read_statistics(path: Path, input_size: int = 0) -> DatasetStatistics:
     """
     if input_size < 0:
         raise InputError(f"--input-size {input_size}: expected a number of pixels, or 0 for none")
+    content = read_json(path)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
         images = {check_id(path, image): image for image in content["images"]}
         for image in images.values():
             check_size(path, image)
@@ -69,8 +68,6 @@ def read_statistics(path: Path, input_size: int = 0) -> DatasetStatistics:
             return _collect(images, content.get("annotations", []), input_size)
     except InputError:
         raise
-    except RecursionError:
-        raise InputError(f"{path}: nested too deeply; expected a COCO JSON") from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
             f"{path}: not a COCO JSON of instances ({type(error).__name__}: {error}); "

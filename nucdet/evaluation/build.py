@@ -20,6 +20,8 @@ from nucdet.errors import InputError
 from nucdet.evaluation.registry import EVALUATORS
 from nucdet.postprocessing.overlap import OverlapElimination
 
+_BOTH_GIVE_AP = ("coco", "livecell")
+
 for _module in pkgutil.iter_modules(evaluation.__path__, f"{evaluation.__name__}."):
     importlib.import_module(_module.name)
 
@@ -45,6 +47,31 @@ class CleanedEvaluators(DatasetEvaluators):
         super().process(inputs, cleaned)
 
 
+def check_evaluators(cfg: CfgNode) -> None:
+    """Complain about TEST.EVALUATORS before any work.
+
+    Detectron2 would fail on two evaluators with the same results only after the last image.
+
+    Raises:
+        InputError: an unknown name, one that is there twice, or two that cannot go together.
+    """
+    names = list(cfg.TEST.EVALUATORS)
+    where = "TEST.EVALUATORS in the config"
+    unknown = [name for name in names if name not in EVALUATORS]
+    if unknown:
+        raise InputError(
+            f"{where}: found {unknown[0]!r}, expected names among {', '.join(sorted(EVALUATORS))}"
+        )
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise InputError(f"{where}: found {twice[0]!r} twice, expected each name once")
+    if set(_BOTH_GIVE_AP) <= set(names):
+        raise InputError(
+            f"{where}: found {' and '.join(map(repr, _BOTH_GIVE_AP))}, which both give the results "
+            "bbox and segm; expected one of the two"
+        )
+
+
 def build_evaluator(
     cfg: CfgNode, dataset_name: str, output_folder: str | None = None
 ) -> DatasetEvaluator:
@@ -56,15 +83,10 @@ def build_evaluator(
         output_folder: where the evaluators write; by default OUTPUT_DIR/inference/<dataset_name>.
 
     Raises:
-        InputError: an unknown evaluator name, or a JSON that cannot be read.
+        InputError: see :func:`check_evaluators`; or a JSON that cannot be read.
         FileNotFoundError: the data set's JSON is missing.
     """
-    unknown = [name for name in cfg.TEST.EVALUATORS if name not in EVALUATORS]
-    if unknown:
-        raise InputError(
-            f"TEST.EVALUATORS in the config: found {unknown[0]!r}, expected names among "
-            f"{', '.join(sorted(EVALUATORS))}"
-        )
+    check_evaluators(cfg)
     folder = output_folder or str(Path(cfg.OUTPUT_DIR) / "inference" / dataset_name)
     evaluators = [EVALUATORS[name](cfg, dataset_name, folder) for name in cfg.TEST.EVALUATORS]
     return CleanedEvaluators(evaluators, OverlapElimination(cfg))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections import defaultdict
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from nucdet.data.coco_entries import (
     check_size,
 )
 from nucdet.errors import InputError
+from nucdet.files import read_json
 from nucdet.structures import CroppedMasks
 
 
@@ -108,20 +108,13 @@ class GroundTruth:
         return self.images[image_id]
 
     def masks(self, image_id: int) -> CroppedMasks:
-        """True masks of one image, in the order of the JSON; RLE before polygons if it has both."""
+        """True masks of one image, in the order of the JSON."""
         image = self.image(image_id)
         size = (image.height, image.width)
-        segmentations = self._segmentations.get(image_id, [])
-        rles = [s for s in segmentations if isinstance(s, dict)]
-        polygons = [s for s in segmentations if not isinstance(s, dict)]
         try:
-            parts = [
-                CroppedMasks.from_coco_rle(rles, size),
-                CroppedMasks.from_polygons(polygons, size),
-            ]
+            return CroppedMasks.from_coco(self._segmentations.get(image_id, []), size)
         except InputError as error:
             raise InputError(f"{self.json_file}: image {image.file_name}: {error}") from error
-        return CroppedMasks.cat(parts)
 
     def evenly_over_kinds(self, limit: int) -> list[int]:
         """Ids of ``limit`` images: as many of each kind of image as there are, spread evenly."""
@@ -154,20 +147,3 @@ class GroundTruth:
                     "give predictions as coco_instances_results.json"
                 )
         return ids
-
-
-def read_json(path: Path) -> object:
-    """Content of a JSON file.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        InputError: it is not JSON.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file")
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except RecursionError:
-        raise InputError(f"{path}: nested too deeply; expected a COCO JSON") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not JSON ({error}); the file may be cut off") from error

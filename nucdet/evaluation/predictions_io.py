@@ -6,27 +6,24 @@ import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pandas as pd
-import tifffile
 import torch
 from detectron2.structures import Instances
 
-from nucdet.data.io.reading import read_file
+from nucdet.data.conversion.label_files import LABEL_SUFFIXES, read_label_map
 from nucdet.errors import InputError
-from nucdet.evaluation.ground_truth import GroundTruth, TrueImage, read_json
+from nucdet.evaluation.ground_truth import GroundTruth, TrueImage
 from nucdet.evaluation.submission import SUBMISSION_FORMATS
+from nucdet.files import read_json
 from nucdet.structures import CroppedMasks
 
-_TIFF = (".tif", ".tiff")
-_LABEL_IMAGES = (".png", *_TIFF)
-# what nucdet and cellpose put after the stem of the image when they save its labels
-_LABEL_ENDINGS = ("_label", "_cp_masks")
+# What nucdet and cellpose put after the stem of the image when they save its labels. Fewer than a
+# converter knows: files without the ending are left alone, so that each more may hide some.
+_LABEL_ENDINGS = ("_label", "_cp_masks", "_seg")
 
 
 @dataclass(frozen=True)
@@ -84,8 +81,9 @@ def read_predictions(path: str | os.PathLike[str], truth: GroundTruth) -> Iterat
             - COCO results (``.json``): a list of objects with image_id, segmentation (RLE), score;
             - a submission (``.csv``), columns ImageId,EncodedPixels (column-major, 2018 Data
               Science Bowl) or id,predicted (row-major, Sartorius);
-            - a folder of label images (PNG, TIFF; 8, 16 or 32 bit; 0 = background), named as the
-              images, or as them with ``_label`` or ``_cp_masks`` (then other files are left alone).
+            - a folder of label images (PNG, TIFF, where there are none npy; see
+              :func:`nucdet.data.conversion.label_files.read_label_map`), named as the images, or as
+              them with ``_label``, ``_cp_masks`` or ``_seg`` (then other files are left alone).
         truth: the images; names in a csv or folder are the stems of their file names.
 
     Returns:
@@ -181,18 +179,20 @@ def _open_label_folder(path: Path, truth: GroundTruth) -> _Decoder:
     def decode(image: TrueImage) -> Prediction:
         file = files.get(image.stem)
         if file is None:
-            return Prediction(image, CroppedMasks.from_coco_rle([], _size(image)), None)
-        labels = _read_labels(file, image)
-        return Prediction(image, _naming(file, image, CroppedMasks.from_label_map, labels), None)
+            return Prediction(image, CroppedMasks.empty(_size(image)), None)
+        labels = read_label_map(file, _size(image))
+        return Prediction(image, CroppedMasks.from_label_map(labels), None)
 
     return decode
 
 
 def _label_files(folder: Path, truth: GroundTruth) -> dict[str, Path]:
     """The label image of each stem; every file must belong to an image, and one image to one."""
-    candidates = sorted(f for f in folder.iterdir() if f.suffix.lower() in _LABEL_IMAGES)
+    candidates = sorted(f for f in folder.iterdir() if f.suffix.lower() in LABEL_SUFFIXES)
+    # arrays beside label images may hold anything, such as the flows of cellpose
+    candidates = [f for f in candidates if f.suffix.lower() != ".npy"] or candidates
     if not candidates:
-        raise InputError(f"{folder}: found no label images; expected .png or .tif files")
+        raise InputError(f"{folder}: found no label images; expected .png, .tif or .npy files")
     ids = truth.ids_by_stem()
     ending = _ending_of([file.stem for file in candidates], ids)
     files: dict[str, Path] = {}
@@ -218,32 +218,6 @@ def _ending_of(stems: Sequence[str], ids: Mapping[str, int]) -> str:
         ):
             return ending
     return ""
-
-
-def _read_labels(file: Path, image: TrueImage) -> np.ndarray:
-    """The label map (height, width) of one image, integers of the file's own type."""
-    data = read_file(file)
-    try:
-        if file.suffix.lower() in _TIFF:
-            labels = np.squeeze(tifffile.imread(BytesIO(data)))
-        else:
-            labels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    except (ValueError, RuntimeError, IndexError, cv2.error) as error:
-        raise InputError(f"{file}: cannot be read as an image ({error})") from error
-    if labels is None:
-        raise InputError(f"{file}: cannot be read as an image; the file may be damaged")
-    if labels.ndim != 2 or labels.dtype.kind not in "iu":
-        raise InputError(
-            f"{file}: found values of type {labels.dtype} in an array of shape {labels.shape}; "
-            "expected a label image: one channel of 8, 16 or 32-bit integers, 0 for background "
-            "and another number for each nucleus"
-        )
-    if labels.shape != _size(image):
-        raise InputError(
-            f"{file}: found {labels.shape[0]}×{labels.shape[1]} pixels (height×width), but image "
-            f"{image.file_name} has {image.height}×{image.width}; save labels in the image's size"
-        )
-    return labels
 
 
 def _size(image: TrueImage) -> tuple[int, int]:

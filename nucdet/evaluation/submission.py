@@ -68,19 +68,22 @@ class SubmissionWriter(DatasetEvaluator):
         self._path = Path(output_dir) / "submission.csv"
         self._format = SUBMISSION_FORMATS[format_name]
         self._distributed = distributed
-        self._rows: dict[int, tuple[str, list[str]]] = {}
+        self.reset()
 
     def reset(self) -> None:
         """Forget the predictions of an earlier round."""
-        self._rows = {}
+        # file name and codes of each image, and the image that has a stem
+        self._rows: dict[int, tuple[str, list[str]]] = {}
+        self._first: dict[str, tuple[int, str]] = {}
 
     def process(self, inputs: list[dict[str, Any]], outputs: list[dict[str, Any]]) -> None:
         """Encode a batch: inputs with ``image_id`` and ``file_name``.
 
         Raises:
-            InputError: masks of an image overlap.
+            InputError: masks of an image overlap, or another image has the same stem.
         """
         for entry, output in zip(inputs, outputs, strict=True):
+            _check_stem(self._first, entry["image_id"], entry["file_name"])
             masks = CroppedMasks.from_any(output["instances"].pred_masks)
             if np.count_nonzero(masks.to_label_map()) < masks.areas.sum():
                 raise InputError(
@@ -88,23 +91,45 @@ class SubmissionWriter(DatasetEvaluator):
                     "set TEST.OVERLAP_ELIMINATION.ENABLED True"
                 )
             codes = [code for code in self._format.encode(masks) if code]
-            self._rows[entry["image_id"]] = (Path(entry["file_name"]).stem, codes or [""])
+            self._rows[entry["image_id"]] = (entry["file_name"], codes or [""])
 
     def evaluate(self) -> OrderedDict[str, Any] | None:
-        """Write the file in the main process; there are no metrics."""
+        """Write the file in the main process; there are no metrics.
+
+        Raises:
+            InputError: two images have the same stem.
+        """
         gathered = gather_images(self._rows, self._distributed)
         if gathered is None:
             return None
+        first: dict[str, tuple[int, str]] = {}
+        for image_id, (name, _) in gathered.items():  # those of other processes, too
+            _check_stem(first, image_id, name)
+        rows = sorted((Path(name).stem, codes) for name, codes in gathered.values())
         with (
             write_atomically(self._path) as temporary,
             temporary.open("w", newline="", encoding="utf-8") as file,
         ):
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(self._format.columns)
-            for name, codes in sorted(gathered.values()):
-                writer.writerows((name, code) for code in codes)
+            for stem, codes in rows:
+                writer.writerows((stem, code) for code in codes)
         self._logger.info(f"wrote {self._path} ({len(gathered)} images)")
         return OrderedDict()
+
+
+def _check_stem(first: dict[str, tuple[int, str]], image_id: int, file_name: str) -> None:
+    """Note the image of a stem; masks of a second one would become those of the first.
+
+    Raises:
+        InputError: another image has the stem.
+    """
+    other_id, other_name = first.setdefault(Path(file_name).stem, (image_id, file_name))
+    if other_id != image_id:
+        raise InputError(
+            f"{file_name}: {other_name} has the same stem, by which a submission names its images; "
+            "rename one of the two, or take 'submission' out of TEST.EVALUATORS"
+        )
 
 
 @evaluator("submission")

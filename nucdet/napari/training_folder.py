@@ -11,15 +11,13 @@ from pathlib import Path
 import numpy as np
 import tifffile
 
-from nucdet.data.conversion.label_files import LABEL_ENDINGS, find_images
+from nucdet.data.conversion.label_files import ENDINGS_WITH_A_MEANING, find_images
 from nucdet.data.io.reading import check_pixels, decode_image
 from nucdet.errors import InputError
 from nucdet.files import write_atomically
 from nucdet.napari.segmentation import check_sizes
 
 IMAGES, LABELS = "images", "labels"
-# the converter would not take a file with such an ending for an image
-_OTHER_MEANING = (*filter(None, LABEL_ENDINGS), "_img", "_flows", "_outlines", "_output")
 
 
 def save_pair(folder: Path, name: str, image: np.ndarray, labels: np.ndarray) -> Path:
@@ -61,7 +59,8 @@ def count_pairs(folder: Path) -> int:
 
 def _file_stem(name: str) -> str:
     stem = re.sub(r"[^\w.-]+", "_", name).strip("._") or "image"
-    return f"{stem}_image" if stem.endswith(_OTHER_MEANING) else stem
+    # or the converter would not take it for an image
+    return f"{stem}_image" if stem.endswith(ENDINGS_WITH_A_MEANING) else stem
 
 
 def _place(folder: Path, stem: str, image: np.ndarray) -> Path:

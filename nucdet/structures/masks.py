@@ -148,6 +148,11 @@ class CroppedMasks:
     # --- from other forms
 
     @classmethod
+    def empty(cls, image_size: tuple[int, int]) -> CroppedMasks:
+        """No mask in an image of (height, width)."""
+        return cls(np.zeros((0, 2), np.int64), [], image_size)
+
+    @classmethod
     def from_any(cls, masks: Any) -> CroppedMasks:
         """From CroppedMasks, a dense NxHxW array or tensor, or Detectron2's BitMasks."""
         if isinstance(masks, cls):
@@ -217,6 +222,18 @@ class CroppedMasks:
             InputError: see :func:`nucdet.structures.polygons.polygons_to_rle`.
         """
         rles = [polygons_to_rle(parts, image_size) for parts in polygons]
+        return cls.from_coco_rle(rles, image_size)
+
+    @classmethod
+    def from_coco(
+        cls, segmentations: Sequence[dict[str, Any] | list[Any]], image_size: tuple[int, int]
+    ) -> CroppedMasks:
+        """From the segmentations of COCO annotations, each RLE or a list of polygons.
+
+        Raises:
+            InputError: see :meth:`from_coco_rle` and :meth:`from_polygons`.
+        """
+        rles = [s if isinstance(s, dict) else polygons_to_rle(s, image_size) for s in segmentations]
         return cls.from_coco_rle(rles, image_size)
 
     @classmethod

@@ -35,7 +35,7 @@ from nucdet.data.evaluation_mapper import EvaluationMapper
 from nucdet.data.mapper import NucleusDatasetMapper
 from nucdet.data.sampling import build_sampler
 from nucdet.errors import InputError
-from nucdet.evaluation.build import build_evaluator
+from nucdet.evaluation.build import build_evaluator, check_evaluators
 from nucdet.layers.precision import computes_bfloat16
 from nucdet.modeling.checkpointing import NucleusCheckpointer
 from nucdet.predict.evaluated import evaluated
@@ -61,6 +61,7 @@ class NucleusTrainer(DefaultTrainer):
     def __init__(self, cfg: CfgNode):
         # DefaultTrainer.__init__ wraps the model for GPUs only and takes Detectron2's checkpointer
         TrainerBase.__init__(self)
+        check_evaluators(cfg)  # now, not at the first evaluation
         cfg = self.auto_scale_workers(cfg, comm.get_world_size())
         model = self.build_model(cfg)
         optimizer = self.build_optimizer(cfg, model)

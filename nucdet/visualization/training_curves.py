@@ -17,8 +17,7 @@ from matplotlib.figure import Figure
 from nucdet.config_files import read_config_file
 from nucdet.data.datasets import register_datasets
 from nucdet.errors import InputError
-from nucdet.evaluation.ground_truth import read_json
-from nucdet.files import write_atomically
+from nucdet.files import read_json, write_atomically
 
 _TOTAL = "total_loss"
 _COLORS = [f"C{i}" for i in range(10)]

@@ -44,6 +44,15 @@ def _mapper(*overrides, **kwargs):
     return NucleusDatasetMapper(load_config(overrides=[*plain, *overrides]), **kwargs)
 
 
+@pytest.mark.parametrize("as_polygons", [(0,), (1, 2), (0, 1, 2)])
+def test_annotations_may_be_polygons_and_rle_mixed(record, as_polygons):
+    for i in as_polygons:
+        record["annotations"][i]["segmentation"] = _masks()[i].to_polygons()[0]
+    instances = _mapper(augment=True)(record)["instances"]
+    order = np.argsort(instances.gt_classes.numpy())
+    assert np.array_equal(np.asarray(instances.gt_masks)[order], np.asarray(_masks()))
+
+
 def test_without_augmentation_masks_boxes_and_classes_are_the_annotations(record):
     result = _mapper(augment=True)(record)
     assert result["image"].shape == (3, 40, 60)

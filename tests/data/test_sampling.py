@@ -45,6 +45,11 @@ def test_images_weigh_by_the_crops_that_they_fill(records):
     assert crop_weights(_cfg("INPUT.MIN_SIZE_TEST", "0"), tiny, 1.0).tolist() == [1.0]
 
 
+def test_where_the_diameter_decides_in_training_images_weigh_as_if_enlarged(records):
+    by_diameter = crop_weights(_cfg("INPUT.RESIZE_RULE", "diameter"), records, 1.0)
+    assert by_diameter.tolist() == crop_weights(_cfg(), records, 1.0).tolist()
+
+
 def test_the_sampler_draws_as_often_as_the_weights_say(records):
     torch.manual_seed(0)
     sampler = build_sampler(_cfg("DATALOADER.BALANCE_KINDS", "1.0"), records)

@@ -88,6 +88,14 @@ def test_images_without_truth(tmp_path, capsys):
     assert "ANCHOR" not in capsys.readouterr().out
 
 
+def test_a_missing_and_a_cut_file(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"none\.json: no such file"):
+        read_statistics(tmp_path / "none.json")
+    (tmp_path / "cut.json").write_text('{"images": [')
+    with pytest.raises(InputError, match=r"cut\.json: not JSON .*may be cut off"):
+        read_statistics(tmp_path / "cut.json")
+
+
 @pytest.mark.parametrize("text", ["{", "[]", '{"images": []}', '{"images": [{"id": 1}]}', "3"])
 def test_what_is_no_coco_json(tmp_path, text):
     path = tmp_path / "bad.json"

@@ -91,3 +91,16 @@ def test_sartorius_data_gets_its_own_submission(tmp_path):
 def test_unknown_evaluator(case, tmp_path):
     with pytest.raises(InputError, match=r"found 'kagle', expected names among coco, .*kaggle"):
         run(case, tmp_path, "TEST.EVALUATORS", "('coco', 'kagle')")
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ("('coco', 'kaggle', 'livecell')", "'coco' and 'livecell', which both give the results"),
+        ("('kaggle', 'kaggle')", "found 'kaggle' twice"),
+    ],
+)
+def test_evaluators_with_the_same_results_are_refused_before_any_image(case, names, message):
+    cfg = load_config(overrides=["TEST.EVALUATORS", names])
+    with pytest.raises(InputError, match=message):
+        build_evaluator(cfg, "toy_val")

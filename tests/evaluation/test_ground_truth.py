@@ -22,8 +22,8 @@ def test_polygons_rle_and_several_categories(tmp_path):
     ]
     truth = GroundTruth(write(tmp_path / "t.json", annotations=annotations))
     masks = truth.masks(5)
-    # the last column of the 4×6 image, and the square from (1, 1) to (3, 3); the crowd is left out
-    assert masks.boxes.tolist() == [[5, 0, 6, 4], [1, 1, 3, 3]]
+    # the square from (1, 1) to (3, 3) and the last column of the 4×6 image; the crowd is left out
+    assert masks.boxes.tolist() == [[1, 1, 3, 3], [5, 0, 6, 4]]
     assert masks.areas.tolist() == [4, 4]
 
 

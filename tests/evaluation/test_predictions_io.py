@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image
 
 from nucdet.errors import InputError
 from nucdet.evaluation.ground_truth import GroundTruth
@@ -66,6 +67,35 @@ def test_label_images(truth, folder, ending, suffix, dtype):
     assert first.scores is None
     assert len(second.masks) == 0
     assert second.masks.image_size == (4, 40)
+
+
+def _palette(path):
+    image = Image.fromarray(LABELS, mode="P")
+    image.putpalette([value for i in range(256) for value in (i, 255 - i, 7)])
+    image.save(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "write"),
+    [
+        ("img1.png", _palette),
+        ("img1.tif", lambda path: tifffile.imwrite(path, LABELS.astype(np.float32))),
+        ("img1.tif", lambda path: tifffile.imwrite(path, LABELS[None])),
+        ("img1.npy", lambda path: np.save(path, LABELS)),
+        ("img1_seg.npy", lambda path: np.save(path, {"masks": LABELS})),
+    ],
+    ids=["palette", "float", "one plane", "array", "cellpose"],
+)
+def test_label_images_that_the_converter_reads_can_be_scored(truth, folder, name, write):
+    write(folder / name)
+    assert read(folder, truth)[0].masks.boxes.tolist() == [[5, 2, 8, 3], [0, 0, 9, 1]]
+
+
+def test_arrays_beside_label_images_are_left_alone(truth, folder):
+    cv2.imwrite(str(folder / "img1.png"), LABELS)
+    np.save(folder / "img1_seg.npy", {"masks": LABELS * 0})
+    np.save(folder / "img1.npy", LABELS * 0)
+    assert len(read(folder, truth)[0].masks) == 2
 
 
 def test_labels_beyond_16_bit(truth, folder):
@@ -132,10 +162,10 @@ def test_bad_coco_results(truth, tmp_path):
 @pytest.mark.parametrize(
     ("name", "labels", "message"),
     [
-        ("img1.png", LABELS[:3], r"found 3×40 pixels .*img1\.png has 4×40"),
-        ("img1.tif", LABELS.astype(np.float32), "values of type float32"),
-        ("img1.png", np.stack([LABELS] * 3, axis=2), r"shape \(4, 40, 3\)"),
-        ("img1.tif", LABELS.astype(np.int16) - 1, "found label -1"),
+        ("img1.png", LABELS[:3], r"3x40 pixels .*its image has 4x40"),
+        ("img1.tif", LABELS.astype(np.float32) / 2, "found values that are no whole numbers"),
+        ("img1.png", np.stack([LABELS] * 3, axis=2), r"in color \(3 channels\)"),
+        ("img1.tif", LABELS.astype(np.int16) - 1, "found the label -1"),
         ("img9.png", LABELS, "prediction for image 'img9'"),
     ],
 )
@@ -153,7 +183,9 @@ def test_bad_label_images(truth, folder, name, labels, message):
 @pytest.mark.parametrize("content", [b"", b"not an image"])
 def test_damaged_label_images(truth, folder, name, content):
     (folder / name).write_bytes(content)
-    with pytest.raises(InputError, match=f"{name}: cannot be read as an image"):
+    with pytest.raises(
+        InputError, match=rf"{name}: (not an image that can be read|damaged or cut short)"
+    ):
         read(folder, truth)
 
 
@@ -166,7 +198,7 @@ def test_two_label_images_for_one_image(truth, folder):
 
 def test_nothing_to_read(truth, folder, tmp_path):
     (folder / "notes.txt").write_text("")
-    with pytest.raises(InputError, match=r"no label images; expected \.png or \.tif"):
+    with pytest.raises(InputError, match=r"no label images; expected \.png, \.tif or \.npy"):
         read(folder, truth)
     with pytest.raises(FileNotFoundError, match="nowhere"):
         read(tmp_path / "nowhere", truth)

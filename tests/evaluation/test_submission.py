@@ -45,3 +45,19 @@ def test_overlapping_masks_are_refused(spans, as_output, inputs, tmp_path):
     writer = SubmissionWriter(str(tmp_path))
     with pytest.raises(InputError, match=r"img1\.png: .* overlap.*OVERLAP_ELIMINATION"):
         writer.process(inputs(1), [as_output(spans((0, 0, 9), (0, 8, 12)))])
+
+
+def test_two_images_of_one_stem_are_refused(spans, as_output, tmp_path):
+    one, two = ({"image_id": i, "file_name": f"{i}/a.png"} for i in (1, 2))
+    output = as_output(spans((0, 0, 9)))
+    writer = SubmissionWriter(str(tmp_path))
+    writer.process([one, one], [output, output])  # the same image again is no second one
+    with pytest.raises(InputError, match=r"2/a\.png: 1/a\.png has the same stem"):
+        writer.process([two], [output])
+    writer.reset()
+    writer.process([two], [output])
+    # as where another process had the other image
+    writer._rows[1] = ("1/a.png", [""])
+    with pytest.raises(InputError, match="has the same stem"):
+        writer.evaluate()
+    assert not list(tmp_path.iterdir())

@@ -188,6 +188,13 @@ def test_no_masks_at_all():
     assert masks.crop_and_resize(torch.zeros(0, 4), 28).shape == (0, 28, 28)
 
 
+def test_an_empty_image_has_its_size_and_joins_others():
+    nothing = CroppedMasks.empty((4, 6))
+    assert len(nothing) == 0 and nothing.to_dense().shape == (0, 4, 6)
+    one = CroppedMasks.from_dense(np.ones((1, 4, 6), bool))
+    assert CroppedMasks.cat([nothing, one]).areas.tolist() == [24]
+
+
 def test_construction_refuses_what_does_not_fit():
     pixel = np.ones((1, 1), dtype=bool)
     for offsets, crops in [

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nucdet.arguments import add_skip_invalid, add_workers
-from nucdet.errors import InputError
 
 if TYPE_CHECKING:
     from nucdet.data.conversion.own_data import OwnData
@@ -59,7 +58,5 @@ def own_data(args: argparse.Namespace, test: bool = False) -> OwnData:
     """
     from nucdet.data.conversion.own_data import OwnData
 
-    if args.workers < 1:
-        raise InputError(f"--workers {args.workers}: expected 1 or more")
     test = args.test or test
     return OwnData(args.name, args.val_fraction, args.split, test, args.groups, args.seed)

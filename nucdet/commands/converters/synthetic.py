@@ -20,10 +20,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def convert(args: argparse.Namespace) -> None:
     """Run the subcommand and print what was written."""
+    from nucdet.data.conversion.coco_json import print_splits
     from nucdet.data.conversion.synthetic import make_synthetic
 
     splits = make_synthetic(args.root, args.images, args.size, args.val_fraction, args.seed)
-    for split, images in splits.items():
-        nuclei = sum(len(p.annotations) for p in images)
-        print(f"{split}: {len(images)} images, {nuclei} nuclei")
-    print(f"written to {args.root}")
+    print_splits(splits, "nuclei", args.root)

@@ -16,14 +16,14 @@ from typing import Any
 
 from nucdet.data.coco_entries import check_category, check_file_name, check_id, check_size
 from nucdet.data.conversion.coco_json import ImageEntry
-from nucdet.data.conversion.dsb2018_images import ImageResult
-from nucdet.data.conversion.json_stream import stream_entries
 from nucdet.data.conversion.own_data import OwnData
 from nucdet.data.conversion.report import ConversionReport, Problem
 from nucdet.data.conversion.segmentations import read_segmentation
 from nucdet.data.conversion.tiles import borders_of
+from nucdet.data.conversion.workers import ImageResult, check_workers
 from nucdet.data.image_kinds import image_kind
 from nucdet.data.io.reading import read_image
+from nucdet.data.json_stream import stream_entries
 from nucdet.errors import InputError
 
 _IMAGE = "the image"
@@ -70,11 +70,12 @@ def convert_coco(
 
     Raises:
         FileNotFoundError: no such folder or file.
-        InputError: not such a JSON, bad files or annotations, no image left.
+        InputError: not such a JSON, bad files or annotations, no image left, no worker.
     """
     json_file, folder = Path(json_file), Path(images)
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such folder")
+    check_workers(workers)
     report = ConversionReport(skip_invalid)
     content = _read(json_file)
     classes, category_of = _categories(json_file, content, class_name, report)
@@ -192,8 +193,7 @@ def _convert(own: OwnData, json_file: Path, task: _Task) -> ImageResult:
     try:
         image = read_image(task.image)
     except (InputError, OSError) as error:
-        what = str(error).removeprefix(f"{task.image}: ")
-        return ImageResult([Problem(str(task.image), what, _IMAGE)])
+        return ImageResult([Problem.of_file(task.image, error)])
     size = image.shape[:2]
     if task.size not in (None, size):
         stated, stored = (f"{h}x{w}" for h, w in (task.size, size))

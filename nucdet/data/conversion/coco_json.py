@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nucdet.data.conversion.manifest import write_manifest
+from nucdet.data.manifest import write_manifest
 from nucdet.files import write_json
 from nucdet.structures import CroppedMasks
 

@@ -10,7 +10,6 @@ the community's fixes.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,12 +17,19 @@ from nucdet.data.conversion.coco_json import ImageEntry, write_splits
 from nucdet.data.conversion.dsb2018_images import ImageTask, convert_images
 from nucdet.data.conversion.kaggle_csv import read_groups, read_solution
 from nucdet.data.conversion.report import ConversionReport, Problem
-from nucdet.data.conversion.splits import assign_parts
-from nucdet.data.conversion.tiles import Borders, group_tiles
+from nucdet.data.conversion.splits import (
+    assign_parts,
+    check_filled,
+    check_split,
+    train_and_val,
+)
+from nucdet.data.conversion.tiles import set_groups
+from nucdet.data.conversion.workers import check_workers
 from nucdet.errors import InputError
 
 TRAIN = "stage1_train"
 TESTS = {"stage1_test": "stage1_solution.csv", "stage2_test": "stage2_solution_final.csv"}
+_SEE_ABOVE = "see the lines above for what is bad"
 
 
 @dataclass(frozen=True)
@@ -48,14 +54,9 @@ class SplitOptions:
     groups_file: Path | None = None
 
     def __post_init__(self) -> None:
-        if not 0 < self.val_fraction < 1:
-            raise InputError(
-                f"--val-fraction {self.val_fraction}: expected more than 0 and less than 1"
-            )
+        check_split(self.val_fraction, self.seed)
         if self.folds < 0 or self.folds == 1:
             raise InputError(f"--folds {self.folds}: expected 2 or more, or 0 for none")
-        if self.seed < 0:
-            raise InputError(f"--seed {self.seed}: expected 0 or more")
 
 
 def convert_dsb2018(
@@ -84,16 +85,17 @@ def convert_dsb2018(
 
     Raises:
         FileNotFoundError: no such root or groups file.
-        InputError: no such folders in it, bad files, or a value out of range.
+        InputError: no such folders in it, bad files, a value out of range, or a split without
+            images.
     """
     root, options = Path(root), options or SplitOptions()
     _check_root(root, test)
-    if workers < 1:
-        raise InputError(f"--workers {workers}: expected 1 or more")
+    check_workers(workers)
     report = ConversionReport(skip_invalid)
     tasks = _train_tasks(root, report)
     in_train = len(tasks)
-    tasks += _test_tasks(root, test, report)
+    test_tasks = _test_tasks(root, test, report)
+    tasks += test_tasks or []
     group_of = read_groups(options.groups_file) if options.groups_file else {}
 
     results = convert_images(tasks, workers)
@@ -105,11 +107,10 @@ def convert_dsb2018(
     train = [(t, r) for t, r in zip(tasks[:in_train], results[:in_train], strict=True) if r.image]
     images = [r.image for _, r in train]
     set_groups(images, [r.borders for _, r in train], [group_of.get(t.id) for t, _ in train])
-    splits = _split(images, options) if images else {}
-    if options.kinds:
-        splits |= _split_by_kind(images)
-    if len(tasks) > in_train:
+    splits = _split(images, options) if (root / TRAIN).is_dir() else {}
+    if test_tasks is not None:
         splits["test"] = [r.image for r in results[in_train:] if r.image]
+        check_filled(splits, len(test_tasks), _SEE_ABOVE)
     write_splits(root / "annotations", splits, "DSB2018")
     return splits
 
@@ -117,6 +118,8 @@ def convert_dsb2018(
 def _check_root(root: Path, test: str | None) -> None:
     if not root.is_dir():
         raise FileNotFoundError(f"{root}: no such folder; {_expected()}")
+    if test and test not in TESTS:
+        raise InputError(f"--test {test}: expected one of {', '.join(TESTS)}")
     if test and not (root / test).is_dir():
         raise FileNotFoundError(f"{root / test}: no such folder, but --test asks for it")
     if not any((root / stage).is_dir() for stage in (TRAIN, *TESTS)):
@@ -143,10 +146,11 @@ def _train_tasks(root: Path, report: ConversionReport) -> list[ImageTask]:
     return _mask_tasks(root, _image_folders(root / TRAIN), report)
 
 
-def _test_tasks(root: Path, test: str | None, report: ConversionReport) -> list[ImageTask]:
+def _test_tasks(root: Path, test: str | None, report: ConversionReport) -> list[ImageTask] | None:
+    """Those of the stage that becomes the test split; None where none does."""
     stage = test or next((stage for stage in TESTS if (root / stage).is_dir()), None)
     if stage is None:
-        return []
+        return None
     folders = _image_folders(root / stage)
     solution = root / TESTS[stage]
     if any((folder / "masks").is_dir() for folder in folders):
@@ -213,32 +217,25 @@ def _remark_on_overlaps(report: ConversionReport, tasks: list, results: list) ->
         )
 
 
-def set_groups(
-    images: list[ImageEntry], borders: list[Borders], named: Sequence[str | None]
-) -> None:
-    """Number the groups: tiles and copies, and images that have been given the same name."""
-    first: dict[str, int] = {}
-    links = [(first.setdefault(g, i), i) for i, g in enumerate(named) if g is not None]
-    for image, group in zip(images, group_tiles(borders, links), strict=True):
-        image.group = group
-
-
 def _split(images: list[ImageEntry], options: SplitOptions) -> dict[str, list[ImageEntry]]:
+    """The splits of stage1_train, each with images."""
     kinds, groups = [p.kind for p in images], [p.group for p in images]
     sizes = [((p.height, p.width),) for p in images]
-
-    def pick(chosen: Sequence[bool]) -> list[ImageEntry]:
-        return [p for p, c in zip(images, chosen, strict=True) if c]
-
-    shares = (1 - options.val_fraction, options.val_fraction)
-    part = assign_parts(kinds, groups, shares, options.seed, sizes)
-    splits = {"trainval": images, "train": pick(part == 0), "val": pick(part == 1)}
+    count = len(set(groups))
+    everything = {"trainval": images}
+    check_filled(everything, count, _SEE_ABOVE)
+    two = train_and_val(images, kinds, groups, options.val_fraction, options.seed, sizes)
+    check_filled(two, count, "choose another --val-fraction")
+    folds = {}
     if options.folds:
         fold = assign_parts(kinds, groups, [1] * options.folds, options.seed, sizes)
         for k in range(options.folds):
-            splits[f"fold{k}_train"] = pick(fold != k)
-            splits[f"fold{k}_val"] = pick(fold == k)
-    return splits
+            folds[f"fold{k}_train"] = [p for p, f in zip(images, fold, strict=True) if f != k]
+            folds[f"fold{k}_val"] = [p for p, f in zip(images, fold, strict=True) if f == k]
+    check_filled(folds, count, "choose fewer --folds")
+    by_kind = _split_by_kind(images) if options.kinds else {}
+    check_filled(by_kind, count, "leave out --kinds, as all images go with that kind")
+    return everything | two | folds | by_kind
 
 
 def _split_by_kind(images: list[ImageEntry]) -> dict[str, list[ImageEntry]]:

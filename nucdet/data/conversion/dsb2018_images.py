@@ -10,8 +10,8 @@ import numpy as np
 from nucdet.data.conversion.coco_json import ImageEntry, annotations_of
 from nucdet.data.conversion.kaggle_csv import CsvTruth
 from nucdet.data.conversion.report import Problem
-from nucdet.data.conversion.tiles import Borders, borders_of
-from nucdet.data.conversion.workers import map_images
+from nucdet.data.conversion.tiles import borders_of
+from nucdet.data.conversion.workers import ImageResult, map_images
 from nucdet.data.image_kinds import image_kind
 from nucdet.data.io.reading import read_image, read_mask_window
 from nucdet.errors import InputError
@@ -30,34 +30,31 @@ class ImageTask:
 
 
 @dataclass
-class ImageResult:
-    """What became of it: no image where it had to be left out."""
+class OverlapResult(ImageResult):
+    """An image, and how far its masks overlap."""
 
-    problems: list[Problem]
-    image: ImageEntry | None = None
-    borders: Borders | None = None
     overlapping: int = 0  # masks that share a pixel with another
     shared_pixels: int = 0
 
 
-def convert_images(tasks: list[ImageTask], workers: int) -> list[ImageResult]:
+def convert_images(tasks: list[ImageTask], workers: int) -> list[OverlapResult]:
     """Convert all images in ``workers`` processes, in order, with a progress bar."""
     return map_images(convert_image, tasks, workers)
 
 
-def convert_image(task: ImageTask) -> ImageResult:
+def convert_image(task: ImageTask) -> OverlapResult:
     """Read, check and encode one image; what is bad comes back as problems."""
     try:
         image = read_image(task.image_file)
     except (InputError, OSError) as error:
-        return ImageResult([_unreadable(task.image_file, error)])
+        return OverlapResult([Problem.of_file(task.image_file, error)])
     size = image.shape[:2]
     if task.csv_truth:
         masks, problems = _masks_of_csv(task.csv_truth, size)
     else:
         masks, problems = _masks_of_files(task.mask_files, size)
     if any(problem.left_out == "the image" for problem in problems):
-        return ImageResult(problems)
+        return OverlapResult(problems)
     entry = ImageEntry(
         file_name=task.image_file.relative_to(task.root).as_posix(),
         height=size[0],
@@ -65,7 +62,7 @@ def convert_image(task: ImageTask) -> ImageResult:
         kind=image_kind(image),
         annotations=annotations_of(masks),
     )
-    return ImageResult(problems, entry, borders_of(image), *count_overlaps(masks))
+    return OverlapResult(problems, entry, borders_of(image), *count_overlaps(masks))
 
 
 def count_overlaps(masks: CroppedMasks) -> tuple[int, int]:
@@ -93,7 +90,7 @@ def _masks_of_files(files: list[Path], size: tuple[int, int]) -> tuple[CroppedMa
         try:
             offset, crop, mask_size = read_mask_window(file)
         except (InputError, OSError) as error:
-            problems.append(_unreadable(file, error))
+            problems.append(Problem.of_file(file, error))
             continue
         if mask_size != size:
             what = f"the mask is {_text(mask_size)} (height x width), but its image {_text(size)}"
@@ -123,12 +120,7 @@ def _masks_of_csv(truth: CsvTruth, size: tuple[int, int]) -> tuple[CroppedMasks,
                 # the mask's number in a list of one tells a user nothing
                 what = str(error).removeprefix("mask 0: ")
                 problems.append(Problem(row, f"EncodedPixels: {what}", "the image"))
-    nothing = CroppedMasks(np.zeros((0, 2), int), [], size)
-    return CroppedMasks.cat([nothing, *decoded]), problems
-
-
-def _unreadable(file: Path, error: Exception) -> Problem:
-    return Problem(str(file), str(error).removeprefix(f"{file}: "), "the image")
+    return CroppedMasks.cat([CroppedMasks.empty(size), *decoded]), problems
 
 
 def _text(size: tuple) -> str:

@@ -17,6 +17,7 @@ from io import BytesIO
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import cv2
 import numpy as np
 import tifffile
 from PIL import Image, UnidentifiedImageError
@@ -30,9 +31,11 @@ LABEL_SUFFIXES = (".png", ".tif", ".tiff", ".npy")
 # Where an image has several label files the first of these counts: _seg.npy is what cellpose's
 # window saves after each correction, its _cp_masks may be older.
 LABEL_ENDINGS = ("_seg", "_cp_masks", "_masks", "_labels", "_label", "")
-# what cellpose writes beside the masks
-_OTHER_OUTPUTS = ("_flows", "_cp_output", "_outlines", "_cp_outlines")
+# label maps, and what cellpose writes beside them
+_OUTPUTS = (*filter(None, LABEL_ENDINGS), "_flows", "_cp_output", "_outlines", "_cp_outlines")
 _IMAGE_ENDING = "_img"
+# of stems that do not name an image as they are
+ENDINGS_WITH_A_MEANING = (*_OUTPUTS, _IMAGE_ENDING)
 _EXPECTED = (
     "expected a label map: one channel of 8, 16 or 32-bit integers, 0 for background and another "
     "number for each nucleus"
@@ -199,14 +202,22 @@ def _read(path: Path) -> Any:
             return _read_npy(data)
         if suffix in (".tif", ".tiff"):
             return tifffile.imread(BytesIO(data))
-        with Image.open(BytesIO(data)) as image:
-            # the indices of a palette are the labels, its colors are only for looking at
-            return np.array(image)
+        return _read_picture(data)
     except UnidentifiedImageError:
         raise InputError(f"{path}: not an image that can be read; {_EXPECTED}") from None
     # decoders of damaged files raise nearly anything; all of it means that the file cannot be read
     except Exception as error:
         raise InputError(f"{path}: damaged or cut short ({error}); {_EXPECTED}") from error
+
+
+def _read_picture(data: bytes) -> np.ndarray | None:
+    try:
+        with Image.open(BytesIO(data)) as image:
+            # the indices of a palette are the labels, its colors are only for looking at
+            return np.array(image)
+    except Image.DecompressionBombError:
+        # Pillow takes more than 179 megapixels for an attack; OpenCV reads them
+        return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
 
 
 def _read_npy(data: bytes) -> np.ndarray:
@@ -267,8 +278,7 @@ def _name_of(image: Path) -> str:
 
 def _is_output(stem: str, names: set[str]) -> bool:
     """Whether a file is what a tool made of an image of one of these names."""
-    endings = (*LABEL_ENDINGS[:-1], *_OTHER_OUTPUTS)
-    return any(stem.endswith(end) and stem.removesuffix(end) in names for end in endings)
+    return any(stem.endswith(end) and stem.removesuffix(end) in names for end in _OUTPUTS)
 
 
 def _names(stem: str) -> str:

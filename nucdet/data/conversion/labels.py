@@ -11,11 +11,11 @@ import numpy as np
 from scipy import ndimage
 
 from nucdet.data.conversion.coco_json import ImageEntry, annotations_of
-from nucdet.data.conversion.dsb2018_images import ImageResult
 from nucdet.data.conversion.label_files import find_images, pair_files, read_label_map
 from nucdet.data.conversion.own_data import OwnData
 from nucdet.data.conversion.report import ConversionReport, Problem
 from nucdet.data.conversion.tiles import borders_of
+from nucdet.data.conversion.workers import ImageResult, check_workers
 from nucdet.data.image_kinds import image_kind
 from nucdet.data.io.reading import read_image
 from nucdet.errors import InputError
@@ -57,8 +57,9 @@ def convert_labels(
 
     Raises:
         FileNotFoundError: no such folder or file.
-        InputError: bad files, names that do not fit, no image left.
+        InputError: bad files, names that do not fit, no image left, no worker.
     """
+    check_workers(workers)
     report = ConversionReport(skip_invalid)
     if labels is None:
         report.remark(f"no --labels, so {' and '.join(own.splits)} have no truth: for prediction")
@@ -89,7 +90,7 @@ def _convert(own: OwnData, task: _Task) -> ImageResult:
 
 def _masks(labels: Path | None, size: tuple[int, int]) -> CroppedMasks:
     if labels is None:
-        return CroppedMasks(np.zeros((0, 2), int), [], size)
+        return CroppedMasks.empty(size)
     masks = CroppedMasks.from_label_map(read_label_map(labels, size))
     if 0 < len(masks) <= _FEW_LABELS:
         eight = np.ones((3, 3), bool)
@@ -104,8 +105,5 @@ def _masks(labels: Path | None, size: tuple[int, int]) -> CroppedMasks:
 
 
 def _problem(task: _Task, error: Exception) -> Problem:
-    text = str(error)
-    for file in (task.image, task.labels):
-        if file is not None and text.startswith(f"{file}: "):
-            return Problem(str(file), text.removeprefix(f"{file}: "), "the image")
-    return Problem(str(task.image), text, "the image")
+    of_labels = task.labels is not None and str(error).startswith(f"{task.labels}: ")
+    return Problem.of_file(task.labels if of_labels else task.image, error)

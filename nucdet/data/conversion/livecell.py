@@ -16,8 +16,8 @@ from pathlib import Path
 from nucdet.data.cell_types import LIVECELL_TYPES
 from nucdet.data.conversion.coco_json import ImageEntry, json_name, write_coco
 from nucdet.data.conversion.livecell_truth import TruthReader
-from nucdet.data.conversion.manifest import write_manifest
 from nucdet.data.conversion.report import ConversionReport
+from nucdet.data.manifest import write_manifest
 from nucdet.errors import InputError
 from nucdet.files import write_atomically
 

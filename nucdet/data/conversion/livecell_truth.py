@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from nucdet.data.cell_types import LIVECELL_TYPES
+from nucdet.data.coco_entries import check_file_name, check_id, check_size
 from nucdet.data.conversion.coco_json import ImageEntry
-from nucdet.data.conversion.json_stream import stream_entries
 from nucdet.data.conversion.report import ConversionReport, Problem
 from nucdet.data.conversion.segmentations import read_segmentation
 from nucdet.data.io.reading import read_image
+from nucdet.data.json_stream import stream_entries
 from nucdet.errors import InputError
 from nucdet.progress import ProgressBar
 
@@ -33,7 +34,7 @@ class TruthReader:
 
     def __init__(self, root: Path, report: ConversionReport, allow_missing: bool):
         self.root, self.report, self.allow_missing = root, report, allow_missing
-        self._sizes: dict[Path, tuple[int, int] | str] = {}
+        self._sizes: dict[Path, tuple[int, int] | Problem] = {}
 
     def read(self, path: Path, image_files: Mapping[str, Path]) -> list[ImageEntry]:
         """The images of one JSON that can be used, in its order.
@@ -49,25 +50,19 @@ class TruthReader:
         except InputError as error:
             # what was found in a part of the file says nothing more
             del self.report.problems[problems_before:]
-            self._bad(str(path), str(error).removeprefix(f"{path}: "), "the file")
+            self.report.add([Problem.of_file(path, error, "the file")])
             return []
         return [image for image in images.values() if image is not None]
 
     def _bad(self, where: str, what: str, left_out: str) -> None:
         self.report.add([Problem(where, what, left_out)])
 
-    def _images(self, path: Path, files: Mapping[str, Path]) -> dict[int, ImageEntry | None]:
+    def _images(self, path: Path, files: Mapping[str, Path]) -> dict[int | str, ImageEntry | None]:
         """By image id; None for those that have to be left out."""
-        images: dict[int, ImageEntry | None] = {}
+        images: dict[int | str, ImageEntry | None] = {}
         for entry in ProgressBar(_images_of(path), f"images of {path.name}"):
-            try:
-                image_id, name = entry["id"], str(entry["file_name"])
-                size = int(entry["height"]), int(entry["width"])
-            except (KeyError, TypeError, ValueError) as error:
-                raise InputError(
-                    f"{path}: image {str(entry)[:60]} ({type(error).__name__}: {error}); "
-                    "expected id, file_name, height and width"
-                ) from None
+            image_id, name = check_id(path, entry), check_file_name(path, entry)
+            size = check_size(path, entry)
             if image_id in images:
                 raise InputError(f"{path}: two images have id {image_id}, expected one")
             images[image_id] = self._image(path, name, size, files)
@@ -92,8 +87,8 @@ class TruthReader:
         elif kind not in LIVECELL_TYPES:
             what = f"cell type {kind!r} in its name, expected one of {', '.join(LIVECELL_TYPES)}"
             self._bad(where, what, _IMAGE)
-        elif isinstance(found := self._size_of(file), str):
-            self._bad(str(file), found, _IMAGE)
+        elif isinstance(found := self._size_of(file), Problem):
+            self.report.add([found])
         elif found != size:
             stated, stored = (f"{h}x{w}" for h, w in (size, found))
             what = f"stated as {stated} (height x width), but {file} is {stored}"
@@ -102,16 +97,16 @@ class TruthReader:
             return ImageEntry(file.relative_to(self.root).as_posix(), *size, kind, [])
         return None
 
-    def _size_of(self, file: Path) -> tuple[int, int] | str:
+    def _size_of(self, file: Path) -> tuple[int, int] | Problem:
         """(height, width), or what is wrong with the file."""
         if file not in self._sizes:
             try:
                 self._sizes[file] = read_image(file).shape[:2]
             except (InputError, OSError) as error:
-                self._sizes[file] = str(error).removeprefix(f"{file}: ")
+                self._sizes[file] = Problem.of_file(file, error)
         return self._sizes[file]
 
-    def _annotations(self, path: Path, images: dict[int, ImageEntry | None]) -> None:
+    def _annotations(self, path: Path, images: dict[int | str, ImageEntry | None]) -> None:
         """Give each image its annotations, in the order of the file."""
         cells = unknown = clipped = 0
         size = path.stat().st_size
@@ -120,7 +115,7 @@ class TruthReader:
                 if member != "annotations":
                     continue
                 cells += 1
-                image_id = entry.get("image_id") if isinstance(entry, dict) else None
+                image_id = check_id(path, entry, "image_id")
                 if image_id not in images:
                     unknown += 1
                     self._unknown(path, entry, image_id)
@@ -138,12 +133,11 @@ class TruthReader:
         if clipped:
             self.report.remark(f"{path}: {clipped} cells reach over the edge, cut off there")
 
-    def _unknown(self, path: Path, entry: Any, image_id: Any) -> None:
+    def _unknown(self, path: Path, entry: dict[str, Any], image_id: int | str) -> None:
         if self.allow_missing:
             return
-        name = entry.get("id") if isinstance(entry, dict) else str(entry)[:40]
         what = f"of image {image_id!r}, which is not listed; --allow-missing leaves such out"
-        self._bad(f"{path}: annotation {name}", what, "the cell")
+        self._bad(f"{path}: annotation {entry.get('id')}", what, "the cell")
 
     def _annotate(self, path: Path, entry: dict[str, Any], image: ImageEntry) -> bool:
         """Add one annotation to its image; whether it reaches over the edge.

@@ -14,14 +14,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from nucdet.data.conversion.coco_json import ImageEntry, json_name, write_coco
-from nucdet.data.conversion.dsb2018 import set_groups
-from nucdet.data.conversion.dsb2018_images import ImageResult
-from nucdet.data.conversion.json_stream import stream_entries
-from nucdet.data.conversion.manifest import write_manifest
 from nucdet.data.conversion.own_splits import group_names, listed_splits
 from nucdet.data.conversion.report import ConversionReport
-from nucdet.data.conversion.splits import assign_parts
-from nucdet.data.conversion.workers import map_images
+from nucdet.data.conversion.splits import check_filled, check_split, train_and_val
+from nucdet.data.conversion.tiles import set_groups
+from nucdet.data.conversion.workers import ImageResult, map_images
 from nucdet.data.dataset_info import (
     DATASET_FILE,
     DatasetInfo,
@@ -30,11 +27,13 @@ from nucdet.data.dataset_info import (
     write_dataset_file,
 )
 from nucdet.data.datasets import check_own_name, default_root
+from nucdet.data.json_stream import stream_entries
+from nucdet.data.manifest import write_manifest
 from nucdet.errors import InputError
 from nucdet.files import write_atomically
 
 
-class ImageTask(Protocol):
+class OwnTask(Protocol):
     """What is to be converted: an image, and what else a converter needs for it."""
 
     image: Path
@@ -71,11 +70,7 @@ class OwnData:
             check_word("--split", split)
         if len(set(self.splits)) < len(self.splits):
             raise InputError(f"--split: found the splits {self.splits}; expected each name once")
-        if not 0 <= self.val_fraction < 1 or self.seed < 0:
-            raise InputError(
-                f"--val-fraction {self.val_fraction} --seed {self.seed}: expected a fraction from "
-                "0 and below 1, a seed from 0"
-            )
+        check_split(self.val_fraction, self.seed, val_may_be_empty=True)
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -97,7 +92,7 @@ class OwnData:
 
     def convert(
         self,
-        tasks: Sequence[ImageTask],
+        tasks: Sequence[OwnTask],
         convert_one: Callable[[Any], ImageResult],
         classes: Sequence[str],
         report: ConversionReport,
@@ -166,14 +161,19 @@ class OwnData:
         listed: Mapping[Path, str],
         classes: Sequence[str],
     ) -> dict[str, list[ImageEntry]]:
-        entries = [result.image for result in results.values()]
-        split_of = self._deal(entries) if not self.split_files else None
-        splits: dict[str, list[ImageEntry]] = {split: [] for split in self.splits}
-        for number, image in enumerate(results):
-            split = split_of[number] if split_of else listed.get(image)
-            if split is not None:
-                splits[split].append(entries[number])
-        self._check_filled(splits, len({entry.group for entry in entries}))
+        entries = {image: result.image for image, result in results.items()}
+        if self.split_files:
+            splits = {
+                split: [entry for image, entry in entries.items() if listed.get(image) == split]
+                for split in self.splits
+            }
+        else:
+            splits = self._deal(list(entries.values()))
+        check_filled(
+            splits,
+            len({entry.group for entry in entries.values()}),
+            "choose a greater --val-fraction, 0 for no val, or --split",
+        )
         kept = self._splits_kept(splits, classes)
         info = DatasetInfo(self.name, tuple(sorted({*kept, *splits})), tuple(classes))
         with ExitStack() as staged:
@@ -188,27 +188,13 @@ class OwnData:
     def _stage(self, staged: ExitStack, name: str) -> Path:
         return staged.enter_context(write_atomically(self.folder / name))
 
-    def _deal(self, images: Sequence[ImageEntry]) -> list[str]:
-        """The split of each image, by chance and in fair shares."""
+    def _deal(self, images: list[ImageEntry]) -> dict[str, list[ImageEntry]]:
+        """The images of each split, by chance and in fair shares."""
         if len(self.splits) == 1:
-            return [self.splits[0]] * len(images)
+            return {self.splits[0]: images}
+        kinds, groups = [p.kind for p in images], [p.group for p in images]
         sizes = [((p.height, p.width),) for p in images]
-        parts = assign_parts(
-            [p.kind for p in images],
-            [p.group for p in images],
-            (1 - self.val_fraction, self.val_fraction),
-            self.seed,
-            sizes,
-        )
-        return [self.splits[part] for part in parts]
-
-    def _check_filled(self, splits: Mapping[str, Sequence[ImageEntry]], groups: int) -> None:
-        for split, members in splits.items():
-            if not members:
-                raise InputError(
-                    f"no image is left for the split {split} ({groups} images or groups of them "
-                    "that stay together); choose a greater --val-fraction, 0 for no val, or --split"
-                )
+        return train_and_val(images, kinds, groups, self.val_fraction, self.seed, sizes)
 
     def _splits_kept(
         self, splits: Mapping[str, Sequence[ImageEntry]], classes: Sequence[str]

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from nucdet.data.conversion.kaggle_csv import read_rows
+from nucdet.data.conversion.csv_rows import read_rows
 from nucdet.data.conversion.report import Problem
 from nucdet.errors import InputError
 

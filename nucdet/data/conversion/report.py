@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from nucdet.errors import InputError
 
@@ -16,6 +17,11 @@ class Problem:
     where: str
     what: str
     left_out: str  # "the mask" or "the image"
+
+    @classmethod
+    def of_file(cls, file: Path, error: Exception, left_out: str = "the image") -> Problem:
+        """What an error says of a file; most begin with its name, which is said once."""
+        return cls(str(file), str(error).removeprefix(f"{file}: "), left_out)
 
 
 @dataclass

@@ -10,13 +10,11 @@ import os
 from collections import defaultdict
 from pathlib import Path
 
-import numpy as np
-
 from nucdet.data.cell_types import SARTORIUS_TYPES
 from nucdet.data.conversion.coco_json import ImageEntry, annotations_of, write_splits
-from nucdet.data.conversion.kaggle_csv import read_rows
+from nucdet.data.conversion.csv_rows import read_rows
 from nucdet.data.conversion.report import ConversionReport, Problem
-from nucdet.data.conversion.splits import assign_parts
+from nucdet.data.conversion.splits import check_filled, check_split, train_and_val
 from nucdet.data.io.reading import read_image
 from nucdet.errors import InputError
 from nucdet.progress import ProgressBar
@@ -51,14 +49,11 @@ def convert_sartorius(
 
     Raises:
         FileNotFoundError: no such root, or no train.csv in it.
-        InputError: not such a csv, bad rows or files, or a number out of range.
+        InputError: not such a csv, bad rows or files, a number out of range, or no image for a
+            split.
     """
     root = Path(root)
-    if not 0 < val_fraction < 1 or seed < 0:
-        raise InputError(
-            f"--val-fraction {val_fraction} --seed {seed}: expected a fraction between 0 and 1 and "
-            "a seed from 0"
-        )
+    check_split(val_fraction, seed)
     table = root / "train.csv"
     if not table.is_file():
         raise FileNotFoundError(
@@ -114,11 +109,11 @@ def _convert_image(
         report.add([Problem(str(file), what, _IMAGE)])
         return None
     except (InputError, OSError) as error:
-        report.add([Problem(str(file), str(error).removeprefix(f"{file}: "), _IMAGE)])
+        report.add([Problem.of_file(file, error)])
         return None
     cell_type = rows[0]["cell_type"]
     wrong = [(row, what) for row in rows if (what := _complaint(row, size, cell_type))]
-    masks = [CroppedMasks(np.zeros((0, 2), int), [], size)]
+    masks = [CroppedMasks.empty(size)]
     for row in rows:
         try:
             masks.append(CroppedMasks.from_sartorius_rle([row["annotation"]], size))
@@ -155,12 +150,10 @@ def _split(
     """Train and val; images that are paired with the same name stay on one side."""
     groups: dict[str, int] = {}
     numbers = [groups.setdefault(group, len(groups)) for _, group in images]
-    weights = (1 - val_fraction, val_fraction)
-    part = assign_parts([entry.kind for entry, _ in images], numbers, weights, seed)
-    return {
-        split: [entry for (entry, _), side in zip(images, part, strict=True) if side == number]
-        for number, split in enumerate(("train", "val"))
-    }
+    entries = [entry for entry, _ in images]
+    splits = train_and_val(entries, [p.kind for p in entries], numbers, val_fraction, seed)
+    check_filled(splits, len(groups), "choose another --val-fraction")
+    return splits
 
 
 def _remark_on_unlabelled(root: Path, by_image: dict, report: ConversionReport) -> None:

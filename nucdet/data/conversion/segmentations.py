@@ -110,3 +110,5 @@ def _parse(text: str) -> Any:
         return json.loads(text)
     except json.JSONDecodeError as error:
         raise InputError(f"segmentation {text[:40]!r} is not JSON ({error.msg})") from None
+    except RecursionError:
+        raise InputError(f"segmentation {text[:40]!r} is nested too deeply") from None

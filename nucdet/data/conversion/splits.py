@@ -3,9 +3,67 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
+
+from nucdet.errors import InputError
+
+_Image = TypeVar("_Image")
+
+
+def check_split(val_fraction: float, seed: int, val_may_be_empty: bool = False) -> None:
+    """Complain about options of a split into train and val.
+
+    Args:
+        val_fraction: part of the images that becomes val.
+        seed: of the split.
+        val_may_be_empty: whether a fraction of 0 is one, too.
+
+    Raises:
+        InputError: a number out of range.
+    """
+    if not 0 < val_fraction < 1 and not (val_may_be_empty and val_fraction == 0):
+        least = "0 or more" if val_may_be_empty else "more than 0"
+        raise InputError(f"--val-fraction {val_fraction}: expected {least} and less than 1")
+    if seed < 0:
+        raise InputError(f"--seed {seed}: expected 0 or more")
+
+
+def check_filled(splits: Mapping[str, Sequence[Any]], groups: int, remedy: str) -> None:
+    """Complain about a split without images, on which a training or a score would fail later.
+
+    Args:
+        splits: the images of each.
+        groups: number of images, or groups of them that stay together, that were there to deal.
+        remedy: what the user can do.
+
+    Raises:
+        InputError: a split is empty.
+    """
+    for split, images in splits.items():
+        if not images:
+            raise InputError(
+                f"no image is left for the split {split} ({groups} images or groups of them "
+                f"that stay together); {remedy}"
+            )
+
+
+def train_and_val(
+    images: Sequence[_Image],
+    kinds: Sequence[Hashable],
+    groups: Sequence[int],
+    val_fraction: float,
+    seed: int,
+    traits: Sequence[tuple[Hashable, ...]] | None = None,
+) -> dict[str, list[_Image]]:
+    """Deal images into train and val by :func:`assign_parts`; each keeps their order."""
+    part = assign_parts(kinds, groups, (1 - val_fraction, val_fraction), seed, traits)
+    return {
+        split: [image for image, side in zip(images, part, strict=True) if side == number]
+        for number, split in enumerate(("train", "val"))
+    }
 
 
 def assign_parts(

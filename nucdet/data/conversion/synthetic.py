@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from nucdet.data.conversion.coco_json import ImageEntry, annotations_of, write_splits
-from nucdet.data.conversion.splits import assign_parts
+from nucdet.data.conversion.splits import check_filled, check_split, train_and_val
 from nucdet.data.conversion.synthetic_images import LOOKS, draw_image
 from nucdet.errors import InputError
 from nucdet.files import write_atomically
@@ -31,28 +31,30 @@ def make_synthetic(
     ``<root>/annotations/instances_{train,val}.json``; the same arguments give the same bytes.
 
     Raises:
-        InputError: a number out of range.
+        InputError: a number out of range, or no image for a split.
     """
-    if images < 2 or not 32 <= size <= _LARGEST or not 0 < val_fraction < 1 or seed < 0:
+    check_split(val_fraction, seed)
+    if images < 2 or not 32 <= size <= _LARGEST:
         raise InputError(
-            f"--images {images} --size {size} --val-fraction {val_fraction} --seed {seed}: "
-            f"expected at least 2 images of 32 to {_LARGEST} pixels, a fraction between 0 and 1, "
-            "a seed from 0"
+            f"--images {images} --size {size}: expected at least 2 images of 32 to {_LARGEST} "
+            "pixels"
         )
-    root = Path(root)
+    root, looks = Path(root), [_look(index) for index in range(images)]
+    # before anything is drawn
+    numbers = train_and_val(range(images), looks, range(images), val_fraction, seed)
+    check_filled(numbers, images, "choose more --images or another --val-fraction")
     entries = [_draw(root, index, size, seed) for index in ProgressBar(range(images), "drawing")]
-    kinds = [p.kind for p in entries]
-    part = assign_parts(kinds, range(images), (1 - val_fraction, val_fraction), seed)
-    splits = {
-        split: [p for p, side in zip(entries, part, strict=True) if side == number]
-        for number, split in enumerate(("train", "val"))
-    }
+    splits = {split: [entries[i] for i in members] for split, members in numbers.items()}
     write_splits(root / "annotations", splits, "synthetic")
     return splits
 
 
+def _look(index: int) -> str:
+    return list(LOOKS)[index % len(LOOKS)]
+
+
 def _draw(root: Path, index: int, size: int, seed: int) -> ImageEntry:
-    look = list(LOOKS)[index % len(LOOKS)]
+    look = _look(index)
     image, masks = draw_image(np.random.default_rng([seed, index]), size, look)
     file_name = f"images/{index:05d}.png"
     encoded = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1]

@@ -22,6 +22,8 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from nucdet.data.conversion.coco_json import ImageEntry
+
 _MIN_CORRELATION = 0.9
 _MAX_STEP = 1.5  # squared step across the seam, in units of the squared step beside it
 _NOISE = 0.05  # squared grey levels; keeps empty borders from dividing by zero
@@ -78,6 +80,22 @@ def group_tiles(borders: Sequence[Borders], links: Iterable[tuple[int, int]] = (
             for a, b in _neighbors(same_size, before, after):
                 pairs.append((indices[a], indices[b]))
     return _number_components(len(borders), pairs)
+
+
+def set_groups(
+    images: Sequence[ImageEntry], borders: Sequence[Borders], named: Sequence[str | None]
+) -> None:
+    """Number the groups: tiles and copies, and images that have been given the same name.
+
+    Args:
+        images: whose ``group`` is set.
+        borders: of each image.
+        named: the group of each image that is known from elsewhere, or None.
+    """
+    first: dict[str, int] = {}
+    links = [(first.setdefault(g, i), i) for i, g in enumerate(named) if g is not None]
+    for image, group in zip(images, group_tiles(borders, links), strict=True):
+        image.group = group
 
 
 def _neighbors(borders: list[Borders], before: int, after: int) -> list[tuple[int, int]]:

@@ -1,4 +1,4 @@
-"""Images spread over processes."""
+"""Images spread over processes, and what becomes of each."""
 
 from __future__ import annotations
 
@@ -6,15 +6,45 @@ import multiprocessing
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TypeVar
 
 import cv2
 
+from nucdet.data.conversion.coco_json import ImageEntry
+from nucdet.data.conversion.report import Problem
+from nucdet.data.conversion.tiles import Borders
+from nucdet.errors import InputError
 from nucdet.lifetime import end_with_parent
 from nucdet.progress import ProgressBar
 
 _Task = TypeVar("_Task")
 _Result = TypeVar("_Result")
+
+
+@dataclass
+class ImageResult:
+    """What became of an image: none where it had to be left out.
+
+    Attributes:
+        problems: what is bad.
+        image: ready to be written.
+        borders: by which its neighbors are found.
+    """
+
+    problems: list[Problem]
+    image: ImageEntry | None = None
+    borders: Borders | None = None
+
+
+def check_workers(workers: int) -> None:
+    """Complain about a number of processes below 1.
+
+    Raises:
+        InputError: it is.
+    """
+    if workers < 1:
+        raise InputError(f"--workers {workers}: expected 1 or more")
 
 
 def map_images(

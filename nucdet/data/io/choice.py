@@ -31,12 +31,12 @@ class Choice:
     """What to take along each axis; an axis of length 1 ignores it.
 
     Attributes:
-        channel: number from 0, or name; None: the only one. RGB counts as one, of which "red",
+        channel: name, or else number from 0; None: the only one. RGB counts as one, of which "red",
             "green" and "blue" or 0, 1 and 2 can be taken alone.
         z: number of the depth from 0, "max" or "mean" over all, "all": each of them; None: the only
             one.
         time: number from 0, "all": each of them; None: the only one.
-        scene: number from 0, or name; None: the only one.
+        scene: name, or else number from 0; None: the only one.
 
     Raises:
         InputError: a text that is none of these.
@@ -109,10 +109,10 @@ def _choose(
             f"--{what} K (in Python {what}=K)"
         )
     folded = [name.casefold() for name in names]
-    if isinstance(wanted, str):
-        if folded.count(wanted.casefold()) == 1:
-            return folded.index(wanted.casefold())
-    elif isinstance(wanted, numbers.Integral) and 0 <= wanted < len(names):
+    text = str(wanted).casefold()  # wavelengths are names, too
+    if folded.count(text) == 1:
+        return folded.index(text)
+    if isinstance(wanted, numbers.Integral) and 0 <= wanted < len(names):
         return int(wanted)
     raise InputError(f"{path}: no {what} {wanted}; its {what}s are {listed}")
 

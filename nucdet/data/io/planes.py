@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from itertools import product
 from pathlib import Path
 from typing import NamedTuple
@@ -220,18 +221,19 @@ class _Tiff(NamedTuple):
 
 
 def _look_at_tiff(path: Path) -> _Tiff:
-    try:
-        tiff = tifffile.TiffFile(path)
-        pages = [p for p in tiff.pages if not p.keyframe.is_reduced]
-        # ImageJ's large files have one page for all
-        has_several = max(len(pages), promised_pages(tiff)) > 1 or not is_grey_or_rgb(pages[0])
-        pixel_size = tiff_pixel_size(tiff)
-        if not has_several and is_large(pages[0]):
+    with ExitStack() as opened:
+        try:
+            tiff = opened.enter_context(tifffile.TiffFile(path))
+            pages = [p for p in tiff.pages if not p.keyframe.is_reduced]
+            # ImageJ's large files have one page for all
+            has_several = max(len(pages), promised_pages(tiff)) > 1 or not is_grey_or_rgb(pages[0])
+            pixel_size = tiff_pixel_size(tiff)
+            if has_several or not is_large(pages[0]):
+                return _Tiff(has_several, None, pixel_size)
+            opened.pop_all()  # windows of the page are read from it
             return _Tiff(False, pages[0], pixel_size)
-    except Exception:  # the ordinary reader says what is wrong
-        return _Tiff()
-    tiff.close()
-    return _Tiff(has_several, None, pixel_size)
+        except Exception:  # the ordinary reader says what is wrong
+            return _Tiff()
 
 
 def _of_stack(stack: Stack, choice: Choice, normalize: str) -> Planes:

@@ -1,6 +1,7 @@
 """The converter on raw trees whose every pixel is known, and on each way to be bad."""
 
 import re
+import shutil
 
 import cv2
 import numpy as np
@@ -124,6 +125,47 @@ def test_splits_out_of_range(options):
     (name,) = options
     with pytest.raises(InputError, match=f"--{name.replace('_', '-')} .*: expected"):
         SplitOptions(**options)
+
+
+def test_a_folder_that_is_no_test_stage_is_refused(raw_tree):
+    (raw_tree.root / "other").mkdir()
+    with pytest.raises(InputError, match=r"--test other: expected one of stage1_test, stage2_test"):
+        convert_dsb2018(raw_tree.root, test="other")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"val_fraction": 0.01},
+            r"for the split val \(20 .*; choose another --val-fraction",
+        ),
+        ({"folds": 30}, r"for the split fold\d+_val .*; choose fewer --folds"),
+    ],
+)
+def test_a_split_without_images_is_refused(fails, options, message):
+    error, _ = fails(options=SplitOptions(**options))
+    assert re.search(message, error)
+
+
+def test_one_kind_alone_cannot_be_left_out(raw_tree, fails):
+    for i in range(1, 20, 2):
+        shutil.rmtree(raw_tree.root / f"stage1_train/p{i:02d}")
+    error, _ = fails(options=SplitOptions(kinds=True))
+    assert "for the split without_fluorescence" in error and "leave out --kinds" in error
+
+
+@pytest.mark.parametrize(
+    ("stage", "split"), [("stage1_train", "trainval"), ("stage1_test", "test")]
+)
+def test_a_stage_of_bad_images_alone_is_refused(raw_tree, fails, stage, split):
+    raw_tree.add("t00", [np.ones((40, 50), bool)], stage="stage1_test")
+    for folder in (raw_tree.root / stage).iterdir():
+        no_masks(folder)
+    if stage == "stage1_test":
+        cut_image(folder)
+    error, _ = fails(skip_invalid=True)
+    assert f"no image is left for the split {split}" in error
 
 
 def test_no_workers(raw_tree):

@@ -163,3 +163,11 @@ def test_what_is_no_label_map_is_named(tmp_path, name, write, message):
     write(tmp_path / name)
     with pytest.raises(InputError, match=message):
         read_label_map(tmp_path / name, (3, 4))
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def test_a_label_map_that_pillow_finds_too_large(tmp_path, monkeypatch):
+    labels = np.arange(400, dtype=np.uint16).reshape(20, 20)
+    Image.fromarray(labels).save(tmp_path / "a.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    np.testing.assert_array_equal(read_label_map(tmp_path / "a.png"), labels)

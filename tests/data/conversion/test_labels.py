@@ -259,7 +259,7 @@ def test_bad_files_are_named_in_a_line_and_left_out_on_request(
         ({"name": "dsb2018"}, "'dsb2018': nucdet or Detectron2 has one of that name"),
         ({"name": "livecell_types"}, "has one of that name"),
         ({"name": "coco_2017", "val_fraction": 0.2}, "has one of that name"),
-        ({"val_fraction": 1.0}, "below 1"),
+        ({"val_fraction": 1.0}, "less than 1"),
         ({"val_fraction": 0.01}, "no image is left for the split val"),
         ({"groups": "(p"}, "no regular expression"),
         ({"groups": "^p"}, "does not match the stem of 10 images, i00.tif for one"),

@@ -209,6 +209,7 @@ def test_a_polygon_that_says_nothing_costs_only_itself(release, capsys, segmenta
         ("[[1, 1, 5, 5, 3, NaN]]", "all finite"),
         ([[1, 1, 5, 5, 3, 7, 9]], "x and y of at least 3 points"),
         ("[[1, 2", "is not JSON"),
+        ("[" * 100_000, "is nested too deeply"),
         (None, "expected polygons or RLE"),
         ({"size": [3, 3], "counts": [9]}, "its RLE is for size"),
     ],
@@ -261,12 +262,29 @@ def test_an_empty_annotations_list_costs_its_split(release, capsys, empty):
         (lambda i: i.update(height=31), r"stated as 31x40 .* is 30x40"),
         (lambda i: i.update(id=99), "two images have id 99"),
         (lambda i: i.update(file_name="BV2_Phase_1.tif"), "is listed 2 times"),
-        (lambda i: i.pop("width"), "expected id, file_name, height and width"),
+        (lambda i: i.pop("width"), "width is None; expected a whole number of pixels"),
+        (lambda i: i.update(id=[1]), r"id is \[1\] in .*; expected a whole number"),
+        (lambda i: i.pop("file_name"), "file_name is None, no text"),
     ],
 )
 def test_bad_image_entries(release, capsys, change, message):
     change(release.content["train"]["images"][0])
     fails_with(release, message, capsys)
+
+
+@pytest.mark.parametrize(
+    ("annotation", "message"),
+    [
+        ({"image_id": [1]}, r"image_id is \[1\] in .*; expected a whole number"),
+        ({"id": 7}, "expected an object with image_id"),
+        ("text", "expected an object with image_id"),
+    ],
+)
+def test_an_annotation_without_the_id_of_an_image_costs_its_json(
+    release, capsys, annotation, message
+):
+    release.content["train"]["annotations"][0] = annotation
+    assert "train" not in fails_with(release, message, capsys)
 
 
 def test_a_damaged_image_and_an_unknown_type_are_named(release, capsys):

@@ -153,6 +153,12 @@ def test_images_without_rows_are_left_out_and_named(competition, capsys):
     assert "1 images without a row in train.csv, left out: ffff" in capsys.readouterr().err
 
 
+def test_a_split_without_images_is_refused(competition):
+    with pytest.raises(InputError, match=r"for the split val \(12 .*choose another --val-fraction"):
+        convert_sartorius(competition.write(), val_fraction=0.01)
+    assert not (competition.root / "annotations").exists()
+
+
 def test_what_is_no_competition(tmp_path, competition):
     with pytest.raises(FileNotFoundError, match=r"train\.csv: not found"):
         convert_sartorius(tmp_path)

@@ -76,8 +76,8 @@ def test_data_set_on_disk(tmp_path):
 
 
 def test_a_image_does_not_depend_on_how_many_there_are(tmp_path):
-    make_synthetic(tmp_path / "few", images=2, size=64)
-    make_synthetic(tmp_path / "more", images=5, size=64)
+    make_synthetic(tmp_path / "few", images=2, size=64, val_fraction=0.5)
+    make_synthetic(tmp_path / "more", images=5, size=64, val_fraction=0.5)
     for name in ("00000.png", "00001.png"):
         few, more = (tmp_path / folder / "images" / name for folder in ("few", "more"))
         assert few.read_bytes() == more.read_bytes()
@@ -87,3 +87,9 @@ def test_a_image_does_not_depend_on_how_many_there_are(tmp_path):
 def test_numbers_out_of_range(tmp_path, options):
     with pytest.raises(InputError, match="expected"):
         make_synthetic(tmp_path, **options)
+
+
+def test_a_split_without_images_is_refused_before_anything_is_drawn(tmp_path):
+    with pytest.raises(InputError, match=r"for the split val .*choose more --images"):
+        make_synthetic(tmp_path, images=2, size=64, val_fraction=0.01)
+    assert not list(tmp_path.iterdir())

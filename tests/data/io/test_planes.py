@@ -125,3 +125,16 @@ def test_channels_without_distinct_names_are_numbered():
     # the columns of both would be mean_intensity_DAPI_405
     assert distinct_names(["DAPI 405", "DAPI_405"]) == ("DAPI 405 0", "DAPI_405 1")
     assert distinct_names(["a", "a", "a 0"]) == ("a 0", "a 1", "a 0 2")
+
+
+def test_a_file_whose_notes_cannot_be_read_is_closed(tmp_path, monkeypatch):
+    path, opened, open_tiff = tmp_path / "a.ome.tif", [], tifffile.TiffFile
+    tifffile.imwrite(path, NUCLEI, metadata={"axes": "YX", "PhysicalSizeX": "wide"})
+
+    def remembered(*args, **options):
+        opened.append(open_tiff(*args, **options))
+        return opened[-1]
+
+    monkeypatch.setattr(tifffile, "TiffFile", remembered)
+    np.testing.assert_array_equal(values(path), NUCLEI)
+    assert opened[0].filename == path.name and opened[0].filehandle.closed

@@ -1,17 +1,9 @@
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
-from pathlib import Path
 
 import pytest
 
-from nucdet.data.conversion.kaggle_csv import read_rows
-from nucdet.data.conversion.manifest import MANIFEST, check_manifest, write_manifest
 from nucdet.data.conversion.synthetic import make_synthetic
-from nucdet.data.conversion.workers import map_images
+from nucdet.data.manifest import MANIFEST, check_manifest, write_manifest
 from nucdet.errors import InputError
 
 
@@ -68,47 +60,7 @@ def test_leftovers_of_a_killed_conversion_go(folder):
 def test_a_conversion_is_the_same_twice(tmp_path):
     manifests = []
     for _ in range(2):
-        make_synthetic(tmp_path, images=3, size=48)
+        make_synthetic(tmp_path, images=3, size=48, val_fraction=0.5)
         manifests.append((tmp_path / "annotations" / MANIFEST).read_bytes())
     assert manifests[0] == manifests[1]
     assert set(json.loads(manifests[0])["files"]) == {"instances_train.json", "instances_val.json"}
-
-
-def _sleep(seconds):
-    print(os.getpid(), flush=True)
-    time.sleep(seconds)
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="prctl is Linux's")
-def test_workers_end_with_a_killed_parent():
-    code = (
-        "import importlib.util; "
-        f"spec = importlib.util.spec_from_file_location('sleeper', {__file__!r}); "
-        "module = importlib.util.module_from_spec(spec); "
-        "import sys; sys.modules['sleeper'] = module; spec.loader.exec_module(module); "
-        "module.map_images(module._sleep, [60, 60], 2)"
-    )
-    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
-    workers = [int(parent.stdout.readline())]
-    parent.send_signal(signal.SIGKILL)
-    parent.wait()
-    for _ in range(50):
-        if not any(_runs(worker) for worker in workers):
-            break
-        time.sleep(0.1)
-    assert not any(_runs(worker) for worker in workers)
-
-
-def _runs(process: int) -> bool:
-    status = Path(f"/proc/{process}/status")
-    return status.exists() and "State:\tZ" not in status.read_text()
-
-
-def test_map_images_keeps_the_order():
-    assert map_images(abs, [-3, 2, -1], 2) == [3, 2, 1]
-
-
-def test_a_csv_field_longer_than_pythons_limit(tmp_path):
-    path, code = tmp_path / "solution.csv", "1 1 " * 50_000
-    path.write_text(f"a,b\nx,{code}\n")
-    assert [row["b"] for _, row in read_rows(path, ("a", "b"))] == [code]

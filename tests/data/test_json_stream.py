@@ -2,8 +2,8 @@ import json
 
 import pytest
 
-from nucdet.data.conversion import json_stream
-from nucdet.data.conversion.json_stream import stream_entries
+from nucdet.data import json_stream
+from nucdet.data.json_stream import stream_entries
 from nucdet.errors import InputError
 
 CONTENT = {

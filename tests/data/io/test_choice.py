@@ -1,0 +1,26 @@
+"""Which of several channels and scenes a user means."""
+
+import pytest
+
+from nucdet.data.io.choice import choose_channel, choose_scene, number_or_name
+from nucdet.errors import InputError
+
+WAVELENGTHS = ["457", "528", "617"]
+
+
+@pytest.mark.parametrize("choose", [choose_channel, choose_scene])
+@pytest.mark.parametrize(("text", "number"), [("528", 1), ("2", 2), ("617", 2)])
+def test_a_name_of_digits_is_a_name_and_other_digits_are_a_number(choose, text, number):
+    assert choose("a.dv", WAVELENGTHS, number_or_name(text)) == number
+
+
+def test_a_name_counts_before_a_number():
+    assert choose_channel("a.tif", ["1", "2", "3"], 1) == 0
+    # two of a name are no name
+    assert choose_channel("a.tif", ["1", "1", "3"], 1) == 1
+
+
+@pytest.mark.parametrize("wanted", ["DAPI", 458, -1])
+def test_what_is_neither_is_refused(wanted):
+    with pytest.raises(InputError, match=f"no channel {wanted}; .* 0 457, 1 528, 2 617"):
+        choose_channel("a.dv", WAVELENGTHS, wanted)
