@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from detectron2.config import CfgNode
 
 from nucdet.export import ImageRecord
 from nucdet.files import remove_left_over
-from nucdet.modeling.model_zoo import PREFIX, find_model
+from nucdet.modeling.weight_checks import weight_files
 from nucdet.predict.files import InputFile, find_inputs
 from nucdet.predict.formats import (
     FORMATS,
@@ -126,10 +126,11 @@ def prepare(options: PredictOptions) -> Job:
 
 
 def _settings(cfg: CfgNode, options: PredictOptions) -> str:
-    name = cfg.MODEL.WEIGHTS
-    weights = find_model(name).weights if name.startswith(PREFIX) else Path(name)
-    state = [weights.stat().st_size, weights.stat().st_mtime_ns] if weights.is_file() else None
-    parts = [__version__, cfg.dump(), state, options.result_options()]
+    states = [file.stat() for file in weight_files(cfg.MODEL.WEIGHTS)]
+    weights = [(state.st_size, state.st_mtime_ns) for state in states]
+    # the version stays the same between two releases, in which a record may get another field
+    kept = [field.name for field in fields(ImageRecord)]
+    parts = [__version__, kept, cfg.dump(), weights, options.result_options()]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
