@@ -22,7 +22,6 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from functools import partial
 
-import torch
 from detectron2.utils import comm
 
 from nucdet.errors import InputError
@@ -30,7 +29,7 @@ from nucdet.predict.formats import ImageOutputs
 from nucdet.predict.job import Job, prepare
 from nucdet.predict.options import PredictOptions
 from nucdet.predict.outputs import make_outputs, write_outputs, write_shared_outputs
-from nucdet.predict.progress import Progress
+from nucdet.predict.progress import Progress, is_out_of_memory
 from nucdet.predict.reading import OpenImage, read_images
 from nucdet.predict.segmenter import Segmenter
 from nucdet.processes import check_devices, run_processes
@@ -139,7 +138,9 @@ def _predicted(
             make_outputs(image.file, prediction, segmenter.class_names, options)
             for image, prediction in zip(images, predictions, strict=True)
         ]
-    except (InputError, OSError, MemoryError, torch.OutOfMemoryError) as error:
+    except (InputError, OSError, MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not is_out_of_memory(error):
+            raise
         if len(images) == 1:
             _give_up(images[0], error, progress)
             return
