@@ -12,7 +12,7 @@ import pandas as pd
 
 from nucdet.evaluation.ground_truth import TrueImage
 from nucdet.evaluation.matching import Intersections, Matching, match
-from nucdet.evaluation.scoring import ImageResult, score_image, summarize
+from nucdet.evaluation.scoring import ImageResult, score_matching, summarize
 from nucdet.structures import CroppedMasks
 
 
@@ -44,7 +44,7 @@ def score_everything(image: TrueImage, truth: CroppedMasks, predicted: CroppedMa
     intersections = Intersections.of_masks(truth, predicted)
     matching = match(intersections)
     return ImageScores(
-        score_image(image, truth, predicted),
+        score_matching(image, intersections, matching),
         panoptic_quality(intersections, matching),
         aggregated_jaccard_index(intersections),
         matched_radii(intersections, matching),
