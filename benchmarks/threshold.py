@@ -15,9 +15,6 @@ from __future__ import annotations
 
 import argparse
 
-import torch
-from detectron2.structures import Instances
-
 from nucdet.arguments import add_config, command, command_parser
 from nucdet.config import load_config
 from nucdet.evaluation.ground_truth import GroundTruth
@@ -56,9 +53,7 @@ def score(
     eliminate = OverlapElimination(cfg)
     results = []
     for prediction in predictions:
-        found = Instances(prediction.masks.image_size, pred_masks=prediction.masks)
-        found.scores = torch.from_numpy(prediction.scores)
-        found.pred_classes = torch.zeros(len(prediction.masks), dtype=torch.int64)
+        found = prediction.as_instances(truth)
         left = eliminate(found[found.scores > least]).pred_masks
         image = prediction.image
         results.append(score_image(image, truth.masks(image.image_id), left))
