@@ -15,6 +15,8 @@ from __future__ import annotations
 
 import argparse
 
+from markdown_tables import head, line
+
 from nucdet.arguments import add_config, command, command_parser
 from nucdet.config import load_config
 from nucdet.evaluation.ground_truth import GroundTruth
@@ -34,7 +36,7 @@ def main() -> None:
     args = parser.parse_args()
     truth = GroundTruth(args.ground_truth)
     predictions = list(read_predictions(args.predictions, truth))
-    print("| threshold | precision | recall | F1 | nuclei | mAP |\n|---|---|---|---|---|---|")
+    print(head(["threshold", "precision", "recall", "F1", "nuclei", "mAP"]))
     for threshold in (None, *args.thresholds):
         print(row(threshold, score(args, threshold, truth, predictions)), flush=True)
 
@@ -67,8 +69,8 @@ def row(threshold: float | None, results: list[ImageResult]) -> str:
     name = "the config's rules" if threshold is None else f"{threshold:g}"
     precision, recall = 100 * tp / max(found, 1), 100 * tp / max(true, 1)
     f1 = 200 * tp / max(true + found, 1)
-    columns = (f"{precision:.1f}", f"{recall:.1f}", f"{f1:.1f}", str(found))
-    return f"| {name} | {' | '.join(columns)} | {summarize(results)['mAP']:.1f} |"
+    scores = [f"{value:.1f}" for value in (precision, recall, f1)]
+    return line([name, *scores, str(found), f"{summarize(results)['mAP']:.1f}"])
 
 
 if __name__ == "__main__":
