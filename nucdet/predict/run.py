@@ -63,7 +63,7 @@ def predict(options: PredictOptions, devices: argparse.Namespace) -> int:
             file=sys.stderr,
         )
         raise
-    failed = sum(job.records().error(file) is not None for file in job.files)
+    failed = sum(job.records().outcome(file).error is not None for file in job.files)
     print(f"{len(job.files) - failed} images predicted, {failed} failed: {job.output}")
     return failed
 
@@ -76,7 +76,7 @@ def _print_warnings(job: Job) -> None:
         images += 1
         if record.warning:
             warned.setdefault(record.warning, []).append(record.title)
-    images += sum(job.records().error(file) is not None for file in job.files)
+    images += sum(job.records().outcome(file).error is not None for file in job.files)
     for warning, names in warned.items():
         more = f", … ({len(names)} of {images})" if len(names) > _NAMED else ""
         print(f"{warning}: {', '.join(names[:_NAMED])}{more}")
