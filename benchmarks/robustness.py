@@ -27,7 +27,7 @@ from nucdet.config import load_config
 from nucdet.data.augment.perturbations import PERTURBATIONS, parse_perturbation
 from nucdet.data.datasets import check_datasets, register_coco_json, register_datasets
 from nucdet.errors import InputError, run_tool
-from nucdet.evaluation.generalisation import count_errors
+from nucdet.evaluation.generalisation import count_deviation
 from nucdet.evaluation.ground_truth import GroundTruth
 from nucdet.files import write_atomically, write_json
 from nucdet.modeling.checkpointing import NucleusCheckpointer
@@ -76,7 +76,7 @@ def row(cfg: CfgNode, model: torch.nn.Module, perturbation: str) -> dict[str, fl
         "perturbation": perturbation or stem,
         "mAP": results["kaggle"]["mAP"],
         "AP50": results["kaggle"]["AP50"],
-        **count_errors(table["n_true"].to_numpy(), table["n_pred"].to_numpy()),
+        **count_deviation(table["n_true"].to_numpy(), table["n_pred"].to_numpy()),
     }
 
 

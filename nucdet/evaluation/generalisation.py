@@ -137,7 +137,7 @@ def summarize_set(scores: Sequence[ImageScores]) -> dict[str, float]:
     - ``images``, ``nuclei``, ``masks``, ``found``: numbers; found: matched at an IoU above 0.5.
     - ``mAP``, ``AP50``, ``precision``, ``recall`` (both at 0.5), ``PQ``, ``AJI``: 0–100, of each
       image and then averaged over the images.
-    - ``count error %``, ``count bias %``: see :func:`count_errors`.
+    - ``count error %``, ``count bias %``: see :func:`count_deviation`.
     - ``outline bias px``, ``outline bias %``: the median over all matched pairs of the predicted
       radius less the true one, in pixels and as a share of the true one (radii and diameters have
       the same share); NaN where nothing matches.
@@ -158,13 +158,13 @@ def summarize_set(scores: Sequence[ImageScores]) -> dict[str, float]:
         "recall": kaggle["recall-50"],
         "PQ": 100 * float(np.mean([s.panoptic_quality for s in scores])),
         "AJI": 100 * float(np.mean([s.aji for s in scores])),
-        **count_errors(nuclei, masks),
+        **count_deviation(nuclei, masks),
         "outline bias px": _median(pred - true),
         "outline bias %": _median(100 * (pred - true) / true),
     }
 
 
-def count_errors(nuclei: np.ndarray, masks: np.ndarray) -> dict[str, float]:
+def count_deviation(nuclei: np.ndarray, masks: np.ndarray) -> dict[str, float]:
     """How far the numbers of masks lie from those of nuclei, (N,) each, of N images.
 
     Returns:
