@@ -6,6 +6,7 @@ import hashlib
 import json
 import tempfile
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 
 from detectron2.config import CfgNode
@@ -71,12 +72,7 @@ class Job:
 
     def keep_planes(self, file: InputFile) -> Kept:
         """The planes of a stack that are done; what follows the first that is not is forgotten."""
-
-        def is_whole(plane: StoredPlane) -> bool:
-            paths = self.plane_paths(file, plane.record)
-            return all(file_size(path) == plane.sizes.get(n, -1) for n, path in paths.items())
-
-        return self.records().planes(file).keep(is_whole)
+        return self.records().planes(file).keep(partial(self._is_whole, file))
 
     def is_done(self, file: InputFile) -> bool:
         """Whether a file is predicted and has all its outputs."""
@@ -84,8 +80,13 @@ class Job:
         planes = store.outcome(file).planes
         if not planes:
             return store.is_done(file, self.paths(file).values())
-        is_complete = self.keep_planes(file).planes == planes
-        return is_complete and store.is_done(file, self.stack_paths(file).values())
+        whole = store.planes(file).count(partial(self._is_whole, file)).planes
+        return whole == planes and store.is_done(file, self.stack_paths(file).values())
+
+    def _is_whole(self, file: InputFile, plane: StoredPlane) -> bool:
+        """Whether the files that a plane has alone are there."""
+        paths = self.plane_paths(file, plane.record)
+        return all(file_size(path) == plane.sizes.get(n, -1) for n, path in paths.items())
 
     def left_to_do(self, rank: int = 0, processes: int = 1) -> list[InputFile]:
         """One process's share of the files, with ``resume`` without those that are done."""
