@@ -23,6 +23,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import markdown_tables
 import numpy as np
 import pandas as pd
 from tqdm import tqdm
@@ -176,14 +177,14 @@ def write_csv(table: pd.DataFrame, path: Path) -> None:
 
 
 def markdown(table: pd.DataFrame) -> str:
-    lines = ["| " + " | ".join(table.columns) + " |", "|---" * len(table.columns) + "|"]
-    for row in table.to_dict("records"):
-        cells = [
+    rows = [
+        [
             f"{value:,.0f}" if name in _COUNTS else value if name == "set" else f"{value:.1f}"
             for name, value in row.items()
         ]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+        for row in table.to_dict("records")
+    ]
+    return markdown_tables.table(list(table.columns), rows)
 
 
 def main() -> None:

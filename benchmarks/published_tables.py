@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import markdown_tables
 import numpy as np
 import pandas as pd
 
@@ -58,7 +59,7 @@ def _table(
 ) -> str:
     """Mean over a row's trainings (of a search the best), each training's first value, costs."""
     header = ["row", "published", *shown, "each training", "iterations", "minutes"]
-    text = ["| " + " | ".join(header) + " |", "|---" * len(header) + "|"]
+    cells = []
     first = next(iter(shown.values()))
     for row in rows:
         mine = pd.DataFrame([line for line in lines if line["row"] == row.name])
@@ -70,8 +71,8 @@ def _table(
         waiting = (mine["state"] != DONE).sum()
         each += f" ({waiting} not finished)" if waiting else ""
         effort = [_number(mine.get(name), 0) for name in ("iterations", "minutes")]
-        text.append("| " + " | ".join([row.name, row.published, *values, each, *effort]) + " |")
-    return "\n".join(text) + "\n"
+        cells.append([row.name, row.published, *values, each, *effort])
+    return markdown_tables.table(header, cells)
 
 
 def _number(column: pd.Series | None, digits: int) -> str:

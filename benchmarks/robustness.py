@@ -16,6 +16,7 @@ import json
 import logging
 from pathlib import Path
 
+import markdown_tables
 import pandas as pd
 import torch
 from detectron2.config import CfgNode
@@ -26,6 +27,7 @@ from nucdet.config import load_config
 from nucdet.data.augment.perturbations import PERTURBATIONS, parse_perturbation
 from nucdet.data.datasets import check_datasets, register_coco_json, register_datasets
 from nucdet.errors import InputError, run_tool
+from nucdet.evaluation.generalisation import count_deviation
 from nucdet.evaluation.ground_truth import GroundTruth
 from nucdet.files import write_atomically, write_json
 from nucdet.modeling.checkpointing import NucleusCheckpointer
@@ -70,22 +72,20 @@ def row(cfg: CfgNode, model: torch.nn.Module, perturbation: str) -> dict[str, fl
     stem = file_stem(perturbation)
     folder = Path(cfg.OUTPUT_DIR) / stem / "inference" / cfg.DATASETS.TEST[0]
     table = pd.read_csv(folder / "kaggle_per_image.csv")
-    surplus = (table["n_pred"] - table["n_true"]) / table["n_true"].clip(lower=1)
     return {
         "perturbation": perturbation or stem,
         "mAP": results["kaggle"]["mAP"],
         "AP50": results["kaggle"]["AP50"],
-        "count error %": 100 * surplus.abs().mean(),
-        "count bias %": 100 * surplus.mean(),
+        **count_deviation(table["n_true"].to_numpy(), table["n_pred"].to_numpy()),
     }
 
 
 def markdown(table: pd.DataFrame) -> str:
-    lines = ["| " + " | ".join(table.columns) + " |", "|---" * len(table.columns) + "|"]
-    for values in table.itertuples(index=False):
-        cells = [values[0], *(f"{value:.1f}" for value in values[1:])]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+    rows = [
+        [values[0], *(f"{value:.1f}" for value in values[1:])]
+        for values in table.itertuples(index=False)
+    ]
+    return markdown_tables.table(list(table.columns), rows)
 
 
 def main() -> None:

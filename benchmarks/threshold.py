@@ -15,8 +15,7 @@ from __future__ import annotations
 
 import argparse
 
-import torch
-from detectron2.structures import Instances
+from markdown_tables import head, line
 
 from nucdet.arguments import add_config, command, command_parser
 from nucdet.config import load_config
@@ -37,7 +36,7 @@ def main() -> None:
     args = parser.parse_args()
     truth = GroundTruth(args.ground_truth)
     predictions = list(read_predictions(args.predictions, truth))
-    print("| threshold | precision | recall | F1 | nuclei | mAP |\n|---|---|---|---|---|---|")
+    print(head(["threshold", "precision", "recall", "F1", "nuclei", "mAP"]))
     for threshold in (None, *args.thresholds):
         print(row(threshold, score(args, threshold, truth, predictions)), flush=True)
 
@@ -56,9 +55,7 @@ def score(
     eliminate = OverlapElimination(cfg)
     results = []
     for prediction in predictions:
-        found = Instances(prediction.masks.image_size, pred_masks=prediction.masks)
-        found.scores = torch.from_numpy(prediction.scores)
-        found.pred_classes = torch.zeros(len(prediction.masks), dtype=torch.int64)
+        found = prediction.as_instances(truth)
         left = eliminate(found[found.scores > least]).pred_masks
         image = prediction.image
         results.append(score_image(image, truth.masks(image.image_id), left))
@@ -72,8 +69,8 @@ def row(threshold: float | None, results: list[ImageResult]) -> str:
     name = "the config's rules" if threshold is None else f"{threshold:g}"
     precision, recall = 100 * tp / max(found, 1), 100 * tp / max(true, 1)
     f1 = 200 * tp / max(true + found, 1)
-    columns = (f"{precision:.1f}", f"{recall:.1f}", f"{f1:.1f}", str(found))
-    return f"| {name} | {' | '.join(columns)} | {summarize(results)['mAP']:.1f} |"
+    scores = [f"{value:.1f}" for value in (precision, recall, f1)]
+    return line([name, *scores, str(found), f"{summarize(results)['mAP']:.1f}"])
 
 
 if __name__ == "__main__":

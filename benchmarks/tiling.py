@@ -32,7 +32,7 @@ TILINGS = {"whole": (1 << 30, 1 << 30), "tiles of 1152": (1536, 1152), "tiles of
 
 
 def mosaic(truth: GroundTruth, root: Path, ids: list[int], across: int) -> tuple[np.ndarray, ...]:
-    """ImageEntry (H, W, 3) and label map (H, W) of random pieces, ``across`` in both directions."""
+    """Image (H, W, 3) and label map (H, W) of random pieces, ``across`` in both directions."""
     rng = np.random.default_rng(0)
     side = across * PIECE
     canvas, labels = np.zeros((side, side, 3), np.uint8), np.zeros((side, side), np.int64)

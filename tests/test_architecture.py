@@ -28,16 +28,16 @@ FLOORS = {
     "nucdet.postprocessing": 1,
     "nucdet.evaluation.matching": 1,
     "nucdet.data": 2,
+    "nucdet.modeling": 3,
     "nucdet.evaluation": 3,
     "nucdet.visualization": 4,
     "nucdet.export": 4,
-    # above both, so that a system's package may bring its own evaluator and images
-    "nucdet.modeling": 5,
-    "nucdet.predict": 6,
-    "nucdet.train": 7,
-    "nucdet.tuning": 8,
-    "nucdet.commands": 9,
-    "nucdet.napari": 9,
+    # each uses the one before: evaluation in training predicts, and a search trains
+    "nucdet.predict": 5,
+    "nucdet.train": 6,
+    "nucdet.tuning": 7,
+    "nucdet.commands": 8,
+    "nucdet.napari": 8,
 }
 
 

@@ -36,6 +36,7 @@ def run(repository, tmp_path, monkeypatch, capsys):
 
     def run(*arguments):
         script = str(repository / "benchmarks/generalisation.py")
+        monkeypatch.syspath_prepend(str(repository / "benchmarks"))  # as for a script
         output = tmp_path / "output"
         monkeypatch.setattr(sys, "argv", [script, *map(str, arguments), "--output", str(output)])
         with pytest.raises(SystemExit) as end:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from detectron2.modeling import build_model
 
 from nucdet import Segmenter
 from nucdet.config import load_config
@@ -20,7 +21,9 @@ def test_files(name):
     manifest = model.read_manifest()
     facts = ("command", "seed", "iterations", "hours", "hardware", "scores", "trained_on")
     assert not [fact for fact in facts if manifest[fact] in (None, "", [], {})]
-    cfg = load_config(model.config)
+    cfg = load_config(model.config, ["MODEL.DEVICE", "cpu"])
+    parameters = build_model(cfg).parameters()
+    assert manifest["parameters"] == sum(weight.numel() for weight in parameters)
     assert find_model(cfg.MODEL.WEIGHTS) == model
     assert cfg.TEST.DETECTIONS_PER_IMAGE >= 500
     assert "_BASE_" not in model.config.read_text()

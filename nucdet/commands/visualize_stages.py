@@ -17,7 +17,7 @@ def main() -> None:
     parser.add_argument("--num", type=int, metavar="N", help="the first N images (default: all)")
     args = parser.parse_args()
 
-    from nucdet.modeling.crop_rcnn.stage_images import visualize_stages
+    from nucdet.visualization.stage_images import visualize_stages
 
     files = visualize_stages(args.config_file, args.opts, args.output_dir, args.num)
     print(f"{len(files)} images in {args.output_dir}")

@@ -12,7 +12,7 @@ import pandas as pd
 
 from nucdet.evaluation.ground_truth import TrueImage
 from nucdet.evaluation.matching import Intersections, Matching, match
-from nucdet.evaluation.scoring import ImageResult, score_image, summarize
+from nucdet.evaluation.scoring import ImageResult, score_matching, summarize
 from nucdet.structures import CroppedMasks
 
 
@@ -44,7 +44,7 @@ def score_everything(image: TrueImage, truth: CroppedMasks, predicted: CroppedMa
     intersections = Intersections.of_masks(truth, predicted)
     matching = match(intersections)
     return ImageScores(
-        score_image(image, truth, predicted),
+        score_matching(image, intersections, matching),
         panoptic_quality(intersections, matching),
         aggregated_jaccard_index(intersections),
         matched_radii(intersections, matching),
@@ -137,8 +137,7 @@ def summarize_set(scores: Sequence[ImageScores]) -> dict[str, float]:
     - ``images``, ``nuclei``, ``masks``, ``found``: numbers; found: matched at an IoU above 0.5.
     - ``mAP``, ``AP50``, ``precision``, ``recall`` (both at 0.5), ``PQ``, ``AJI``: 0–100, of each
       image and then averaged over the images.
-    - ``count error %``, ``count bias %``: the mean over the images of |masks − nuclei| / nuclei and
-      of (masks − nuclei) / nuclei; an image without nuclei counts as if it had one.
+    - ``count error %``, ``count bias %``: see :func:`count_deviation`.
     - ``outline bias px``, ``outline bias %``: the median over all matched pairs of the predicted
       radius less the true one, in pixels and as a share of the true one (radii and diameters have
       the same share); NaN where nothing matches.
@@ -147,7 +146,6 @@ def summarize_set(scores: Sequence[ImageScores]) -> dict[str, float]:
     kaggle = summarize(results)
     nuclei = np.array([r.n_true for r in results])
     masks = np.array([r.n_pred for r in results])
-    surplus = (masks - nuclei) / np.maximum(nuclei, 1)
     true, pred = np.concatenate([s.radii for s in scores]).T
     return {
         "images": len(scores),
@@ -160,10 +158,24 @@ def summarize_set(scores: Sequence[ImageScores]) -> dict[str, float]:
         "recall": kaggle["recall-50"],
         "PQ": 100 * float(np.mean([s.panoptic_quality for s in scores])),
         "AJI": 100 * float(np.mean([s.aji for s in scores])),
-        "count error %": 100 * float(np.abs(surplus).mean()),
-        "count bias %": 100 * float(surplus.mean()),
+        **count_deviation(nuclei, masks),
         "outline bias px": _median(pred - true),
         "outline bias %": _median(100 * (pred - true) / true),
+    }
+
+
+def count_deviation(nuclei: np.ndarray, masks: np.ndarray) -> dict[str, float]:
+    """How far the numbers of masks lie from those of nuclei, (N,) each, of N images.
+
+    Returns:
+        ``count error %``, the mean over the images of |masks − nuclei| / nuclei, and
+        ``count bias %``, that of (masks − nuclei) / nuclei; an image without nuclei counts as if it
+        had one.
+    """
+    surplus = (masks - nuclei) / np.maximum(nuclei, 1)
+    return {
+        "count error %": 100 * float(np.abs(surplus).mean()),
+        "count bias %": 100 * float(surplus.mean()),
     }
 
 

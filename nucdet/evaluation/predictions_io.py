@@ -39,6 +39,25 @@ class Prediction:
     scores: np.ndarray | None
     categories: np.ndarray | None = None
 
+    def classes(self, truth: GroundTruth) -> np.ndarray:
+        """(N,) int64: the categories, counted from 0 in the ground truth's; 0 where there are none.
+
+        Raises:
+            InputError: a category that the ground truth does not have.
+        """
+        if self.categories is None or not truth.categories:
+            return np.zeros(len(self.masks), np.int64)
+        known = np.array(sorted(truth.categories))
+        classes = np.searchsorted(known, self.categories)
+        wrong = known[np.minimum(classes, len(known) - 1)] != self.categories
+        if wrong.any():
+            raise InputError(
+                f"found category_id {self.categories[wrong][0]} in predictions of image "
+                f"{self.image.file_name}; expected the ground truth's, "
+                f"{', '.join(map(str, known.tolist()))}"
+            )
+        return classes
+
     def as_instances(self, truth: GroundTruth) -> Instances:
         """What :class:`nucdet.postprocessing.OverlapElimination` takes.
 
@@ -52,18 +71,7 @@ class Prediction:
             InputError: a category that the ground truth does not have.
         """
         instances = Instances(self.masks.image_size, pred_masks=self.masks)
-        classes = np.zeros(len(self.masks), np.int64)
-        if self.categories is not None and truth.categories:
-            known = np.array(sorted(truth.categories))
-            classes = np.searchsorted(known, self.categories)
-            wrong = known[np.minimum(classes, len(known) - 1)] != self.categories
-            if wrong.any():
-                raise InputError(
-                    f"found category_id {self.categories[wrong][0]} in predictions of image "
-                    f"{self.image.file_name}; expected the ground truth's, "
-                    f"{', '.join(map(str, known.tolist()))}"
-                )
-        instances.pred_classes = torch.from_numpy(classes)
+        instances.pred_classes = torch.from_numpy(self.classes(truth))
         if self.scores is not None:
             instances.scores = torch.from_numpy(self.scores)
         return instances

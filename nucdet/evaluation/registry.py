@@ -6,8 +6,8 @@ A name and a function that builds the evaluator::
     def build(cfg: CfgNode, dataset_name: str, output_folder: str) -> DatasetEvaluator:
         return ForegroundEvaluator(dataset_name)
 
-Every module of nucdet.evaluation is imported by nucdet/evaluation/build.py and every one of
-nucdet.modeling with its package, so a file there is all that a new score needs.
+Every module of nucdet.evaluation is imported by nucdet/evaluation/build.py, so a file there is all
+that a new score needs.
 """
 
 from __future__ import annotations

@@ -35,9 +35,9 @@ def result_tables(results: Sequence[ImageResult]) -> list[Table]:
     return [*tables, _size_table(results, metrics), _error_table(results)]
 
 
-def render(tables: Sequence[Table], width: int = 80) -> str:
+def render(tables: Sequence[Table]) -> str:
     """The tables as plain text, for a log."""
-    console = Console(file=io.StringIO(), width=width)
+    console = Console(file=io.StringIO(), width=80)
     for table in tables:
         console.print(table)
     return console.file.getvalue().rstrip()

@@ -9,7 +9,7 @@ import numpy as np
 
 from nucdet.evaluation.error_table import count_errors
 from nucdet.evaluation.ground_truth import TrueImage
-from nucdet.evaluation.matching import TWENTIETHS, Intersections, match
+from nucdet.evaluation.matching import TWENTIETHS, Intersections, Matching, match
 from nucdet.structures import CroppedMasks
 
 # smallest area in pixels of each class of nuclei; about a quarter, a half and a quarter of DSB2018
@@ -44,7 +44,13 @@ def score_image(image: TrueImage, truth: CroppedMasks, predicted: CroppedMasks) 
     """
     truth, predicted = truth[truth.areas > 0], predicted[predicted.areas > 0]
     intersections = Intersections.of_masks(truth, predicted)
-    matching = match(intersections)
+    return score_matching(image, intersections, match(intersections))
+
+
+def score_matching(
+    image: TrueImage, intersections: Intersections, matching: Matching
+) -> ImageResult:
+    """:func:`score_image` of masks that are matched already."""
     matched = matching.partner >= 0
     sizes = np.digitize(intersections.true_areas, list(SIZE_CLASSES.values())[1:])
     classes = range(len(SIZE_CLASSES))

@@ -13,7 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from nucdet.export.record import ImageRecord
-from nucdet.export.report_image import OUTLINE_GRID
+from nucdet.export.report_image import OUTLINE_GRID, short_number
 from nucdet.files import write_atomically
 
 # a thumbnail is up to 51 kB of text; a browser could not open a page of thousands
@@ -101,8 +101,8 @@ def _images(
             "name": record.title,
             "size": [record.width, record.height],
             "pixelArea": pixel_area,
-            "areas": [_short(area * pixel_area) for area in record.areas],
-            "scores": [_short(score) for score in record.scores],
+            "areas": [short_number(area * pixel_area) for area in record.areas],
+            "scores": [short_number(score) for score in record.scores],
             "warning": record.warning,
         }
         if totals["images"] < MAX_THUMBNAILS:
@@ -115,12 +115,6 @@ def _images(
         totals["images"] += 1
         totals["nuclei"] += count
         yield _json(content)
-
-
-def _short(value: float) -> float | int:
-    """Four significant digits, but from 1000 on all digits before the decimal point."""
-    value = float(f"{value:.4g}") if value < 1000 else round(value)
-    return int(value) if value == int(value) else value
 
 
 def _json(content: Any) -> Markup:

@@ -94,6 +94,12 @@ def report_columns(table: pd.DataFrame) -> dict[str, list[Any]]:
     }
 
 
+def short_number(value: float) -> float | int:
+    """Four significant digits, but from 1000 on all digits before the decimal point."""
+    rounded = round(value) if abs(value) >= 1000 else float(f"{value:.4g}")
+    return int(rounded) if rounded == int(rounded) else rounded
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, bool):
         return int(value)
@@ -101,8 +107,7 @@ def _plain(value: Any) -> Any:
         return value
     if not math.isfinite(value):
         return None
-    rounded = round(value) if abs(value) >= 1000 else float(f"{value:.4g}")
-    return int(rounded) if rounded == int(rounded) else rounded
+    return short_number(value)
 
 
 def _shrink(image: np.ndarray, side: int) -> np.ndarray:

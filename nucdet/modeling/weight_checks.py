@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 from detectron2.config import CfgNode
 
@@ -39,6 +40,23 @@ def check_weights(weights: str) -> None:
             )
     elif source is None:
         check_file(weights)
+
+
+def weight_files(weights: str) -> list[Path]:
+    """The files of this machine that MODEL.WEIGHTS names, those inside other sources too.
+
+    Weights that are downloaded or come with a package are none: their content does not change.
+
+    Raises:
+        InputError: no such model of nucdet's.
+    """
+    if weights.startswith(PREFIX):
+        return [find_model(weights).weights]
+    source, rest = find_source(weights)
+    if source is None:
+        return [Path(weights)] if Path(weights).is_file() else []
+    parts = rest.split(",") if source.of_files else []
+    return [file for part in parts for file in weight_files(part)]
 
 
 def check_trained(cfg: CfgNode, config_file: str | os.PathLike[str]) -> None:

@@ -2,11 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 
 from nucdet.structures import CroppedMasks
+
+
+class Block(NamedTuple):
+    """The masks of one block of an image, and what lies near them.
+
+    Attributes:
+        mine: indices of the masks whose top left corner is in the block, ascending.
+        near: indices of all masks that meet the window, ``mine`` among them, ascending.
+        start, stop: (2,) int64, (y0, x0) and (y1, x1) of the window: the box around ``mine`` with
+            a margin, which may reach beyond the image.
+    """
+
+    mine: np.ndarray
+    near: np.ndarray
+    start: np.ndarray
+    stop: np.ndarray
+
+
+def blocks_of(masks: CroppedMasks, block: int, margin: int = 0) -> Iterator[Block]:
+    """The blocks of an image that have masks; each mask is in one, that of its top left corner.
+
+    Args:
+        masks: N masks of one image, none empty.
+        block: side of a block in pixels.
+        margin: pixels around the masks of a block in which others are near.
+    """
+    low = masks.offsets
+    high = masks.boxes[:, [3, 2]].astype(np.int64)
+    _, owner = np.unique(low // block, axis=0, return_inverse=True)
+    for number in range(owner.max(initial=-1) + 1):
+        mine = np.flatnonzero(owner == number)
+        start, stop = low[mine].min(axis=0) - margin, high[mine].max(axis=0) + margin
+        near = np.flatnonzero(((low < stop) & (high > start)).all(axis=1))
+        yield Block(mine, near, start, stop)
 
 
 def by_blocks(
@@ -25,34 +60,22 @@ def by_blocks(
             as many, in the same order. Their coordinates start from a window around them, a pixel
             wider than they are where the image goes on: only what is open at the edge of the image
             is open at the edge of the window.
-        block: side of a block in pixels; a mask belongs to the block of its top left corner.
+        block: side of a block in pixels.
 
     Returns:
         N masks in the same order; ``change`` may have left some of them empty.
     """
-    boxes = masks.boxes[:, [1, 0, 3, 2]].astype(np.int64)  # y0, x0, y1, x1
-    _, owner = np.unique(boxes[:, :2] // block, axis=0, return_inverse=True)
     numbers, parts = [np.zeros(0, np.int64)], [masks[:0]]
-    for mine in (np.flatnonzero(owner == number) for number in range(owner.max(initial=-1) + 1)):
-        near = _meeting(boxes, mine)
-        local, corner = _window(masks, boxes, near)
+    for mine, near, _, _ in blocks_of(masks, block):
+        local, corner = _in_window(masks[near])
         changed = change(local, near)[np.searchsorted(near, mine)]
         numbers.append(mine)
         parts.append(CroppedMasks(changed.offsets + corner, changed.crops, masks.image_size))
     return CroppedMasks.cat(parts)[np.argsort(np.concatenate(numbers))]
 
 
-def _meeting(boxes: np.ndarray, mine: np.ndarray) -> np.ndarray:
-    """Indices, ascending, of the boxes that meet the box around those of ``mine``."""
-    low, high = boxes[mine, :2].min(axis=0), boxes[mine, 2:].max(axis=0)
-    return np.flatnonzero(((boxes[:, :2] < high) & (boxes[:, 2:] > low)).all(axis=1))
-
-
-def _window(
-    masks: CroppedMasks, boxes: np.ndarray, near: np.ndarray
-) -> tuple[CroppedMasks, np.ndarray]:
-    """The masks ``near`` in the window around them, and its (y0, x0)."""
-    corner = np.maximum(boxes[near, :2].min(axis=0) - 1, 0)
-    end = np.minimum(boxes[near, 2:].max(axis=0) + 1, masks.image_size)
-    crops = [masks.crops[i] for i in near.tolist()]
-    return CroppedMasks(masks.offsets[near] - corner, crops, tuple(end - corner)), corner
+def _in_window(masks: CroppedMasks) -> tuple[CroppedMasks, np.ndarray]:
+    """The masks in a window around them, and its (y0, x0)."""
+    corner = np.maximum(masks.offsets.min(axis=0) - 1, 0)
+    end = np.minimum(masks.boxes[:, [3, 2]].astype(np.int64).max(axis=0) + 1, masks.image_size)
+    return CroppedMasks(masks.offsets - corner, masks.crops, tuple(end - corner)), corner

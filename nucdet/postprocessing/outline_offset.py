@@ -8,6 +8,7 @@ import numpy as np
 from scipy import ndimage
 from skimage.segmentation import expand_labels
 
+from nucdet.postprocessing.blocks import blocks_of
 from nucdet.structures import CroppedMasks
 
 
@@ -58,16 +59,11 @@ def _grown(masks: CroppedMasks, distance: float, block: int) -> CroppedMasks:
     reach = math.ceil(distance)
     low = masks.offsets
     high = low + [crop.shape for crop in masks.crops]
-    # a mask belongs to the block of its corner
-    _, owner = np.unique(low // block, axis=0, return_inverse=True)
     offsets = np.maximum(low - reach, 0)
     ends = np.minimum(high + reach, masks.image_size)
     windows: list[np.ndarray] = [np.zeros((0, 0), bool)] * len(masks)
-    for mine in (np.flatnonzero(owner == number) for number in range(owner.max() + 1)):
-        # what these masks reach may be as near to another mask
-        start = low[mine].min(axis=0) - 2 * reach
-        stop = high[mine].max(axis=0) + 2 * reach
-        near = np.flatnonzero(((low < stop) & (high > start)).all(axis=1))
+    # what the masks of a block reach may be as near to another mask
+    for mine, near, start, stop in blocks_of(masks, block, 2 * reach):
         corner = np.maximum(np.minimum(start, low[near].min(axis=0)), 0)
         end = np.minimum(np.maximum(stop, high[near].max(axis=0)), masks.image_size)
         crops = [masks.crops[i] for i in near.tolist()]

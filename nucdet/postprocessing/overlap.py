@@ -66,7 +66,7 @@ class MaskCandidates(Candidates):
         return self._with(by_blocks(self.masks, change, self.block))
 
     def fill_holes(self) -> MaskCandidates:
-        return self._with(by_blocks(self.masks, lambda masks, _: fill_holes(masks), self.block))
+        return self._with(fill_holes(self.masks, self.block))
 
     def move_outlines(self, offset: float) -> MaskCandidates:
         return self._with(offset_outlines(self.masks, offset, self.block))

@@ -16,7 +16,7 @@ from skimage.filters import apply_hysteresis_threshold, threshold_otsu
 from skimage.segmentation import watershed
 
 from nucdet.errors import InputError
-from nucdet.postprocessing.overlap import eliminate_overlaps
+from nucdet.postprocessing.cutting import fill_holes
 from nucdet.postprocessing.relief import split_at_saddles
 from nucdet.structures import CroppedMasks
 
@@ -144,7 +144,7 @@ class Separation:
         labels = (np.cumsum(kept) * kept).astype(np.int32)[labels]
         masks = CroppedMasks.from_label_map(labels)
         if self.fill_holes and len(masks):
-            masks, _ = eliminate_overlaps(masks, fill_holes=True)
+            masks = fill_holes(masks)
             labels = masks.to_label_map()
         inside = np.flatnonzero(labels)  # the background is most of the image
         sums = np.bincount(labels.ravel()[inside] - 1, foreground.ravel()[inside], len(masks))

@@ -5,14 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 
 from detectron2.config import CfgNode
 
 from nucdet.export import ImageRecord
 from nucdet.files import remove_left_over
-from nucdet.modeling.model_zoo import PREFIX, find_model
+from nucdet.modeling.weight_checks import weight_files
 from nucdet.predict.files import InputFile, find_inputs
 from nucdet.predict.formats import (
     FORMATS,
@@ -71,12 +72,7 @@ class Job:
 
     def keep_planes(self, file: InputFile) -> Kept:
         """The planes of a stack that are done; what follows the first that is not is forgotten."""
-
-        def is_whole(plane: StoredPlane) -> bool:
-            paths = self.plane_paths(file, plane.record)
-            return all(file_size(path) == plane.sizes.get(n, -1) for n, path in paths.items())
-
-        return self.records().planes(file).keep(is_whole)
+        return self.records().planes(file).keep(partial(self._is_whole, file))
 
     def is_done(self, file: InputFile) -> bool:
         """Whether a file is predicted and has all its outputs."""
@@ -84,8 +80,13 @@ class Job:
         planes = store.outcome(file).planes
         if not planes:
             return store.is_done(file, self.paths(file).values())
-        is_complete = self.keep_planes(file).planes == planes
-        return is_complete and store.is_done(file, self.stack_paths(file).values())
+        whole = store.planes(file).count(partial(self._is_whole, file)).planes
+        return whole == planes and store.is_done(file, self.stack_paths(file).values())
+
+    def _is_whole(self, file: InputFile, plane: StoredPlane) -> bool:
+        """Whether the files that a plane has alone are there."""
+        paths = self.plane_paths(file, plane.record)
+        return all(file_size(path) == plane.sizes.get(n, -1) for n, path in paths.items())
 
     def left_to_do(self, rank: int = 0, processes: int = 1) -> list[InputFile]:
         """One process's share of the files, with ``resume`` without those that are done."""
@@ -126,10 +127,11 @@ def prepare(options: PredictOptions) -> Job:
 
 
 def _settings(cfg: CfgNode, options: PredictOptions) -> str:
-    name = cfg.MODEL.WEIGHTS
-    weights = find_model(name).weights if name.startswith(PREFIX) else Path(name)
-    state = [weights.stat().st_size, weights.stat().st_mtime_ns] if weights.is_file() else None
-    parts = [__version__, cfg.dump(), state, options.result_options()]
+    states = [file.stat() for file in weight_files(cfg.MODEL.WEIGHTS)]
+    weights = [(state.st_size, state.st_mtime_ns) for state in states]
+    # the version stays the same between two releases, in which a record may get another field
+    kept = [field.name for field in fields(ImageRecord)]
+    parts = [__version__, kept, cfg.dump(), weights, options.result_options()]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 

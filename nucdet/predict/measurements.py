@@ -19,6 +19,7 @@ from nucdet.data.io.choice import Place
 from nucdet.data.io.normalization import Box
 from nucdet.data.io.windows import ImageWindows
 from nucdet.errors import InputError
+from nucdet.postprocessing.blocks import blocks_of
 from nucdet.structures import CroppedMasks
 
 if TYPE_CHECKING:
@@ -197,17 +198,10 @@ class _Block(NamedTuple):
 
 
 def _blocks(masks: CroppedMasks) -> Iterator[_Block]:
-    """Each mask belongs to the block of its top left corner."""
-    low, high = masks.offsets, masks.boxes[:, [3, 2]].astype(np.int64)
-    margin = max(_REACHES) + _GAP
-    _, owner = np.unique(low // _BLOCK, axis=0, return_inverse=True)
-    for number in range(owner.max(initial=-1) + 1):
-        mine = np.flatnonzero(owner == number)
-        start = np.maximum(low[mine].min(axis=0) - margin, 0)
-        stop = np.minimum(high[mine].max(axis=0) + margin, masks.image_size)
-        near = masks[((low < stop) & (high > start)).all(axis=1)]
+    for mine, near, start, stop in blocks_of(masks, _BLOCK, max(_REACHES) + _GAP):
+        start, stop = np.maximum(start, 0), np.minimum(stop, masks.image_size)
         rows, columns = (slice(a, b) for a, b in zip(start.tolist(), stop.tolist(), strict=True))
-        yield _Block(mine, (rows, columns), near)
+        yield _Block(mine, (rows, columns), masks[near])
 
 
 def _free_of(masks: CroppedMasks, window: Box) -> np.ndarray:

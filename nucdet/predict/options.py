@@ -13,11 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from nucdet.data.io.choice import Choice
+from nucdet.data.io.pixel_size import LEAST_UM, MOST_UM
 from nucdet.errors import InputError
 from nucdet.predict.formats import check_formats
-
-# µm: a picometre and a metre; beyond, areas and sums lose their digits
-_LEAST_PIXEL, _MOST_PIXEL = 1e-6, 1e6
 
 # fields on which the results for one image do not depend, or only through the config
 _NOT_IN_RESULTS = {
@@ -84,10 +82,9 @@ class PredictOptions:
         # a Choice checks its values when it is made
         Choice(self.channel, self.z, self.time)
         check_diameter(self.diameter)
-        if self.pixel_size is not None and not _LEAST_PIXEL <= self.pixel_size <= _MOST_PIXEL:
+        if self.pixel_size is not None and not LEAST_UM <= self.pixel_size <= MOST_UM:
             raise InputError(
-                f"--pixel-size {self.pixel_size}: expected µm from {_LEAST_PIXEL:g} to "
-                f"{_MOST_PIXEL:g}"
+                f"--pixel-size {self.pixel_size}: expected µm from {LEAST_UM:g} to {MOST_UM:g}"
             )
 
     @classmethod

@@ -82,24 +82,33 @@ class PlaneRecords:
             file.flush()
             os.fsync(file.fileno())
 
-    def keep(self, is_whole: Callable[[StoredPlane], bool]) -> Kept:
-        """Cut the list before its first line that is no good.
+    def count(self, is_whole: Callable[[StoredPlane], bool]) -> Kept:
+        """How far the list goes before its first line that is no good.
 
         Args:
             is_whole: whether the files that a plane has alone are there.
         """
+        return self._good(is_whole)[0]
+
+    def keep(self, is_whole: Callable[[StoredPlane], bool]) -> Kept:
+        """:meth:`count`, and cut the list there."""
+        kept, end = self._good(is_whole)
+        if self._path.exists():
+            os.truncate(self._path, end)
+        return kept
+
+    def clear(self) -> None:
+        """Forget all planes."""
+        self._path.unlink(missing_ok=True)
+
+    def _good(self, is_whole: Callable[[StoredPlane], bool]) -> tuple[Kept, int]:
+        """What there is before the first line that is no good, and where that starts."""
         planes = nuclei = end = 0
         for plane, line_end in self._lines():
             if not is_whole(plane):
                 break
             planes, nuclei, end = planes + 1, nuclei + len(plane.record.areas), line_end
-        if self._path.exists():
-            os.truncate(self._path, end)
-        return Kept(planes, nuclei)
-
-    def clear(self) -> None:
-        """Forget all planes."""
-        self._path.unlink(missing_ok=True)
+        return Kept(planes, nuclei), end
 
     def _lines(self) -> Iterator[tuple[StoredPlane, int]]:
         """Planes, and where their lines end."""

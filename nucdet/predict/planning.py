@@ -8,6 +8,7 @@ nucleus of the two.
 from __future__ import annotations
 
 import math
+import numbers
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -115,7 +116,7 @@ def plan_tiles(
         InputError: nuclei of that diameter are larger than the image.
     """
     height, width = source.size
-    if isinstance(diameter, (int, float)) and diameter > _LARGEST * max(height, width):
+    if isinstance(diameter, numbers.Real) and diameter > _LARGEST * max(height, width):
         raise InputError(
             f"diameter is {diameter:g} pixels, but the image has only {height} × {width}; expected "
             "that of the nuclei in pixels of the image"

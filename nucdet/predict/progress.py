@@ -67,9 +67,17 @@ class Progress:
         self._bar.note(f"{file.file_name}: {place}")
 
 
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether there was not enough memory: that of Python and numpy, of PyTorch's GPU or CPU."""
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    # on a CPU PyTorch has no class of its own for it
+    return isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
+
+
 def _reason(error: Exception, file: InputFile) -> str:
     """The error in one line, without the path of the image, which is printed before it."""
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+    if is_out_of_memory(error):
         return "not enough memory for this image"
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return " ".join(text.removeprefix(f"{file.path}: ").split())

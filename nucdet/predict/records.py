@@ -105,10 +105,6 @@ class RecordStore:
             return Outcome(error=content.get("error"))
         return Outcome(True, found.get("planes", 0), found["pixel_size"])
 
-    def error(self, file: InputFile) -> str | None:
-        """Why the image failed with these settings, else None."""
-        return self._load(file).get("error")
-
     def is_done(self, file: InputFile, outputs: Iterable[Path]) -> bool:
         """Whether the image is predicted with these settings and has all these files whole.
 

@@ -22,7 +22,6 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from functools import partial
 
-import torch
 from detectron2.utils import comm
 
 from nucdet.errors import InputError
@@ -30,7 +29,7 @@ from nucdet.predict.formats import ImageOutputs
 from nucdet.predict.job import Job, prepare
 from nucdet.predict.options import PredictOptions
 from nucdet.predict.outputs import make_outputs, write_outputs, write_shared_outputs
-from nucdet.predict.progress import Progress
+from nucdet.predict.progress import Progress, is_out_of_memory
 from nucdet.predict.reading import OpenImage, read_images
 from nucdet.predict.segmenter import Segmenter
 from nucdet.processes import check_devices, run_processes
@@ -64,7 +63,7 @@ def predict(options: PredictOptions, devices: argparse.Namespace) -> int:
             file=sys.stderr,
         )
         raise
-    failed = sum(job.records().error(file) is not None for file in job.files)
+    failed = sum(job.records().outcome(file).error is not None for file in job.files)
     print(f"{len(job.files) - failed} images predicted, {failed} failed: {job.output}")
     return failed
 
@@ -77,7 +76,7 @@ def _print_warnings(job: Job) -> None:
         images += 1
         if record.warning:
             warned.setdefault(record.warning, []).append(record.title)
-    images += sum(job.records().error(file) is not None for file in job.files)
+    images += sum(job.records().outcome(file).error is not None for file in job.files)
     for warning, names in warned.items():
         more = f", … ({len(names)} of {images})" if len(names) > _NAMED else ""
         print(f"{warning}: {', '.join(names[:_NAMED])}{more}")
@@ -139,7 +138,9 @@ def _predicted(
             make_outputs(image.file, prediction, segmenter.class_names, options)
             for image, prediction in zip(images, predictions, strict=True)
         ]
-    except (InputError, OSError, MemoryError, torch.OutOfMemoryError) as error:
+    except (InputError, OSError, MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not is_out_of_memory(error):
+            raise
         if len(images) == 1:
             _give_up(images[0], error, progress)
             return

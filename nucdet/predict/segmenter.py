@@ -225,9 +225,10 @@ def configure(
 
 
 def _class_names(cfg: CfgNode) -> list[str]:
-    """From the data set that the network was trained on."""
+    """From the data set that the network was trained on, one name for each class it may find."""
+    count = cfg.MODEL.ROI_HEADS.NUM_CLASSES
     for name in cfg.DATASETS.TRAIN:
         if found := class_names(name):
-            return found
-    count = cfg.MODEL.ROI_HEADS.NUM_CLASSES
+            # the network may know more classes than its data set
+            return [*found, *(f"class {i}" for i in range(len(found), count))]
     return ["nucleus"] if count == 1 else [f"class {i}" for i in range(count)]

@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import re
+import shlex
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ import torch
 from detectron2.config import CfgNode, get_cfg
 from detectron2.data import MetadataCatalog
 from detectron2.modeling import build_model
+from torch import nn
 
 from nucdet.config import load_config
 from nucdet.data.datasets import check_datasets, register_datasets
@@ -84,17 +86,17 @@ def export_weights(
     register_datasets()
     check_datasets(cfg.DATASETS.TRAIN)
     with _weights_file([checkpoint, *average_with]) as weights:
-        state, iteration = _trained_state(cfg, weights)
+        network, iteration = _trained_network(cfg, weights)
         rest = {}
         if familiar is not None:
             rest["familiarity"] = measure_familiarity(cfg, weights, familiar).state()
-    content = _as_bytes({"model": compress(state), **rest})
+    content = _as_bytes({"model": compress(network.state_dict()), **rest})
     _check_size(checkpoint, content)
     model = ZooModel(name, folder)
     manifest = {
         "sha256": hashlib.sha256(content).hexdigest(),
         "bytes": len(content),
-        "parameters": sum(tensor.numel() for tensor in state.values()),
+        "parameters": sum(weight.numel() for weight in network.parameters()),
         "config": model.config.name,
         **({"familiarity_limit_from": familiar} if familiar else {}),
         **({"mean_of_checkpoints": 1 + len(average_with)} if average_with else {}),
@@ -149,13 +151,13 @@ def compress(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return result
 
 
-def _trained_state(cfg: CfgNode, checkpoint: Path) -> tuple[dict[str, torch.Tensor], int | None]:
-    """The weights, loaded into the network to be sure that they fit, and their iteration."""
+def _trained_network(cfg: CfgNode, checkpoint: Path) -> tuple[nn.Module, int | None]:
+    """The network with the weights, to be sure that they fit, and their iteration."""
     cfg = cfg.clone()
     cfg.MODEL.DEVICE = "cpu"
     network = build_model(cfg)
     rest = NucleusCheckpointer(network, complete=True).load(str(checkpoint))
-    return network.state_dict(), rest.get("iteration")
+    return network, rest.get("iteration")
 
 
 def _as_bytes(content: dict[str, Any]) -> bytes:
@@ -238,7 +240,7 @@ def _command(log: str) -> str | None:
             continue
         pairs = zip(stated["opts"][::2], stated["opts"][1::2], strict=True)
         options = [text for pair in pairs if pair[0] != "OUTPUT_DIR" for text in pair]
-        return " ".join(["nucdet-train --config-file", stated["config_file"], *options])
+        return shlex.join(["nucdet-train", "--config-file", stated["config_file"], *options])
     return None
 
 

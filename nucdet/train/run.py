@@ -62,7 +62,8 @@ def prepare(args: argparse.Namespace) -> CfgNode:
     if not (args.resume and Path(cfg.OUTPUT_DIR, "last_checkpoint").is_file()):
         if args.eval_only:
             check_trained(cfg, args.config_file or "the defaults")
-        check_weights(cfg.MODEL.WEIGHTS)
+        else:
+            check_weights(cfg.MODEL.WEIGHTS)
     _check_writable(Path(cfg.OUTPUT_DIR))
     cfg.freeze()
     return cfg

@@ -82,14 +82,13 @@ class CachedPredictions:
             FileNotFoundError, InputError: what is wrong with the files, in one line.
         """
         self.class_names = [truth.categories[i] for i in sorted(truth.categories)] or ["nucleus"]
-        numbers = {number: i for i, number in enumerate(sorted(truth.categories))}
         self._images: list[_Image] = []
         self.has_scores = True
         read = read_predictions(predictions, truth)
         for prediction in ProgressBar(read, "reading", len(truth.images)):
             self.has_scores &= prediction.scores is not None
             atoms = Atoms.of_masks(truth.masks(prediction.image.image_id), prediction.masks)
-            classes = _classes(prediction, numbers, predictions)
+            classes = _classes(prediction, truth, predictions)
             scores = prediction.scores if self.has_scores else np.ones(len(classes))
             self._images.append(_Image(atoms, scores, classes))
 
@@ -165,16 +164,11 @@ class _Image:
     classes: np.ndarray
 
 
-def _classes(prediction: Prediction, numbers: dict[int, int], path: _Path) -> np.ndarray:
-    if prediction.categories is None or not numbers:
-        return np.zeros(len(prediction.masks), np.int64)
-    for category in prediction.categories.tolist():
-        if category not in numbers:
-            raise InputError(
-                f"{path}: found category_id {category} in image {prediction.image.file_name}; "
-                f"expected the ground truth's, {', '.join(map(str, numbers))}"
-            )
-    return np.array([numbers[c] for c in prediction.categories.tolist()], np.int64)
+def _classes(prediction: Prediction, truth: GroundTruth, path: _Path) -> np.ndarray:
+    try:
+        return prediction.classes(truth)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
 
 
 def _score_all(image: _Image, settings: Sequence[OverlapSettings]) -> np.ndarray:

@@ -17,6 +17,7 @@ _INK = (0.92, 0.92, 0.92)
 _GAP = 8  # pixels between the panels
 _MIN_PANEL_WIDTH = 420  # a legend has to fit above a narrow image
 _CHARACTERS = 52  # of the legend's text that fit in the width of a panel
+_NAME = 48  # characters of the image's name
 
 
 class _Panel(NamedTuple):
@@ -125,5 +126,5 @@ def _points(header: VisImage) -> float:
     return 72 / header.dpi
 
 
-def _shorten(name: str, length: int = 48) -> str:
-    return name if len(name) <= length else f"{name[: length - 9]}…{name[-8:]}"
+def _shorten(name: str) -> str:
+    return name if len(name) <= _NAME else f"{name[: _NAME - 9]}…{name[-8:]}"

@@ -18,7 +18,7 @@ def image_names(file_names: Sequence[str]) -> list[str]:
     """Names for images drawn from these files: the stem and ``.png``.
 
     Files that share a stem are told apart by their folders (below the one that all files share)
-    and endings.
+    and endings, and where that gives the same name too, by a number.
 
     Example:
         >>> image_names(["in/day1/a.tif", "in/day1/b.tif", "in/day2/b.tif"])
@@ -31,7 +31,17 @@ def image_names(file_names: Sequence[str]) -> list[str]:
     shared = os.path.commonpath([path.parent for path in paths])
     flat = ["_".join(path.relative_to(shared).parts) for path in paths]
     stems = [p.stem if count[p.stem] == 1 else name for p, name in zip(paths, flat, strict=True)]
-    return [f"{stem}.png" for stem in stems]
+    owners: dict[str, Path] = {}
+    return [_free_name(stem, path, owners) for stem, path in zip(stems, paths, strict=True)]
+
+
+def _free_name(stem: str, path: Path, owners: dict[str, Path]) -> str:
+    """The first of ``stem``, ``stem_2``, … that no other file has; noted in ``owners``."""
+    name, number = f"{stem}.png", 1
+    while owners.setdefault(name, path) != path:
+        number += 1
+        name = f"{stem}_{number}.png"
+    return name
 
 
 def save_png(path: str | os.PathLike[str], image: np.ndarray) -> None:

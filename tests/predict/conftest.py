@@ -116,6 +116,7 @@ class BrightIsNucleus:
 
     class_names = ("nucleus",)
     names = NAMES  # of images by their size
+    too_much: Exception = MemoryError()  # raised for more images than fit
     open = staticmethod(open_planes)
 
     def __init__(
@@ -133,7 +134,7 @@ class BrightIsNucleus:
         if self._interrupt_at in self.seen[-1]:
             raise KeyboardInterrupt
         if len(sources) > self._most:
-            raise MemoryError
+            raise self.too_much
         return [self._predict(source) for source in sources]
 
     def _predict(self, source):

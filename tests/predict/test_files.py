@@ -120,7 +120,7 @@ def test_a_record_is_kept_as_it_was(tmp_path, file, record):
     assert kept is not None
     assert kept.counts == record.counts
     assert kept.size == record.size
-    assert store.error(file) is None
+    assert store.outcome(file).error is None
 
 
 def test_records_are_read_anew_each_time_without_those_that_failed(tmp_path, file, record):
@@ -157,10 +157,10 @@ def test_other_settings_or_another_image_are_not_done(tmp_path, file, record):
 def test_a_failure_is_kept_and_not_done(tmp_path, file):
     store = RecordStore(tmp_path, "s")
     store.save(file, None, "damaged")
-    assert store.error(file) == "damaged"
+    assert store.outcome(file).error == "damaged"
     assert not store.is_done(file, [])
     store.forget(file)
-    assert store.error(file) is None
+    assert store.outcome(file).error is None
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"settings": "s"}'])
@@ -169,7 +169,7 @@ def test_a_damaged_record_is_none(tmp_path, file, text):
     store.save(file, None, "damaged")
     (tmp_path / ".records" / "a.json").write_text(text)
     assert not list(store.of_file(file))
-    assert store.error(file) is None
+    assert store.outcome(file).error is None
 
 
 def test_formats_of_microscopes_are_found_also_those_that_cannot_be_read(tmp_path):

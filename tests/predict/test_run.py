@@ -189,7 +189,13 @@ def test_images_go_together_up_to_a_number_and_a_size(
     assert contents(job().output) == contents(job("groups").output)
 
 
-def test_what_is_too_much_together_is_tried_one_by_one(job, capsys, bright_is_nucleus):
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")]
+)
+def test_what_is_too_much_together_is_tried_one_by_one(
+    job, capsys, monkeypatch, error, bright_is_nucleus
+):
+    monkeypatch.setattr(bright_is_nucleus, "too_much", error)
     predictor = bright_is_nucleus(most=1)
     predict_images(job(), predictor)
     assert predictor.seen == [
@@ -200,6 +206,12 @@ def test_what_is_too_much_together_is_tried_one_by_one(job, capsys, bright_is_nu
     assert pd.read_csv(job().output / "summary.csv")["nuclei"].tolist() == list(COUNTS.values())
     predict_images(job("none"), bright_is_nucleus(most=0))
     assert capsys.readouterr().err.count("not enough memory for this image") == 4
+
+
+def test_another_error_of_torch_ends_the_run(job, monkeypatch, bright_is_nucleus):
+    monkeypatch.setattr(bright_is_nucleus, "too_much", RuntimeError("a bug"))
+    with pytest.raises(RuntimeError, match="a bug"):
+        predict_images(job(), bright_is_nucleus(most=1))
 
 
 def test_a_broken_file_is_reported_and_the_rest_goes_on(job, images, capsys, bright_is_nucleus):
@@ -215,7 +227,8 @@ def test_a_broken_file_is_reported_and_the_rest_goes_on(job, images, capsys, bri
     assert summary["error"].dropna().index.tolist() == ["b.png", "c.tif"]
     assert "not an image" in (out / "report.html").read_text()
     assert not list(out.glob("b*")) and not list(out.glob("c*"))
-    assert [job().records().error(f) is None for f in job().files] == [True, False, False, True]
+    outcomes = [job().records().outcome(file) for file in job().files]
+    assert [outcome.error is None for outcome in outcomes] == [True, False, False, True]
 
 
 @pytest.mark.parametrize("named", [1, 5])

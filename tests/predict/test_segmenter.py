@@ -11,6 +11,7 @@ import tifffile
 import torch
 
 import nucdet
+from nucdet.config import load_config
 from nucdet.data.io.reading import read_image
 from nucdet.data.mapper import NucleusDatasetMapper
 from nucdet.errors import InputError
@@ -18,6 +19,7 @@ from nucdet.modeling import model_zoo
 from nucdet.postprocessing.overlap import OverlapElimination
 from nucdet.predict import Segmenter, configure, planning
 from nucdet.predict.network import _batches
+from nucdet.predict.segmenter import _class_names
 
 CONFIG = "configs/DSB2018/mask_rcnn_lite0_FPN.yaml"
 
@@ -204,6 +206,8 @@ def test_nuclei_larger_than_the_image_are_a_mistake(thresholding, dots):
     image = dots((30, 60), 20, 5)
     with pytest.raises(InputError, match="121 pixels, but the image has only 30 × 60"):
         thresholding.predict(image, diameter=121)
+    with pytest.raises(InputError, match="121 pixels"):
+        thresholding.predict(image, diameter=np.float32(121))
     assert thresholding.predict(image, diameter=120).diameter == 120
 
 
@@ -232,3 +236,9 @@ def test_the_default_model_is_taken_when_it_ships(repository, weights, monkeypat
     monkeypatch.setattr(model_zoo, "MODEL_ZOO", tmp_path)
     assert configure().MODEL.WEIGHTS == "nucdet://nuclei"
     assert str(weights) == configure(overrides=["MODEL.WEIGHTS", str(weights)]).MODEL.WEIGHTS
+
+
+def test_a_class_that_the_data_set_lacks_has_a_name(repository):
+    pairs = ["MODEL.ROI_HEADS.NUM_CLASSES", "3", "DATASETS.TRAIN", "('dsb2018_train',)"]
+    cfg = load_config(repository / CONFIG, pairs)
+    assert _class_names(cfg) == ["nucleus", "class 1", "class 2"]

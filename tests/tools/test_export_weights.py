@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shlex
+from argparse import Namespace
 from hashlib import sha256
 
 import pandas as pd
@@ -222,3 +224,11 @@ def test_perturb_takes_two_shares(run, text):
 def test_perturb_belongs_to_evaluation(run):
     code, _, error = run("train_net.py", "--perturb", "0.05,0.1")
     assert code == 2 and "add --eval-only" in error
+
+
+def test_the_command_can_be_typed_again():
+    options = ["DATASETS.TRAIN", "('dsb2018_train',)", "SEED", "5"]
+    stated = {"config_file": "b.yaml", "eval_only": False, "opts": options}
+    log = f"Command line arguments: {Namespace(**stated)}"
+    command = shlex.split(exporting._command(log))
+    assert command == ["nucdet-train", "--config-file", "b.yaml", *options]

@@ -259,6 +259,8 @@ def test_no_predictions_at_all(make_truth, spans, write, tmp_path):
 
 def test_unknown_category(case, spans, write, tmp_path):
     odd = write((spans((0, 0, 10)), [0.9], [7]))
-    with pytest.raises(InputError, match=r"category_id 7 in image images/img1.png; expected"):
+    with pytest.raises(
+        InputError, match=r"category_id 7 in predictions of image images/img1.png; expected"
+    ):
         tune_thresholds(case[0], [odd], tmp_path, SMALL)
     assert not (tmp_path / "best.yaml").exists()

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
-import tifffile
+if TYPE_CHECKING:
+    import tifffile  # not when run: who checks options by the limits need not wait for it
 
 _UM = {"nm": 1e-3, "µm": 1.0, "um": 1.0, "micron": 1.0, "\\u00b5m": 1.0, "mm": 1e3, "cm": 1e4}
-_LEAST_UM, _MOST_UM = 1e-6, 1e6
+# a picometre and a metre; beyond, areas and sums lose their digits
+LEAST_UM, MOST_UM = 1e-6, 1e6
 
 
 def ome_pixels(
@@ -52,6 +54,6 @@ def pixel_size_of(
 
 def sane_pixel_size(x: float | None, y: float | None) -> float | None:
     """The side of a square pixel in µm; None where it is not square or no microscope's."""
-    if x is None or y is None or not all(_LEAST_UM <= v <= _MOST_UM for v in (x, y)):
+    if x is None or y is None or not all(LEAST_UM <= v <= MOST_UM for v in (x, y)):
         return None
     return float(x) if math.isclose(x, y, rel_tol=0.01) else None

@@ -13,9 +13,9 @@ import torch
 from nucdet.commands.train import argument_parser
 from nucdet.config import load_config
 from nucdet.modeling.crop_rcnn.architecture import PARTS
-from nucdet.modeling.crop_rcnn.stage_images import visualize_stages
 from nucdet.train.run import run
 from nucdet.train.trainer import NucleusTrainer
+from nucdet.visualization.stage_images import visualize_stages
 
 LOSSES = {"rpn_objectness", "rpn_box", "filter", "mask"}
 TINY = [

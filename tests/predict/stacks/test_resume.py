@@ -152,3 +152,11 @@ def test_bad_choices_are_one_line(job, capsys, bright_is_nucleus):
     ):
         with pytest.raises(InputError, match=complaint):
             job(**changes)
+
+
+def test_asking_what_is_done_changes_nothing(job, bright_is_nucleus, contents):
+    predict_images(job(), bright_is_nucleus())
+    _cut(job().output / "film_overlay/t0001_z0000.png")
+    before = contents(job().output)
+    assert job(resume=True).left_to_do() == list(job().files)
+    assert contents(job().output) == before

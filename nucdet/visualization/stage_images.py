@@ -26,6 +26,7 @@ from nucdet.modeling.crop_rcnn.crops import cut_crops
 from nucdet.postprocessing.overlap import OverlapElimination
 from nucdet.progress import ProgressBar
 from nucdet.visualization.colors import FALSE, MATCHED, MISSED, brighten
+from nucdet.visualization.drawing import draw_instances
 from nucdet.visualization.files import check_number, image_names, save_png
 
 _PAPER, _INK = 24, (235, 235, 235)  # grey level of the background, RGB of the text
@@ -93,9 +94,6 @@ def draw_stages(image: np.ndarray, stages: Stages, masks: Any) -> np.ndarray:
     Returns:
         (height, width, 3) uint8 RGB.
     """
-    # imports matplotlib, which a mere prediction does not need
-    from nucdet.visualization.drawing import draw_instances
-
     image = brighten(image)
     zoom = max(1, -(-_PANEL_SIDE // max(image.shape[:2])))
     shown = cv2.resize(image, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_NEAREST)

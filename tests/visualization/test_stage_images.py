@@ -8,9 +8,9 @@ import torch
 from detectron2.structures import Boxes, Instances
 
 from nucdet.errors import InputError
-from nucdet.modeling.crop_rcnn.stage_images import Stages, draw_stages, visualize_stages
 from nucdet.structures import CroppedMasks
 from nucdet.visualization.colors import FALSE, MATCHED, MISSED
+from nucdet.visualization.stage_images import Stages, draw_stages, visualize_stages
 
 SIDE = 480  # large enough to be shown as it is
 TITLE, GAP = 28, 8

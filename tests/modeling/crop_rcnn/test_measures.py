@@ -1,4 +1,4 @@
-"""The losses of CropRCNN's parts: means over what was counted, and the parts measured by hand."""
+"""The losses of CropRCNN's parts, measured by hand."""
 
 from __future__ import annotations
 
@@ -11,45 +11,11 @@ from detectron2.structures import Boxes, Instances
 from torch import nn
 from torch.nn import functional as F
 
-from nucdet.errors import InputError
 from nucdet.modeling.crop_rcnn.measures import measure_crops, measure_recall
-from nucdet.modeling.crop_rcnn.subsystem_losses import SubsystemLossEvaluator
 from nucdet.structures import CroppedMasks
 
 SIDE = 64
 NUCLEUS = (8, 8, 40, 40)
-
-
-def evaluated(*measures: dict) -> dict[str, float]:
-    evaluator = SubsystemLossEvaluator(distributed=False)
-    evaluator.reset()
-    for i, one in enumerate(measures):
-        evaluator.process([{"image_id": i}], [{"subsystems": one}])
-    return evaluator.evaluate()["subsystems"]
-
-
-def test_means_are_over_what_was_counted():
-    results = evaluated(
-        {"mask": (20.0, 10), "rpn_box": (0.0, 0), "recall_50": (3.0, 4)},
-        {"mask": (10.0, 20), "rpn_box": (0.5, 1), "recall_50": (0.0, 2)},
-    )
-    assert results == {"mask": 1.0, "rpn_box": 0.5, "recall_50": 50.0}  # shares in percent
-
-
-def test_what_was_never_counted_is_left_out():
-    assert evaluated({"rpn_box": (0.0, 0), "mask": (1.0, 4)}) == {"mask": 0.25}
-
-
-def test_nothing_processed():
-    evaluator = SubsystemLossEvaluator(distributed=False)
-    evaluator.reset()
-    assert evaluator.evaluate() == {}
-
-
-def test_another_model_is_one_line():
-    evaluator = SubsystemLossEvaluator(distributed=False)
-    with pytest.raises(InputError, match="'subsystems', and the model measures no parts"):
-        evaluator.process([{"image_id": 1}], [{"instances": None}])
 
 
 def test_a_nucleus_is_found_above_one_half_among_the_first_proposals():

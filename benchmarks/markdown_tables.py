@@ -1,0 +1,20 @@
+"""Tables in Markdown, as the benchmarks print and write them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+
+def head(columns: Sequence[str]) -> str:
+    """The first two lines of a table: the names of its columns, and what makes it a table."""
+    return f"{line(columns)}\n{'|---' * len(columns)}|"
+
+
+def line(cells: Iterable[str]) -> str:
+    """One row of a table."""
+    return f"| {' | '.join(cells)} |"
+
+
+def table(columns: Sequence[str], rows: Iterable[Iterable[str]]) -> str:
+    """A whole table, with a line break at its end."""
+    return "\n".join([head(columns), *map(line, rows)]) + "\n"

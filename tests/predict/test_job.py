@@ -1,0 +1,54 @@
+"""What a run depends on, so that --resume goes on only where the results would be the same."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+
+from nucdet.export import ImageRecord
+from nucdet.predict import job as job_module
+from nucdet.predict.job import prepare
+from nucdet.predict.options import PredictOptions
+
+SEMANTIC = "DSB2018/unet_small.yaml"
+
+
+@pytest.fixture
+def settings(images, tmp_path):
+    """The text that tells runs with other results apart, for some MODEL.WEIGHTS."""
+
+    def of_weights(weights):
+        opts = ("MODEL.WEIGHTS", str(weights))
+        options = PredictOptions(
+            tmp_path / "out", (str(images),), config_file=SEMANTIC, opts=opts, resume=True
+        )
+        return prepare(options).settings
+
+    return of_weights
+
+
+@pytest.mark.parametrize("source", ["{a}", "ensemble://{a},{b}", "filter://{b}"])
+def test_settings_differ_once_a_checkpoint_is_trained_again(settings, tmp_path, source):
+    files = {name: tmp_path / f"{name}.pth" for name in "ab"}
+    for file in files.values():
+        file.write_bytes(b"weights")
+    weights = source.format(**files)
+    before = settings(weights)
+    assert settings(weights) == before
+    for file in files.values():
+        file.write_bytes(b"other weights")
+    assert settings(weights) != before
+
+
+def test_settings_differ_once_a_record_has_another_field(settings, tmp_path, monkeypatch):
+    weights = tmp_path / "a.pth"
+    weights.touch()
+    before = settings(weights)
+
+    @dataclass(frozen=True)
+    class LaterRecord(ImageRecord):
+        later: int = 0
+
+    monkeypatch.setattr(job_module, "ImageRecord", LaterRecord)
+    assert settings(weights) != before
