@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nucdet.postprocessing import eliminate_overlaps
+from nucdet.postprocessing.cutting import keep_largest_pieces
 from nucdet.structures import CroppedMasks
 
 fast = settings(deadline=None, max_examples=80)
@@ -189,3 +190,13 @@ def test_memory_grows_with_the_image_not_with_the_number_of_masks():
     assert len(left) > 300
     # dense masks would be 400 MiB; the label map is 4 MiB
     assert peak < 40 * 2**20
+
+
+def test_the_largest_piece_of_each_mask_is_left():
+    labels = np.zeros((6, 12), int)
+    labels[0:2, 0:2] = labels[3:5, 2:5] = labels[0, 10] = 1
+    labels[0:2, 4:6] = labels[2, 6] = 2  # touching at a corner: one piece
+    left = keep_largest_pieces(CroppedMasks.from_label_map(labels)).to_label_map()
+    expected = np.where(labels == 2, 2, 0)
+    expected[3:5, 2:5] = 1
+    np.testing.assert_array_equal(left, expected)

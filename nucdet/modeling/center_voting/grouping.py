@@ -40,8 +40,8 @@ def group_pixels(
         min_votes: nuclei with fewer pixels are dropped.
 
     Returns:
-        (H, W) int32, 1 … n for the nuclei, 0 for pixels of none. A nucleus is one 4-connected piece,
-        and such pixels of the foreground without a nucleus as lie within 3 pixels of it.
+        (H, W) int32, 1 … n for the nuclei, 0 for pixels of none. A nucleus is one 4-connected
+        piece, and such pixels of the foreground without a nucleus as lie within 3 pixels of it.
     """
     ys, xs = np.nonzero(foreground)
     if not len(ys):

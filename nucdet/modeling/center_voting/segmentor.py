@@ -25,7 +25,7 @@ from nucdet.modeling.semantic.pixelwise import (
     nucleus_instances,
     resized_maps,
 )
-from nucdet.postprocessing.cutting import fill_holes
+from nucdet.postprocessing.cutting import fill_holes, keep_largest_pieces
 from nucdet.structures import CroppedMasks
 
 # MODEL.CENTER_VOTING.VIEWS -> for each view of an image the axes of (H, W) that are mirrored
@@ -168,7 +168,8 @@ class CenterVotingSegmentor(PixelwiseSegmentor):
             foreground = resized_maps(wide, size, covered)[0, 0].numpy()
             labels = _resized_labels(labels, size, covered)
             labels = np.where(foreground >= self.threshold, labels, 0)
-        masks = fill_holes(CroppedMasks.from_label_map(labels))
+        # the foreground cuts specks off the rims, and stray pixels nearby have joined a nucleus
+        masks = fill_holes(keep_largest_pieces(CroppedMasks.from_label_map(labels)))
         inside = zip(masks.slices(), masks.crops, strict=True)
         scores = [float(foreground[box][crop].mean()) for box, crop in inside]
         return nucleus_instances(masks, torch.tensor(scores, dtype=torch.float32))

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 from detectron2.modeling import build_model
+from scipy import ndimage
 
 from nucdet.config import load_config
 from nucdet.errors import InputError
@@ -120,6 +121,18 @@ def test_true_maps_give_the_nuclei_in_original_pixels(model, factor):
     assert found.scores.min() > 0.8
     expected = np.bincount(labels.ravel())[1:] * factor**2
     np.testing.assert_allclose(np.sort(found.pred_masks.areas), np.sort(expected), rtol=0.15)
+
+
+def test_specks_beside_a_nucleus_are_not_part_of_it(model):
+    labels = discs()
+    maps = torch.from_numpy(center_targets(CroppedMasks.from_label_map(labels)))
+    maps[0, 8, 20] = 1  # foreground two pixels off the first disc, whose vote leads nowhere
+    model.network = Oracle(perfect_logits(maps, model.offset_scale))
+    model.eval()
+    (output,) = model([{"image": torch.zeros(3, 64, 96), "height": 64, "width": 96}])
+    masks = output["instances"].pred_masks.to_dense()
+    assert len(masks) == 4 and not masks[:, 8, 20].any()
+    assert [ndimage.label(mask)[1] for mask in masks] == [1] * 4
 
 
 @pytest.mark.parametrize("size", [(127, 191), (64, 96), (63, 95), (50, 75)])
