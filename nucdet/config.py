@@ -105,8 +105,10 @@ def _add_augmentation(cfg: CfgNode) -> None:
     # strong they are: nucdet/data/augment/photometry.py.
     for name in ("STAIN", "HUE_SATURATION", "CHANNELS", "FADE", "ILLUMINATION"):
         aug[name] = CfgNode({"PROB": 0.0})
-    # JPEG artefacts: share of the images, and the lowest quality, 1 to 95.
-    aug.JPEG = CfgNode({"PROB": 0.0, "QUALITY": 30})
+    # JPEG artefacts: share of the images; the lowest quality, 1 to 95; the least share of its
+    # contrast that an image had when it was compressed, before it was stretched (1.0: all); and
+    # how many times it was enlarged at most since then (1.0: not at all).
+    aug.JPEG = CfgNode({"PROB": 0.0, "QUALITY": 30, "CONTRAST": 1.0, "ZOOM": 1.0})
     # Gaussian blur: share of the images, and the largest standard deviation in pixels.
     aug.BLUR = CfgNode({"PROB": 0.0, "SIGMA": 1.5})
     # Share of the images with additive Gaussian noise.

@@ -44,8 +44,12 @@ def build_photometric(aug: CfgNode) -> list[T.Augmentation | Transform]:
     Raises:
         InputError: a value out of range.
     """
-    if not 1 <= aug.JPEG.QUALITY <= 95:
-        raise InputError(f"INPUT.AUGMENTATION.JPEG.QUALITY is {aug.JPEG.QUALITY}, expected 1 to 95")
+    jpeg = aug.JPEG
+    for key, low, high in (("QUALITY", 1, 95), ("CONTRAST", 0.01, 1), ("ZOOM", 1, 16)):
+        if not low <= jpeg[key] <= high:
+            raise InputError(
+                f"INPUT.AUGMENTATION.JPEG.{key} is {jpeg[key]}, expected {low} to {high}"
+            )
     candidates = [
         (aug.GREY_PROB, Photometric(lambda: _grey)),
         (aug.COLORIZE_PROB, Photometric(draw_colors)),
@@ -63,7 +67,7 @@ def build_photometric(aug: CfgNode) -> list[T.Augmentation | Transform]:
         (aug.ILLUMINATION.PROB, Photometric(partial(_draw_light, _LIGHT))),
         (aug.BLUR.PROB, Photometric(partial(_draw_blur, aug.BLUR.SIGMA))),
         (aug.NOISE.PROB, Photometric(partial(_draw_noise, _NOISE))),
-        (aug.JPEG.PROB, Photometric(partial(_draw_jpeg, aug.JPEG.QUALITY))),
+        (jpeg.PROB, Photometric(partial(_draw_jpeg, jpeg.QUALITY, jpeg.CONTRAST, jpeg.ZOOM))),
     ]
     return [T.RandomApply(a, p) if p < 1 else a for p, a in candidates if p > 0]
 
@@ -158,8 +162,23 @@ def draw_noise(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return rng.standard_normal(shape, dtype=np.float32)
 
 
-def _draw_jpeg(lowest_quality: int) -> ImageOperation:
-    return compress_jpeg(np.random.randint(lowest_quality, 96))
+def _draw_jpeg(lowest_quality: int, least_contrast: float, largest_zoom: float) -> ImageOperation:
+    """What JPEG changed in an image before it was stretched and enlarged to what is given."""
+    compress = compress_jpeg(np.random.randint(lowest_quality, 96))
+    contrast = math.exp(np.random.uniform(math.log(least_contrast), 0))
+    zoom = math.exp(np.random.uniform(0, math.log(largest_zoom)))
+
+    def change(image: np.ndarray) -> np.ndarray:
+        height, width = image.shape[:2]
+        size = (math.ceil(width / zoom), math.ceil(height / zoom))
+        small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+        dim = cv2.convertScaleAbs(small, alpha=contrast)
+        # the error alone is enlarged: nothing of the image's detail is lost by the way down
+        error = compress(dim).astype(np.float32) / contrast - small
+        error = cv2.resize(error, (width, height), interpolation=cv2.INTER_LINEAR)
+        return np.clip(np.rint(image + error), 0, 255).astype(np.uint8)
+
+    return change
 
 
 def compress_jpeg(quality: int) -> ImageOperation:

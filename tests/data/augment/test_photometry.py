@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 from detectron2.data import transforms as T
 
 from nucdet.config import load_config
 from nucdet.data.augment import color
-from nucdet.data.augment.photometry import build_photometric
+from nucdet.data.augment.photometry import build_photometric, compress_jpeg
 from nucdet.errors import InputError
 
 
@@ -164,6 +165,34 @@ def test_jpeg_keeps_colors_in_their_channels():
     assert np.abs(pressed - image).max() < 12
 
 
-def test_a_quality_out_of_range_names_the_key(image):
-    with pytest.raises(InputError, match=r"JPEG\.QUALITY is 0, expected 1 to 95"):
-        _change(image, JPEG__QUALITY=0)
+@pytest.mark.parametrize(
+    "key, value, expected",
+    [("QUALITY", 0, "1 to 95"), ("CONTRAST", 0.0, "0.01 to 1"), ("ZOOM", 0.5, "1 to 16")],
+)
+def test_a_jpeg_value_out_of_range_names_the_key(image, key, value, expected):
+    with pytest.raises(InputError, match=rf"JPEG\.{key} is {value}, expected {expected}"):
+        _change(image, **{f"JPEG__{key}": value})
+
+
+def test_jpeg_of_an_image_as_it_is_is_the_codec_alone(image):
+    pressed = _change(image, JPEG__PROB=1.0, JPEG__QUALITY=95)  # the highest that is drawn
+    assert np.array_equal(pressed, compress_jpeg(95)(image))
+
+
+def test_jpeg_at_low_contrast_leaves_larger_errors_and_enlarged_ones_larger_blocks():
+    rng = np.random.default_rng(0)
+    noise = cv2.GaussianBlur(rng.uniform(0, 255, (96, 96)).astype(np.float32), (0, 0), 2)
+    image = cv2.merge([np.clip(128 + 6 * (noise - noise.mean()), 0, 255).astype(np.uint8)] * 3)
+
+    def errors(**keys) -> np.ndarray:
+        changed = [_change(image, JPEG__PROB=1.0, **keys).astype(float) - image for _ in range(20)]
+        return np.stack(changed)[..., 1]
+
+    plain, dim = errors(), errors(JPEG__CONTRAST=0.05)
+    assert dim.std() > 1.5 * plain.std()
+
+    # neighboring pixels err alike where the image was enlarged after it was compressed
+    def roughness(error: np.ndarray) -> float:
+        return np.diff(error, axis=2).std() / error.std()
+
+    assert roughness(errors(JPEG__ZOOM=8.0)) < 0.8 * roughness(plain)
