@@ -11,9 +11,10 @@ import numpy as np
 from detectron2.data import MetadataCatalog
 
 from nucdet.data.coco_entries import (
-    check_category,
+    check_categories,
     check_file_name,
     check_id,
+    check_image_id,
     check_segmentation,
     check_size,
 )
@@ -49,26 +50,30 @@ class GroundTruth:
 
         Raises:
             FileNotFoundError: there is no such file.
-            InputError: it is not a COCO JSON with annotations.
+            InputError: it is not a COCO JSON with annotations, two images or categories have one
+                id, or an annotation has no image or no outline.
         """
         self.json_file = Path(json_file)
         self.images: dict[int, TrueImage] = {}
-        self.categories: dict[int, str] = {}
         self._segmentations: dict[int, list] = defaultdict(list)
         content = read_json(self.json_file)
         try:
             for entry in content["images"]:
-                image_id = check_id(self.json_file, entry)
+                image_id = check_image_id(self.json_file, entry, self.images)
                 name = check_file_name(self.json_file, entry)
                 size = check_size(self.json_file, entry)
                 self.images[image_id] = TrueImage(
                     image_id, name, *size, str(entry.get("kind") or "")
                 )
-            for entry in content.get("categories", ()):
-                number, name = check_category(self.json_file, entry)
-                self.categories[number] = name
+            self.categories = check_categories(self.json_file, content.get("categories", ()))
             for entry in content["annotations"]:
                 image_id = check_id(self.json_file, entry, "image_id")
+                if image_id not in self.images:
+                    raise InputError(
+                        f"{self.json_file}: annotation {entry.get('id')} is of image "
+                        f"{image_id!r}, which is not listed; list the image or take the "
+                        "annotation out"
+                    )
                 if not entry.get("iscrowd"):
                     outline = check_segmentation(self.json_file, entry)
                     self._segmentations[image_id].append(outline)

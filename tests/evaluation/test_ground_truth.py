@@ -39,6 +39,30 @@ def test_kind_of_image(tmp_path):
     assert GroundTruth(write(tmp_path / "t.json", images=[image])).image(1).kind == "grey"
 
 
+IMAGE = {"id": 5, "file_name": "c.tif", "height": 4, "width": 6}
+OUTLINE = [[1, 1, 3, 1, 3, 3]]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"images": [IMAGE, IMAGE]}, "two images have id 5"),
+        ({"categories": [{"id": 1, "name": "a"}, {"id": 1, "name": "b"}]}, "categories have id 1"),
+        (
+            {"annotations": [{"id": 8, "image_id": 6, "segmentation": OUTLINE}]},
+            "annotation 8 is of image 6, which is not listed",
+        ),
+        (
+            {"annotations": [{"image_id": 5, "segmentation": []}]},
+            "segmentation is \\[\\]; expected",
+        ),
+    ],
+)
+def test_what_would_be_lost_without_a_word_is_refused(tmp_path, changes, message):
+    with pytest.raises(InputError, match=rf"t\.json: .*{message}"):
+        GroundTruth(write(tmp_path / "t.json", **changes))
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
