@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -131,7 +132,7 @@ def _open_coco_results(path: Path, truth: GroundTruth) -> _Decoder:
     for number, entry in enumerate(entries):
         try:
             category = int(entry.get("category_id", 1))
-            result = (entry["segmentation"], float(entry["score"]), category)
+            result = (entry["segmentation"], _score(entry["score"]), category)
             by_image[entry["image_id"]].append(result)
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise InputError(
@@ -151,6 +152,16 @@ def _open_coco_results(path: Path, truth: GroundTruth) -> _Decoder:
         return Prediction(image, masks, scores, categories)
 
     return decode
+
+
+def _score(value: Any) -> float:
+    """A finite number; text and NaN have no order.
+
+    COCO's tools only sort by scores, so that those of other tools need not lie between 0 and 1.
+    """
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not math.isfinite(value):
+        raise ValueError(f"score is {str(value)[:40]!r}, no finite number")
+    return float(value)
 
 
 def _open_submission(path: Path, truth: GroundTruth) -> _Decoder:

@@ -50,6 +50,18 @@ def test_coco_results(truth, tmp_path):
     assert (len(second.masks), second.image.file_name) == (0, "images/img2.png")
 
 
+@pytest.mark.parametrize("score", [float("nan"), float("inf"), "0.9", True, None, 10**400])
+def test_scores_without_an_order_are_refused(truth, tmp_path, score):
+    path = coco_results(tmp_path / "r.json", result(), result(score=score))
+    with pytest.raises(InputError, match=r"r\.json: result 1 .*score"):
+        read(path, truth)
+
+
+def test_scores_of_other_tools_may_lie_beyond_1(truth, tmp_path):
+    path = coco_results(tmp_path / "r.json", result(score=-3), result(score=98.5))
+    assert read(path, truth)[0].scores.tolist() == [-3, 98.5]
+
+
 @pytest.mark.parametrize("ending", ["", "_label", "_cp_masks"])
 @pytest.mark.parametrize(
     ("suffix", "dtype"),
