@@ -81,6 +81,31 @@ def test_label_images(truth, folder, ending, suffix, dtype):
     assert second.masks.image_size == (4, 40)
 
 
+@pytest.fixture
+def odd_truth(tmp_path):
+    """Ground truth of images whose predictions nucdet does not name by the stem."""
+    names = ["o.ome.tif", "summary.png", "a.png", "a.jpg"]
+    images = [
+        {"id": i, "file_name": name, "height": 4, "width": 40} for i, name in enumerate(names, 1)
+    ]
+    path = tmp_path / "odd.json"
+    path.write_text(json.dumps({"images": images, "annotations": []}))
+    return GroundTruth(path)
+
+
+def test_names_that_nucdet_gives_its_predictions(odd_truth, folder, tmp_path):
+    names = ["o", "summary.png", "a.png", "a.jpg"]
+    for name in names:
+        tifffile.imwrite(folder / f"{name}_label.tif", LABELS)
+        cv2.imwrite(str(folder / f"{name}_overlay.png"), LABELS)
+    assert [len(found.masks) for found in read(folder, odd_truth)] == [2, 2, 2, 2]
+    rows = [f"{name},{start} 2" for start, name in enumerate(names, 1)]
+    table = tmp_path / "kaggle.csv"
+    table.write_text("\n".join(["ImageId,EncodedPixels", *rows]))
+    found = [prediction.masks.to_kaggle_rle() for prediction in read(table, odd_truth)]
+    assert found == [["1 2"], ["2 2"], ["3 2"], ["4 2"]]
+
+
 def _palette(path):
     image = Image.fromarray(LABELS, mode="P")
     image.putpalette([value for i in range(256) for value in (i, 255 - i, 7)])
