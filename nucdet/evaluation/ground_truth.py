@@ -70,7 +70,8 @@ class GroundTruth:
             self.categories = check_categories(self.json_file, content.get("categories", ()))
             for entry in content["annotations"]:
                 image_id = check_id(self.json_file, entry, "image_id")
-                if image_id not in self.images:
+                # of a file that lists no images at all, that is what must be said
+                if self.images and image_id not in self.images:
                     raise InputError(
                         f"{self.json_file}: annotation {entry.get('id')} is of image "
                         f"{image_id!r}, which is not listed; list the image or take the "
