@@ -8,12 +8,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Any
 
 from detectron2.config import CfgNode
 
 from nucdet.errors import InputError
 
+# which mask keeps the pixels that several claim: nucdet/postprocessing/rules.py
+_PRIORITIES = ("area", "score")
 # of detectron2.solver.build_lr_scheduler
 _SCHEDULERS = ("WarmupMultiStepLR", "WarmupCosineLR", "WarmupStepWithFixedGammaLR")
 
@@ -25,17 +28,33 @@ class _Rule:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _number_from(least: float, unit: str = "a number") -> _Rule:
     return _Rule(lambda value: _is_number(value) and value >= least, f"{unit} of at least {least}")
 
 
+def _number_between(least: float, most: float, unit: str = "a number") -> _Rule:
+    return _Rule(
+        lambda value: _is_number(value) and least <= value <= most, f"{unit}, {least} to {most}"
+    )
+
+
 def _whole_from(least: int, unit: str = "a whole number") -> _Rule:
     return _Rule(
-        lambda value: isinstance(value, int) and value >= least, f"{unit}, {least} or more"
+        lambda value: isinstance(value, Integral) and value >= least, f"{unit}, {least} or more"
     )
+
+
+def _each(rule: _Rule) -> _Rule:
+    return _Rule(lambda values: all(map(rule.holds, values)), f"{rule.expected}, for each class")
+
+
+_AREA = _whole_from(0, "a number of pixels")
+_SHARE = _number_from(0, "a share")
+# as every network of nucdet gives them
+_PROBABILITY = _number_between(0, 1)
 
 
 _RULES = {
@@ -48,8 +67,20 @@ _RULES = {
     ),
     "DATALOADER.NUM_WORKERS": _whole_from(0, "a number of processes"),
     "DATALOADER.CACHE_MIB": _number_from(0, "a number of MiB"),
+    "MODEL.ROI_MASK_HEAD.MASK_THRESH": _PROBABILITY,
     "TEST.EVAL_PERIOD": _whole_from(0, "a number of iterations"),
     "TEST.NUCLEUS_DIAMETER": _number_from(1, "a number of pixels"),
+    # more pixels than any outline is off by
+    "TEST.OUTLINE_OFFSET": _number_between(-1000, 1000, "a number of pixels"),
+    "TEST.OVERLAP_ELIMINATION.PRIORITY": _Rule(
+        lambda name: name in _PRIORITIES, " or ".join(map(repr, _PRIORITIES))
+    ),
+    "TEST.OVERLAP_ELIMINATION.MIN_AREA": _AREA,
+    "TEST.OVERLAP_ELIMINATION.MIN_AREA_LIMIT": _SHARE,
+    "TEST.OVERLAP_ELIMINATION.MIN_RELATIVE_AREA": _SHARE,
+    "TEST.OVERLAP_ELIMINATION.MIN_RELATIVE_SCORE": _SHARE,
+    "TEST.OVERLAP_ELIMINATION.CLASS_SCORE_THRESHOLDS": _each(_PROBABILITY),
+    "TEST.OVERLAP_ELIMINATION.CLASS_MIN_AREAS": _each(_AREA),
     "INPUT.MIN_SIZE_TEST": _whole_from(0, "a number of pixels (0: no resize)"),
     "INPUT.MAX_SIZE_TEST": _whole_from(1, "a number of pixels"),
     "MODEL.ROI_HEADS.NUM_CLASSES": _whole_from(1, "a number of classes"),
@@ -66,13 +97,23 @@ def check_config(cfg: CfgNode) -> None:
     Raises:
         InputError: one of them cannot be; the message names key, value and what is expected.
     """
-    for key, rule in _RULES.items():
+    for key in _RULES:
         value: Any = cfg
         for part in key.split("."):
             value = value[part]
-        if not rule.holds(value):
-            raise InputError(f"{key} is {value!r}; expected {rule.expected}")
+        check_value(key, value)
     _check_crop(cfg.INPUT.CROP)
+
+
+def check_value(key: str, value: Any) -> None:
+    """Check a value for a key of the table, which need not come from a config.
+
+    Raises:
+        InputError: it cannot be; the message names key, value and what is expected.
+    """
+    rule = _RULES[key]
+    if not rule.holds(value):
+        raise InputError(f"{key} is {value!r}; expected {rule.expected}")
 
 
 def _check_crop(crop: CfgNode) -> None:

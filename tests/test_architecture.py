@@ -15,6 +15,7 @@ FLOORS = {
     "nucdet.earlier_keys": 0,
     "nucdet.errors": 0,
     "nucdet.files": 0,
+    "nucdet.image_names": 0,
     "nucdet.lifetime": 0,
     "nucdet.processes": 0,
     "nucdet.compiler_on_demand": 0,

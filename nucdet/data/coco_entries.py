@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,18 @@ def check_id(path: Path, entry: Any, key: str = "id") -> int | str:
             f"{path}: {key} is {_short(value)} in {_short(entry)}; expected a whole number"
         )
     return value
+
+
+def check_image_id(path: Path, entry: Any, taken: Container[int | str]) -> int | str:
+    """The id of an image, which must not be one of those that are taken.
+
+    Raises:
+        InputError: see :func:`check_id`; another image has the id.
+    """
+    image_id = check_id(path, entry)
+    if image_id in taken:
+        raise InputError(f"{path}: two images have id {image_id}, expected one")
+    return image_id
 
 
 def check_file_name(path: Path, entry: dict[str, Any]) -> str:
@@ -56,26 +69,30 @@ def check_size(path: Path, entry: dict[str, Any]) -> tuple[int, int]:
     return entry["height"], entry["width"]
 
 
-def check_category(path: Path, entry: Any) -> tuple[int | str, str]:
-    """Id and name of a category.
+def check_categories(path: Path, entries: Iterable[Any]) -> dict[int | str, str]:
+    """The name of each category id.
 
     Raises:
-        InputError: one is missing or of another type.
+        InputError: an id or a name is missing or of another type, or two categories have one id.
     """
-    number, name = check_id(path, entry), entry.get("name")
-    if not isinstance(name, str):
-        raise InputError(f"{path}: category {_short(entry)}: name is {_short(name)}, no text")
-    return number, name
+    names: dict[int | str, str] = {}
+    for entry in entries:
+        number, name = check_id(path, entry), entry.get("name")
+        if not isinstance(name, str):
+            raise InputError(f"{path}: category {_short(entry)}: name is {_short(name)}, no text")
+        if names.setdefault(number, name) != name:
+            raise InputError(f"{path}: two categories have id {number}, expected one")
+    return names
 
 
 def check_segmentation(path: Path, entry: dict[str, Any]) -> dict[str, Any] | list[Any]:
     """The outline of an annotation: RLE or polygons.
 
     Raises:
-        InputError: there is none, or it is neither.
+        InputError: there is none, or it is neither. An empty one would drop the nucleus unnoticed.
     """
     outline = entry.get("segmentation")
-    if not isinstance(outline, (dict, list)):
+    if not outline or not isinstance(outline, (dict, list)):
         raise InputError(
             f"{path}: annotation {_short(entry)}: segmentation is {_short(outline)}; expected "
             "polygons or RLE"

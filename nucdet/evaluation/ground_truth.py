@@ -5,20 +5,23 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from dataclasses import dataclass
-from pathlib import Path
+from functools import cached_property
+from pathlib import Path, PurePath
 
 import numpy as np
 from detectron2.data import MetadataCatalog
 
 from nucdet.data.coco_entries import (
-    check_category,
+    check_categories,
     check_file_name,
     check_id,
+    check_image_id,
     check_segmentation,
     check_size,
 )
 from nucdet.errors import InputError
 from nucdet.files import read_json
+from nucdet.image_names import names_of, stem_of
 from nucdet.structures import CroppedMasks
 
 
@@ -34,8 +37,8 @@ class TrueImage:
 
     @property
     def stem(self) -> str:
-        """The file's name without folder and ending; Kaggle's ImageId."""
-        return Path(self.file_name).stem
+        """The file's name without folder and ending."""
+        return stem_of(PurePath(self.file_name).name)
 
 
 class GroundTruth:
@@ -49,26 +52,31 @@ class GroundTruth:
 
         Raises:
             FileNotFoundError: there is no such file.
-            InputError: it is not a COCO JSON with annotations.
+            InputError: it is not a COCO JSON with annotations, two images or categories have one
+                id, or an annotation has no image or no outline.
         """
         self.json_file = Path(json_file)
         self.images: dict[int, TrueImage] = {}
-        self.categories: dict[int, str] = {}
         self._segmentations: dict[int, list] = defaultdict(list)
         content = read_json(self.json_file)
         try:
             for entry in content["images"]:
-                image_id = check_id(self.json_file, entry)
+                image_id = check_image_id(self.json_file, entry, self.images)
                 name = check_file_name(self.json_file, entry)
                 size = check_size(self.json_file, entry)
                 self.images[image_id] = TrueImage(
                     image_id, name, *size, str(entry.get("kind") or "")
                 )
-            for entry in content.get("categories", ()):
-                number, name = check_category(self.json_file, entry)
-                self.categories[number] = name
+            self.categories = check_categories(self.json_file, content.get("categories", ()))
             for entry in content["annotations"]:
                 image_id = check_id(self.json_file, entry, "image_id")
+                # of a file that lists no images at all, that is what must be said
+                if self.images and image_id not in self.images:
+                    raise InputError(
+                        f"{self.json_file}: annotation {entry.get('id')} is of image "
+                        f"{image_id!r}, which is not listed; list the image or take the "
+                        "annotation out"
+                    )
                 if not entry.get("iscrowd"):
                     outline = check_segmentation(self.json_file, entry)
                     self._segmentations[image_id].append(outline)
@@ -131,19 +139,30 @@ class GroundTruth:
             chosen += [ids[i] for i in at]
         return sorted(chosen)
 
-    def ids_by_stem(self) -> dict[str, int]:
-        """Image ids by the stem of the file name.
+    def named(self, name: str) -> TrueImage | None:
+        """The image whose outputs have this name, see :func:`nucdet.image_names.names_of`.
 
         Raises:
-            InputError: two images have the same stem, so that names cannot tell them apart.
+            InputError: several images have the name.
         """
-        ids: dict[str, int] = {}
-        for image in self.images.values():
-            other = ids.setdefault(image.stem, image.image_id)
-            if other != image.image_id:
-                raise InputError(
-                    f"{self.json_file}: {image.file_name} and {self.images[other].file_name} have "
-                    "the same stem, so predictions by name are ambiguous; "
-                    "give predictions as coco_instances_results.json"
-                )
-        return ids
+        found = self.images_by_name.get(name, [])
+        if len(found) > 1:
+            raise InputError(
+                f"{self.json_file}: {found[0].file_name} and {found[1].file_name} have the same "
+                f"stem, so a prediction for {name!r} is ambiguous; name predictions with the "
+                "ending of their image, or give them as coco_instances_results.json"
+            )
+        return found[0] if found else None
+
+    @cached_property
+    def images_by_name(self) -> dict[str, list[TrueImage]]:
+        """The images by each name that their outputs may have."""
+        images = list(self.images.values())
+        result: dict[str, list[TrueImage]] = {}
+        for names in zip(*(names_of(image.file_name) for image in images), strict=True):
+            by_name: dict[str, list[TrueImage]] = defaultdict(list)
+            for name, image in zip(names, images, strict=True):
+                by_name[name].append(image)
+            # the stem of one image counts more than the whole name of another
+            result = {**by_name, **result}
+        return result

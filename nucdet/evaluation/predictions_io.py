@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from nucdet.errors import InputError
 from nucdet.evaluation.ground_truth import GroundTruth, TrueImage
 from nucdet.evaluation.submission import SUBMISSION_FORMATS
 from nucdet.files import read_json
+from nucdet.image_names import stem_of
 from nucdet.structures import CroppedMasks
 
 # What nucdet and cellpose put after the stem of the image when they save its labels. Fewer than a
@@ -92,7 +94,8 @@ def read_predictions(path: str | os.PathLike[str], truth: GroundTruth) -> Iterat
             - a folder of label images (PNG, TIFF, where there are none npy; see
               :func:`nucdet.data.conversion.label_files.read_label_map`), named as the images, or as
               them with ``_label``, ``_cp_masks`` or ``_seg`` (then other files are left alone).
-        truth: the images; names in a csv or folder are the stems of their file names.
+        truth: the images; names in a csv or folder are the stems of their file names, or the whole
+            file names.
 
     Returns:
         An iterator over all images of the ground truth, decoded one at a time; those without a
@@ -131,7 +134,7 @@ def _open_coco_results(path: Path, truth: GroundTruth) -> _Decoder:
     for number, entry in enumerate(entries):
         try:
             category = int(entry.get("category_id", 1))
-            result = (entry["segmentation"], float(entry["score"]), category)
+            result = (entry["segmentation"], _score(entry["score"]), category)
             by_image[entry["image_id"]].append(result)
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise InputError(
@@ -153,6 +156,16 @@ def _open_coco_results(path: Path, truth: GroundTruth) -> _Decoder:
     return decode
 
 
+def _score(value: Any) -> float:
+    """A finite number; text and NaN have no order.
+
+    COCO's tools only sort by scores, so that those of other tools need not lie between 0 and 1.
+    """
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not math.isfinite(value):
+        raise ValueError(f"score is {str(value)[:40]!r}, no finite number")
+    return float(value)
+
+
 def _open_submission(path: Path, truth: GroundTruth) -> _Decoder:
     try:
         frame = pd.read_csv(path, dtype=str, keep_default_na=False, index_col=False)
@@ -167,14 +180,15 @@ def _open_submission(path: Path, truth: GroundTruth) -> _Decoder:
             f"{path}: found columns {','.join(map(str, frame.columns))}; expected {expected}"
         )
     name, code = layout.columns
-    codes_by_stem = frame.groupby(name)[code].apply(list).to_dict()
-    ids = truth.ids_by_stem()
-    for stem in codes_by_stem:
-        if stem not in ids:
-            raise _unknown_image(path, f"image {stem!r}", truth)
+    codes_of: dict[int, list[str]] = {}
+    for image_name, texts in frame.groupby(name)[code]:
+        image = truth.named(image_name)
+        if image is None:
+            raise _unknown_image(path, f"image {image_name!r}", truth)
+        codes_of.setdefault(image.image_id, []).extend(texts)
 
     def decode(image: TrueImage) -> Prediction:
-        codes = [text for text in codes_by_stem.get(image.stem, []) if text.strip()]
+        codes = [text for text in codes_of.get(image.image_id, []) if text.strip()]
         masks = _naming(path, image, layout.decode, codes, _size(image))
         return Prediction(image, masks, None)
 
@@ -185,7 +199,7 @@ def _open_label_folder(path: Path, truth: GroundTruth) -> _Decoder:
     files = _label_files(path, truth)
 
     def decode(image: TrueImage) -> Prediction:
-        file = files.get(image.stem)
+        file = files.get(image.image_id)
         if file is None:
             return Prediction(image, CroppedMasks.empty(_size(image)), None)
         labels = read_label_map(file, _size(image))
@@ -194,35 +208,35 @@ def _open_label_folder(path: Path, truth: GroundTruth) -> _Decoder:
     return decode
 
 
-def _label_files(folder: Path, truth: GroundTruth) -> dict[str, Path]:
-    """The label image of each stem; every file must belong to an image, and one image to one."""
+def _label_files(folder: Path, truth: GroundTruth) -> dict[int, Path]:
+    """The label image by image id; every file must belong to an image, and one image to one."""
     candidates = sorted(f for f in folder.iterdir() if f.suffix.lower() in LABEL_SUFFIXES)
     # arrays beside label images may hold anything, such as the flows of cellpose
     candidates = [f for f in candidates if f.suffix.lower() != ".npy"] or candidates
     if not candidates:
         raise InputError(f"{folder}: found no label images; expected .png, .tif or .npy files")
-    ids = truth.ids_by_stem()
-    ending = _ending_of([file.stem for file in candidates], ids)
-    files: dict[str, Path] = {}
+    ending = _ending_of([stem_of(file.name) for file in candidates], truth.images_by_name)
+    files: dict[int, Path] = {}
     for file in candidates:
-        if not file.stem.endswith(ending):
+        if not stem_of(file.name).endswith(ending):
             continue
-        stem = file.stem.removesuffix(ending)
-        if stem not in ids:
-            raise _unknown_image(file, f"image {stem!r}", truth)
-        if stem in files:
+        name = stem_of(file.name).removesuffix(ending)
+        image = truth.named(name)
+        if image is None:
+            raise _unknown_image(file, f"image {name!r}", truth)
+        other = files.setdefault(image.image_id, file)
+        if other != file:
             raise InputError(
-                f"{file}: {files[stem].name} is there for the same image; keep one of the two"
+                f"{file}: {other.name} is there for the same image; keep one of the two"
             )
-        files[stem] = file
     return files
 
 
-def _ending_of(stems: Sequence[str], ids: Mapping[str, int]) -> str:
+def _ending_of(stems: Sequence[str], known: Container[str]) -> str:
     """The known ending that the label images have; "" when they are named as the images."""
     for ending in _LABEL_ENDINGS:
         if any(
-            s.endswith(ending) and s not in ids and s.removesuffix(ending) in ids for s in stems
+            s.endswith(ending) and s not in known and s.removesuffix(ending) in known for s in stems
         ):
             return ending
     return ""

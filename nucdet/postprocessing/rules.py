@@ -18,10 +18,20 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from detectron2.config import CfgNode
 
+from nucdet.config_checks import check_value
 from nucdet.errors import InputError
 
-PRIORITIES = ("area", "score")
 _NODE = "TEST.OVERLAP_ELIMINATION"
+# settings with a range, each the key of that name
+_IN_NODE = (
+    "priority",
+    "min_area",
+    "min_relative_area",
+    "min_area_limit",
+    "min_relative_score",
+    "class_score_thresholds",
+    "class_min_areas",
+)
 
 
 @dataclass(frozen=True)
@@ -29,7 +39,7 @@ class OverlapSettings:
     """The settings of the rules; each rule below says what its settings do.
 
     Raises:
-        InputError: an unknown priority, an outline offset that is no finite number.
+        InputError: a setting is out of the range that :mod:`nucdet.config_checks` has for its key.
     """
 
     priority: str = "area"
@@ -44,13 +54,9 @@ class OverlapSettings:
     outline_offset: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.priority not in PRIORITIES:
-            raise InputError(f"{_NODE}.PRIORITY is {self.priority!r}; expected 'area' or 'score'")
-        if not np.isfinite(self.outline_offset):
-            raise InputError(
-                f"TEST.OUTLINE_OFFSET is {self.outline_offset}; expected a number of pixels, "
-                "0 for none"
-            )
+        for name in _IN_NODE:
+            check_value(f"{_NODE}.{name.upper()}", getattr(self, name))
+        check_value("TEST.OUTLINE_OFFSET", self.outline_offset)
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> OverlapSettings:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from nucdet.data.io.bioio_stacks import BIOIO_READERS, FOREIGN_ENDINGS
 from nucdet.errors import InputError
+from nucdet.image_names import stem_of
 
 # a folder is searched for files with these endings; single files and patterns may have any
 _PLAIN_ENDINGS = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
@@ -108,14 +109,9 @@ def _fixed_part(pattern: Path) -> Path:
     return Path(*parts)
 
 
-def _stem(file_name: str) -> str:
-    """Without its ending; that of OME files has two parts, ``.ome.tif``."""
-    return file_name.removesuffix(Path(file_name).suffix).removesuffix(".ome")
-
-
 def _output_names(file_names: Sequence[str]) -> list[str]:
     """A name for each; compared without case, as some file systems do."""
-    stems = [_stem(name) for name in file_names]
+    stems = [stem_of(name) for name in file_names]
     count = Counter(stem.casefold() for stem in stems)
     count.update(dict.fromkeys(_RESERVED, 1))
     pairs = zip(file_names, stems, strict=True)

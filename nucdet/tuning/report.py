@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from nucdet.config import load_config
+from nucdet.config_checks import check_value
 from nucdet.errors import InputError
 from nucdet.evaluation.ground_truth import GroundTruth
 from nucdet.files import write_atomically
@@ -67,6 +68,8 @@ def tune_thresholds(
         FileNotFoundError, InputError: what is wrong with the files or values, in one line.
     """
     limits = _limits(predictions, mask_thresholds)
+    for offset in outline_offsets:
+        check_value("TEST.OUTLINE_OFFSET", offset)
     if config_file is not None and not Path(config_file).is_file():
         raise FileNotFoundError(f"{config_file}: no such config file")
     truth = GroundTruth(ground_truth)
@@ -112,6 +115,8 @@ def _limits(
             f"found {len(predictions)} files of predictions and {found} mask thresholds; give "
             "--mask-thresholds with one for each file, or a single file"
         )
+    for threshold in mask_thresholds:
+        check_value("MODEL.ROI_MASK_HEAD.MASK_THRESH", threshold)
     return list(mask_thresholds)
 
 

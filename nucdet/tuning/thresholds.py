@@ -8,10 +8,12 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from operator import attrgetter
 
 import numpy as np
 
+from nucdet.config_checks import check_value
 from nucdet.errors import InputError
 from nucdet.evaluation.atoms import AtomCandidates, Atoms
 from nucdet.evaluation.ground_truth import GroundTruth
@@ -23,17 +25,33 @@ _Path = str | os.PathLike[str]
 
 # rounds over the classes; each takes its own best in turn, and two settle it nearly always
 _MAX_ROUNDS = 3
+# all settings but the one that acts only after the cut
+_up_to_the_cut = attrgetter(
+    *(field.name for field in fields(OverlapSettings) if field.name != "min_relative_area")
+)
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Values to try: all combinations of them."""
+    """Values to try: all combinations of them.
+
+    Raises:
+        InputError: one of them is out of the range of its config key.
+    """
 
     score_thresholds: Sequence[float] = tuple(round(0.05 * k, 2) for k in range(20))
     min_areas: Sequence[int] = (0, 10, 20, 30, 50, 100)
     min_relative_areas: Sequence[float] = (0.0, 0.1, 0.2, 0.3)
     priorities: Sequence[str] = ("area", "score")
     min_relative_scores: Sequence[float] = (0.0, 0.85, 0.9)
+
+    def __post_init__(self) -> None:
+        node = "TEST.OVERLAP_ELIMINATION"
+        check_value(f"{node}.CLASS_SCORE_THRESHOLDS", self.score_thresholds)
+        check_value(f"{node}.CLASS_MIN_AREAS", self.min_areas)
+        for name in ("min_relative_area", "min_relative_score"):
+            for value in getattr(self, f"{name}s"):
+                check_value(f"{node}.{name.upper()}", value)
 
 
 @dataclass(frozen=True)
@@ -175,7 +193,7 @@ def _score_all(image: _Image, settings: Sequence[OverlapSettings]) -> np.ndarray
     """Scores of one image, 0–1, with each of the settings; neighbors that cut alike cut once."""
     masks = AtomCandidates.of_atoms(image.atoms, image.scores, image.classes)
     scores = []
-    for _, alike in itertools.groupby(settings, lambda one: replace(one, min_relative_area=0.0)):
+    for _, alike in itertools.groupby(settings, _up_to_the_cut):
         same_cut = list(alike)
         cut = apply_rules(masks, same_cut[0], SHARING)
         scores += [apply_rules(cut, one, FINISHING).score() for one in same_cut]

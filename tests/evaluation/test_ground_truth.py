@@ -39,6 +39,30 @@ def test_kind_of_image(tmp_path):
     assert GroundTruth(write(tmp_path / "t.json", images=[image])).image(1).kind == "grey"
 
 
+IMAGE = {"id": 5, "file_name": "c.tif", "height": 4, "width": 6}
+OUTLINE = [[1, 1, 3, 1, 3, 3]]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"images": [IMAGE, IMAGE]}, "two images have id 5"),
+        ({"categories": [{"id": 1, "name": "a"}, {"id": 1, "name": "b"}]}, "categories have id 1"),
+        (
+            {"annotations": [{"id": 8, "image_id": 6, "segmentation": OUTLINE}]},
+            "annotation 8 is of image 6, which is not listed",
+        ),
+        (
+            {"annotations": [{"image_id": 5, "segmentation": []}]},
+            "segmentation is \\[\\]; expected",
+        ),
+    ],
+)
+def test_what_would_be_lost_without_a_word_is_refused(tmp_path, changes, message):
+    with pytest.raises(InputError, match=rf"t\.json: .*{message}"):
+        GroundTruth(write(tmp_path / "t.json", **changes))
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -68,14 +92,31 @@ def test_damaged_mask_names_file_and_image(tmp_path):
         truth.masks(5)
 
 
-def test_equal_stems_are_ambiguous(tmp_path):
-    images = [
-        {"id": i, "file_name": name, "height": 4, "width": 6}
-        for i, name in enumerate(["x/1.png", "y/1.png"])
-    ]
-    truth = GroundTruth(write(tmp_path / "t.json", images=images))
-    with pytest.raises(InputError, match=r"y/1\.png and x/1\.png have the same stem"):
-        truth.ids_by_stem()
+@pytest.fixture
+def truth_of(tmp_path):
+    """A function that makes a ground truth of images of these names."""
+
+    def make(*names):
+        images = [
+            {"id": i, "file_name": name, "height": 4, "width": 6} for i, name in enumerate(names, 1)
+        ]
+        return GroundTruth(write(tmp_path / "t.json", images=images))
+
+    return make
+
+
+def test_images_by_the_names_of_their_predictions(truth_of):
+    truth = truth_of("x/a.png", "x/a.jpg", "x/o.ome.tif", "x/b.png", "x/b.png.tif")
+    names = ["a.png", "a.jpg", "o", "o.ome", "b", "b.png", "b.png.tif"]
+    assert [truth.named(name).image_id for name in names] == [1, 2, 3, 3, 4, 5, 5]
+    assert truth.named("c") is None
+
+
+@pytest.mark.parametrize("second", ["y/1.png", "y/1.jpg"])
+def test_equal_stems_are_ambiguous(truth_of, second):
+    truth = truth_of("x/1.png", second)
+    with pytest.raises(InputError, match=rf"x/1\.png and {second} have the same stem"):
+        truth.named("1")
 
 
 def test_a_choice_even_over_kinds(tmp_path):

@@ -50,6 +50,18 @@ def test_coco_results(truth, tmp_path):
     assert (len(second.masks), second.image.file_name) == (0, "images/img2.png")
 
 
+@pytest.mark.parametrize("score", [float("nan"), float("inf"), "0.9", True, None, 10**400])
+def test_scores_without_an_order_are_refused(truth, tmp_path, score):
+    path = coco_results(tmp_path / "r.json", result(), result(score=score))
+    with pytest.raises(InputError, match=r"r\.json: result 1 .*score"):
+        read(path, truth)
+
+
+def test_scores_of_other_tools_may_lie_beyond_1(truth, tmp_path):
+    path = coco_results(tmp_path / "r.json", result(score=-3), result(score=98.5))
+    assert read(path, truth)[0].scores.tolist() == [-3, 98.5]
+
+
 @pytest.mark.parametrize("ending", ["", "_label", "_cp_masks"])
 @pytest.mark.parametrize(
     ("suffix", "dtype"),
@@ -67,6 +79,31 @@ def test_label_images(truth, folder, ending, suffix, dtype):
     assert first.scores is None
     assert len(second.masks) == 0
     assert second.masks.image_size == (4, 40)
+
+
+@pytest.fixture
+def odd_truth(tmp_path):
+    """Ground truth of images whose predictions nucdet does not name by the stem."""
+    names = ["o.ome.tif", "summary.png", "a.png", "a.jpg"]
+    images = [
+        {"id": i, "file_name": name, "height": 4, "width": 40} for i, name in enumerate(names, 1)
+    ]
+    path = tmp_path / "odd.json"
+    path.write_text(json.dumps({"images": images, "annotations": []}))
+    return GroundTruth(path)
+
+
+def test_names_that_nucdet_gives_its_predictions(odd_truth, folder, tmp_path):
+    names = ["o", "summary.png", "a.png", "a.jpg"]
+    for name in names:
+        tifffile.imwrite(folder / f"{name}_label.tif", LABELS)
+        cv2.imwrite(str(folder / f"{name}_overlay.png"), LABELS)
+    assert [len(found.masks) for found in read(folder, odd_truth)] == [2, 2, 2, 2]
+    rows = [f"{name},{start} 2" for start, name in enumerate(names, 1)]
+    table = tmp_path / "kaggle.csv"
+    table.write_text("\n".join(["ImageId,EncodedPixels", *rows]))
+    found = [prediction.masks.to_kaggle_rle() for prediction in read(table, odd_truth)]
+    assert found == [["1 2"], ["2 2"], ["3 2"], ["4 2"]]
 
 
 def _palette(path):

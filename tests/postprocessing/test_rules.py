@@ -1,11 +1,14 @@
 """The one list of rules, on masks of a whole image and of its blocks."""
 
 import numpy as np
+import pytest
 import torch
 from detectron2.structures import Instances
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nucdet.config import load_config
+from nucdet.errors import InputError
 from nucdet.postprocessing import OverlapElimination
 from nucdet.postprocessing.overlap import MaskCandidates
 from nucdet.postprocessing.rules import RULES, OverlapSettings, apply_rules
@@ -65,3 +68,27 @@ def test_a_rule_can_be_left_out(spans):
     without = [rule for rule in RULES if rule.name != "cut"]
     assert apply_rules(masks, OverlapSettings(), without).areas.tolist() == [4, 6, 1]
     assert apply_rules(masks, OverlapSettings()).areas.tolist() == [2, 6]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("min_area", -1),
+        ("min_area", 2.5),
+        ("min_area_limit", float("inf")),
+        ("min_relative_area", float("nan")),
+        ("min_relative_score", -0.5),
+        ("class_score_thresholds", (0.5, 2.0)),
+        ("class_score_thresholds", (float("nan"),)),
+        ("class_min_areas", (-5,)),
+    ],
+)
+def test_numbers_have_ranges(name, value):
+    key = f"TEST.OVERLAP_ELIMINATION.{name.upper()}"
+    with pytest.raises(InputError, match=f"{key} is .*; expected "):
+        OverlapSettings(**{name: value})
+
+
+def test_a_config_out_of_range_does_not_load():
+    with pytest.raises(InputError, match=r"MIN_AREA is -1; expected a number of pixels, 0 or more"):
+        load_config(overrides=["TEST.OVERLAP_ELIMINATION.MIN_AREA", "-1"])

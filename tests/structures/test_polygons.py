@@ -56,6 +56,7 @@ def test_filled_as_pycocotools_fills_them(instances):
         [1, 1, 5, 5],
         [1, 1, 5, 1, 5, 5, 1],
         [1, 1, 5, 1, 5, float("nan")],
+        [1, 1, 5, 1, 5, 10**400],
         [[1, 1], [5, 1]],
         "1 1 5 1",
     ],
@@ -63,3 +64,25 @@ def test_filled_as_pycocotools_fills_them(instances):
 def test_bad_polygons_are_refused(part):
     with pytest.raises(InputError, match=r"^polygon .*expected"):
         CroppedMasks.from_polygons([[[0, 0, 3, 0, 3, 3]], [part]], (9, 12))
+
+
+def test_what_lies_far_outside_the_image_is_cut_off():
+    far = [[0, 0, 1e6, 0, 1e6, 10, 0, 10]]
+    assert CroppedMasks.from_polygons([far], (20, 30)).areas.tolist() == [10 * 30]
+
+
+@pytest.mark.parametrize("farthest", [1.1e7, -1.1e7, 1e200])
+def test_coordinates_that_would_take_gigabytes_are_refused(farthest):
+    with pytest.raises(InputError, match=r"^polygon with a coordinate 1.* from the image's corner"):
+        CroppedMasks.from_polygons([[[0, 0, farthest, 0, farthest, 10, 0, 10]]], (20, 30))
+
+
+def test_an_outline_far_from_the_image_covers_nothing_of_it():
+    far = [[9e6, 2, 9e6, 8, 9e6 + 5, 8]]
+    assert CroppedMasks.from_polygons([far], (20, 30)).areas.tolist() == [0]
+
+
+def test_a_zigzag_that_would_take_gigabytes_is_refused():
+    zigzag = [0, 0, 1e6, 1] * 20
+    with pytest.raises(InputError, match="outline of 40000000 pixels: expected at most 10000000"):
+        CroppedMasks.from_polygons([[zigzag]], (20, 30))

@@ -185,6 +185,30 @@ def test_given_offsets_alone_are_tried(make_truth, write, tmp_path):
     assert load_config(tmp_path / "best.yaml").TEST.OUTLINE_OFFSET == 1
 
 
+@pytest.mark.parametrize(
+    ("values", "key"),
+    [
+        ({"score_thresholds": (0.5, float("nan"))}, "CLASS_SCORE_THRESHOLDS"),
+        ({"score_thresholds": (2.0, -1.0)}, "CLASS_SCORE_THRESHOLDS"),
+        ({"min_areas": (-5,)}, "CLASS_MIN_AREAS"),
+        ({"min_relative_areas": (float("nan"),)}, "MIN_RELATIVE_AREA"),
+        ({"min_relative_scores": (-1.0,)}, "MIN_RELATIVE_SCORE"),
+    ],
+)
+def test_values_that_no_config_may_have_are_not_tried(values, key):
+    with pytest.raises(InputError, match=f"{key} is .*; expected"):
+        Grid(**values)
+
+
+@pytest.mark.parametrize(
+    "values", [{"outline_offsets": [0.0, float("inf")]}, {"mask_thresholds": [float("nan")]}]
+)
+def test_bad_offsets_and_mask_thresholds_leave_no_file(case, tmp_path, values):
+    with pytest.raises(InputError, match=r"(OUTLINE_OFFSET|MASK_THRESH) is .*; expected"):
+        tune_thresholds(case[0], [case[1]], tmp_path / "out", SMALL, **values)
+    assert not (tmp_path / "out").exists()
+
+
 def test_yaml_builds_on_a_config(case, tmp_path):
     base = tmp_path / "base.yaml"
     base.write_text("SOLVER:\n  MAX_ITER: 7\n")

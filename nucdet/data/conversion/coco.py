@@ -14,7 +14,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from nucdet.data.coco_entries import check_category, check_file_name, check_id, check_size
+from nucdet.data.coco_entries import (
+    check_categories,
+    check_file_name,
+    check_id,
+    check_image_id,
+    check_size,
+)
 from nucdet.data.conversion.coco_json import ImageEntry
 from nucdet.data.conversion.own_data import OwnData
 from nucdet.data.conversion.report import ConversionReport, Problem
@@ -105,13 +111,10 @@ def _categories(
     path: Path, content: _Content, class_name: str | None, report: ConversionReport
 ) -> tuple[list[str], dict[Any, int]]:
     """Names of the classes, and the number from 1 of each category id."""
-    names: dict[Any, str] = {}
-    for entry in content.categories:
-        number, name = check_category(path, entry)
+    names = check_categories(path, content.categories)
+    for number in names:
         if not isinstance(number, int):
             raise InputError(f"{path}: category id {number!r} is text; expected a whole number")
-        if names.setdefault(number, name) != name:
-            raise InputError(f"{path}: two categories have id {number}, expected one")
     if class_name is not None:
         ids = set(names) or {check_id(path, e, "category_id") for e in content.annotations}
         return [class_name], dict.fromkeys(ids, 1)
@@ -155,9 +158,7 @@ def _tasks(
     tasks: dict[Path, _Task] = {}
     ids = set()
     for entry in content.images:
-        image_id, name = check_id(path, entry), check_file_name(path, entry)
-        if image_id in ids:
-            raise InputError(f"{path}: two images have id {image_id}, expected one")
+        image_id, name = check_image_id(path, entry, ids), check_file_name(path, entry)
         ids.add(image_id)
         file = _find(folder, name)
         if file is None:

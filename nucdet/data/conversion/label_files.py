@@ -3,7 +3,9 @@
 A label map holds 0 for background and another number for each nucleus. Names that are understood,
 for an image ``a.png`` (or ``a_img.png``, as in cellpose's own data sets): ``a_seg.npy`` and
 ``a_cp_masks.png`` (cellpose), ``a_masks``, ``a_labels``, ``a_label`` (nucdet), and ``a`` itself
-(StarDist and most others), as PNG, TIFF or npy, in a folder of their own or beside the images.
+(StarDist and most others), as PNG, TIFF or npy, in a folder of their own or beside the images. An
+OME-TIFF ``a.ome.tif`` is ``a`` or ``a.ome`` there; the whole name of the image does, too, as in
+``a.png_label`` that nucdet writes where ``a`` alone would be ambiguous.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from __future__ import annotations
 import os
 import pickle
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path, PurePosixPath
@@ -25,14 +27,16 @@ from PIL import Image, UnidentifiedImageError
 from nucdet.data.conversion.report import Problem
 from nucdet.data.io.reading import read_file
 from nucdet.errors import InputError
+from nucdet.image_names import names_of, stem_of
 
 IMAGE_SUFFIXES = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp")
 LABEL_SUFFIXES = (".png", ".tif", ".tiff", ".npy")
 # Where an image has several label files the first of these counts: _seg.npy is what cellpose's
 # window saves after each correction, its _cp_masks may be older.
 LABEL_ENDINGS = ("_seg", "_cp_masks", "_masks", "_labels", "_label", "")
-# label maps, and what cellpose writes beside them
-_OUTPUTS = (*filter(None, LABEL_ENDINGS), "_flows", "_cp_output", "_outlines", "_cp_outlines")
+# label maps, and what cellpose and nucdet write beside them
+_OTHER_OUTPUTS = ("_flows", "_cp_output", "_outlines", "_cp_outlines", "_overlay")
+_OUTPUTS = (*filter(None, LABEL_ENDINGS), *_OTHER_OUTPUTS)
 _IMAGE_ENDING = "_img"
 # of stems that do not name an image as they are
 ENDINGS_WITH_A_MEANING = (*_OUTPUTS, _IMAGE_ENDING)
@@ -64,6 +68,17 @@ class Pairing:
     problems: list[Problem] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
 
+    def add(self, image: Path, files: list[Path], folder: str | os.PathLike[str]) -> None:
+        """Add an image with its label map, one file, or the problem that there is not one."""
+        if not files:
+            what = f"no label map in {folder}; expected {_names(stem_of(image.name))}"
+            self.problems.append(Problem(str(image), what, "the image"))
+        elif len(files) > 1:
+            what = f"{_listed(files[1:])} is for the same image; keep one of them"
+            self.problems.append(Problem(str(files[0]), what, "the image"))
+        else:
+            self.pairs.append(LabelledImage(image, files[0]))
+
 
 def find_images(folder: str | os.PathLike[str]) -> tuple[list[Path], list[Problem]]:
     """The image files of a folder by name, without label maps and other outputs beside them.
@@ -75,22 +90,31 @@ def find_images(folder: str | os.PathLike[str]) -> tuple[list[Path], list[Proble
         FileNotFoundError: there is no such folder.
         InputError: no image in it.
     """
-    files = _files_of(Path(folder), IMAGE_SUFFIXES)
-    names = {_name_of(file) for file in files}
-    by_name: dict[str, list[Path]] = defaultdict(list)
-    for file in files:
-        if not _is_output(file.stem, names):
-            by_name[_name_of(file)].append(file)
-    if not by_name:
-        raise InputError(f"{folder}: no image in it; expected files {', '.join(IMAGE_SUFFIXES)}")
     images, problems = [], []
-    for same in by_name.values():
+    for same in _images_by_name(Path(folder)).values():
         if len(same) == 1:
             images += same
         else:
-            what = f"{_listed(same[1:])} has the same stem; keep one of them or rename"
-            problems.append(Problem(str(same[0]), what, "the images"))
+            problems.append(_same_stem(same))
     return images, problems
+
+
+def _images_by_name(folder: Path) -> dict[str, list[Path]]:
+    """The images of :func:`find_images`, those together whose label maps could be confused."""
+    files = _files_of(folder, IMAGE_SUFFIXES)
+    known = _names_of_all(files)
+    by_name: dict[str, list[Path]] = defaultdict(list)
+    for file in files:
+        if not _is_output(stem_of(file.name), known):
+            by_name[_name_of(file)].append(file)
+    if not by_name:
+        raise InputError(f"{folder}: no image in it; expected files {', '.join(IMAGE_SUFFIXES)}")
+    return by_name
+
+
+def _same_stem(images: list[Path]) -> Problem:
+    what = f"{_listed(images[1:])} has the same stem; keep one of them or rename"
+    return Problem(str(images[0]), what, "the images")
 
 
 def pair_files(images: str | os.PathLike[str], labels: str | os.PathLike[str]) -> Pairing:
@@ -104,40 +128,36 @@ def pair_files(images: str | os.PathLike[str], labels: str | os.PathLike[str]) -
         FileNotFoundError: there is no such folder.
         InputError: no image in the one, or no label map in the other.
     """
-    found, problems = find_images(images)
-    pairing = Pairing(problems=problems)
-    beside = set(found) if Path(images).resolve() == Path(labels).resolve() else set()
+    by_name = _images_by_name(Path(images))
+    pairing = Pairing()
+    one_folder = Path(images).resolve() == Path(labels).resolve()
+    beside = {file for same in by_name.values() for file in same} if one_folder else set()
     files = [file for file in _files_of(Path(labels), LABEL_SUFFIXES) if file not in beside]
     if not files:
         raise InputError(f"{labels}: no label map in it; expected files {_names('NAME')}")
 
     by_stem: dict[str, list[Path]] = defaultdict(list)
     for file in files:
-        by_stem[file.stem].append(file)
-    taken: set[str] = set()
-    several = 0
-    for image in found:
-        name = _name_of(image)
-        stems = dict.fromkeys([name + ending for ending in LABEL_ENDINGS[:-1]] + [image.stem, name])
-        there = [stem for stem in stems if stem in by_stem]
-        taken.update(there)
-        if not there:
-            what = f"no label map in {labels}; expected {_names(image.stem)}"
-            pairing.problems.append(Problem(str(image), what, "the image"))
-        elif len(chosen := by_stem[there[0]]) > 1:
-            what = f"{_listed(chosen[1:])} is for the same image; keep one of them"
-            pairing.problems.append(Problem(str(chosen[0]), what, "the image"))
-        else:
-            several += len(there) > 1
-            pairing.pairs.append(LabelledImage(image, chosen[0]))
-    if several:
+        by_stem[stem_of(file.name)].append(file)
+    there = {
+        image: _stems_there(image, len(same) > 1, by_stem)
+        for same in by_name.values()
+        for image in same
+    }
+    for same in by_name.values():
+        if len(same) > 1 and not all(there[image] for image in same):
+            pairing.problems.append(_same_stem(same))
+            continue
+        for image in same:
+            pairing.add(image, by_stem[there[image][0]] if there[image] else [], labels)
+    if several := sum(len(there[pair.image]) > 1 for pair in pairing.pairs):
         pairing.remarks.append(
             f"{several} images have several label maps in {labels}: the first of "
             f"{', '.join(ending or 'the same stem' for ending in LABEL_ENDINGS)} was taken"
         )
     # an image in twice over has been complained about already
-    known = {_name_of(file) for file in _files_of(Path(images), IMAGE_SUFFIXES)}
-    for stem in sorted(set(by_stem) - taken):
+    known = _names_of_all(_files_of(Path(images), IMAGE_SUFFIXES))
+    for stem in sorted(set(by_stem).difference(*there.values())):
         if stem not in known and not _is_output(stem, known):
             what = f"no image of that name in {images}; expected one for each label map"
             pairing.problems.append(Problem(str(by_stem[stem][0]), what, "the label map"))
@@ -273,7 +293,22 @@ def _files_of(folder: Path, suffixes: Iterable[str]) -> list[Path]:
 
 
 def _name_of(image: Path) -> str:
-    return image.stem.removesuffix(_IMAGE_ENDING)
+    return stem_of(image.name).removesuffix(_IMAGE_ENDING)
+
+
+def _names_of_all(images: Iterable[Path]) -> set[str]:
+    """All that these images may be called in the names of their label maps."""
+    return {name for image in images for name in (_name_of(image), *names_of(image.name))}
+
+
+def _stems_there(image: Path, whole_name: bool, stems: Container[str]) -> list[str]:
+    """Those of the stems that a label map of this image may have, the one that counts first.
+
+    With ``whole_name`` its stem is another image's, too: then only the whole name tells.
+    """
+    names = [image.name] if whole_name else [_name_of(image), *names_of(image.name)]
+    wanted = [name + ending for ending in LABEL_ENDINGS for name in names]
+    return [stem for stem in dict.fromkeys(wanted) if stem in stems]
 
 
 def _is_output(stem: str, names: set[str]) -> bool:

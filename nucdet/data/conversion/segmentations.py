@@ -97,7 +97,7 @@ def parts_of(segmentation: Any) -> list[list[float]]:
     parts = [_parse(part) if isinstance(part, str) else part for part in segmentation]
     try:
         return [[float(value) for value in part] for part in parts]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise InputError(
             f"segmentation {str(segmentation)[:40]}, expected x and y in turn"
         ) from None

@@ -60,6 +60,36 @@ def test_img_and_masks_of_cellposes_own_data_belong_together(tmp_path):
     assert _names(pair_files(folder, folder)) == {"000_img.png": "000_masks.png"}
 
 
+@pytest.mark.parametrize("beside", [True, False])
+@pytest.mark.parametrize(
+    ("image", "name"),
+    [
+        ("a.png", "a"),
+        ("o.ome.tif", "o"),
+        ("o.ome.tif", "o.ome"),
+        ("b_img.png", "b_img"),
+        ("summary.png", "summary.png"),
+    ],
+)
+def test_names_of_predictions_are_found(tmp_path, image, name, beside):
+    images = _touch(tmp_path / "images", image)
+    outputs = f"{name}_label.tif", f"{name}_overlay.png", f"{name}.csv"
+    folder = _touch(images if beside else tmp_path / "results", *outputs)
+    pairing = pair_files(images, folder)
+    assert _names(pairing) == {image: f"{name}_label.tif"} and not pairing.problems
+    assert [file.name for file in find_images(images)[0]] == [image]
+
+
+def test_images_of_one_stem_are_told_apart_by_whole_names(tmp_path):
+    images = _touch(tmp_path / "images", "a.png", "a.jpg", "b.png", "b.jpg")
+    names = "a.png_label.tif", "a.jpg_label.tif", "b.png_label.tif", "b_label.tif"
+    pairing = pair_files(images, _touch(tmp_path / "results", *names))
+    assert _names(pairing) == {"a.png": "a.png_label.tif", "a.jpg": "a.jpg_label.tif"}
+    assert [p.what for p in pairing.problems if "same stem" in p.what] == [
+        "b.png has the same stem; keep one of them or rename"
+    ]
+
+
 def test_what_does_not_fit_together_is_listed(tmp_path):
     images = _touch(tmp_path / "images", "a.png", "a.tif", "b.png", "c.png", "d.png")
     labels = _touch(tmp_path / "labels", "a.png", "b.png", "b.tif", "d.png", "e_masks.png")
