@@ -47,6 +47,11 @@ def write_atomically(path: str | os.PathLike[str]) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def printable(path: str | os.PathLike[str]) -> str:
+    """A path as text that any screen and file takes: bytes that are not UTF-8 are escaped."""
+    return os.fspath(path).encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def check_exist(*paths: str | os.PathLike[str]) -> None:
     """Raise FileNotFoundError with the first of these files or folders that does not exist."""
     for path in paths:
