@@ -230,6 +230,21 @@ def plane_folders(output: Path, name: str, formats: Sequence[str]) -> dict[str, 
     }
 
 
+def plane_paths(
+    output: Path, name: str, plane_name: str, formats: Sequence[str]
+) -> dict[str, Path]:
+    """Where the files of one plane of a stack go, by format.
+
+    Args:
+        output, name, formats: see :func:`output_paths`.
+        plane_name: see :attr:`nucdet.export.ImageRecord.plane_name`.
+    """
+    return {
+        key: folder / f"{plane_name}{Path(_of_images([key])[key].ending).suffix}"
+        for key, folder in plane_folders(output, name, formats).items()
+    }
+
+
 def _of_images(formats: Sequence[str]) -> dict[str, ImageFormat]:
     chosen = {key: entry for key, entry in FORMATS.items() if key in formats}
     return {key: entry for key, entry in chosen.items() if isinstance(entry, ImageFormat)}

@@ -102,7 +102,10 @@ def test_no_such_file(tree):
 def test_outputs_never_leave_their_folder(tree, monkeypatch):
     folder = tree("project/q.png", "other/p.png")
     monkeypatch.chdir(folder / "project")
-    assert find("../other/p.png", "q.png") == {"other/p.png": "other/p", "project/q.png": "project/q"}
+    assert find("../other/p.png", "q.png") == {
+        "other/p.png": "other/p",
+        "project/q.png": "project/q",
+    }
 
 
 def test_a_file_that_is_spelt_twice_counts_once(tree):
@@ -189,7 +192,7 @@ def test_a_failure_is_kept_and_not_done(tmp_path, file):
     store.save(file, None, "damaged")
     assert store.outcome(file).error == "damaged"
     assert not store.is_done(file, [])
-    store.forget(file)
+    store.begin(file, [])
     assert store.outcome(file).error is None
 
 
