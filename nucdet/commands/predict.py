@@ -85,7 +85,7 @@ def argument_parser() -> argparse.ArgumentParser:
     add(
         "--measure-channels",
         type=parse_list,
-        default="",
+        default=[],
         metavar="LIST",
         help="names or numbers, from 0, of the channels whose intensity is measured (default: all)",
     )
