@@ -94,7 +94,7 @@ def check_own(foreign: Sequence[Path]) -> None:
     if foreign:
         more = f" and {len(foreign) - 1} more files" if len(foreign) > 1 else ""
         raise InputError(
-            f"{printable(foreign[0])}{more}: there already, and an output would replace it, but "
-            "no record in .records says that nucdet wrote it; move it away, or give another "
-            "folder as --output"
+            f"{printable(foreign[0])}{more}: there already, and not as an earlier run wrote it: no "
+            "record in .records names it, or it was changed since; an output would replace it; "
+            "move it away, or give another folder as --output"
         )

@@ -142,7 +142,7 @@ class Job:
 
     def clean_up(self) -> None:
         """Remove the temporary files that a killed run of the same output folder left."""
-        shared = self.shared_paths()
+        shared = [*self.shared_paths(), self.records().shared_path]
         for file in self.files:
             shared += [*self.paths(file).values(), *self.stack_paths(file).values()]
             shared.append(self.records().path(file))

@@ -55,16 +55,17 @@ class RecordStore:
 
         Attributes:
             output: the output folder.
+            shared_path: of the list of the files over all images.
         """
         self.output = output
         self._folder = output / ".records"
         # no image has this name, see nucdet.predict.files
-        self._shared = self._folder / "summary.json"
+        self.shared_path = self._folder / "summary.json"
         self._settings = settings
 
     def begin(self, file: InputFile, outputs: Iterable[Path]) -> None:
         """Keep that these files of an image are about to be written; it counts as not done then."""
-        written = dict.fromkeys(path.name for path in outputs) | self.written(file)
+        written = self.written(file) | dict.fromkeys(path.name for path in outputs)
         self._save(file, {"sizes": {}, "earlier": written})
 
     def save(
@@ -109,7 +110,10 @@ class RecordStore:
         return [path for path in map(self._beside(file), unchanged) if path.is_file()]
 
     def foreign(self, file: InputFile, outputs: Iterable[Path]) -> list[Path]:
-        """Those places of an image's outputs where something lies that nucdet did not write."""
+        """Those of an image's outputs that are there, but not as nucdet wrote them.
+
+        A record names all that nucdet wrote; a user may have corrected some of it since.
+        """
         there = [path for path in outputs if path.exists()]
         if not there:
             return []
@@ -117,13 +121,20 @@ class RecordStore:
         if not self._read(file):
             # earlier versions removed the record before they wrote; a damaged one says nothing
             return [] if has_planes or self.path(file).exists() else there
-        written = self.written(file)
-        overlays = {path for path in there if has_planes and path.is_dir()}
-        return [path for path in there if path.name not in written and path not in overlays]
+        written, time = self.written(file), self.path(file).stat().st_mtime_ns
+
+        def is_own(path: Path) -> bool:
+            if path.is_dir():
+                return has_planes or path.name in written
+            # where power failed a file may have another size, but it is not newer than the record
+            is_changed = written.get(path.name) not in (None, file_size(path))
+            return path.name in written and not (is_changed and path.stat().st_mtime_ns > time)
+
+        return [path for path in there if not is_own(path)]
 
     def wrote_shared(self, path: Path) -> bool:
         """Whether nucdet wrote this file over all images."""
-        if self._shared.exists():
+        if self.shared_path.exists():
             return self.has_listed(path)
         # earlier versions kept no list
         return self._folder.is_dir() and any(self._folder.iterdir())
@@ -131,13 +142,13 @@ class RecordStore:
     def has_listed(self, path: Path) -> bool:
         """Whether this file over all images is in the list of those that nucdet wrote."""
         try:
-            return path.name in json.loads(self._shared.read_bytes())["files"]
+            return path.name in json.loads(self.shared_path.read_bytes())["files"]
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return False
 
     def begin_shared(self, outputs: Iterable[Path]) -> None:
         """Keep that these files over all images are about to be written."""
-        write_json(self._shared, {"files": sorted(path.name for path in outputs)})
+        write_json(self.shared_path, {"files": sorted(path.name for path in outputs)})
 
     def _beside(self, file: InputFile) -> Callable[[str], Path]:
         """Where a file of this name would be written for the image."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 
 import pytest
@@ -61,6 +62,23 @@ def test_labels_that_appear_after_a_run_without_labels_are_the_users(
     beside(save=("csv",))
 
 
+def test_labels_that_were_corrected_where_nucdet_wrote_them_are_the_users(
+    beside, images, bright_is_nucleus
+):
+    predict_images(beside(), bright_is_nucleus())
+    (images / "a_label.tif").write_text("corrected by hand")
+    with pytest.raises(InputError, match=r"a_label\.tif: .*changed since"):
+        beside()
+
+
+def test_what_a_power_failure_cut_short_is_written_anew(beside, images, bright_is_nucleus):
+    predict_images(beside(), bright_is_nucleus())
+    written = (images / "a_label.tif").stat()
+    (images / "a_label.tif").write_bytes(b"")
+    os.utime(images / "a_label.tif", ns=(written.st_atime_ns, written.st_mtime_ns))
+    beside()
+
+
 def test_formats_of_an_earlier_run_stay_its_own(beside, bright_is_nucleus):
     predict_images(beside(save=("csv", "coco")), bright_is_nucleus())
     predict_images(beside(save=("label",), settings="others"), bright_is_nucleus())
@@ -103,7 +121,7 @@ def test_an_image_that_fails_now_keeps_no_outputs_of_an_earlier_run(
     (images / "a_of_the_user.txt").write_text("mine")
     (images / "a.csv").write_text("changed by the user")
     (images / "a.png").write_bytes((images / "a.png").read_bytes()[:50])
-    made = beside()
+    made = beside(save=("label",))
     predict_images(made, bright_is_nucleus())
     left = sorted(path.name for path in images.glob("a*"))
     assert left == ["a.csv", "a.png", "a_of_the_user.txt"]

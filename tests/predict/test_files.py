@@ -121,7 +121,7 @@ def test_labels_and_outputs_beside_their_images_are_left_out_of_a_folder(tree, c
     tree("c_img_cp_masks.png", "film_overlay/t0000.png")
     assert sorted(find("in")) == images
     line = capsys.readouterr().out
-    assert "in: 6 files are left out" in line and line.count("\n") == 1
+    assert "in: left out 6 of 11 images" in line and line.count("\n") == 1
     assert "a_label.tif" in find("in/a.png", "in/a_label.tif")
     assert capsys.readouterr().out == ""
 
