@@ -127,9 +127,9 @@ def _without_labels(text: str, files: list[Path]) -> list[Path]:
     if len(left) < len(files):
         first = next(file.name for file in files if file not in left)
         print(
-            f"{printable(text)}: left out {len(files) - len(left)} of {len(files)} images, which are "
-            f"named as labels or outputs of one beside them ({printable(first)}); to predict one, "
-            "name it"
+            f"{printable(text)}: left out {len(files) - len(left)} of {len(files)} images, as they "
+            f"are named as labels or outputs of one beside them ({printable(first)}); to predict "
+            "one, name it"
         )
     return left
 

@@ -84,11 +84,9 @@ class Job:
 
     def shared_paths(self) -> list[Path]:
         """The files over all images."""
-        names = [
-            "summary.csv",
-            "report.html",
-            *(["nuclei.csv"] if "csv" in self.options.save else []),
-        ]
+        names = ["summary.csv", "report.html"]
+        if "csv" in self.options.save:
+            names.append("nuclei.csv")
         shared = shared_paths(self.output, self.options.save).values()
         return [*shared, *(self.output / name for name in names)]
 

@@ -44,6 +44,10 @@ class RecordStore:
     are, and holds what the files over all images need. A record that is damaged or was made by
     another program counts as not there: each holds the sha256 of its content. It also names what
     earlier runs wrote for the image, so that a run knows which files it may replace and remove.
+
+    Attributes:
+        output: the output folder.
+        shared_path: of the list of the files over all images that nucdet wrote.
     """
 
     def __init__(self, output: Path, settings: str):
@@ -52,10 +56,6 @@ class RecordStore:
             output: the output folder.
             settings: what the results depend on beside the image; a record made with another
                 text counts as not there.
-
-        Attributes:
-            output: the output folder.
-            shared_path: of the list of the files over all images.
         """
         self.output = output
         self._folder = output / ".records"
@@ -91,18 +91,13 @@ class RecordStore:
         content |= {"stack": stack and stack._asdict()}
         self._save(file, content | {"earlier": self._unchanged(file, earlier)})
 
-    def _save(self, file: InputFile, content: dict[str, Any]) -> None:
-        content |= self._key(file)
-        write_json(self.path(file), content | {"sha256": digest(content)})
-
     def written(self, file: InputFile) -> dict[str, int | None]:
         """The names of all that nucdet wrote for an image, by whatever version and settings.
 
         Returns:
             Their sizes in bytes; None: unknown, as a run was killed that was writing them.
         """
-        content = self._read(file)
-        return content.get("earlier", {}) | content.get("sizes", {})
+        return _written(self._read(file))
 
     def left(self, file: InputFile) -> list[Path]:
         """Those of :meth:`written` that are there as they were written; no folders."""
@@ -117,11 +112,11 @@ class RecordStore:
         there = [path for path in outputs if path.exists()]
         if not there:
             return []
-        has_planes = self.planes(file).exists()
-        if not self._read(file):
+        content, has_planes = self._read(file), self.planes(file).exists()
+        if not content:
             # earlier versions removed the record before they wrote; a damaged one says nothing
             return [] if has_planes or self.path(file).exists() else there
-        written, time = self.written(file), self.path(file).stat().st_mtime_ns
+        written, time = _written(content), self.path(file).stat().st_mtime_ns
 
         def is_own(path: Path) -> bool:
             if path.is_dir():
@@ -149,19 +144,6 @@ class RecordStore:
     def begin_shared(self, outputs: Iterable[Path]) -> None:
         """Keep that these files over all images are about to be written."""
         write_json(self.shared_path, {"files": sorted(path.name for path in outputs)})
-
-    def _beside(self, file: InputFile) -> Callable[[str], Path]:
-        """Where a file of this name would be written for the image."""
-        return (self.output / file.name).with_name
-
-    def _unchanged(self, file: InputFile, sizes: dict[str, int | None]) -> dict[str, int | None]:
-        """Those that are there and as large as they were written; others a user has changed."""
-
-        def is_unchanged(path: Path, size: int | None) -> bool:
-            return path.is_dir() or (path.is_file() and size in (None, file_size(path)))
-
-        place = self._beside(file)
-        return {name: size for name, size in sizes.items() if is_unchanged(place(name), size)}
 
     def planes(self, file: InputFile) -> PlaneRecords:
         """The planes that are done of a stack."""
@@ -214,6 +196,23 @@ class RecordStore:
             version = None
         return {"settings": self._settings, "file": file.file_name, "version": version}
 
+    def _save(self, file: InputFile, content: dict[str, Any]) -> None:
+        content |= self._key(file)
+        write_json(self.path(file), content | {"sha256": digest(content)})
+
+    def _beside(self, file: InputFile) -> Callable[[str], Path]:
+        """Where a file of this name would be written for the image."""
+        return (self.output / file.name).with_name
+
+    def _unchanged(self, file: InputFile, sizes: dict[str, int | None]) -> dict[str, int | None]:
+        """Those that are there and as large as they were written; others a user has changed."""
+
+        def is_unchanged(path: Path, size: int | None) -> bool:
+            return path.is_dir() or (path.is_file() and size in (None, file_size(path)))
+
+        place = self._beside(file)
+        return {name: size for name, size in sizes.items() if is_unchanged(place(name), size)}
+
     def _load(self, file: InputFile) -> dict[str, Any]:
         """The record, if it was made from this image with these settings."""
         content = self._read(file)
@@ -227,6 +226,11 @@ class RecordStore:
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return {}
         return content if expected == digest(content) else {}
+
+
+def _written(content: dict[str, Any]) -> dict[str, int | None]:
+    """What a record says of :meth:`RecordStore.written`; earlier versions had sizes alone."""
+    return content.get("earlier", {}) | content.get("sizes", {})
 
 
 class Records:
