@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import sys
 from collections.abc import Callable
@@ -173,7 +174,10 @@ def _damage(output: Path, rng: random.Random) -> None:
     for pattern in ("*_label.tif", ".records/*.json"):
         if files := sorted(output.glob(pattern)):
             chosen = rng.choice(files)
+            time = chosen.stat().st_mtime_ns
             chosen.write_bytes(chosen.read_bytes()[: rng.choice((0, 10))])
+            # a file that is newer than its record would pass for one that a user has changed
+            os.utime(chosen, ns=(time, time))
 
 
 def kill_training(trial: Trial) -> Result:

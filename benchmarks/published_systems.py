@@ -239,7 +239,7 @@ def main() -> int:
     parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="for all rows")
     args = parser.parse_args()
     rows = read_rows(args.rows)
-    names = parse_list(args.only)
+    names = parse_list(args.only) if args.only else []
     unknown = [name for name in names if name not in rows]
     groups = {row.group for row in rows.values()} | {"all"}
     if unknown or args.group not in groups:

@@ -198,5 +198,10 @@ def parse_diameter(text: str) -> float | str:
 
 
 def parse_list(text: str) -> list[str]:
-    """The parts of a text between its commas, without spaces and without empty ones."""
-    return [part.strip() for part in text.split(",") if part.strip()]
+    """The parts of an argument between its commas, without the spaces around them."""
+    parts = [part.strip() for part in text.split(",")]
+    if not all(parts):
+        raise argparse.ArgumentTypeError(
+            f"found {text!r}; expected one or more names with commas between them"
+        )
+    return parts

@@ -17,6 +17,9 @@ from nucdet.lifetime import bind_forks
 # of the message of an unexpected error, as much as one line can show
 _SHOWN = 200
 
+# as the shell has it of a program that a closed pipe ends (128 + SIGPIPE)
+_CLOSED_PIPE = 141
+
 
 class InputError(ValueError):
     """A mistake in what the user gave (a file, a config value, an argument), not in nucdet.
@@ -59,15 +62,21 @@ def run_tool(main: Callable[[], int | None]) -> None:
     """Run a command line's ``main`` and exit the process with its code.
 
     User mistakes (:class:`InputError`) and what the file system refuses (:class:`OSError`: missing
-    file, no permission, full disk) end with one line on stderr and code 2; Ctrl-C with code 130.
+    file, no permission, full disk) end with one line on stderr and code 2; Ctrl-C with code 130; a
+    reader of the output that has seen enough (``| head``) with code 141.
     Any other exception is a bug of nucdet: one line with code 1, which names a log file in the
     folder for temporary files that holds the traceback. Processes that the tool forks end with it.
     """
     bind_forks()
     try:
         code = main() or 0
+        print(end="", flush=True)  # here, where a closed pipe is understood
     except InputError as error:
         code = _complain(_own_words(error))
+    except BrokenPipeError:
+        code = _CLOSED_PIPE
+        # else Python would complain when it flushes the output at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
         # str(OSError) may start with "[Errno 13]", which tells a user nothing
         named = f"{error.filename}: " if error.filename else ""

@@ -32,7 +32,8 @@ def write_atomically(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
+    prefix = f".{_temporary_stem(path)}-"
+    handle, name = tempfile.mkstemp(prefix=prefix, suffix=path.suffix, dir=path.parent)
     os.close(handle)
     temporary = Path(name)
     try:
@@ -47,6 +48,27 @@ def write_atomically(path: str | os.PathLike[str]) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def printable(path: str | os.PathLike[str]) -> str:
+    """A path as text that any screen and file takes: bytes that are not UTF-8 are escaped."""
+    return os.fspath(path).encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def longest_name(folder: Path) -> int:
+    """How many bytes the name of a file in this folder may have; the folder need not exist yet."""
+    try:
+        return os.pathconf(folder, "PC_NAME_MAX")
+    except (OSError, AttributeError):  # no such folder yet; Windows
+        return 255
+
+
+def _temporary_stem(path: Path) -> str:
+    """As much of the name as leaves room for what mkstemp adds, eight characters and two signs."""
+    room = longest_name(path.parent) - len(os.fsencode(path.suffix)) - len(".-") - 8
+    encoded = os.fsencode(path.stem)
+    # a character that is cut through is left out
+    return path.stem if len(encoded) <= room else encoded[:room].decode("utf-8", "ignore")
+
+
 def check_exist(*paths: str | os.PathLike[str]) -> None:
     """Raise FileNotFoundError with the first of these files or folders that does not exist."""
     for path in paths:
@@ -59,7 +81,7 @@ def remove_left_over(paths: Iterable[str | os.PathLike[str]]) -> None:
 
     Only for paths that no other process is writing at this moment.
     """
-    expected = {Path(path) for path in paths}
+    expected = {path.with_name(_temporary_stem(path) + path.suffix) for path in map(Path, paths)}
     for folder in {path.parent for path in expected if path.parent.is_dir()}:
         for left, path in find_left_over(folder):
             if path in expected:
@@ -70,7 +92,8 @@ def find_left_over(folder: Path) -> Iterator[tuple[Path, Path]]:
     """The files of a folder that :func:`write_atomically` may have left, and what they were for.
 
     Yields:
-        The temporary file, and the path whose place it was to take.
+        The temporary file, and the path whose place it was to take; of a name that is nearly as
+        long as the file system takes, only the first part.
     """
     for left in folder.glob(".*"):
         name = _TEMPORARY.fullmatch(left.name)

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from nucdet.errors import InputError, run_tool
@@ -64,6 +67,19 @@ def test_where_no_log_can_be_written_the_traceback_is_on_the_screen(capsys, tmp_
     captured = capsys.readouterr().err
     assert "raise error" in captured
     assert captured.endswith("a bug; no log could be written (No such file or directory)\n")
+
+
+def test_a_reader_that_has_seen_enough_is_no_mistake():
+    program = (
+        "from nucdet.errors import run_tool\n"
+        "run_tool(lambda: [print('a row of a long table') for _ in range(100_000)] and None)"
+    )
+    command = [sys.executable, "-c", program]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as tool:
+        tool.stdout.readline()
+        tool.stdout.close()
+        assert tool.stderr.read() == b""
+    assert tool.returncode == 141
 
 
 def test_success_and_a_tools_own_code():

@@ -38,3 +38,15 @@ def test_what_a_killed_writer_left_is_removed_and_nothing_else(tmp_path):
         (tmp_path / name).write_text("half")
     remove_left_over([tmp_path / "a.json", tmp_path / "a.b", tmp_path / "none" / "c.json"])
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names[2:])
+
+
+def test_a_name_as_long_as_it_may_be_is_written_and_cleaned_up(tmp_path):
+    path = tmp_path / f"{'ä' * 125}.json"
+    assert len(path.name.encode()) == 255
+    write_json(path, [])
+    assert path.read_text() == "[]\n"
+    with write_atomically(path) as temporary:
+        left = temporary
+    left.touch()
+    remove_left_over([path])
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]

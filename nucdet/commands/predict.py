@@ -28,7 +28,8 @@ _FORMAT_LINES = "\n".join(
 _EPILOG = f"""
 Outputs, with the folders of the input kept:
 {_FORMAT_LINES}
-  summary.csv and report.html are always written; the folder .records is for --resume.
+  summary.csv and report.html are always written; the folder .records is for --resume and says
+  which files nucdet wrote: others are never replaced.
   With --z all or --time all a file becomes one stack: NAME_label.ome.tif, one csv, geojson and zip
   over its planes, and the overlays of the planes in NAME_overlay.
 
@@ -64,7 +65,8 @@ def argument_parser() -> argparse.ArgumentParser:
         nargs="+",
         required=True,
         metavar="PATH",
-        help="files, folders (searched with all below them) or quoted patterns",
+        help="files, folders (searched with all below them; labels named as an image beside them "
+        "are left out) or quoted patterns",
     )
     add("--output", required=True, metavar="DIR", help="folder, made if missing")
     add(
@@ -85,7 +87,7 @@ def argument_parser() -> argparse.ArgumentParser:
     add(
         "--measure-channels",
         type=parse_list,
-        default="",
+        default=[],
         metavar="LIST",
         help="names or numbers, from 0, of the channels whose intensity is measured (default: all)",
     )

@@ -9,14 +9,19 @@ from detectron2.config import CfgNode
 
 from nucdet.errors import InputError
 from nucdet.modeling.model_zoo import PREFIX, find_model
-from nucdet.modeling.weight_sources import check_file, find_source, source_names
+from nucdet.modeling.weight_sources import NO_WEIGHTS, check_file, find_source, source_names
 
 # where Detectron2's own loader looks
 _PLACES = ("detectron2", "http", "https")
+_TRAINED = "give those of a training, output/…/model_best.pth"
 
 
-def check_weights(weights: str) -> None:
+def check_weights(weights: str, remedy: str = NO_WEIGHTS) -> None:
     """Look for what MODEL.WEIGHTS names, as far as that needs no download.
+
+    Args:
+        weights: MODEL.WEIGHTS.
+        remedy: what to do without a file, for the message.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -29,7 +34,7 @@ def check_weights(weights: str) -> None:
         find_model(weights)
     elif source is not None and source.of_files:
         for part in rest.split(","):
-            check_weights(part)
+            check_weights(part, remedy)
     elif source is None and "://" in weights:
         scheme = weights.partition("://")[0]
         known = sorted({*source_names(), *_PLACES})
@@ -39,7 +44,7 @@ def check_weights(weights: str) -> None:
                 f"one of {', '.join(f'{name}://' for name in known)}"
             )
     elif source is None:
-        check_file(weights)
+        check_file(weights, remedy)
 
 
 def weight_files(weights: str) -> list[Path]:
@@ -74,7 +79,6 @@ def check_trained(cfg: CfgNode, config_file: str | os.PathLike[str]) -> None:
     weights = cfg.MODEL.WEIGHTS
     if not weights or weights.startswith("imagenet://"):
         raise InputError(
-            f"{config_file}: names no trained weights (MODEL.WEIGHTS is {weights!r}); "
-            "give those of a training, output/…/model_best.pth"
+            f"{config_file}: names no trained weights (MODEL.WEIGHTS is {weights!r}); {_TRAINED}"
         )
-    check_weights(weights)
+    check_weights(weights, _TRAINED)

@@ -110,10 +110,15 @@ def rename_known(weights: Weights) -> Weights:
     return weights
 
 
-def check_file(path: str) -> None:
-    """Raise FileNotFoundError where a path names a file of this machine that does not exist."""
+def check_file(path: str, remedy: str = NO_WEIGHTS) -> None:
+    """Raise FileNotFoundError where a path names a file of this machine that does not exist.
+
+    Args:
+        path: any MODEL.WEIGHTS.
+        remedy: the end of the message.
+    """
     if "://" not in path and not Path(path).is_file():
-        raise FileNotFoundError(f"MODEL.WEIGHTS {path}: no such file; {NO_WEIGHTS}")
+        raise FileNotFoundError(f"MODEL.WEIGHTS {path}: no such file; {remedy}")
 
 
 def read_weights(path: str, model: nn.Module) -> Weights:

@@ -9,9 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from nucdet.data.conversion.label_files import ENDINGS_WITH_A_MEANING
 from nucdet.data.io.bioio_stacks import BIOIO_READERS, FOREIGN_ENDINGS
 from nucdet.errors import InputError
 from nucdet.image_names import stem_of
+from nucdet.files import printable
+from nucdet.predict.formats import OUTPUT_ENDINGS
 
 # a folder is searched for files with these endings; single files and patterns may have any
 _PLAIN_ENDINGS = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
@@ -20,6 +23,11 @@ IMAGE_ENDINGS = (*_PLAIN_ENDINGS, *BIOIO_READERS, *FOREIGN_ENDINGS)
 
 # names of files over all images, which the <name>.csv of an image must not replace
 _RESERVED = ("summary", "kaggle", "nuclei")
+
+# cellpose's name of an image, which has labels beside it under its name without this
+_IMAGE_ENDING = "_img"
+# of the names of labels and outputs beside an image: nucdet's own and those of other tools
+_LABEL_ENDINGS = tuple({*ENDINGS_WITH_A_MEANING, *OUTPUT_ENDINGS} - {_IMAGE_ENDING})
 
 
 @dataclass(frozen=True)
@@ -44,20 +52,23 @@ def find_inputs(inputs: Sequence[str], output: Path) -> list[InputFile]:
     Args:
         inputs: files; folders, searched with all below them for :data:`IMAGE_ENDINGS`; patterns
             with ``*``, ``?``, ``**``. Hidden files are left out, and in folders and patterns what
-            lies in the output folder, so that an earlier run's images are not predicted.
+            lies in the output folder, so that an earlier run's images are not predicted. Labels
+            beside their image are left out in folders, which a line on the screen says.
         output: the output folder.
 
     Raises:
         FileNotFoundError: there is no such file or folder.
-        InputError: no images found, or two whose outputs would have the same name.
+        InputError: no images found, one whose name is not UTF-8, or two whose outputs would have
+            the same name.
     """
     roots, paths = [], []
     for text in inputs:
-        root, found = _expand(text, output.absolute())
+        root, found = _expand(text, _absolute(output))
         roots.append(root)
         paths += found
     shared = Path(os.path.commonpath(roots))
     names = sorted({path.relative_to(shared).as_posix() for path in paths})
+    _check_text(names)
     outputs = _output_names(names)
     return [
         InputFile(shared / file_name, file_name, name)
@@ -69,7 +80,7 @@ def _expand(text: str, output: Path) -> tuple[Path, list[Path]]:
     """The folder that names start from, and the images of one input."""
     if not text.strip():
         raise InputError("--input '': expected a file, a folder (. for this one) or a pattern")
-    path = Path(text).absolute()
+    path = _absolute(text)
     if _is_image(path):
         return path.parent, [path]
     if path.is_dir():
@@ -90,7 +101,51 @@ def _expand(text: str, output: Path) -> tuple[Path, list[Path]]:
     if not left:
         where = f"; all {len(found)} lie in the output folder {output}" if found else ""
         raise InputError(f"{text}: found no {expected}{where}")
-    return root, left
+    return root, _without_labels(text, left) if path.is_dir() else left
+
+
+def _absolute(path: str | os.PathLike[str]) -> Path:
+    """Without "..", which would lead the outputs out of their folder, and one file one path."""
+    return Path(os.path.abspath(path))  # noqa: PTH100  Path.absolute() keeps ".."
+
+
+def _check_text(names: Sequence[str]) -> None:
+    """Names of files go into tables, JSON and a page, which hold nothing but UTF-8."""
+    bad = [name for name in names if printable(name) != name]
+    if bad:
+        more = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
+        raise InputError(
+            f"{printable(bad[0])}{more}: the name of the file is not UTF-8, which the tables and "
+            "the report need; rename it"
+        )
+
+
+def _without_labels(text: str, files: list[Path]) -> list[Path]:
+    """The files of a folder that are not named as labels or outputs of an image beside them."""
+    names = {(f.parent, name) for f in files for name in (f.name, stem_of(f.name))}
+    names |= {(folder, name.removesuffix(_IMAGE_ENDING)) for folder, name in names}
+    left = [file for file in files if not _is_output(file, names)]
+    if len(left) < len(files):
+        first = next(file.name for file in files if file not in left)
+        print(
+            f"{printable(text)}: left out {len(files) - len(left)} of {len(files)} images, as they "
+            f"are named as labels or outputs of one beside them ({printable(first)}); to predict "
+            "one, name it"
+        )
+    return left
+
+
+def _is_output(file: Path, names: set[tuple[Path, str]]) -> bool:
+    """Whether an image beside the file has its name without an ending of labels and outputs.
+
+    The overlays of a stack's planes lie in a folder that is named so.
+    """
+    return any(
+        (path.parent, stem.removesuffix(ending)) in names
+        for path, stem in ((file, stem_of(file.name)), (file.parent, file.parent.name))
+        for ending in _LABEL_ENDINGS
+        if stem.endswith(ending)
+    )
 
 
 def _is_image(path: Path) -> bool:

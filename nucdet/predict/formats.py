@@ -188,6 +188,9 @@ FORMATS: dict[str, ImageFormat | SharedFormat] = {
     "roi": ImageFormat("_rois.zip", "outlines for ImageJ's ROI Manager", _roi, _roi_stack),
 }
 
+# how the names of an image's outputs end that are images, or folders of images, themselves
+OUTPUT_ENDINGS = ("_label", "_overlay")
+
 FORMATS_TEXT = "a list of " + ",".join(FORMATS)
 
 
@@ -224,6 +227,21 @@ def plane_folders(output: Path, name: str, formats: Sequence[str]) -> dict[str, 
         key: output / f"{name}{entry.stack_ending}"
         for key, entry in _of_images(formats).items()
         if entry.write_stack is None
+    }
+
+
+def plane_paths(
+    output: Path, name: str, plane_name: str, formats: Sequence[str]
+) -> dict[str, Path]:
+    """Where the files of one plane of a stack go, by format.
+
+    Args:
+        output, name, formats: see :func:`output_paths`.
+        plane_name: see :attr:`nucdet.export.ImageRecord.plane_name`.
+    """
+    return {
+        key: folder / f"{plane_name}{Path(_of_images([key])[key].ending).suffix}"
+        for key, folder in plane_folders(output, name, formats).items()
     }
 
 

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import tempfile
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 
 from detectron2.config import CfgNode
 
+from nucdet.errors import InputError
 from nucdet.export import ImageRecord
-from nucdet.files import remove_left_over
+from nucdet.files import printable, remove_left_over
 from nucdet.modeling.weight_checks import weight_files
+from nucdet.predict.earlier import check_free, check_names, check_own, remove_planes
 from nucdet.predict.files import InputFile, find_inputs
 from nucdet.predict.formats import (
     FORMATS,
     output_paths,
     plane_folders,
+    plane_paths,
     shared_paths,
     stack_paths,
 )
@@ -38,12 +42,14 @@ class Job:
         files: all images, sorted.
         settings: a text that differs wherever the results for an image would.
         facts: names and values for the end of the report.
+        stale: files over all images of an earlier run, of planes that are no longer predicted.
     """
 
     options: PredictOptions
     files: tuple[InputFile, ...]
     settings: str = ""
     facts: tuple[tuple[str, str], ...] = ()
+    stale: tuple[Path, ...] = ()
 
     @property
     def output(self) -> Path:
@@ -62,17 +68,54 @@ class Job:
         """Where the files of a stack go, by format."""
         return stack_paths(self.output, file.name, self.options.save)
 
+    def plane_folders(self, file: InputFile) -> dict[str, Path]:
+        """Where the files of each plane of a stack go, by format."""
+        return plane_folders(self.output, file.name, self.options.save)
+
     def plane_paths(self, file: InputFile, plane: ImageRecord) -> dict[str, Path]:
         """Where the files of one plane of a stack go, by format."""
-        folders = plane_folders(self.output, file.name, self.options.save)
-        endings = {name: Path(FORMATS[name].ending).suffix for name in folders}
-        return {
-            name: folder / f"{plane.plane_name}{endings[name]}" for name, folder in folders.items()
-        }
+        return plane_paths(self.output, file.name, plane.plane_name, self.options.save)
 
     def keep_planes(self, file: InputFile) -> Kept:
         """The planes of a stack that are done; what follows the first that is not is forgotten."""
-        return self.records().planes(file).keep(partial(self._is_whole, file))
+        planes, is_whole = self.records().planes(file), partial(self._is_whole, file)
+        remove_planes(self.records(), file, planes.count(is_whole).planes)
+        return planes.keep(is_whole)
+
+    def shared_paths(self) -> list[Path]:
+        """The files over all images."""
+        names = ["summary.csv", "report.html"]
+        if "csv" in self.options.save:
+            names.append("nuclei.csv")
+        shared = shared_paths(self.output, self.options.save).values()
+        return [*shared, *(self.output / name for name in names)]
+
+    def with_all_formats(self) -> Job:
+        """The same with all that could be written."""
+        return replace(self, options=replace(self.options, save=tuple(FORMATS)))
+
+    def check_outputs(self) -> None:
+        """Raise InputError where an output cannot be written, or would replace a foreign file."""
+        store, shared = self.records(), self.shared_paths()
+        inputs = {file.path.resolve() for file in self.files}
+        foreign = [path for path in shared if path.exists() and not store.wrote_shared(path)]
+        for file in self.files:
+            outputs = [*self.paths(file).values()]
+            if self.options.choice.asks_for_all:
+                outputs += [*self.stack_paths(file).values(), *self.plane_folders(file).values()]
+            check_names(file, [*outputs, *store.paths(file)])
+            check_free(outputs, inputs)
+            foreign += store.foreign(file, outputs)
+        check_own(foreign)
+
+    def begin_shared(self) -> None:
+        """Keep that the files over all images are about to be written; stale ones are removed."""
+        for path in self.stale:
+            path.unlink(missing_ok=True)
+        store = self.records()
+        every = self.with_all_formats().shared_paths()
+        own = {path for path in every if path.exists() and store.wrote_shared(path)}
+        store.begin_shared(own | set(self.shared_paths()))
 
     def is_done(self, file: InputFile) -> bool:
         """Whether a file is predicted and has all its outputs."""
@@ -97,12 +140,11 @@ class Job:
 
     def clean_up(self) -> None:
         """Remove the temporary files that a killed run of the same output folder left."""
-        shared = [*shared_paths(self.output, self.options.save).values()]
-        shared += [self.output / name for name in ("summary.csv", "nuclei.csv", "report.html")]
+        shared = [*self.shared_paths(), self.records().shared_path]
         for file in self.files:
             shared += [*self.paths(file).values(), *self.stack_paths(file).values()]
             shared.append(self.records().path(file))
-            for folder in plane_folders(self.output, file.name, self.options.save).values():
+            for folder in self.plane_folders(file).values():
                 for left in folder.glob(".[tz]*-*.*"):
                     shared.append(folder / f"{left.name[1:].rpartition('-')[0]}{left.suffix}")
         remove_left_over(shared)
@@ -117,13 +159,37 @@ def prepare(options: PredictOptions) -> Job:
     """
     cfg = configure(options.config_file, None, options.overrides)
     files = find_inputs(options.input, options.output)
-    options.output.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(dir=options.output):
-        pass  # it can be written to
     job = Job(options, tuple(files), _settings(cfg, options), _facts(cfg, options))
+    job.check_outputs()
+    _make_folder(options.output)
     if options.resume:
         job.clean_up()
-    return job
+    return replace(job, stale=tuple(_stale(job)))
+
+
+def _make_folder(output: Path) -> None:
+    """The output folder, tried by a file that goes at once."""
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=output):
+            pass
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise  # the tool's own line has a remedy for it
+        found = "a file has that name" if output.is_file() else error.strerror
+        raise InputError(
+            f"--output {printable(output)}: {found}; expected a folder that can be written to, or "
+            "one that can be made; give another"
+        ) from error
+
+
+def _stale(job: Job) -> list[Path]:
+    """The files of an earlier run over all planes of stacks that are single images now."""
+    store = job.records()
+    if job.options.choice.asks_for_all or not any(store.planes(f).exists() for f in job.files):
+        return []
+    every, mine = set(job.with_all_formats().shared_paths()), set(job.shared_paths())
+    return [path for path in every - mine if store.has_listed(path)]
 
 
 def _settings(cfg: CfgNode, options: PredictOptions) -> str:

@@ -20,6 +20,7 @@ from nucdet.data.io.normalization import Box
 from nucdet.data.io.windows import ImageWindows
 from nucdet.errors import InputError
 from nucdet.postprocessing.blocks import blocks_of
+from nucdet.predict.options import check_pixel_size
 from nucdet.structures import CroppedMasks
 
 if TYPE_CHECKING:
@@ -73,16 +74,17 @@ class Channels:
         """All channels of an image where it lies in its file; read when they are asked for."""
         return cls(source.channel_names, source.channel_reader())
 
-    def chosen(self, wanted: Sequence[str]) -> Channels:
+    def chosen(self, wanted: Sequence[str | int]) -> Channels:
         """Some of the channels, by name or by number from 0; a name goes before a number.
 
         Raises:
             InputError: there is no such channel.
         """
-        places = [self._place(text) for text in wanted]
+        places = [self._place(channel) for channel in wanted]
         return Channels(tuple(self.names[i] for i in places), lambda box: self.read(box)[places])
 
-    def _place(self, text: str) -> int:
+    def _place(self, channel: str | int) -> int:
+        text = str(channel)
         if text in self.names:
             return self.names.index(text)
         if text.isdecimal() and int(text) < len(self.names):
@@ -115,7 +117,11 @@ def measure(
         areas have their unit at the end of the column's name, one unit in the whole table:
         ``area_px``, ``perimeter_px``, or ``area_um2``, ``perimeter_um``. (0, 0) is the center of
         the top left pixel for centroids, its corner for boxes, which are half-open.
+
+    Raises:
+        InputError: a pixel size that none can have.
     """
+    check_pixel_size(pixel_size)
     import pandas as pd  # when it is needed, as a prediction starts without it
 
     columns: dict[str, np.ndarray | Sequence[str]] = {

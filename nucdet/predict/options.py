@@ -82,16 +82,18 @@ class PredictOptions:
         # a Choice checks its values when it is made
         Choice(self.channel, self.z, self.time)
         check_diameter(self.diameter)
-        if self.pixel_size is not None and not LEAST_UM <= self.pixel_size <= MOST_UM:
-            raise InputError(
-                f"--pixel-size {self.pixel_size}: expected µm from {LEAST_UM:g} to {MOST_UM:g}"
-            )
+        check_pixel_size(self.pixel_size, "--pixel-size")
+        offset = self.outline_offset
+        if offset is not None and not math.isfinite(offset):
+            raise InputError(f"--outline-offset {offset}: expected a number of pixels")
 
     @classmethod
     def from_args(cls, args: argparse.Namespace) -> PredictOptions:
         """The options among parsed arguments."""
         values = {field.name: getattr(args, field.name) for field in fields(cls)}
         values |= {name: tuple(v) for name, v in values.items() if isinstance(v, list)}
+        if not args.output.strip():
+            raise InputError("--output '': expected a folder (. for this one)")
         values["output"] = Path(args.output)
         values["config_file"] = args.config_file or None
         return cls(**values)
@@ -122,3 +124,17 @@ def check_diameter(diameter: float | str | None) -> None:
         return
     if not isinstance(diameter, numbers.Real) or not 1 <= diameter < math.inf:
         raise InputError(f"diameter is {diameter!r}; expected a number of pixels >= 1 or 'auto'")
+
+
+def check_pixel_size(pixel_size: float | None, name: str = "pixel_size") -> None:
+    """Raise InputError unless it is a number of µm that a pixel may have, or None.
+
+    Args:
+        pixel_size: to check.
+        name: what the error calls it.
+    """
+    if pixel_size is None:
+        return
+    if not isinstance(pixel_size, numbers.Real) or not LEAST_UM <= pixel_size <= MOST_UM:
+        found = repr(pixel_size) if isinstance(pixel_size, str) else pixel_size
+        raise InputError(f"{name} {found}: expected µm from {LEAST_UM:g} to {MOST_UM:g}")

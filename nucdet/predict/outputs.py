@@ -17,6 +17,7 @@ from nucdet.export import (
 )
 from nucdet.export.report_image import encode_thumbnail, outline_paths, report_columns
 from nucdet.predict.drawing import outline_colors, read_for_drawing
+from nucdet.predict.earlier import begin
 from nucdet.predict.files import InputFile
 from nucdet.predict.formats import FORMATS, ImageOutputs, shared_paths
 from nucdet.predict.job import Job
@@ -99,9 +100,8 @@ def write_outputs(file: InputFile, outputs: ImageOutputs, job: Job) -> None:
         OSError: a file cannot be written.
     """
     store = job.records()
-    # from here to the end the image counts as not done
-    store.forget(file)
     paths = job.paths(file)
+    begin(store, file, paths.values(), is_stack=False)
     for name, path in paths.items():
         FORMATS[name].write(path, outputs)
     store.save(file, outputs.record, outputs=paths.values())
@@ -121,6 +121,7 @@ def write_shared_outputs(job: Job) -> None:
     outcomes = {file: store.outcome(file) for file in job.files}
     done = {file: outcome for file, outcome in outcomes.items() if outcome.is_done}
     failures = {file.file_name: o.error for file, o in outcomes.items() if o.error}
+    job.begin_shared()
     for name, path in shared_paths(job.output, options.save).items():
         FORMATS[name].write(path, records)
     if "csv" in options.save:

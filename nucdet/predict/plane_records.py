@@ -68,6 +68,10 @@ class PlaneRecords:
     def __iter__(self) -> Iterator[StoredPlane]:
         return (plane for plane, _ in self._lines())
 
+    def of_any_run(self) -> Iterator[StoredPlane]:
+        """Also those that were made from another file, or with other settings."""
+        return (plane for plane, _ in self._lines(of_any_run=True))
+
     def append(self, plane: StoredPlane) -> None:
         """Add the next plane; it is on the disk when this returns.
 
@@ -101,6 +105,10 @@ class PlaneRecords:
         """Forget all planes."""
         self._path.unlink(missing_ok=True)
 
+    def exists(self) -> bool:
+        """Whether there is a list, be it of another run, an empty or a damaged one."""
+        return self._path.exists()
+
     def _good(self, is_whole: Callable[[StoredPlane], bool]) -> tuple[Kept, int]:
         """What there is before the first line that is no good, and where that starts."""
         planes = nuclei = end = 0
@@ -110,7 +118,7 @@ class PlaneRecords:
             planes, nuclei, end = planes + 1, nuclei + len(plane.record.areas), line_end
         return Kept(planes, nuclei), end
 
-    def _lines(self) -> Iterator[tuple[StoredPlane, int]]:
+    def _lines(self, of_any_run: bool = False) -> Iterator[tuple[StoredPlane, int]]:
         """Planes, and where their lines end."""
         try:
             file = self._path.open("rb")
@@ -120,20 +128,21 @@ class PlaneRecords:
         with file:
             for line in file:
                 end += len(line)
-                plane = self._parse(line)
+                plane = self._parse(line, {} if of_any_run else self._key)
                 if plane is None:
                     return
                 yield plane, end
 
-    def _parse(self, line: bytes) -> StoredPlane | None:
+    @staticmethod
+    def _parse(line: bytes, key: dict[str, Any]) -> StoredPlane | None:
         if not line.endswith(b"\n"):
             return None
         try:
             content = json.loads(line)
             expected = content.pop("sha256")
-            current = all(content[name] == value for name, value in self._key.items())
+            if expected != digest(content) or any(content[k] != v for k, v in key.items()):
+                return None
+            # of another version of nucdet it may have other fields
+            return StoredPlane(ImageRecord(**content["record"]), content["table"], content["sizes"])
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return None
-        if not current or expected != digest(content):
-            return None
-        return StoredPlane(ImageRecord(**content["record"]), content["table"], content["sizes"])

@@ -96,7 +96,7 @@ class Prediction(Instances):
         return self.pred_masks.to_label_map()
 
     def table(
-        self, pixel_size: float | None = None, measure_channels: Sequence[str] = ()
+        self, pixel_size: float | None = None, measure_channels: Sequence[str | int] = ()
     ) -> pd.DataFrame:
         """Measurements, one row a nucleus; see :func:`nucdet.predict.measurements.measure`.
 
@@ -105,7 +105,7 @@ class Prediction(Instances):
             measure_channels: names or numbers of those whose intensity is measured; empty: all.
 
         Raises:
-            InputError: the image has no such channel.
+            InputError: the image has no such channel, or a pixel size that none can have.
         """
         channels = Channels.of_windows(self._source)
         return measure(

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from detectron2.utils import comm
 
+from nucdet.predict.earlier import fail
 from nucdet.predict.files import InputFile
 from nucdet.predict.records import RecordStore
 from nucdet.progress import ProgressBar
@@ -58,7 +59,7 @@ class Progress:
         """
         reason = ": ".join(filter(None, [where, _reason(error, file)]))
         self._bar.write(f"failed: {file.path}: {reason}")
-        self._store.save(file, None, reason)
+        fail(self._store, file, reason)
         self._bar.update(planes)
 
     def show_tiles(self, file: InputFile, where: str, done: int, tiles: int) -> None:

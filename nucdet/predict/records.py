@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -42,7 +42,12 @@ class RecordStore:
 
     It is written last of an image's files, tells a resumed run what is done and how large the files
     are, and holds what the files over all images need. A record that is damaged or was made by
-    another program counts as not there: each holds the sha256 of its content.
+    another program counts as not there: each holds the sha256 of its content. It also names what
+    earlier runs wrote for the image, so that a run knows which files it may replace and remove.
+
+    Attributes:
+        output: the output folder.
+        shared_path: of the list of the files over all images that nucdet wrote.
     """
 
     def __init__(self, output: Path, settings: str):
@@ -52,8 +57,16 @@ class RecordStore:
             settings: what the results depend on beside the image; a record made with another
                 text counts as not there.
         """
+        self.output = output
         self._folder = output / ".records"
+        # no image has this name, see nucdet.predict.files
+        self.shared_path = self._folder / "summary.json"
         self._settings = settings
+
+    def begin(self, file: InputFile, outputs: Iterable[Path]) -> None:
+        """Keep that these files of an image are about to be written; it counts as not done then."""
+        written = self.written(file) | dict.fromkeys(path.name for path in outputs)
+        self._save(file, {"sizes": {}, "earlier": written})
 
     def save(
         self,
@@ -73,13 +86,64 @@ class RecordStore:
             stack: in place of a record, of a file whose planes are done.
         """
         sizes = {path.name: path.stat().st_size for path in outputs}
+        earlier = {name: size for name, size in self.written(file).items() if name not in sizes}
         content = {"record": record and asdict(record), "error": error, "sizes": sizes}
-        content |= {"stack": stack and stack._asdict()} | self._key(file)
-        write_json(self.path(file), content | {"sha256": digest(content)})
+        content |= {"stack": stack and stack._asdict()}
+        self._save(file, content | {"earlier": self._unchanged(file, earlier)})
 
-    def forget(self, file: InputFile) -> None:
-        """Remove the record, before the image's files are written anew."""
-        self.path(file).unlink(missing_ok=True)
+    def written(self, file: InputFile) -> dict[str, int | None]:
+        """The names of all that nucdet wrote for an image, by whatever version and settings.
+
+        Returns:
+            Their sizes in bytes; None: unknown, as a run was killed that was writing them.
+        """
+        return _written(self._read(file))
+
+    def left(self, file: InputFile) -> list[Path]:
+        """Those of :meth:`written` that are there as they were written; no folders."""
+        unchanged = self._unchanged(file, self.written(file))
+        return [path for path in map(self._beside(file), unchanged) if path.is_file()]
+
+    def foreign(self, file: InputFile, outputs: Iterable[Path]) -> list[Path]:
+        """Those of an image's outputs that are there, but not as nucdet wrote them.
+
+        A record names all that nucdet wrote; a user may have corrected some of it since.
+        """
+        there = [path for path in outputs if path.exists()]
+        if not there:
+            return []
+        content, has_planes = self._read(file), self.planes(file).exists()
+        if not content:
+            # earlier versions removed the record before they wrote; a damaged one says nothing
+            return [] if has_planes or self.path(file).exists() else there
+        written, time = _written(content), self.path(file).stat().st_mtime_ns
+
+        def is_own(path: Path) -> bool:
+            if path.is_dir():
+                return has_planes or path.name in written
+            # where power failed a file may have another size, but it is not newer than the record
+            is_changed = written.get(path.name) not in (None, file_size(path))
+            return path.name in written and not (is_changed and path.stat().st_mtime_ns > time)
+
+        return [path for path in there if not is_own(path)]
+
+    def wrote_shared(self, path: Path) -> bool:
+        """Whether nucdet wrote this file over all images."""
+        if self.shared_path.exists():
+            return self.has_listed(path)
+        # earlier versions kept no list
+        return self._folder.is_dir() and any(self._folder.iterdir())
+
+    def has_listed(self, path: Path) -> bool:
+        """Whether this file over all images is in the list of those that nucdet wrote."""
+        try:
+            return path.name in json.loads(self.shared_path.read_bytes())["files"]
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            return False
+
+    def begin_shared(self, outputs: Iterable[Path]) -> None:
+        """Keep that these files over all images are about to be written."""
+        write_json(self.shared_path, {"files": sorted(path.name for path in outputs)})
 
     def planes(self, file: InputFile) -> PlaneRecords:
         """The planes that are done of a stack."""
@@ -120,6 +184,10 @@ class RecordStore:
         """Where the image's record is kept."""
         return self._folder / f"{file.name}.json"
 
+    def paths(self, file: InputFile) -> list[Path]:
+        """Where the image's record, and the list of a stack's planes, are kept."""
+        return [self.path(file), self._folder / f"{file.name}.jsonl"]
+
     def _key(self, file: InputFile) -> dict[str, Any]:
         try:
             status = file.path.stat()
@@ -128,14 +196,41 @@ class RecordStore:
             version = None
         return {"settings": self._settings, "file": file.file_name, "version": version}
 
+    def _save(self, file: InputFile, content: dict[str, Any]) -> None:
+        content |= self._key(file)
+        write_json(self.path(file), content | {"sha256": digest(content)})
+
+    def _beside(self, file: InputFile) -> Callable[[str], Path]:
+        """Where a file of this name would be written for the image."""
+        return (self.output / file.name).with_name
+
+    def _unchanged(self, file: InputFile, sizes: dict[str, int | None]) -> dict[str, int | None]:
+        """Those that are there and as large as they were written; others a user has changed."""
+
+        def is_unchanged(path: Path, size: int | None) -> bool:
+            return path.is_dir() or (path.is_file() and size in (None, file_size(path)))
+
+        place = self._beside(file)
+        return {name: size for name, size in sizes.items() if is_unchanged(place(name), size)}
+
     def _load(self, file: InputFile) -> dict[str, Any]:
+        """The record, if it was made from this image with these settings."""
+        content = self._read(file)
+        return content if self._key(file).items() <= content.items() else {}
+
+    def _read(self, file: InputFile) -> dict[str, Any]:
+        """The record, whatever it was made from; empty where there is none or a damaged one."""
         try:
             content = json.loads(self.path(file).read_bytes())
             expected = content.pop("sha256")
-            current = all(content[k] == v for k, v in self._key(file).items())
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return {}
-        return content if current and expected == digest(content) else {}
+        return content if expected == digest(content) else {}
+
+
+def _written(content: dict[str, Any]) -> dict[str, int | None]:
+    """What a record says of :meth:`RecordStore.written`; earlier versions had sizes alone."""
+    return content.get("earlier", {}) | content.get("sizes", {})
 
 
 class Records:

@@ -25,6 +25,7 @@ from functools import partial
 from detectron2.utils import comm
 
 from nucdet.errors import InputError
+from nucdet.files import printable
 from nucdet.predict.formats import ImageOutputs
 from nucdet.predict.job import Job, prepare
 from nucdet.predict.options import PredictOptions
@@ -64,7 +65,7 @@ def predict(options: PredictOptions, devices: argparse.Namespace) -> int:
         )
         raise
     failed = sum(job.records().outcome(file).error is not None for file in job.files)
-    print(f"{len(job.files) - failed} images predicted, {failed} failed: {job.output}")
+    print(f"{len(job.files) - failed} images predicted, {failed} failed: {printable(job.output)}")
     return failed
 
 

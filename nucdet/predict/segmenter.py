@@ -101,15 +101,16 @@ class Segmenter:
             diameter: of the nuclei, in pixels of the image: it is rescaled so that they are as
                 large as in training. "auto": estimated from a first look. None: resized as in
                 evaluation.
-            channel: that shows the nuclei, from 0, of RGB also "red", "green" or "blue"; the image
-                may then be (H, W, C) of any C, the channels last.
+            channel: that shows the nuclei, from 0, of RGB and RGBA also "red", "green" or "blue";
+                the image may then be (H, W, C) of any C, the channels last.
 
         Raises:
             InputError: another shape or dtype, no such channel, or a diameter that is none.
         """
         if channel is not None and np.ndim(image) == 3:
             count = np.shape(image)[2]
-            if count == 3:
+            # of four channels by number, none need be an alpha
+            if count == 3 or (count == 4 and isinstance(channel, str)):
                 image = image[..., choose_color("the image", channel)]
             else:
                 image = image[..., choose_channel("the image", [""] * count, channel)]

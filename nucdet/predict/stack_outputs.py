@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from nucdet.data.io.planes import Planes
 from nucdet.export import csv_text
+from nucdet.predict.earlier import begin, remove_planes
 from nucdet.predict.files import InputFile
 from nucdet.predict.formats import FORMATS, ImageOutputs
 from nucdet.predict.job import Job
@@ -31,9 +32,10 @@ class StackWriter:
         self._file, self._planes, self._job = file, planes, job
         self._stored = job.records().planes(file)
         self.has_failed = False
-        job.records().forget(file)
+        outputs = [*job.stack_paths(file).values(), *job.plane_folders(file).values()]
+        begin(job.records(), file, outputs, is_stack=True)
         if not job.options.resume:
-            self._stored.clear()
+            remove_planes(job.records(), file)
         self.done, self._nuclei = job.keep_planes(file)
 
     @property

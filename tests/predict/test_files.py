@@ -99,6 +99,39 @@ def test_no_such_file(tree):
         find("MODEL.WEIGHTS")
 
 
+def test_outputs_never_leave_their_folder(tree, monkeypatch):
+    folder = tree("project/q.png", "other/p.png")
+    monkeypatch.chdir(folder / "project")
+    assert find("../other/p.png", "q.png") == {
+        "other/p.png": "other/p",
+        "project/q.png": "project/q",
+    }
+
+
+def test_a_file_that_is_spelt_twice_counts_once(tree):
+    tree("y/a.png", "x/b.png")
+    assert find("in/y/a.png", "in/x/../y/a.png") == {"a.png": "a"}
+    assert list(find("in", output="in/x/../y")) == ["x/b.png"]
+
+
+def test_labels_and_outputs_beside_their_images_are_left_out_of_a_folder(tree, capsys):
+    images = ["a.png", "b.ome.tif", "c_img.png", "film.tif", "sub/blue_label.tif"]
+    tree(*images)
+    tree("a_label.tif", "a.png_overlay.png", "b_label.ome.tif", "c_masks.png")
+    tree("c_img_cp_masks.png", "film_overlay/t0000.png")
+    assert sorted(find("in")) == images
+    line = capsys.readouterr().out
+    assert "in: left out 6 of 11 images" in line and line.count("\n") == 1
+    assert "a_label.tif" in find("in/a.png", "in/a_label.tif")
+    assert capsys.readouterr().out == ""
+
+
+def test_a_name_that_is_not_utf_8_is_found_before_the_work(tree):
+    tree("ok.png", os.fsdecode(b"Pr\xe4parat.png"))
+    with pytest.raises(InputError, match=r"Pr\\udce4parat\.png: .*not UTF-8.*rename"):
+        find("in")
+
+
 # --- records
 
 
@@ -159,7 +192,7 @@ def test_a_failure_is_kept_and_not_done(tmp_path, file):
     store.save(file, None, "damaged")
     assert store.outcome(file).error == "damaged"
     assert not store.is_done(file, [])
-    store.forget(file)
+    store.begin(file, [])
     assert store.outcome(file).error is None
 
 

@@ -103,6 +103,12 @@ def test_micrometres_are_the_only_unit_of_their_table():
         assert microns[name][0] == pixels[name][0]
 
 
+@pytest.mark.parametrize("pixel_size", [0, -1, math.nan, math.inf, "0.3", 1e300])
+def test_pixel_sizes_that_are_none(pixel_size):
+    with pytest.raises(InputError, match=r"pixel_size .*: expected µm from 1e-06 to 1e\+06"):
+        measure(masks_of(np.eye(3, dtype=int)), pixel_size=pixel_size)
+
+
 def test_is_skimage_on_the_label_map():
     rng = np.random.default_rng(0)
     field = ndimage.gaussian_filter(rng.normal(size=(120, 140)), 4)
@@ -195,7 +201,9 @@ def test_channels_are_chosen_by_name_or_number():
         "mean_intensity_0",
     ]
     assert table.loc[0, ["mean_intensity_GFP", "mean_intensity_0"]].tolist() == [2, 3]
-    assert measure(masks, channels.chosen(["1"]))["mean_intensity_GFP"].tolist() == [2]
+    for number in ("1", 1, np.int64(1)):
+        table = measure(masks, channels.chosen([number]))
+        assert table["mean_intensity_GFP"].tolist() == [2]
     with pytest.raises(InputError, match=r"no channel 'Cy5' to measure; .* 0 DAPI, 1 GFP, 2 0"):
         channels.chosen(["Cy5"])
 

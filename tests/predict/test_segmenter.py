@@ -177,6 +177,9 @@ def test_a_channel_of_an_array(thresholding, dots):
     assert len(thresholding.predict(image, channel=3)) == 9
     assert len(thresholding.predict(image[..., [0, 3, 1]], channel="green")) == 9
     assert len(thresholding.predict(image[..., [0, 3, 1]], channel=0)) == 0
+    # RGB with an alpha, and four stains
+    assert len(thresholding.predict(image[..., [0, 3, 1, 1]], channel="green")) == 9
+    assert len(thresholding.predict(image[..., [0, 1, 2, 3]], channel=3)) == 9
     for several, channel in ((image, 5), (image, "green"), (image[..., :3], "DAPI")):
         with pytest.raises(InputError, match=f"no channel {channel}; its channels are 0"):
             thresholding.predict(several, channel=channel)

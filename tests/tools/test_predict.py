@@ -109,7 +109,7 @@ def test_outlines_move(run, network, images, tmp_path):
     assert (areas[1] >= areas[None]).all() and areas[1].sum() > areas[None].sum()
     assert (areas[-1] <= areas[None]).all() and areas[-1].sum() < areas[None].sum()
     code, _, err = run("--input", images, "--output", tmp_path / "x", "--outline-offset", "nan")
-    assert code == 2 and err.count("\n") == 1 and "OUTLINE_OFFSET" in err
+    assert code == 2 and err.count("\n") == 1 and "--outline-offset nan" in err
 
 
 def test_ctrl_c_then_resume(run, network, images, tmp_path, monkeypatch, contents):
@@ -150,7 +150,7 @@ def test_mistakes_are_one_line_and_code_2(run, network, images, tmp_path):
         ({"--diameter": "0"}, "diameter"),
         ({"--z": "top"}, "--z top: expected max, mean, all or a number from 0"),
         ({"--time": "-1"}, "--time -1: expected all or a number from 0"),
-        ({"--output": tmp_path / "file"}, "file: File exists"),
+        ({"--output": tmp_path / "file"}, "file: a file has that name; expected a folder"),
         ({"--output": tmp_path / "file" / "out"}, "Not a directory"),
         ({"--num-machines": 2}, "--dist-url"),
     ):

@@ -169,8 +169,13 @@ def _decode(path: Path) -> np.ndarray:
 
 
 def _decode_png(data: bytes) -> np.ndarray:
-    # Pillow would cut 16-bit color to 8 bits; OpenCV is also the faster of the two
-    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    # what OpenCV would say of a file that was cut short has no file's name; our error has it
+    before = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
+    try:
+        # Pillow would cut 16-bit color to 8 bits; OpenCV is also the faster of the two
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    finally:
+        cv2.utils.logging.setLogLevel(before)
     if pixels is None:
         raise ValueError("the PNG data does not decode")
     if pixels.ndim == 2:

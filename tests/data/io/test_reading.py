@@ -141,6 +141,15 @@ def test_multi_page_tiff_is_no_single_image(tmp_path):
         read_image(path)
 
 
+def test_a_decoder_says_nothing_of_its_own(tmp_path, capfd):
+    path = tmp_path / "a.png"
+    Image.fromarray(np.arange(10_000, dtype=np.uint8).reshape(100, 100)).save(path)
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(InputError):
+        read_image(path)
+    assert capfd.readouterr().err == ""
+
+
 @pytest.mark.parametrize("suffix", ["png", "tif", "jpg", "bmp"])
 @pytest.mark.parametrize("kept", [0.5, 0.95])
 def test_cut_short_files_are_named(tmp_path, suffix, kept):

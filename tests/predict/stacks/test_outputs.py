@@ -57,7 +57,7 @@ def test_every_format_says_the_plane(job, film, bright_is_nucleus, contents):
     overlays = {f"film_overlay/t000{t}_z000{z}.png" for t, z in film.nuclei}
     files = {"film_label.ome.tif", "film.csv", "film.geojson", "film_rois.zip"}
     shared = {"summary.csv", "nuclei.csv", "report.html", "predictions_coco.json", "kaggle.csv"}
-    records = {".records/film.json", ".records/film.jsonl"}
+    records = {f".records/{name}" for name in ("film.json", "film.jsonl", "summary.json")}
     assert set(contents(out)) == overlays | files | shared | records
     with Image.open(out / "film_overlay/t0001_z0001.png") as overlay:
         assert overlay.width % film.size[1] == overlay.height % film.size[0] == 0
