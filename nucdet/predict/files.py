@@ -12,8 +12,8 @@ from pathlib import Path
 from nucdet.data.conversion.label_files import ENDINGS_WITH_A_MEANING
 from nucdet.data.io.bioio_stacks import BIOIO_READERS, FOREIGN_ENDINGS
 from nucdet.errors import InputError
-from nucdet.image_names import stem_of
 from nucdet.files import printable
+from nucdet.image_names import stem_of
 from nucdet.predict.formats import OUTPUT_ENDINGS
 
 # a folder is searched for files with these endings; single files and patterns may have any
