@@ -19,4 +19,4 @@ def test_missing_file_is_one_line_and_code_2(run_tool, tmp_path):
     options = ["--annotations", tmp_path / "no.json", "--output", tmp_path]
     code, _, error = run_tool("analyze_dataset.py", *options)
     assert code == 2
-    assert error.startswith(f"error: {tmp_path / 'no.json'}: No such file")
+    assert error.startswith(f"error: {tmp_path / 'no.json'}: no such file")
