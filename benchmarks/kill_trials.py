@@ -158,11 +158,11 @@ def _kill_prediction(trial: Trial, images: Path, *options: str) -> Result:
     done: list[int] = []
     while len(done) < trial.kills:
         moment = trial.rng.uniform(*_SHARES) * whole
-        records = sorted(output.glob(".records/[!.]*.json"))
-        for record in records[:: 2 if len(records) > 3 else 1]:
-            record.unlink()  # something is left to do
+        labels = sorted(output.glob("*_label.tif"))
+        for label in labels[:: 2 if len(labels) > 3 else 1]:
+            label.unlink()  # something is left to do
         if trial.run.kill_after(command, moment):
-            done.append(len(list(output.glob(".records/[!.]*.json"))))
+            done.append(len(list(output.glob("*_label.tif"))))
             _damage(output, trial.rng)
     trial.run.run(command)
     expected = contents(reference)

@@ -129,17 +129,21 @@ class RecordStore:
 
     def wrote_shared(self, path: Path) -> bool:
         """Whether nucdet wrote this file over all images."""
-        if self.shared_path.exists():
-            return self.has_listed(path)
-        # earlier versions kept no list
-        return self._folder.is_dir() and any(self._folder.iterdir())
+        listed = self._listed()
+        if listed is None:
+            # earlier versions kept no list, and a damaged one says nothing
+            return self._folder.is_dir() and any(self._folder.iterdir())
+        return path.name in listed
 
     def has_listed(self, path: Path) -> bool:
         """Whether this file over all images is in the list of those that nucdet wrote."""
+        return path.name in (self._listed() or ())
+
+    def _listed(self) -> list[str] | None:
         try:
-            return path.name in json.loads(self.shared_path.read_bytes())["files"]
+            return list(json.loads(self.shared_path.read_bytes())["files"])
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
-            return False
+            return None
 
     def begin_shared(self, outputs: Iterable[Path]) -> None:
         """Keep that these files over all images are about to be written."""
