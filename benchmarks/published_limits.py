@@ -18,6 +18,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from detectron2.config import CfgNode
+from markdown_tables import head, line
 from torch import Tensor
 
 from nucdet.config import load_config
@@ -90,8 +91,7 @@ def main() -> None:
     register_datasets()
     check_datasets([args.dataset])
     truth = GroundTruth.of_dataset(args.dataset)
-    print("| no mistakes of | output | mAP | at IoU 0.5 | " + " | ".join(IMAGE_KINDS) + " |")
-    print("|---" * (4 + len(IMAGE_KINDS)) + "|")
+    print(head(["no mistakes of", "output", "mAP", "at IoU 0.5", *IMAGE_KINDS]))
     for name in SYSTEMS:
         cfg = load_config(CONFIGS / f"{name}.yaml")
         for hard in (False, True):
@@ -99,7 +99,7 @@ def main() -> None:
             keys = ["mAP", "AP50", *(f"mAP-{kind}" for kind in IMAGE_KINDS)]
             scores = [f"{found[key]:.1f}" if key in found else "–" for key in keys]
             what = "yes or no" if hard else "shares"
-            print("| " + " | ".join([f"`{name}`", what, *scores]) + " |", flush=True)
+            print(line([f"`{name}`", what, *scores]), flush=True)
 
 
 if __name__ == "__main__":

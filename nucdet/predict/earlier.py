@@ -78,7 +78,7 @@ def check_free(outputs: Iterable[Path], inputs: Collection[Path]) -> None:
     """Raise InputError where an output would replace an input.
 
     Args:
-        outputs: where files are to be written.
+        outputs: those that are there already.
         inputs: the images, without links in their paths.
     """
     for path in outputs:

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import glob
 import os
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from nucdet.data.conversion.label_files import ENDINGS_WITH_A_MEANING
+from nucdet.data.conversion.label_files import is_output, names_of_all
 from nucdet.data.io.bioio_stacks import BIOIO_READERS, FOREIGN_ENDINGS
 from nucdet.errors import InputError
 from nucdet.files import printable
 from nucdet.image_names import stem_of
-from nucdet.predict.formats import OUTPUT_ENDINGS
 
 # a folder is searched for files with these endings; single files and patterns may have any
 _PLAIN_ENDINGS = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
@@ -23,11 +22,6 @@ IMAGE_ENDINGS = (*_PLAIN_ENDINGS, *BIOIO_READERS, *FOREIGN_ENDINGS)
 
 # names of files over all images, which the <name>.csv of an image must not replace
 _RESERVED = ("summary", "kaggle", "nuclei")
-
-# cellpose's name of an image, which has labels beside it under its name without this
-_IMAGE_ENDING = "_img"
-# of the names of labels and outputs beside an image: nucdet's own and those of other tools
-_LABEL_ENDINGS = tuple({*ENDINGS_WITH_A_MEANING, *OUTPUT_ENDINGS} - {_IMAGE_ENDING})
 
 
 @dataclass(frozen=True)
@@ -122,30 +116,26 @@ def _check_text(names: Sequence[str]) -> None:
 
 def _without_labels(text: str, files: list[Path]) -> list[Path]:
     """The files of a folder that are not named as labels or outputs of an image beside them."""
-    names = {(f.parent, name) for f in files for name in (f.name, stem_of(f.name))}
-    names |= {(folder, name.removesuffix(_IMAGE_ENDING)) for folder, name in names}
-    left = [file for file in files if not _is_output(file, names)]
-    if len(left) < len(files):
-        first = next(file.name for file in files if file not in left)
-        print(
-            f"{printable(text)}: left out {len(files) - len(left)} of {len(files)} images, as they "
-            f"are named as labels or outputs of one beside them ({printable(first)}); to predict "
-            "one, name it"
+    beside: dict[Path, list[Path]] = defaultdict(list)
+    for file in files:
+        beside[file.parent].append(file)
+    names = {folder: names_of_all(group) for folder, group in beside.items()}
+
+    def is_of_an_image(file: Path) -> bool:
+        folder = file.parent
+        # the overlays of a stack's planes lie in a folder that is named so
+        return is_output(stem_of(file.name), names[folder]) or is_output(
+            folder.name, names.get(folder.parent, set())
         )
-    return left
 
-
-def _is_output(file: Path, names: set[tuple[Path, str]]) -> bool:
-    """Whether an image beside the file has its name without an ending of labels and outputs.
-
-    The overlays of a stack's planes lie in a folder that is named so.
-    """
-    return any(
-        (path.parent, stem.removesuffix(ending)) in names
-        for path, stem in ((file, stem_of(file.name)), (file.parent, file.parent.name))
-        for ending in _LABEL_ENDINGS
-        if stem.endswith(ending)
-    )
+    labels = {file: None for file in files if is_of_an_image(file)}
+    if labels:
+        print(
+            f"{printable(text)}: left out {len(labels)} of {len(files)} images, as they are named "
+            f"as labels or outputs of one beside them ({printable(next(iter(labels)).name)}); to "
+            "predict one, name it"
+        )
+    return [file for file in files if file not in labels]
 
 
 def _is_image(path: Path) -> bool:

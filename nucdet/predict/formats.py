@@ -188,9 +188,6 @@ FORMATS: dict[str, ImageFormat | SharedFormat] = {
     "roi": ImageFormat("_rois.zip", "outlines for ImageJ's ROI Manager", _roi, _roi_stack),
 }
 
-# how the names of an image's outputs end that are images, or folders of images, themselves
-OUTPUT_ENDINGS = ("_label", "_overlay")
-
 FORMATS_TEXT = "a list of " + ",".join(FORMATS)
 
 

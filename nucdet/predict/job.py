@@ -78,9 +78,11 @@ class Job:
 
     def keep_planes(self, file: InputFile) -> Kept:
         """The planes of a stack that are done; what follows the first that is not is forgotten."""
-        planes, is_whole = self.records().planes(file), partial(self._is_whole, file)
-        remove_planes(self.records(), file, planes.count(is_whole).planes)
-        return planes.keep(is_whole)
+        planes = self.records().planes(file)
+        kept = planes.count(partial(self._is_whole, file))
+        remove_planes(self.records(), file, kept.planes)
+        planes.cut(kept)
+        return kept
 
     def shared_paths(self) -> list[Path]:
         """The files over all images."""
@@ -104,8 +106,9 @@ class Job:
             if self.options.choice.asks_for_all:
                 outputs += [*self.stack_paths(file).values(), *self.plane_folders(file).values()]
             check_names(file, [*outputs, *store.paths(file)])
-            check_free(outputs, inputs)
-            foreign += store.foreign(file, outputs)
+            there = [path for path in outputs if path.exists()]
+            check_free(there, inputs)
+            foreign += store.foreign(file, there)
         check_own(foreign)
 
     def begin_shared(self) -> None:

@@ -44,10 +44,17 @@ class StoredStack:
 
 
 class Kept(NamedTuple):
-    """How far an earlier run has come: planes, and the nuclei in them."""
+    """How far an earlier run has come.
+
+    Attributes:
+        planes: how many.
+        nuclei: in them.
+        end: bytes of the list that they take.
+    """
 
     planes: int
     nuclei: int
+    end: int
 
 
 class PlaneRecords:
@@ -92,14 +99,17 @@ class PlaneRecords:
         Args:
             is_whole: whether the files that a plane has alone are there.
         """
-        return self._good(is_whole)[0]
-
-    def keep(self, is_whole: Callable[[StoredPlane], bool]) -> Kept:
-        """:meth:`count`, and cut the list there."""
-        kept, end = self._good(is_whole)
-        if self._path.exists():
-            os.truncate(self._path, end)
+        kept = Kept(0, 0, 0)
+        for plane, end in self._lines():
+            if not is_whole(plane):
+                break
+            kept = Kept(kept.planes + 1, kept.nuclei + len(plane.record.areas), end)
         return kept
+
+    def cut(self, kept: Kept) -> None:
+        """Forget what follows."""
+        if self.exists():
+            os.truncate(self._path, kept.end)
 
     def clear(self) -> None:
         """Forget all planes."""
@@ -108,15 +118,6 @@ class PlaneRecords:
     def exists(self) -> bool:
         """Whether there is a list, be it of another run, an empty or a damaged one."""
         return self._path.exists()
-
-    def _good(self, is_whole: Callable[[StoredPlane], bool]) -> tuple[Kept, int]:
-        """What there is before the first line that is no good, and where that starts."""
-        planes = nuclei = end = 0
-        for plane, line_end in self._lines():
-            if not is_whole(plane):
-                break
-            planes, nuclei, end = planes + 1, nuclei + len(plane.record.areas), line_end
-        return Kept(planes, nuclei), end
 
     def _lines(self, of_any_run: bool = False) -> Iterator[tuple[StoredPlane, int]]:
         """Planes, and where their lines end."""

@@ -104,18 +104,17 @@ class RecordStore:
         unchanged = self._unchanged(file, self.written(file))
         return [path for path in map(self._beside(file), unchanged) if path.is_file()]
 
-    def foreign(self, file: InputFile, outputs: Iterable[Path]) -> list[Path]:
+    def foreign(self, file: InputFile, there: Sequence[Path]) -> list[Path]:
         """Those of an image's outputs that are there, but not as nucdet wrote them.
 
         A record names all that nucdet wrote; a user may have corrected some of it since.
         """
-        there = [path for path in outputs if path.exists()]
         if not there:
             return []
         content, has_planes = self._read(file), self.planes(file).exists()
         if not content:
             # earlier versions removed the record before they wrote; a damaged one says nothing
-            return [] if has_planes or self.path(file).exists() else there
+            return [] if has_planes or self.path(file).exists() else list(there)
         written, time = _written(content), self.path(file).stat().st_mtime_ns
 
         def is_own(path: Path) -> bool:

@@ -64,9 +64,13 @@ def predict(options: PredictOptions, devices: argparse.Namespace) -> int:
             file=sys.stderr,
         )
         raise
-    failed = sum(job.records().outcome(file).error is not None for file in job.files)
+    failed = _count_failed(job)
     print(f"{len(job.files) - failed} images predicted, {failed} failed: {printable(job.output)}")
     return failed
+
+
+def _count_failed(job: Job) -> int:
+    return sum(job.records().outcome(file).error is not None for file in job.files)
 
 
 def _print_warnings(job: Job) -> None:
@@ -77,7 +81,7 @@ def _print_warnings(job: Job) -> None:
         images += 1
         if record.warning:
             warned.setdefault(record.warning, []).append(record.title)
-    images += sum(job.records().outcome(file).error is not None for file in job.files)
+    images += _count_failed(job)
     for warning, names in warned.items():
         more = f", … ({len(names)} of {images})" if len(names) > _NAMED else ""
         print(f"{warning}: {', '.join(names[:_NAMED])}{more}")

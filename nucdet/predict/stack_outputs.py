@@ -36,7 +36,7 @@ class StackWriter:
         begin(job.records(), file, outputs, is_stack=True)
         if not job.options.resume:
             remove_planes(job.records(), file)
-        self.done, self._nuclei = job.keep_planes(file)
+        self.done, self._nuclei, _ = job.keep_planes(file)
 
     @property
     def left(self) -> int:

@@ -102,10 +102,10 @@ def find_images(folder: str | os.PathLike[str]) -> tuple[list[Path], list[Proble
 def _images_by_name(folder: Path) -> dict[str, list[Path]]:
     """The images of :func:`find_images`, those together whose label maps could be confused."""
     files = _files_of(folder, IMAGE_SUFFIXES)
-    known = _names_of_all(files)
+    known = names_of_all(files)
     by_name: dict[str, list[Path]] = defaultdict(list)
     for file in files:
-        if not _is_output(stem_of(file.name), known):
+        if not is_output(stem_of(file.name), known):
             by_name[_name_of(file)].append(file)
     if not by_name:
         raise InputError(f"{folder}: no image in it; expected files {', '.join(IMAGE_SUFFIXES)}")
@@ -156,9 +156,9 @@ def pair_files(images: str | os.PathLike[str], labels: str | os.PathLike[str]) -
             f"{', '.join(ending or 'the same stem' for ending in LABEL_ENDINGS)} was taken"
         )
     # an image in twice over has been complained about already
-    known = _names_of_all(_files_of(Path(images), IMAGE_SUFFIXES))
+    known = names_of_all(_files_of(Path(images), IMAGE_SUFFIXES))
     for stem in sorted(set(by_stem).difference(*there.values())):
-        if stem not in known and not _is_output(stem, known):
+        if stem not in known and not is_output(stem, known):
             what = f"no image of that name in {images}; expected one for each label map"
             pairing.problems.append(Problem(str(by_stem[stem][0]), what, "the label map"))
     return pairing
@@ -296,7 +296,7 @@ def _name_of(image: Path) -> str:
     return stem_of(image.name).removesuffix(_IMAGE_ENDING)
 
 
-def _names_of_all(images: Iterable[Path]) -> set[str]:
+def names_of_all(images: Iterable[Path]) -> set[str]:
     """All that these images may be called in the names of their label maps."""
     return {name for image in images for name in (_name_of(image), *names_of(image.name))}
 
@@ -311,7 +311,7 @@ def _stems_there(image: Path, whole_name: bool, stems: Container[str]) -> list[s
     return [stem for stem in dict.fromkeys(wanted) if stem in stems]
 
 
-def _is_output(stem: str, names: set[str]) -> bool:
+def is_output(stem: str, names: set[str]) -> bool:
     """Whether a file is what a tool made of an image of one of these names."""
     return any(stem.endswith(end) and stem.removesuffix(end) in names for end in _OUTPUTS)
 

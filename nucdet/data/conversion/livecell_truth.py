@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from nucdet.data.cell_types import LIVECELL_TYPES
-from nucdet.data.coco_entries import check_file_name, check_id, check_size
+from nucdet.data.coco_entries import check_file_name, check_id, check_image_id, check_size
 from nucdet.data.conversion.coco_json import ImageEntry
 from nucdet.data.conversion.report import ConversionReport, Problem
 from nucdet.data.conversion.segmentations import read_segmentation
@@ -61,10 +61,8 @@ class TruthReader:
         """By image id; None for those that have to be left out."""
         images: dict[int | str, ImageEntry | None] = {}
         for entry in ProgressBar(_images_of(path), f"images of {path.name}"):
-            image_id, name = check_id(path, entry), check_file_name(path, entry)
+            image_id, name = check_image_id(path, entry, images), check_file_name(path, entry)
             size = check_size(path, entry)
-            if image_id in images:
-                raise InputError(f"{path}: two images have id {image_id}, expected one")
             images[image_id] = self._image(path, name, size, files)
         if not images:
             raise InputError(f"{path}: it lists no images, expected those of LIVECell")

@@ -148,15 +148,18 @@ def distinct_names(names: Sequence[str]) -> tuple[str, ...]:
     if len(names) == 1:
         return ("",)
     names = [" ".join(name.split()) for name in names]
-    # columns have underscores for spaces, and are told apart whatever their case
-    columns = [name.casefold().replace(" ", "_") for name in names]
+    columns = _columns(names)
     numbered = [f"{name} {number}".strip() for number, name in enumerate(names)]
     distinct = [
         name if name and columns.count(column) == 1 else with_number
         for name, column, with_number in zip(names, columns, numbered, strict=True)
     ]
-    taken = {name.casefold().replace(" ", "_") for name in distinct}
-    return tuple(distinct if len(taken) == len(names) else numbered)
+    return tuple(distinct if len({*_columns(distinct)}) == len(names) else numbered)
+
+
+def _columns(names: Sequence[str]) -> list[str]:
+    """As a table has them, with underscores for spaces; they are told apart whatever their case."""
+    return [name.casefold().replace(" ", "_") for name in names]
 
 
 def open_planes(
