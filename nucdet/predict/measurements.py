@@ -238,11 +238,11 @@ def _intensity(
         around = np.s_[top : y + height + reach, left : x + width + reach]
         outside = np.ones(free[around].shape, np.uint8)
         outside[y - top :, x - left :][:height, :width] = ~crop
-        distance = cv2.distanceTransform(outside, cv2.DIST_L2, cv2.DIST_MASK_5)
+        distance = cv2.distanceTransform(outside, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
         ring = free[around] & (distance <= reach)
         count = np.count_nonzero(ring)
         if count >= (_ENOUGH if reach == _REACHES[0] else 1):
-            background = np.median(values[:, *around][:, ring], axis=1)
+            background = np.median(values[:, *around][:, ring].astype(np.float64), axis=1)
             break
     total, mean = inside.sum(axis=1), inside.mean(axis=1)
     return np.stack(

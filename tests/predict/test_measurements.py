@@ -151,6 +151,21 @@ def test_background_is_the_median_around_where_no_nucleus_is():
     assert table["net_mean_intensity_Ki_67"].tolist() == [0, 0]
 
 
+@pytest.mark.parametrize("dtype", [np.uint16, np.float16])
+def test_background_is_measured_by_exact_distances_and_in_64_bits(dtype):
+    rng = np.random.default_rng(0)
+    field = ndimage.gaussian_filter(rng.normal(size=(150, 170)), 4)
+    labels = ndimage.label(field > 1.2 * field.std())[0]
+    image = (rng.random((1, 150, 170)) * 1000).astype(dtype)
+    background = measure(masks_of(labels), channels_of(image))["background_intensity"]
+    free = ndimage.distance_transform_edt(labels == 0) > 2
+    for i, found in enumerate(background, 1):
+        ring = free & (ndimage.distance_transform_edt(labels != i) <= 8)
+        assert np.count_nonzero(ring) >= 20
+        assert found == np.median(image[0, ring].astype(float))
+    assert len(background) > 10
+
+
 def test_background_comes_from_further_away_in_a_crowd_and_is_none_without_any():
     labels = np.zeros((100, 100), int)
     labels[30:70, 30:70] = 1
