@@ -101,6 +101,7 @@ def measure(
     scores: np.ndarray | None = None,
     classes: Sequence[str] | np.ndarray | None = None,
     place: Place = _FIRST,
+    others: CroppedMasks | None = None,
 ) -> pd.DataFrame:
     """Measure N masks of an image; docs/measurements.md says what each column is.
 
@@ -111,6 +112,7 @@ def measure(
         scores: (N,), for a column ``score``.
         classes: N of them, for a column ``class``.
         place: of the image in its file, for columns ``time`` and ``z``.
+        others: more nuclei of the image, or all of them, which are no background of these either.
 
     Returns:
         One row a mask, in their order. ``id`` is 1, 2, …, the label in a label map. Lengths and
@@ -136,7 +138,7 @@ def measure(
     columns["touches_border"] = masks.touches_border()
     columns |= _shapes(masks, pixel_size)
     if channels is not None:
-        columns |= _intensities(masks, channels)
+        columns |= _intensities(masks, channels, others)
     return pd.DataFrame(columns)
 
 
@@ -181,9 +183,12 @@ def _shape(box: Box, crop: np.ndarray) -> tuple[float, ...]:
     )
 
 
-def _intensities(masks: CroppedMasks, channels: Channels) -> dict[str, np.ndarray]:
+def _intensities(
+    masks: CroppedMasks, channels: Channels, others: CroppedMasks | None
+) -> dict[str, np.ndarray]:
     table = np.zeros((len(masks), len(channels.names), len(_STATISTICS)))
-    for block in _blocks(masks):
+    nuclei = masks if others is None else CroppedMasks.cat([masks, others])
+    for block in _blocks(masks, nuclei):
         values = channels.read(block.window)
         free = _free_of(block.near, block.window)
         for i in block.mine.tolist():
@@ -200,14 +205,16 @@ class _Block(NamedTuple):
 
     mine: np.ndarray  # their numbers
     window: Box  # they, and all that may be their background
-    near: CroppedMasks  # all masks that meet the window
+    near: CroppedMasks  # all nuclei that meet the window
 
 
-def _blocks(masks: CroppedMasks) -> Iterator[_Block]:
-    for mine, near, start, stop in blocks_of(masks, _BLOCK, max(_REACHES) + _GAP):
+def _blocks(masks: CroppedMasks, nuclei: CroppedMasks) -> Iterator[_Block]:
+    low, high = nuclei.offsets, nuclei.boxes[:, [3, 2]].astype(np.int64)
+    for mine, _, start, stop in blocks_of(masks, _BLOCK, max(_REACHES) + _GAP):
         start, stop = np.maximum(start, 0), np.minimum(stop, masks.image_size)
         rows, columns = (slice(a, b) for a, b in zip(start.tolist(), stop.tolist(), strict=True))
-        yield _Block(mine, (rows, columns), masks[near])
+        near = ((low < stop) & (high > start)).all(axis=1)
+        yield _Block(mine, (rows, columns), nuclei[near])
 
 
 def _free_of(masks: CroppedMasks, window: Box) -> np.ndarray:

@@ -13,6 +13,7 @@ from nucdet.data.io.choice import Place
 from nucdet.data.io.windows import ImageWindows
 from nucdet.predict.familiarity import warning
 from nucdet.predict.measurements import Channels, measure
+from nucdet.structures import CroppedMasks
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,6 +33,7 @@ class Prediction(Instances):
         diameter: float | None = None,
         class_names: Sequence[str] = ("nucleus",),
         familiarity: float | None = None,
+        found: CroppedMasks | None = None,
     ):
         """
         Args:
@@ -40,12 +42,14 @@ class Prediction(Instances):
             diameter: see :attr:`diameter`.
             class_names: what the numbers of ``pred_classes`` mean.
             familiarity: see :attr:`familiarity`.
+            found: the masks of all nuclei of the image, if these are some of them.
         """
         super().__init__(instances.image_size, **instances.get_fields())
         self._source = source
         self._diameter = diameter
         self._class_names = tuple(class_names)
         self._familiarity = familiarity
+        self._found = instances.pred_masks if found is None else found
 
     @property
     def source(self) -> ImageWindows:
@@ -84,7 +88,12 @@ class Prediction(Instances):
 
     def _with(self, instances: Instances) -> Prediction:
         return Prediction(
-            instances, self._source, self._diameter, self._class_names, self._familiarity
+            instances,
+            self._source,
+            self._diameter,
+            self._class_names,
+            self._familiarity,
+            self._found,
         )
 
     def without_border(self) -> Prediction:
@@ -99,6 +108,9 @@ class Prediction(Instances):
         self, pixel_size: float | None = None, measure_channels: Sequence[str | int] = ()
     ) -> pd.DataFrame:
         """Measurements, one row a nucleus; see :func:`nucdet.predict.measurements.measure`.
+
+        Nuclei that were found but are no longer among these (``prediction[:5]``,
+        :meth:`without_border`) do not count as background.
 
         Args:
             pixel_size: µm; without it, everything is in pixels.
@@ -115,4 +127,5 @@ class Prediction(Instances):
             scores=self.scores.numpy(),
             classes=[self._class_names[number] for number in self.pred_classes.tolist()],
             place=self.place,
+            others=self._found,
         )

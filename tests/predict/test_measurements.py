@@ -6,6 +6,8 @@ import math
 
 import numpy as np
 import pytest
+import torch
+from detectron2.structures import Instances
 from scipy import ndimage
 from skimage.draw import disk, ellipse
 from skimage.measure import regionprops_table
@@ -14,6 +16,7 @@ from nucdet.data.io.windows import ImageWindows
 from nucdet.errors import InputError
 from nucdet.predict import measurements
 from nucdet.predict.measurements import Channels, measure
+from nucdet.predict.prediction import Prediction
 from nucdet.structures import CroppedMasks
 
 
@@ -176,6 +179,20 @@ def test_background_comes_from_further_away_in_a_crowd_and_is_none_without_any()
     full = measure(masks_of(np.ones((9, 9), int)), channels_of(image[:, :9, :9]))
     assert full["background_intensity"].isna().all() and full["net_mean_intensity"].isna().all()
     assert full["mean_intensity"].tolist() == [7]
+
+
+def test_nuclei_that_are_left_out_are_no_background():
+    labels = np.zeros((40, 60), int)
+    labels[0:12, 5:55] = labels[28:40, 5:55] = 1  # cut by the border, all around the other
+    labels[16:24, 6:54] = 2
+    image = np.where(labels == 1, 200, np.where(labels == 2, 110, 10)).astype(np.uint8)
+    masks = masks_of(labels)
+    fields = {"scores": torch.ones(2), "pred_classes": torch.zeros(2, dtype=torch.int64)}
+    instances = Instances(labels.shape, pred_masks=masks, **fields)
+    prediction = Prediction(instances, ImageWindows(image))
+    left = prediction.without_border()
+    for row in (prediction.table().loc[1], left.table().loc[0], left[:1].table().loc[0]):
+        assert (row["background_intensity"], row["net_mean_intensity"]) == (10, 100)
 
 
 def test_blocks_do_not_change_the_measurements(monkeypatch):
