@@ -9,9 +9,11 @@ from xml.etree import ElementTree
 if TYPE_CHECKING:
     import tifffile  # not when run: who checks options by the limits need not wait for it
 
-_UM = {"nm": 1e-3, "µm": 1.0, "um": 1.0, "micron": 1.0, "\\u00b5m": 1.0, "mm": 1e3, "cm": 1e4}
-# a picometre and a metre; beyond, areas and sums lose their digits
-LEAST_UM, MOST_UM = 1e-6, 1e6
+_MICROMETRES = ("µm", "\u03bcm", "um", "micron", "microns", "\\u00b5m")
+_UM = {"nm": 1e-3, **dict.fromkeys(_MICROMETRES, 1.0), "mm": 1e3, "cm": 1e4}
+# ten picometres, near the least that the tag of a TIFF holds, and a metre; beyond, areas and sums
+# lose their digits
+LEAST_UM, MOST_UM = 1e-5, 1e6
 
 
 def ome_pixels(
@@ -42,14 +44,21 @@ def pixel_size_of(
         sides = []
         for side in "XY":
             factor = _UM.get(pixels.get(f"PhysicalSize{side}Unit", "µm").lower())
-            value = pixels.get(f"PhysicalSize{side}")
-            sides.append(float(value) * factor if value and factor else None)
+            value = _number(pixels.get(f"PhysicalSize{side}"))
+            sides.append(value * factor if value and factor else None)
         return sane_pixel_size(*sides)
     if tiff.imagej_metadata:
         factor = _UM.get(str(tiff.imagej_metadata.get("unit", "")).lower())
         if factor:
             return sane_pixel_size(*(factor / r if r else None for r in page.resolution))
     return None
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        return float(text or "")
+    except ValueError:  # with a decimal comma, say
+        return None
 
 
 def sane_pixel_size(x: float | None, y: float | None) -> float | None:

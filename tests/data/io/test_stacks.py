@@ -191,8 +191,25 @@ def test_scenes_of_a_file(tmp_path):
             open_windows(path, Choice(z=0, scene=scene))
 
 
-@pytest.mark.parametrize("size", [1e-9, 1e9])
+# of 1.3e-6 a label image's resolution cannot be written
+@pytest.mark.parametrize("size", [1e-9, 1.3e-6, 1e9, "0,325", "nan", ""])
 def test_nonsense_sizes_of_pixels_are_left_out(tmp_path, size):
-    metadata = {"axes": "YX", "PhysicalSizeX": size, "PhysicalSizeY": size}
+    metadata = {"axes": "ZYX", "PhysicalSizeX": size, "PhysicalSizeY": size}
+    planes = np.stack([NUCLEI, NUCLEI])
+    tifffile.imwrite(tmp_path / "a.ome.tif", planes, ome=True, metadata=metadata)
+    assert open_windows(tmp_path / "a.ome.tif", Choice(z=1)).pixel_size is None
+
+
+@pytest.mark.parametrize("unit", ["um", "micron", "microns", "\\u00B5m"])
+def test_micrometres_by_any_name(tmp_path, unit):
+    options = {"imagej": True, "resolution": (4, 4), "metadata": {"unit": unit, "axes": "YX"}}
+    tifffile.imwrite(tmp_path / "a.tif", NUCLEI, **options)
+    assert open_windows(tmp_path / "a.tif").pixel_size == 0.25
+
+
+@pytest.mark.parametrize("unit", ["\u00b5m", "\u03bcm"])  # the sign, and the Greek letter
+def test_micrometres_in_ome(tmp_path, unit):
+    metadata = {"axes": "YX", "PhysicalSizeX": 0.25, "PhysicalSizeY": 0.25}
+    metadata |= {"PhysicalSizeXUnit": unit, "PhysicalSizeYUnit": unit}
     tifffile.imwrite(tmp_path / "a.ome.tif", NUCLEI, ome=True, metadata=metadata)
-    assert open_windows(tmp_path / "a.ome.tif").pixel_size is None
+    assert open_windows(tmp_path / "a.ome.tif").pixel_size == 0.25
