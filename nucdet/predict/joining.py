@@ -36,9 +36,13 @@ def join_tiles(
         found: the nuclei of each tile, in the tile's pixels, see :func:`stitch`.
         image_size: (height, width) of the image.
         size: (height, width) of the answer.
+
+    Returns:
+        Instances of the answer's size, highest score first.
     """
     if len(plan.tiles) == 1:
-        return found[0]
+        # some networks give them in the order of their places
+        return found[0][found[0].scores.argsort(descending=True, stable=True)]
     border = max(1, math.ceil(1 / plan.zoom))
     return resized(stitch(plan.tiles, found, image_size, border), size)
 

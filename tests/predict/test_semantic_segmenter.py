@@ -57,6 +57,8 @@ def test_tiled_is_whole_and_scores_are_mean_probabilities(segmenter, monkeypatch
     np.testing.assert_array_equal(tiled.label_map() > 0, whole.label_map() > 0)
     assert sorted(tiled.pred_masks.areas) == sorted(whole.pred_masks.areas)
     for prediction in (whole, tiled):
+        # the surest first, however it was seen
+        assert (prediction.scores.diff() <= 0).all() and prediction.scores[0] > 0.99
         for box, crop, score in zip(
             prediction.pred_masks.slices(),
             prediction.pred_masks.crops,
