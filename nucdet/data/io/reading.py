@@ -26,6 +26,7 @@ from nucdet.data.io.sparse_png import decode_window
 from nucdet.errors import InputError
 
 _PNG = b"\x89PNG\r\n\x1a\n"
+_PNG_GREY_ALPHA = 4  # the type of color in its header
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _FORMATS = "PNG, TIFF, JPEG or BMP"
 
@@ -180,6 +181,8 @@ def _decode_png(data: bytes) -> np.ndarray:
         raise ValueError("the PNG data does not decode")
     if pixels.ndim == 2:
         return pixels
+    if data[25] == _PNG_GREY_ALPHA:  # OpenCV makes color of it
+        return np.ascontiguousarray(pixels[..., 0])
     return cv2.cvtColor(pixels[..., :3], cv2.COLOR_BGR2RGB)
 
 

@@ -45,6 +45,11 @@ def test_grey_is_one_channel_in_every_format(tmp_path, suffix):
     assert stored.shape == (9, 9) and np.abs(stored.astype(int) - 200).max() <= 2
 
 
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_grey_with_alpha_is_one_channel(tmp_path, suffix):
+    np.testing.assert_array_equal(decode_image(saved(tmp_path / f"a.{suffix}", "LA")), GREY)
+
+
 @pytest.mark.parametrize("suffix", ["png", "tif", "bmp"])
 def test_palette_and_1_bit(tmp_path, suffix):
     colors = np.array([[255, 0, 0], [0, 255, 0], [10, 20, 30]], np.uint8)
