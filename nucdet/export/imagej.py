@@ -26,6 +26,8 @@ class RoiPosition(NamedTuple):
     Attributes:
         slice: the plane's number among all planes.
         z, time: of the plane in its file; ``z`` is 0 for a projection, which stands for all depths.
+            Where one is given, ImageJ forgets ``slice``; but it looks at them in hyperstacks only,
+            so both are 0 for a file with one axis, which it opens as a plain stack.
     """
 
     slice: int

@@ -150,8 +150,10 @@ def _roi_stack(path: Path, stack: StoredStack) -> None:
     def planes() -> Iterator[tuple[CroppedMasks, RoiPosition]]:
         for number, plane in enumerate(stack.planes, 1):
             record = plane.record
-            z = 0 if isinstance(record.z, str) else record.z + 1
-            yield record.masks(), RoiPosition(number, z, record.time + 1)
+            z, time = 0 if isinstance(record.z, str) else record.z + 1, record.time + 1
+            if stack.is_whole and len(stack.lengths) == 1:
+                z = time = 0
+            yield record.masks(), RoiPosition(number, z, time)
 
     write_rois(path, planes(), stack.nuclei)
 

@@ -36,11 +36,13 @@ class StoredStack:
         planes: in their order; each is read from the disk when it is asked for.
         lengths: of the axes that the stack has.
         nuclei: in all planes.
+        is_whole: whether they are all times and depths of the file.
     """
 
     planes: PlaneRecords
     lengths: tuple[int, ...]
     nuclei: int
+    is_whole: bool
 
 
 class Kept(NamedTuple):

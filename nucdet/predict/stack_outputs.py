@@ -70,7 +70,8 @@ class StackWriter:
             OSError: a file cannot be written.
         """
         paths = self._job.stack_paths(self._file)
-        stack = StoredStack(self._stored, self._planes.lengths, self._nuclei)
+        planes = self._planes
+        stack = StoredStack(self._stored, planes.lengths, self._nuclei, planes.is_whole)
         for name, path in paths.items():
             FORMATS[name].write_stack(path, stack)
         first = next(iter(self._stored)).record

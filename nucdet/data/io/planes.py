@@ -47,6 +47,7 @@ class Planes(Sequence[ImageWindows]):
         places: where they lie in the file.
         axes: which axes have several: "", "T", "Z" or "TZ".
         lengths: of these axes.
+        is_whole: whether they are all times and depths of the file.
     """
 
     def __init__(
@@ -54,12 +55,15 @@ class Planes(Sequence[ImageWindows]):
         times: Sequence[int],
         depths: Sequence[int | str],
         open_place: Callable[[Place], ImageWindows],
+        is_whole: bool = True,
     ):
         """
         Args:
             times, depths: the numbers of the planes.
             open_place: gives a plane.
+            is_whole: see the attribute.
         """
+        self.is_whole = is_whole
         self.places = [Place(time, z) for time, z in product(times, depths)]
         several = [(a, len(of)) for a, of in (("T", times), ("Z", depths)) if len(of) > 1]
         self.axes = "".join(axis for axis, _ in several)
@@ -249,7 +253,8 @@ def _of_stack(stack: Stack, choice: Choice, normalize: str) -> Planes:
         plane = kind(stack, channel, place, normalize)
         return _in_color(stack.path, plane, choice, normalize) if stack.is_color else plane
 
-    return Planes(times, depths, open_place)
+    is_whole = (len(times), len(depths)) == (stack.times, stack.depths)
+    return Planes(times, depths, open_place, is_whole)
 
 
 def _in_color(path: Path, source: ImageWindows, choice: Choice, normalize: str) -> ImageWindows:

@@ -122,6 +122,21 @@ def test_one_axis_of_all(job, choice, axes, counts, bright_is_nucleus):
     assert position == np.repeat([1, 2], counts).tolist()
 
 
+@pytest.mark.parametrize("axes", ["T", "Z"])
+def test_rois_of_a_file_with_one_axis_have_their_number_in_the_stack(
+    job, axes, bright_is_nucleus, film
+):
+    """ImageJ forgets the number where z or time is given, and knows these in hyperstacks only."""
+    made = job()
+    metadata = {"axes": f"{axes}CYX", "Channel": {"Name": ["GFP", "DAPI"]}}
+    pixels = film.pixels[0].swapaxes(0, 1)
+    tifffile.imwrite(made.files[0].path, pixels, ome=True, metadata=metadata)
+    predict_images(made, bright_is_nucleus())
+    rois = roifile.roiread(made.output / "film_rois.zip")
+    places = [(roi.position, roi.z_position, roi.t_position) for roi in rois]
+    assert places == [(1, 0, 0), (2, 0, 0), (2, 0, 0)]
+
+
 def test_composite_with_nuclei_in_one_channel(job, bright_is_nucleus, film):
     """One plane alone gives the files of an image, and measures both channels."""
     made = job(z=1, time=1)
