@@ -102,7 +102,8 @@ class Segmenter:
                 large as in training. "auto": estimated from a first look. None: resized as in
                 evaluation.
             channel: that shows the nuclei, from 0, of RGB and RGBA also "red", "green" or "blue";
-                the image may then be (H, W, C) of any C, the channels last.
+                the image may then be (H, W, C) of any C, the channels last. Only this one is
+                measured; :meth:`predict_file` measures all.
 
         Raises:
             InputError: another shape or dtype, no such channel, or a diameter that is none.
