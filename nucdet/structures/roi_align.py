@@ -86,12 +86,11 @@ def _flat_buffer(crops: Sequence[np.ndarray]) -> tuple[torch.Tensor, torch.Tenso
 def _groups_by_extent(extent: torch.Tensor) -> list[tuple[torch.Tensor, int]]:
     """Indices of masks whose windows fit the same power of two, in chunks of bounded memory."""
     groups = []
-    side = 8
-    while side < 2 * int(extent.max()):
-        least = side // 2 if side > 8 else 0
+    least, side = 0, 8
+    while least < int(extent.max()):
         members = torch.nonzero((extent > least) & (extent <= side)).flatten()
         groups += [(part, side) for part in members.split(max(1, _CHUNK_PIXELS // side**2))]
-        side *= 2
+        least, side = side, 2 * side
     return [(members, side) for members, side in groups if len(members)]
 
 

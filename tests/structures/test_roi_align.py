@@ -57,6 +57,17 @@ def test_known_by_hand():
     assert result[0].tolist() == [[True, True, False, False]] * 4
 
 
+@pytest.mark.parametrize("side", [1, 2, 3, 4, 5, 8, 9])
+def test_a_lone_mask_of_any_size(side):
+    """Also the sliver of a few pixels that a crop of training leaves of a nucleus."""
+    dense = np.zeros((1, 20, 20), dtype=bool)
+    dense[0, 3 : 3 + side, 5 : 5 + side] = True
+    box = torch.tensor([[5.0, 3, 5 + side, 3 + side]])
+    expected = BitMasks(dense).crop_and_resize(box, 14)
+    assert expected[0, 7, 7]
+    assert torch.equal(CroppedMasks.from_dense(dense).crop_and_resize(box, 14), expected)
+
+
 def test_boxes_beside_the_mask_or_without_extent_give_nothing():
     dense = np.zeros((3, 20, 20), dtype=bool)
     dense[:, 2:8, 2:8] = True
