@@ -13,7 +13,12 @@ from detectron2.data import transforms as T
 from fvcore.transforms.transform import NoOpTransform, Transform
 
 from nucdet.data.augment.photometry import build_photometric
-from nucdet.data.augment.transforms import AffineTransform, DisplacementTransform, TurnTransform
+from nucdet.data.augment.transforms import (
+    AffineTransform,
+    DisplacementTransform,
+    ResizeTransform,
+    TurnTransform,
+)
 from nucdet.errors import InputError
 from nucdet.structures import CroppedMasks
 
@@ -172,7 +177,7 @@ def _draw_center(length: float, window: float, around: float | None) -> float:
 
 
 class Resize(T.Augmentation):
-    """Detectron2's antialiased resize by a zoom factor that depends on the image's size."""
+    """An antialiased resize by a zoom factor that depends on the image's size."""
 
     def __init__(self, rule: ResizeRule):
         super().__init__()
@@ -184,7 +189,7 @@ class Resize(T.Augmentation):
         size = max(1, round(height * zoom)), max(1, round(width * zoom))
         if size == (height, width):
             return NoOpTransform()
-        return T.ResizeTransform(height, width, *size)
+        return ResizeTransform(height, width, *size)
 
 
 class RandomTurn90(T.Augmentation):

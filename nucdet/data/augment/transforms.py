@@ -11,6 +11,7 @@ import math
 
 import cv2
 import numpy as np
+from detectron2.data import transforms as T
 from fvcore.transforms.transform import Transform
 
 # A warped grid may reach half a pixel over the edge: mirrored there, in image and labels alike
@@ -53,6 +54,18 @@ class AffineTransform(Transform):
 
     def apply_coords(self, coords: np.ndarray) -> np.ndarray:
         return coords @ self.matrix[:, :2].T + self.matrix[:, 2]
+
+
+class ResizeTransform(T.ResizeTransform):
+    """Detectron2's antialiased resize, with labels sampled where the image is.
+
+    Detectron2 takes the label at the top left corner of each new pixel instead of that at its
+    center, which moves masks by half a pixel against the image.
+    """
+
+    def apply_segmentation(self, segmentation: np.ndarray) -> np.ndarray:
+        size = (self.new_w, self.new_h)
+        return cv2.resize(segmentation, size, interpolation=cv2.INTER_NEAREST_EXACT)
 
 
 class TurnTransform(Transform):

@@ -10,6 +10,7 @@ from nucdet.data.augment.geometry import (
     RandomElastic,
     RandomTurn90,
     RandomWindow,
+    Resize,
     build_geometric,
     build_test_augmentation,
     build_train_augmentation,
@@ -143,6 +144,20 @@ def test_test_augmentation_is_the_resize_rule():
         small = T.AugInput(np.zeros((256, 320, 3), np.uint8))
         T.AugmentationList(build_test_augmentation(cfg))(small)
         assert small.image.shape[:2] == (512, 640)
+
+
+@pytest.mark.parametrize("zoom", [0.37, 0.8, 1.7, 3.1])
+def test_a_resize_moves_labels_with_the_image(zoom):
+    rows, columns = np.mgrid[:120, :160]
+    labels = (np.hypot(rows - 50, columns - 90) < 30).astype(np.float32)
+    image = np.repeat((labels * 255).astype(np.uint8)[..., None], 3, axis=2)
+    new_image, new_labels = _apply(Resize(lambda h, w: zoom), image, labels)
+    assert new_labels.shape == new_image.shape[:2]
+    centers = [
+        np.array([np.average(axis, weights=weights) for axis in np.indices(weights.shape)])
+        for weights in (new_image[..., 0], new_labels)
+    ]
+    assert np.abs(centers[0] - centers[1]).max() < 0.15
 
 
 @pytest.mark.parametrize(
