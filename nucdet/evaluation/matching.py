@@ -231,7 +231,7 @@ def _consecutive(labels: np.ndarray) -> tuple[np.ndarray, int]:
         present[0] = False
         numbers = np.cumsum(present)
         return numbers[labels] * (labels > 0), int(numbers[-1])
-    values, positions = np.unique(np.append(labels, 0), return_inverse=True)
+    values, positions = np.unique(np.append(labels, labels.dtype.type(0)), return_inverse=True)
     return positions[:-1], len(values) - 1
 
 

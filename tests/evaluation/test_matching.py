@@ -181,6 +181,12 @@ def test_label_maps_of_any_integer_type(dtype):
     assert found.unions.tolist() == [2, 3]
 
 
+def test_neighboring_labels_of_64_bits_are_two():
+    # float64 holds 53 bits
+    labels = np.array([[2**60, 2**60 + 1, 0]], np.uint64)
+    assert Intersections.of_label_maps(labels, labels).true_areas.tolist() == [1, 1]
+
+
 def test_masks_without_pixels_keep_their_index(spans):
     true = spans((0, 0, 0), (0, 0, 5), (1, 0, 0), (2, 3, 6))
     result = match(Intersections.of_masks(true, true))
