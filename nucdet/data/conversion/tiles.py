@@ -27,6 +27,7 @@ from nucdet.data.conversion.coco_json import ImageEntry
 _MIN_CORRELATION = 0.9
 _MAX_STEP = 1.5  # squared step across the seam, in units of the squared step beside it
 _NOISE = 0.05  # squared grey levels; keeps empty borders from dividing by zero
+_CHUNK = 1 << 24  # pairs of images that are compared at once
 
 
 @dataclass(frozen=True)
@@ -100,19 +101,27 @@ def set_groups(
 
 def _neighbors(borders: list[Borders], before: int, after: int) -> list[tuple[int, int]]:
     """Pairs (a, b) where the line ``before`` of a goes on as the line ``after`` of b."""
-    one = np.stack([b.lines[before] for b in borders]).astype(np.float32)
-    two = np.stack([b.lines[after] for b in borders]).astype(np.float32)
-    beside = np.array([b.steps[before] for b in borders])[:, None]
-    beside = (beside + np.array([b.steps[after] for b in borders])) / 2
-    length = one.shape[1]
-    across = (one**2).sum(1)[:, None] + (two**2).sum(1) - 2 * (one @ two.T)
-    correlation = _normalized(one) @ _normalized(two).T
-    np.fill_diagonal(correlation, -1)  # an image is not its own neighbor
-    best = (correlation == correlation.max(1, keepdims=True)) & (
-        correlation == correlation.max(0, keepdims=True)
+    one, two = (
+        np.stack([b.lines[side] for b in borders]).astype(np.float32) for side in (before, after)
     )
-    fits = (correlation > _MIN_CORRELATION) & (across / length < _MAX_STEP * (beside + _NOISE))
-    return [(int(a), int(b)) for a, b in zip(*np.nonzero(best & fits), strict=True)]
+    ending, starting = _normalized(one), _normalized(two)
+    highest = np.full(len(borders), -1, np.float32)
+    found = []
+    rows = max(1, _CHUNK // len(borders))
+    for first in range(0, len(borders), rows):
+        correlation = ending[first : first + rows] @ starting.T
+        np.fill_diagonal(correlation[:, first:], -1)  # an image is not its own neighbor
+        np.maximum(highest, correlation.max(0), out=highest)
+        best = correlation == correlation.max(1, keepdims=True)
+        a, b = np.nonzero(best & (correlation > _MIN_CORRELATION))
+        found += zip(a + first, b, correlation[a, b], strict=True)
+    pairs = []
+    for a, b, correlation in found:
+        beside = (borders[a].steps[before] + borders[b].steps[after]) / 2
+        across = np.mean((one[a] - two[b]) ** 2)
+        if correlation == highest[b] and across < _MAX_STEP * (beside + _NOISE):
+            pairs.append((int(a), int(b)))
+    return pairs
 
 
 def _normalized(lines: np.ndarray) -> np.ndarray:

@@ -1,6 +1,8 @@
 import cv2
 import numpy as np
+import pytest
 
+from nucdet.data.conversion import tiles
 from nucdet.data.conversion.tiles import borders_of, group_tiles
 
 
@@ -17,7 +19,9 @@ def quarters(image):
     return [image[y : y + h, x : x + w] for y in (0, h) for x in (0, w)]
 
 
-def test_tiles_of_one_image_are_found():
+@pytest.mark.parametrize("chunk", [1, 7 * 24, 1 << 24], ids=["one by one", "by sevens", "at once"])
+def test_tiles_of_one_image_are_found(chunk, monkeypatch):
+    monkeypatch.setattr(tiles, "_CHUNK", chunk)
     images = [tile for seed in range(6) for tile in quarters(field(seed))]
     # dealt so that neighbors in the list are not neighbors in an image
     order = np.random.default_rng(0).permutation(len(images))
