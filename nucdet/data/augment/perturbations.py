@@ -20,7 +20,13 @@ from detectron2.data import transforms as T
 from fvcore.transforms.transform import Transform
 
 from nucdet.data.augment.geometry import Resize
-from nucdet.data.augment.photometry import change_gamma, compress_jpeg, draw_noise, invert
+from nucdet.data.augment.photometry import (
+    as_uint8,
+    change_gamma,
+    compress_jpeg,
+    draw_noise,
+    invert,
+)
 from nucdet.data.io.normalization import normalized
 from nucdet.errors import InputError
 
@@ -115,15 +121,11 @@ def seed_noise(
         mean, power: shares, e.g. 0.05 and 0.1.
     """
     shift, sigma = mean * float(image.max()), float(np.sqrt(power * image.var()))
-    return _as_uint8(image + (shift + sigma * draw_noise(image, rng)))
+    return as_uint8(image + (shift + sigma * draw_noise(image, rng)))
 
 
 def _noise(image: np.ndarray, rng: np.random.Generator, share: float) -> np.ndarray:
-    return _as_uint8(image + share * float(image.max()) * draw_noise(image, rng))
-
-
-def _as_uint8(values: np.ndarray) -> np.ndarray:
-    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+    return as_uint8(image + share * float(image.max()) * draw_noise(image, rng))
 
 
 def _fixed(operation: Callable[[np.ndarray], np.ndarray]) -> T.Augmentation:

@@ -150,9 +150,14 @@ def _draw_noise(largest_sigma: float) -> ImageOperation:
 
     def add(image: np.ndarray) -> np.ndarray:
         noise = draw_noise(image, np.random.default_rng(seed))
-        return np.clip(image + np.float32(sigma) * noise, 0, 255).astype(np.uint8)
+        return as_uint8(image + np.float32(sigma) * noise)
 
     return add
+
+
+def as_uint8(values: np.ndarray) -> np.ndarray:
+    """Rounded to the nearest grey level from 0 to 255."""
+    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
 
 
 def draw_noise(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -176,7 +181,7 @@ def _draw_jpeg(lowest_quality: int, least_contrast: float, largest_zoom: float) 
         # the error alone is enlarged: nothing of the image's detail is lost by the way down
         error = compress(dim).astype(np.float32) / contrast - small
         error = cv2.resize(error, (width, height), interpolation=cv2.INTER_LINEAR)
-        return np.clip(np.rint(image + error), 0, 255).astype(np.uint8)
+        return as_uint8(image + error)
 
     return change
 

@@ -82,9 +82,10 @@ def test_gamma_keeps_black_white_and_order():
 
 
 def test_noise_is_as_strong_as_said_and_leaves_a_grey_image_grey():
-    image = np.full((64, 64, 3), 100, np.uint8)
+    image = np.full((256, 256, 3), 100, np.uint8)
     noisy = _change(image, NOISE__PROB=1.0)
     assert 0 < noisy.std() < 12.5
+    assert noisy.mean() == pytest.approx(100, abs=0.2)
     assert np.array_equal(noisy[..., 0], noisy[..., 1])
 
 
