@@ -53,7 +53,6 @@ class DenseCOCOEvaluator(COCOEvaluator):
         output_dir: str | None = None,
         *,
         max_dets_per_image: int,
-        distributed: bool = True,
         use_faster_engine: bool = faster_coco_eval is not None,
     ) -> None:
         """
@@ -62,13 +61,11 @@ class DenseCOCOEvaluator(COCOEvaluator):
             output_dir: where ``coco_instances_results.json`` goes; None: it is not written.
             max_dets_per_image: detections per image that count, the surest first
                 (``cfg.TEST.DETECTIONS_PER_IMAGE``; COCO's own limit is 100).
-            distributed: gather the predictions of all processes in the main one.
             use_faster_engine: faster_coco_eval instead of pycocotools.
         """
         super().__init__(
             dataset_name,
             tasks=("bbox", "segm"),
-            distributed=distributed,
             output_dir=output_dir,
             use_fast_impl=False,
         )
@@ -90,7 +87,7 @@ class DenseCOCOEvaluator(COCOEvaluator):
 
     def evaluate(self) -> OrderedDict[str, dict[str, float]] | None:
         """``{"bbox": metrics, "segm": metrics}`` over all images of the JSON; None elsewhere."""
-        gathered = gather_images(self._predictions, self._distributed)
+        gathered = gather_images(self._predictions)
         if gathered is None:
             return None
         results = list(itertools.chain(*gathered.values()))

@@ -90,18 +90,16 @@ class ForegroundEvaluator(DatasetEvaluator):
     image. Only images that were processed count.
     """
 
-    def __init__(self, dataset_name: str, distributed: bool = True) -> None:
+    def __init__(self, dataset_name: str) -> None:
         """
         Args:
             dataset_name: a data set of Detectron2's catalog with a COCO JSON.
-            distributed: gather the results of all processes in the main one.
 
         Raises:
             InputError, FileNotFoundError: the data set's JSON is missing or cannot be read.
         """
         self._logger = logging.getLogger(__name__)
         self._truth = GroundTruth.of_dataset(dataset_name)
-        self._distributed = distributed
         self._counts: dict[int, PixelCounts] = {}
 
     def reset(self) -> None:
@@ -117,7 +115,7 @@ class ForegroundEvaluator(DatasetEvaluator):
 
     def evaluate(self) -> OrderedDict[str, dict[str, float]] | None:
         """``{"foreground": metrics}`` in the main process, None in others, {} without any image."""
-        gathered = gather_images(self._counts, self._distributed)
+        gathered = gather_images(self._counts)
         if gathered is None:
             return None
         if not gathered:

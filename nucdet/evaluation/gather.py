@@ -9,13 +9,11 @@ from detectron2.utils import comm
 T = TypeVar("T")
 
 
-def gather_images(per_image: dict[int, T], distributed: bool) -> dict[int, T] | None:
+def gather_images(per_image: dict[int, T]) -> dict[int, T] | None:
     """Results of all processes by image id, in order of the id; None outside the main process.
 
     An image that two processes saw (a sampler that pads does that) counts once.
     """
-    if not distributed:
-        return dict(sorted(per_image.items()))
     comm.synchronize()
     parts = comm.gather(per_image, dst=0)
     if not comm.is_main_process():

@@ -27,14 +27,11 @@ class KaggleEvaluator(DatasetEvaluator):
     overlap elimination in front.
     """
 
-    def __init__(
-        self, dataset_name: str, output_dir: str | None = None, distributed: bool = True
-    ) -> None:
+    def __init__(self, dataset_name: str, output_dir: str | None = None) -> None:
         """
         Args:
             dataset_name: a data set of Detectron2's catalog with a COCO JSON.
             output_dir: where ``kaggle_per_image.csv`` goes; None: it is not written.
-            distributed: gather the results of all processes in the main one.
 
         Raises:
             InputError, FileNotFoundError: the data set's JSON is missing or cannot be read.
@@ -42,7 +39,6 @@ class KaggleEvaluator(DatasetEvaluator):
         self._logger = logging.getLogger(__name__)
         self._truth = GroundTruth.of_dataset(dataset_name)
         self._output_dir = output_dir
-        self._distributed = distributed
         self._results: dict[int, ImageResult] = {}
 
     def reset(self) -> None:
@@ -59,7 +55,7 @@ class KaggleEvaluator(DatasetEvaluator):
 
     def evaluate(self) -> OrderedDict[str, dict[str, float]] | None:
         """``{"kaggle": metrics}`` in the main process, None in others, {} without any image."""
-        gathered = gather_images(self._results, self._distributed)
+        gathered = gather_images(self._results)
         if gathered is None:
             return None
         if not gathered:

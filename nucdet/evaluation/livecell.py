@@ -87,7 +87,7 @@ class LIVECellEvaluator(DenseCOCOEvaluator):
 
     def evaluate(self) -> OrderedDict[str, dict[str, float]] | None:
         """``{"bbox": metrics, "segm": metrics, "livecell": metrics}``; None in other processes."""
-        missed = gather_images(self._missed, self._distributed)
+        missed = gather_images(self._missed)
         results = super().evaluate()
         if missed and results is not None:
             results["livecell"] = self._false_negatives(missed)

@@ -57,17 +57,15 @@ class SubmissionWriter(DatasetEvaluator):
     :func:`nucdet.evaluation.build.build_evaluator` puts the overlap elimination in front.
     """
 
-    def __init__(self, output_dir: str, format_name: str = "dsb", distributed: bool = True) -> None:
+    def __init__(self, output_dir: str, format_name: str = "dsb") -> None:
         """
         Args:
             output_dir: where ``submission.csv`` goes.
             format_name: a key of :data:`SUBMISSION_FORMATS`.
-            distributed: gather the predictions of all processes in the main one.
         """
         self._logger = logging.getLogger(__name__)
         self._path = Path(output_dir) / "submission.csv"
         self._format = SUBMISSION_FORMATS[format_name]
-        self._distributed = distributed
         self.reset()
 
     def reset(self) -> None:
@@ -99,7 +97,7 @@ class SubmissionWriter(DatasetEvaluator):
         Raises:
             InputError: two images have the same stem.
         """
-        gathered = gather_images(self._rows, self._distributed)
+        gathered = gather_images(self._rows)
         if gathered is None:
             return None
         first: dict[str, tuple[int, str]] = {}

@@ -33,13 +33,8 @@ class SubsystemLossEvaluator(DatasetEvaluator):
     the masks, and the nuclei for the recall of the proposals. Shares are given as 0–100.
     """
 
-    def __init__(self, distributed: bool = True) -> None:
-        """
-        Args:
-            distributed: gather the results of all processes in the main one.
-        """
+    def __init__(self) -> None:
         self._logger = logging.getLogger(__name__)
-        self._distributed = distributed
         self._measures: dict[int, dict[str, tuple[float, int]]] = {}
 
     def reset(self) -> None:
@@ -62,7 +57,7 @@ class SubsystemLossEvaluator(DatasetEvaluator):
 
     def evaluate(self) -> OrderedDict[str, dict[str, float]] | None:
         """``{"subsystems": metrics}`` in the main process, None in others, {} without images."""
-        gathered = gather_images(self._measures, self._distributed)
+        gathered = gather_images(self._measures)
         if gathered is None:
             return None
         if not gathered:

@@ -9,7 +9,7 @@ from nucdet.evaluation.subsystem_losses import SubsystemLossEvaluator
 
 
 def evaluated(*measures: dict) -> dict[str, float]:
-    evaluator = SubsystemLossEvaluator(distributed=False)
+    evaluator = SubsystemLossEvaluator()
     evaluator.reset()
     for i, one in enumerate(measures):
         evaluator.process([{"image_id": i}], [{"subsystems": one}])
@@ -29,12 +29,12 @@ def test_what_was_never_counted_is_left_out():
 
 
 def test_nothing_processed():
-    evaluator = SubsystemLossEvaluator(distributed=False)
+    evaluator = SubsystemLossEvaluator()
     evaluator.reset()
     assert evaluator.evaluate() == {}
 
 
 def test_another_model_is_one_line():
-    evaluator = SubsystemLossEvaluator(distributed=False)
+    evaluator = SubsystemLossEvaluator()
     with pytest.raises(InputError, match="'subsystems', and the model measures no parts"):
         evaluator.process([{"image_id": 1}], [{"instances": None}])
