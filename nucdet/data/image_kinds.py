@@ -17,7 +17,7 @@ IMAGE_KINDS = (FLUORESCENCE, BRIGHT_FIELD, STAINED_LIGHT, STAINED_TINTED)
 
 _DARK_BELOW = 80  # median brightness
 _COLOR_FROM = 5  # mean saturation
-_TINTED_FROM = 25  # median saturation of the ground
+_TINTED_FROM = 25  # median saturation of the background
 
 
 def image_kind(image: np.ndarray) -> str:
@@ -27,11 +27,11 @@ def image_kind(image: np.ndarray) -> str:
         image: uint8 (H, W, 3) RGB.
 
     Returns:
-        ``"fluorescence"``: bright on a dark ground, grey or in one color;
-        ``"bright_field"``: grey on a bright ground (also phase contrast);
-        ``"stained_light"``: colored on a white or grey ground (H&E);
-        ``"stained_tinted"``: colored on a colored ground (purple on lilac).
-        Saturation here is max - min over the channels, brightness the mean; the ground is the
+        ``"fluorescence"``: bright on a dark background, grey or in one color;
+        ``"bright_field"``: grey on a bright background (also phase contrast);
+        ``"stained_light"``: colored on a white or grey background (H&E);
+        ``"stained_tinted"``: colored on a colored background (purple on lilac).
+        Saturation here is max - min over the channels, brightness the mean; the background is the
         brightest quarter of the pixels.
     """
     # every third pixel both ways gives the same statistics at a ninth of the time
@@ -42,5 +42,5 @@ def image_kind(image: np.ndarray) -> str:
     saturation = pixels.max(axis=1) - pixels.min(axis=1)
     if saturation.mean() < _COLOR_FROM:
         return BRIGHT_FIELD
-    ground = saturation[brightness >= np.percentile(brightness, 75)]
-    return STAINED_LIGHT if np.median(ground) < _TINTED_FROM else STAINED_TINTED
+    background = saturation[brightness >= np.percentile(brightness, 75)]
+    return STAINED_LIGHT if np.median(background) < _TINTED_FROM else STAINED_TINTED

@@ -9,8 +9,8 @@ from torch import Tensor
 def stretch(images: Tensor) -> Tensor:
     """Each image's grey levels brought to 0–1 and, where its mean is above 1/2, inverted.
 
-    So that all have bright nuclei on a dark ground. Batch norm needs it: fluorescence and stained
-    tissue have means of 0.05 and 0.8, two images are a batch, and in inference the one is
+    So that all have bright nuclei on a dark background. Batch norm needs it: fluorescence and
+    stained tissue have means of 0.05 and 0.8, two images are a batch, and in inference the one is
     normalized by the other's statistics.
 
     Args:

@@ -10,7 +10,7 @@ from nucdet.data.io.windows import ImageWindows
 _LOOK_SIDE = 1024  # pixels of an image's middle that are looked at
 _BLOCK = 16  # pixels
 # Over how many blocks the strength of noise may change, as the light does.
-_GROUND = 4.0
+_BACKGROUND = 4.0
 # By how much the standard deviations in neighboring blocks scatter, relative to their mean: at
 # most 0.12 in drawn camera noise, blurred or with uneven light; at least 0.18 in all else that was
 # tried (photographs, LIVECell's phase contrast, DSB2018).
@@ -18,7 +18,7 @@ _NOISE_SCATTER = 0.15
 
 
 def is_blank(source: ImageWindows) -> bool:
-    """Whether an image holds nothing but noise on an even or slowly changing ground.
+    """Whether an image holds nothing but noise on an even or slowly changing background.
 
     Args:
         source: the image; its middle is read.
@@ -31,7 +31,7 @@ def is_blank(source: ImageWindows) -> bool:
     noise = blocks.std(axis=(1, 3))
     if not noise.any():
         return _is_even(grey)  # or drawn on the grid of the blocks
-    usual = cv2.GaussianBlur(noise, (0, 0), _GROUND, borderType=cv2.BORDER_REFLECT)
+    usual = cv2.GaussianBlur(noise, (0, 0), _BACKGROUND, borderType=cv2.BORDER_REFLECT)
     return bool((noise / np.maximum(usual, 1e-3)).std() < _NOISE_SCATTER)
 
 

@@ -5,7 +5,7 @@ from nucdet.data.image_kinds import image_kind
 
 
 @pytest.mark.parametrize(
-    ("ground", "nucleus", "kind"),
+    ("background", "nucleus", "kind"),
     [
         ((5, 5, 5), (120, 120, 120), "fluorescence"),
         ((0, 0, 10), (40, 60, 220), "fluorescence"),
@@ -14,7 +14,7 @@ from nucdet.data.image_kinds import image_kind
         ((190, 165, 215), (80, 40, 160), "stained_tinted"),
     ],
 )
-def test_kind_of_flat_images(ground, nucleus, kind):
-    image = np.full((60, 60, 3), ground, np.uint8)
+def test_kind_of_flat_images(background, nucleus, kind):
+    image = np.full((60, 60, 3), background, np.uint8)
     image[20:35, 20:35] = nucleus
     assert image_kind(image) == kind

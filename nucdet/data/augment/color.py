@@ -71,34 +71,34 @@ def draw_channel_changes(gain: float, offset: float) -> _Operation:
 
 
 def draw_colors() -> _Operation:
-    """Dye the image's grey values from a random color of the ground to one of the nuclei.
+    """Dye the image's grey values from a random color of the background to one of the nuclei.
 
-    The grey values are stretched first. The ground becomes light and the nuclei dark or the other
-    way round, whatever they were: fluorescence turns into something like a stain on white or like
-    another dye, a stain into something like fluorescence.
+    The grey values are stretched first. The background becomes light and the nuclei dark or the
+    other way round, whatever they were: fluorescence turns into something like a stain on white or
+    like another dye, a stain into something like fluorescence.
     """
-    ground, nuclei = _light_ground() if np.random.rand() < 0.5 else _dark_ground()
+    background, nuclei = _light_background() if np.random.rand() < 0.5 else _dark_background()
     exponent = math.exp(np.random.uniform(-0.7, 0.7))
 
     def dye(image: np.ndarray) -> np.ndarray:
         grey = grey_values(image)
         low, middle, high = np.percentile(grey[::4, ::4], (0.5, 50, 99.8))
-        # images of nothing but ground stay faint
+        # images of nothing but background stay faint
         ramp = np.clip((np.arange(256) - low) / max(high - low, 16), 0, 1)
-        if middle > (low + high) / 2:  # the ground is bright: count from there
+        if middle > (low + high) / 2:  # the background is bright: count from there
             ramp = 1 - ramp
         ramp = ramp[:, None] ** exponent
-        table = 255 * (ground + ramp * (nuclei - ground))
+        table = 255 * (background + ramp * (nuclei - background))
         return cv2.LUT(cv2.merge([grey] * 3), table.round().astype(np.uint8)[:, None])
 
     return dye
 
 
-def _light_ground() -> tuple[np.ndarray, np.ndarray]:
+def _light_background() -> tuple[np.ndarray, np.ndarray]:
     return _color((0, 0.35), (0.65, 1)), _color((0, 0.9), (0.1, 0.55))
 
 
-def _dark_ground() -> tuple[np.ndarray, np.ndarray]:
+def _dark_background() -> tuple[np.ndarray, np.ndarray]:
     return _color((0, 1), (0, 0.25)), _color((0, 1), (0.5, 1))
 
 

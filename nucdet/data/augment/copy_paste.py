@@ -11,7 +11,7 @@ import numpy as np
 from nucdet.data.augment.sample import Sample
 from nucdet.structures import CroppedMasks
 
-# Pixels of ground that are taken along, for a soft edge
+# Pixels of background that are taken along, for a soft edge
 _MARGIN = 3
 _EDGE_SIGMA = 1.0
 # A copy is left out where more than this share of it would cover other nuclei
@@ -25,7 +25,7 @@ def paste_nuclei(target: Sample, source: Sample, max_fraction: float, touching: 
     """Paste nuclei of one image into another one, or into itself.
 
     Each copy is turned by a multiple of 90° and mirrored at random. Those from another image are
-    made as much brighter or darker as the ground differs.
+    made as much brighter or darker as the background differs.
 
     Args:
         target: stays as it is.
@@ -45,7 +45,7 @@ def paste_nuclei(target: Sample, source: Sample, max_fraction: float, touching: 
     candidates = np.flatnonzero(whole & large)
     count = max(1, round(np.random.uniform(0, max_fraction) * len(source.masks)))
     chosen = np.random.permutation(candidates)[:count]
-    shift = 0.0 if source is target else _ground(target) - _ground(source)
+    shift = 0.0 if source is target else _background(target) - _background(source)
     canvas = _Canvas(target)
     for index in chosen.tolist():
         piece = _cut(source, index, shift)
@@ -61,7 +61,7 @@ def paste_nuclei(target: Sample, source: Sample, max_fraction: float, touching: 
 
 @dataclass(frozen=True)
 class _Piece:
-    """A nucleus with _MARGIN pixels of ground: float32 (h, w, 3), bool (h, w), its class."""
+    """A nucleus with _MARGIN pixels of background: float32 (h, w, 3), bool (h, w), its class."""
 
     pixels: np.ndarray
     mask: np.ndarray
@@ -82,7 +82,7 @@ def _cut(source: Sample, index: int, shift: np.ndarray | float) -> _Piece:
     return _Piece(pixels, mask, int(source.classes[index]))
 
 
-def _ground(sample: Sample) -> np.ndarray:
+def _background(sample: Sample) -> np.ndarray:
     """(3,) median color outside the nuclei; of all pixels where there is no outside."""
     outside = sample.masks.to_label_map()[::4, ::4] == 0
     pixels = sample.image[::4, ::4]

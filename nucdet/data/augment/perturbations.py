@@ -111,7 +111,7 @@ def seed_noise(
     "This perturbation tensor has an arbitrary mean of 5% of input tensor's maximum value and power
     (variance) 10% that of input tensor": normal noise of mean ``mean`` · max(image) and variance
     ``power`` · var(image). The report takes power for variance; the mean square, which the word
-    stands for elsewhere, would drown images with a bright ground (on dsb2018_val a standard
+    stands for elsewhere, would drown images with a bright background (on dsb2018_val a standard
     deviation of 54–67 grey levels instead of 11–12; fluorescence: 6 instead of 4). Rounded and
     clipped to 0–255, which the report does not mention.
 

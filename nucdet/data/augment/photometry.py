@@ -35,7 +35,7 @@ _GAIN, _OFFSET = 0.2, 15.0  # of a channel: factor from 1 ± gain, ± offset in 
 _FADED = 0.2  # the least share of the range 0–255 that is left
 _LIGHT = 0.5  # a factor from 2^-x to 2^x, or a glow of up to x × 128 grey levels
 _NOISE = 12.0  # the largest standard deviation, grey levels
-_VISIBLE = 24  # grey levels between ground and nuclei, where a fade stops
+_VISIBLE = 24  # grey levels between background and nuclei, where a fade stops
 
 
 def build_photometric(aug: CfgNode) -> list[T.Augmentation | Transform]:
@@ -121,7 +121,7 @@ def _draw_fade(smallest: float) -> ImageOperation:
 
 
 def _draw_light(strength: float) -> ImageOperation:
-    """Uneven light (a smooth factor) or an uneven ground (a smooth glow or shade)."""
+    """Uneven light (a smooth factor) or an uneven background (a smooth glow or shade)."""
     coarse = np.random.uniform(-1, 1, (3, 3)).astype(np.float32)
     glows = np.random.rand() < 0.5
 
@@ -130,7 +130,7 @@ def _draw_light(strength: float) -> ImageOperation:
         field = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
         field = np.clip(field, -1, 1)  # cubic interpolation overshoots
         if glows:
-            # a bright ground would only saturate: it gets darker instead
+            # a bright background would only saturate: it gets darker instead
             sign = -1 if image[::8, ::8].mean() > 127 else 1
             change, apply = sign * 64 * strength * (field + 1), cv2.add
         else:

@@ -24,13 +24,13 @@ class Look:
     """Colors of a kind of microscopy, as light in [0, 1] or absorption per unit of stain (RGB).
 
     Attributes:
-        ground: color of the empty slide.
+        background: color of the empty slide.
         nucleus: what a nucleus absorbs; for fluorescence, what it emits.
         tissue: the same for what surrounds nuclei: cell bodies, fibres.
         tissue_cover: amount of cell bodies, 0 to 1.
     """
 
-    ground: tuple[float, float, float]
+    background: tuple[float, float, float]
     nucleus: tuple[float, float, float]
     tissue: tuple[float, float, float]
     tissue_cover: float
@@ -200,7 +200,8 @@ def _render(
     diameter: float,
 ) -> np.ndarray:
     """Light per pixel, float32 (H, W, 3), 1 = white, under an uneven lamp."""
-    ground, nucleus, body = (np.float32(c) for c in (look.ground, look.nucleus, look.tissue))
+    colors = (look.background, look.nucleus, look.tissue)
+    background, nucleus, body = (np.float32(color) for color in colors)
     # a slide is never stained quite like the next one
     nucleus = nucleus * np.float32(rng.uniform(0.8, 1.2)) * rng.uniform(0.93, 1.07)
     size = len(stain)
@@ -210,8 +211,8 @@ def _render(
         haze = cv2.GaussianBlur(stain, (0, 0), diameter / 2) * rng.uniform(0.02, 0.15)
         gain = rng.uniform(0.35, 1.3)
         light = (stain + haze)[..., None] * nucleus + tissue[..., None] * body
-        return lamp * (ground * rng.uniform(0.3, 1.8) + gain * light)
-    return lamp * ground * np.exp(-stain[..., None] * nucleus - tissue[..., None] * body)
+        return lamp * (background * rng.uniform(0.3, 1.8) + gain * light)
+    return lamp * background * np.exp(-stain[..., None] * nucleus - tissue[..., None] * body)
 
 
 def _expose(rng: np.random.Generator, light: np.ndarray, color: bool) -> np.ndarray:

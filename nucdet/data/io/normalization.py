@@ -18,11 +18,11 @@ decides, 64 windows spread evenly, whether the file is read whole or by windows.
     - The limits come from the image after a 3 × 3 median filter: hot and dead pixels do not count.
     - Above and below the limits lie 0.2 % of the pixels, but never more than 1,000 of them. By a
       fixed share alone a few nuclei in a large dark image would all lie above the limit, and the
-      noise of the ground would be stretched to the full range. As both shares are alike, an
+      noise of the background would be stretched to the full range. As both shares are alike, an
       inverted image becomes the inverted result.
     - The limits are at least 16 × the noise (the mean distance from the filtered image) apart, and
-      of integers at least 8 levels: an image of nothing but ground stays faint. Where that widens
-      them, the median of the image keeps its grey level.
+      of integers at least 8 levels: an image of nothing but background stays faint. Where that
+      widens them, the median of the image keeps its grey level.
 """
 
 from __future__ import annotations

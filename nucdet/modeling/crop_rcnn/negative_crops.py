@@ -161,5 +161,5 @@ def _read_grey(path: Path, normalize: str, stretched: bool) -> np.ndarray:
 
 
 def _stretched(images: np.ndarray) -> np.ndarray:
-    """Images (…, H, W) uint8, each stretched to 0–255 with a dark ground."""
+    """Images (…, H, W) uint8, each stretched to 0–255 with a dark background."""
     return (255 * stretch(torch.from_numpy(images))).round().to(torch.uint8).numpy()

@@ -9,12 +9,12 @@ from nucdet.data.augment.sample import Sample
 from nucdet.structures import CroppedMasks
 
 
-def _sample(*discs, ground=50, light=150, size=(96, 96), label=0) -> Sample:
-    """Discs (y, x, radius) that are lighter than the ground by ``light``."""
+def _sample(*discs, background=50, light=150, size=(96, 96), label=0) -> Sample:
+    """Discs (y, x, radius) that are lighter than the background by ``light``."""
     labels = np.zeros(size, np.int32)
     for index, (y, x, radius) in enumerate(discs, 1):
         cv2.circle(labels, (x, y), radius, index, -1)
-    image = np.repeat((ground + light * (labels > 0))[..., None], 3, axis=2).astype(np.uint8)
+    image = np.repeat((background + light * (labels > 0))[..., None], 3, axis=2).astype(np.uint8)
     masks = CroppedMasks.from_label_map(labels)
     return Sample(image, masks, np.full(len(masks), label, np.int64))
 
@@ -76,10 +76,10 @@ def test_cut_nuclei_and_debris_are_not_copied():
     assert len(paste_nuclei(_sample(), _sample(), 1.0, 0.5).masks) == 0
 
 
-def test_copies_are_as_much_brighter_as_the_ground_is():
+def test_copies_are_as_much_brighter_as_the_background_is():
     np.random.seed(4)
-    source = _sample((40, 40, 8), ground=100, light=50)
-    result = paste_nuclei(_sample(ground=20), source, 1.0, 0.0)
+    source = _sample((40, 40, 8), background=100, light=50)
+    result = paste_nuclei(_sample(background=20), source, 1.0, 0.0)
     assert result.image.max() == 70
     assert result.image.min() == 20
 

@@ -23,7 +23,7 @@ def image() -> np.ndarray:
 
 @pytest.fixture
 def fluorescence() -> np.ndarray:
-    """A grey disc of 60 on a ground of 10."""
+    """A grey disc of 60 on a background of 10."""
     ys, xs = np.mgrid[:64, :64]
     grey = np.where((ys - 32) ** 2 + (xs - 32) ** 2 < 150, 60, 10).astype(np.uint8)
     return np.repeat(grey[..., None], 3, axis=2)
@@ -119,18 +119,18 @@ def test_channels_change_by_a_straight_line_each(image):
     assert len({round(slope, 3) for slope, _ in lines}) == 3
 
 
-def test_dyed_nuclei_stand_out_from_a_ground_that_is_light_or_dark(fluorescence):
-    grounds = []
+def test_dyed_nuclei_stand_out_from_a_background_that_is_light_or_dark(fluorescence):
+    backgrounds = []
     for _ in range(40):
         dyed = color.draw_colors()(fluorescence).astype(int)
         assert len(np.unique(dyed.reshape(-1, 3), axis=0)) == 2
-        ground, nuclei = dyed[0, 0], dyed[32, 32]
-        assert abs(ground.max() - nuclei.max()) >= 25
-        grounds.append(ground.max() > nuclei.max())
-    assert 8 < sum(grounds) < 32
+        background, nuclei = dyed[0, 0], dyed[32, 32]
+        assert abs(background.max() - nuclei.max()) >= 25
+        backgrounds.append(background.max() > nuclei.max())
+    assert 8 < sum(backgrounds) < 32
 
 
-def test_the_dye_counts_from_the_ground_also_where_it_is_bright(fluorescence):
+def test_the_dye_counts_from_the_background_also_where_it_is_bright(fluorescence):
     np.random.seed(3)
     dyed = color.draw_colors()(fluorescence)
     np.random.seed(3)

@@ -1,4 +1,4 @@
-"""A raw DSB2018 tree of tiny images: discs on a textured ground, sure to be no tiles."""
+"""A raw DSB2018 tree of tiny images: discs on a textured background, sure to be no tiles."""
 
 import json
 
@@ -28,10 +28,10 @@ class RawTree:
         """Write one image; None for masks makes no masks folder."""
         height, width = masks[0].shape if masks else (40, 50)
         seed = sum(name.encode()) if seed is None else seed
-        ground = np.random.default_rng(seed).normal(200 if bright else 20, 8, (height, width))
+        background = np.random.default_rng(seed).normal(200 if bright else 20, 8, (height, width))
         for mask in masks or []:
-            ground[mask] = 100
-        image = np.repeat(np.clip(ground, 0, 255).astype(np.uint8)[..., None], 4, axis=2)
+            background[mask] = 100
+        image = np.repeat(np.clip(background, 0, 255).astype(np.uint8)[..., None], 4, axis=2)
         image[..., 3] = 255
         folder = self.root / stage / name
         (folder / "images").mkdir(parents=True)

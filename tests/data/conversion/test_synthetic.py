@@ -22,10 +22,10 @@ def test_masks_lie_on_what_is_drawn(look):
     assert masks.image_size == (128, 128) and 8 <= len(masks) <= 12
     assert image_kind(image) == look
     nuclei = masks.to_dense().any(axis=0)
-    ground = np.median(image[~nuclei].mean(axis=1))
-    difference = image.mean(axis=2) - ground
+    background = np.median(image[~nuclei].mean(axis=1))
+    difference = image.mean(axis=2) - background
     signed = difference if look == "fluorescence" else -difference
-    # nearly every pixel of a nucleus is on the nucleus' side of the ground
+    # nearly every pixel of a nucleus is on the nucleus' side of the background
     assert np.mean(signed[nuclei] > 10) > 0.95
 
 

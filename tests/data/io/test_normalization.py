@@ -14,12 +14,12 @@ def stretched(pixels: np.ndarray) -> np.ndarray:
     return to_rgb8(pixels, intensity_limits(pixels, "percentile")).astype(int)
 
 
-def discs(size: int, count: int, radius: float, ground: float, nuclei: float, noise: float):
-    """float64 (size, size): bright discs in a row of cells of 40 pixels, on noisy ground."""
+def discs(size: int, count: int, radius: float, background: float, nuclei: float, noise: float):
+    """float64 (size, size): bright discs in a row of cells of 40 pixels, on a noisy background."""
     y, x = np.mgrid[:size, :size]
     cell = y // 40 * (size // 40) + x // 40
     inside = (y % 40 - 20) ** 2 + (x % 40 - 20) ** 2 <= radius**2
-    values = np.where(inside & (cell < count), nuclei, ground)
+    values = np.where(inside & (cell < count), nuclei, background)
     return values + np.random.default_rng(0).normal(0, noise, values.shape), inside & (cell < count)
 
 
@@ -103,7 +103,7 @@ def test_a_bright_speck_does_not_darken_the_rest():
     rest = np.ones(EIGHT.shape, bool)
     rest[50:55, 60:65] = False
     assert np.abs(stretched(speck) - plain)[rest].max() <= 12
-    # alone on a constant ground it is all there is to see
+    # alone on a constant background it is all there is to see
     lone = np.full((200, 200), 500, np.uint16)
     lone[7, 9] = 40000
     assert stretched(lone)[7, 9, 0] == 255 and np.count_nonzero(stretched(lone)[..., 0]) == 1
@@ -129,7 +129,7 @@ def test_nan_and_infinity_are_black_and_do_not_count():
 
 
 def test_few_nuclei_in_a_large_dark_image_do_not_saturate():
-    # 0.12 % of the pixels: a percentile of 99.8 would lie in the noise of the ground
+    # 0.12 % of the pixels: a percentile of 99.8 would lie in the noise of the background
     values, inside = discs(1000, 12, 6, 100, 700, 5)
     assert inside.mean() < 0.002
     result = stretched(values.round().astype(np.uint16))[..., 0]
@@ -146,7 +146,7 @@ def test_dim_nuclei_beside_bright_ones_stay_visible():
     assert np.median(result[dim]) - np.median(result[~every]) > 15
 
 
-def test_nothing_but_ground_stays_faint():
+def test_nothing_but_background_stays_faint():
     noise = np.random.default_rng(0).normal(300, 5, (256, 256)).round().astype(np.uint16)
     assert stretched(noise).std() < 25
     # two levels of 8 bits

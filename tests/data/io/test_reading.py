@@ -111,7 +111,7 @@ def test_float_tiff_with_nan_and_constant_images(tmp_path):
     assert read_image(saved(tmp_path / "c.png", "L")).max() == 235  # 8 bits are not stretched
 
 
-def test_a_few_bright_pixels_on_a_constant_ground_show(tmp_path):
+def test_a_few_bright_pixels_on_a_constant_background_show(tmp_path):
     values = np.zeros((100, 100), np.uint16)
     values[3, 4] = 900
     tifffile.imwrite(tmp_path / "a.tif", values)
