@@ -1,4 +1,4 @@
-"""The rules of overlap elimination: one list of named stages, which are applied in order.
+"""The rules of overlap elimination: one list of functions, which are applied in order.
 
 A rule sees the masks of an image as :class:`Candidates`, a table of areas, scores and classes that
 can be asked for the few things that need pixels. So the same list serves the masks of an image of
@@ -13,7 +13,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import numpy as np
 from detectron2.config import CfgNode
@@ -123,6 +123,9 @@ class Candidates(ABC):
         """All N after :func:`nucdet.postprocessing.outline_offset.offset_outlines`."""
 
 
+Rule = Callable[[Candidates, OverlapSettings], Candidates]
+
+
 def drop_low_scores_of_classes(masks: Candidates, settings: OverlapSettings) -> Candidates:
     """Each class has a score that its masks must exceed (``class_score_thresholds``)."""
     if not len(settings.class_score_thresholds):
@@ -207,29 +210,17 @@ def move_outlines(masks: Candidates, settings: OverlapSettings) -> Candidates:
     return masks.move_outlines(settings.outline_offset) if settings.outline_offset else masks
 
 
-class Rule(NamedTuple):
-    """A stage of overlap elimination and its name."""
-
-    name: str
-    apply: Callable[[Candidates, OverlapSettings], Candidates]
-
-
 # which masks take part, and which of them get the pixels
-SHARING = (
-    Rule("class score", drop_low_scores_of_classes),
-    Rule("class area", drop_small_areas_of_classes),
-    Rule("relative score", drop_relatively_unsure),
-    Rule("least area", set_least_area),
-    Rule("small before the cut", drop_small),
-    Rule("cut", cut),
+SHARING: tuple[Rule, ...] = (
+    drop_low_scores_of_classes,
+    drop_small_areas_of_classes,
+    drop_relatively_unsure,
+    set_least_area,
+    drop_small,
+    cut,
 )
 # what is done with the masks that are left
-FINISHING = (
-    Rule("small after the cut", drop_small),
-    Rule("relative area", drop_relatively_small),
-    Rule("holes", fill_holes),
-    Rule("outlines", move_outlines),
-)
+FINISHING: tuple[Rule, ...] = (drop_small, drop_relatively_small, fill_holes, move_outlines)
 RULES = (*SHARING, *FINISHING)
 
 
@@ -242,7 +233,7 @@ def apply_rules(
         InputError: a rule needs scores or classes that are not there, or settings of a class.
     """
     for rule in rules:
-        masks = rule.apply(masks, settings)
+        masks = rule(masks, settings)
     return masks
 
 

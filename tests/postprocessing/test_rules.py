@@ -11,7 +11,15 @@ from nucdet.config import load_config
 from nucdet.errors import InputError
 from nucdet.postprocessing import OverlapElimination
 from nucdet.postprocessing.overlap import MaskCandidates
-from nucdet.postprocessing.rules import RULES, OverlapSettings, apply_rules
+from nucdet.postprocessing.rules import (
+    RULES,
+    OverlapSettings,
+    apply_rules,
+    cut,
+    drop_relatively_small,
+    drop_relatively_unsure,
+    drop_small,
+)
 from nucdet.structures import CroppedMasks
 
 
@@ -50,22 +58,14 @@ def test_the_size_of_the_blocks_does_not_change_the_result(seed, block):
     torch.testing.assert_close(parts.pred_boxes.tensor, whole.pred_boxes.tensor)
 
 
-def test_the_rules_have_names_of_their_own_and_one_order():
-    names = [rule.name for rule in RULES]
-    assert len(set(names)) == len(names)
-    order = [
-        "relative score",
-        "small before the cut",
-        "cut",
-        "small after the cut",
-        "relative area",
-    ]
-    assert [name for name in names if name in order] == order
+def test_the_rules_have_one_order():
+    order = [drop_relatively_unsure, drop_small, cut, drop_small, drop_relatively_small]
+    assert [rule for rule in RULES if rule in order] == order
 
 
 def test_a_rule_can_be_left_out(spans):
     masks = MaskCandidates.of_masks(spans((0, 0, 4), (0, 2, 8), (0, 3, 4)))
-    without = [rule for rule in RULES if rule.name != "cut"]
+    without = [rule for rule in RULES if rule is not cut]
     assert apply_rules(masks, OverlapSettings(), without).areas.tolist() == [4, 6, 1]
     assert apply_rules(masks, OverlapSettings()).areas.tolist() == [2, 6]
 
