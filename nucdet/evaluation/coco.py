@@ -59,7 +59,7 @@ class DenseCOCOEvaluator(COCOEvaluator):
         Args:
             dataset_name: a data set of Detectron2's catalog with a COCO JSON.
             output_dir: where ``coco_instances_results.json`` goes; None: it is not written.
-            max_dets_per_image: detections per image that count, the surest first
+            max_dets_per_image: detections per image that count, those with the highest scores
                 (``cfg.TEST.DETECTIONS_PER_IMAGE``; COCO's own limit is 100).
             use_faster_engine: faster_coco_eval instead of pycocotools.
         """

@@ -25,7 +25,7 @@ from nucdet.evaluation.report import new_table, render
 from nucdet.evaluation.scoring import PERCENTS
 from nucdet.structures import CroppedMasks
 
-# of an image; the surest count, in the paper's benchmark
+# of an image; those with the highest scores count, in the paper's benchmark
 PUBLISHED_MAX_DETECTIONS = 2000
 
 
@@ -60,7 +60,8 @@ class LIVECellEvaluator(DenseCOCOEvaluator):
         """
         Args:
             dataset_name, output_dir: see :class:`DenseCOCOEvaluator`.
-            max_dets_per_image: detections per image that count in AP, the surest first.
+            max_dets_per_image: detections per image that count in AP, those with the highest
+                scores.
             **kwargs: see :class:`DenseCOCOEvaluator`.
         """
         super().__init__(dataset_name, output_dir, max_dets_per_image=max_dets_per_image, **kwargs)

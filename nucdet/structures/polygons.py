@@ -118,11 +118,11 @@ def _check_extent(corners: np.ndarray) -> None:
     if farthest > _LONGEST:
         raise InputError(
             f"polygon with a coordinate {farthest:g} from the image's corner: expected pixels, "
-            f"at most {_LONGEST}; mend or remove it"
+            f"at most {_LONGEST}; correct or remove it"
         )
     length = np.abs(corners - np.roll(corners, 1, axis=0)).max(axis=1).sum()
     if length > _LONGEST:
         raise InputError(
             f"polygon of {len(corners)} points with an outline of {length:.0f} pixels: "
-            f"expected at most {_LONGEST}; mend or remove it"
+            f"expected at most {_LONGEST}; correct or remove it"
         )

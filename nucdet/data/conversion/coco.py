@@ -145,7 +145,7 @@ def _tasks(
         report.add([Problem(f"{path}: {where}", what, left_out)])
 
     by_image: dict[Any, list[dict[str, Any]]] = defaultdict(list)
-    spoilt = set()
+    bad_images = set()
     for entry in content.annotations:
         image_id = check_id(path, entry, "image_id")
         category = check_id(path, entry, "category_id")
@@ -154,7 +154,7 @@ def _tasks(
             expected = ", ".join(map(str, sorted(category_of)))
             what = f"category_id {category!r} is not in categories; expected one of {expected}"
             bad(f"annotation {entry.get('id')}", what)
-            spoilt.add(image_id)
+            bad_images.add(image_id)
     tasks: dict[Path, _Task] = {}
     ids = set()
     for entry in content.images:
@@ -165,7 +165,7 @@ def _tasks(
             bad(f"image {name}", f"its file is not in {folder}")
         elif file in tasks:
             bad(f"image {name}", "its file is listed twice, expected once")
-        elif image_id not in spoilt:
+        elif image_id not in bad_images:
             size = check_size(path, entry) if "height" in entry else None
             tasks[file] = _Task(file, size, by_image[image_id])
     for image_id in by_image.keys() - ids:

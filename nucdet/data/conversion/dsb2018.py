@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nucdet.data.conversion.coco_json import ImageEntry, write_splits
-from nucdet.data.conversion.dsb2018_images import ImageTask, convert_images
+from nucdet.data.conversion.dsb2018_images import ImageTask, convert_image
 from nucdet.data.conversion.kaggle_csv import read_groups, read_solution
 from nucdet.data.conversion.report import ConversionReport, Problem
 from nucdet.data.conversion.splits import (
@@ -24,7 +24,7 @@ from nucdet.data.conversion.splits import (
     train_and_val,
 )
 from nucdet.data.conversion.tiles import set_groups
-from nucdet.data.conversion.workers import check_workers
+from nucdet.data.conversion.workers import check_workers, map_images
 from nucdet.errors import InputError
 
 TRAIN = "stage1_train"
@@ -98,7 +98,7 @@ def convert_dsb2018(
     tasks += test_tasks or []
     group_of = read_groups(options.groups_file) if options.groups_file else {}
 
-    results = convert_images(tasks, workers)
+    results = map_images(convert_image, tasks, workers)
     for result in results:
         report.add(result.problems)
     _remark_on_overlaps(report, tasks, results)

@@ -1,4 +1,4 @@
-"""One DSB2018 image at a time: image and masks in, a COCO entry out; spread over processes."""
+"""One DSB2018 image at a time: image and masks in, a COCO entry out."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from nucdet.data.conversion.coco_json import ImageEntry, annotations_of
 from nucdet.data.conversion.kaggle_csv import CsvTruth
 from nucdet.data.conversion.report import Problem
 from nucdet.data.conversion.tiles import borders_of
-from nucdet.data.conversion.workers import ImageResult, map_images
+from nucdet.data.conversion.workers import ImageResult
 from nucdet.data.image_kinds import image_kind
 from nucdet.data.io.reading import read_image, read_mask_window
 from nucdet.errors import InputError
@@ -35,11 +35,6 @@ class OverlapResult(ImageResult):
 
     overlapping: int = 0  # masks that share a pixel with another
     shared_pixels: int = 0
-
-
-def convert_images(tasks: list[ImageTask], workers: int) -> list[OverlapResult]:
-    """Convert all images in ``workers`` processes, in order, with a progress bar."""
-    return map_images(convert_image, tasks, workers)
 
 
 def convert_image(task: ImageTask) -> OverlapResult:

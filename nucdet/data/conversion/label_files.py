@@ -155,7 +155,7 @@ def pair_files(images: str | os.PathLike[str], labels: str | os.PathLike[str]) -
             f"{several} images have several label maps in {labels}: the first of "
             f"{', '.join(ending or 'the same stem' for ending in LABEL_ENDINGS)} was taken"
         )
-    # an image in twice over has been complained about already
+    # an image that is there twice has been complained about already
     known = names_of_all(_files_of(Path(images), IMAGE_SUFFIXES))
     for stem in sorted(set(by_stem).difference(*there.values())):
         if stem not in known and not is_output(stem, known):

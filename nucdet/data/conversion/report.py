@@ -59,5 +59,5 @@ class ConversionReport:
             first = self.problems[0]
             raise InputError(
                 f"{len(self.problems)} bad, each listed above, the first: {first.where}: "
-                f"{first.what}; nothing was written; mend them or go on without by --skip-invalid"
+                f"{first.what}; nothing was written; fix them or leave them out by --skip-invalid"
             )

@@ -63,7 +63,7 @@ def map_images(
 
 @contextmanager
 def _no_opencv_threads() -> Iterator[None]:
-    """A forked worker would wait for ever for threads that OpenCV started before the fork."""
+    """A forked worker would wait forever for threads that OpenCV started before the fork."""
     before = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:
