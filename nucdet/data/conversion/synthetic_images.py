@@ -6,6 +6,7 @@ masks are drawn before blur and noise, so that an edge is where a person would p
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import cv2
@@ -177,18 +178,35 @@ def _add_debris(
 ) -> None:
     """Specks much smaller than a nucleus, and pale smears: things that are not to be found."""
     size = len(stain)
+    blur = diameter / 6
     for _ in range(rng.poisson(3 * (size / 256) ** 2)):
-        center = tuple(int(v) for v in rng.integers(0, size, 2))
-        axes = tuple(int(v) for v in np.maximum(1, diameter * rng.uniform(0.03, 0.1, 2)))
-        dot = np.zeros_like(stain)
-        cv2.ellipse(dot, center, axes, rng.uniform(0, 180), 0, 360, rng.uniform(0.5, 1.2), -1)
-        np.maximum(stain, dot, out=stain)
+        center = rng.integers(0, size, 2)
+        axes = np.maximum(1, diameter * rng.uniform(0.03, 0.1, 2))
+        window, speck = _ellipse(rng, size, center, axes, (0.5, 1.2))
+        np.maximum(stain[window], speck, out=stain[window])
     for _ in range(rng.poisson(1.5 * (size / 256) ** 2)):
-        center = tuple(int(v) for v in rng.integers(0, size, 2))
-        axes = tuple(int(v) for v in np.maximum(2, diameter * rng.uniform(0.3, 1.5, 2)))
-        smear = np.zeros_like(tissue)
-        cv2.ellipse(smear, center, axes, rng.uniform(0, 180), 0, 360, rng.uniform(0.3, 0.8), -1)
-        tissue += cv2.GaussianBlur(smear, (0, 0), diameter / 6)
+        center = rng.integers(0, size, 2)
+        axes = np.maximum(2, diameter * rng.uniform(0.3, 1.5, 2))
+        # OpenCV's Gaussian ends at 4 sigma
+        window, smear = _ellipse(rng, size, center, axes, (0.3, 0.8), math.ceil(4 * blur) + 1)
+        tissue[window] += cv2.GaussianBlur(smear, (0, 0), blur)
+
+
+def _ellipse(
+    rng: np.random.Generator,
+    size: int,
+    center: np.ndarray,
+    axes: np.ndarray,
+    amount: tuple[float, float],
+    margin: int = 0,
+) -> tuple[tuple[slice, slice], np.ndarray]:
+    """A filled ellipse turned at random: its window with a margin, and float32 pixels of it."""
+    reach = int(axes.max()) + 1 + margin
+    low, high = np.maximum(center - reach, 0), np.minimum(center + reach + 1, size)
+    pixels = np.zeros((high - low)[::-1], np.float32)
+    place, half = (center - low).tolist(), axes.astype(int).tolist()
+    cv2.ellipse(pixels, place, half, rng.uniform(0, 180), 0, 360, rng.uniform(*amount), -1)
+    return (slice(low[1], high[1]), slice(low[0], high[0])), pixels
 
 
 def _render(
