@@ -79,32 +79,27 @@ def eliminate_overlaps(
     masks: CroppedMasks,
     scores: np.ndarray | None = None,
     priority: str = "area",
-    min_area: int = 0,
-    keep_largest_piece: bool = False,
-    fill_holes: bool = False,
-    min_relative_area: float = 0.0,
+    **settings: Any,
 ) -> tuple[CroppedMasks, np.ndarray]:
     """Give each pixel that several masks cover to one of them; the result fits one label map.
 
     The rules, their order and what the settings mean: :mod:`nucdet.postprocessing.rules`.
 
     What is dropped becomes background. Applied to its own result it changes nothing, except with
-    ``min_relative_area``: dropping the smallest raises the mean.
+    settings relative to the image's masks (dropping the smallest raises the mean) and with
+    ``outline_offset``.
 
     Args:
         masks: N masks of one image.
         scores: (N,) float, needed for ``"score"``.
         priority: ``"area"`` or ``"score"``.
-        min_area: pixels.
-        keep_largest_piece: of a mask that was cut apart only the largest piece stays.
-        fill_holes: background that one mask encloses becomes part of it.
-        min_relative_area: share of the image's mean mask area, 0 to drop none.
+        settings: others of :class:`nucdet.postprocessing.rules.OverlapSettings`, by name.
 
     Returns:
         The K masks that are left and (K,) int64, ascending: the index each had in ``masks``.
 
     Raises:
-        InputError: an unknown ``priority``, or ``"score"`` without scores.
+        InputError: a setting out of range, or ``"score"`` without scores.
 
     Example:
         The larger of two that clash stays whole, the speck is dropped::
@@ -115,14 +110,8 @@ def eliminate_overlaps(
             >>> left.areas.tolist(), kept.tolist()
             ([3, 5], [0, 1])
     """
-    settings = OverlapSettings(
-        priority=priority,
-        min_area=min_area,
-        keep_largest_piece=keep_largest_piece,
-        fill_holes=fill_holes,
-        min_relative_area=min_relative_area,
-    )
-    left = apply_rules(MaskCandidates.of_masks(masks, scores), settings)
+    rules = OverlapSettings(priority=priority, **settings)
+    left = apply_rules(MaskCandidates.of_masks(masks, scores), rules)
     return left.masks, left.numbers
 
 
