@@ -146,6 +146,17 @@ def test_zoom_by_the_diameter_of_the_nuclei(record):
     assert _mapper(*rule, "500.0", augment=True)(tiny)["image"].shape == (3, 160, 240)
 
 
+def test_annotations_without_a_pixel_are_no_nuclei(record):
+    rule = ["INPUT.RESIZE_RULE", "diameter", "TEST.NUCLEUS_DIAMETER", str(40 / np.sqrt(np.pi))]
+    # COCO's way to fill a polygon leaves nothing of a sliver
+    sliver = {"segmentation": [[3, 3, 3.2, 3, 3.2, 9]], "category_id": 0}
+    record["annotations"] = record["annotations"][:1] + [sliver] * 3
+    result = _mapper(*rule, augment=True)(record)
+    assert result["image"].shape == (3, 80, 120) and len(result["instances"]) == 1
+    record["annotations"] = [sliver]
+    assert len(_mapper(*rule, augment=True)(record)["instances"]) == 0
+
+
 def test_center_voting_gets_its_maps(record):
     architecture = ["MODEL.META_ARCHITECTURE", "CenterVotingSegmentor"]
     result = _mapper(*architecture, augment=True)(record)

@@ -81,7 +81,8 @@ class Nuclei:
 
     @classmethod
     def of_masks(cls, masks: CroppedMasks) -> Nuclei | None:
-        """None where there are no masks."""
+        """None where there are no masks with a pixel."""
+        masks = masks[masks.nonempty()]
         if not len(masks):
             return None
         x0, y0, x1, y1 = masks.boxes.T
