@@ -81,6 +81,7 @@ class LIVECellEvaluator(DenseCOCOEvaluator):
         super().process(inputs, outputs)
         for entry, output in zip(inputs, outputs, strict=True):
             truth = self._truth.masks(entry["image_id"])
+            truth = truth[truth.nonempty()]
             if len(truth):
                 predicted = CroppedMasks.from_any(output["instances"].pred_masks)
                 matching = match(Intersections.of_masks(truth, predicted))

@@ -43,6 +43,12 @@ def test_afnr_is_the_mean_over_images_with_cells_and_thresholds(case):
     assert metrics["AFNR"] == pytest.approx((20 + 100) / 2)
 
 
+def test_a_true_cell_without_a_pixel_is_not_missed(make_truth, spans, as_output, inputs):
+    make_truth(spans((0, 0, 10), (1, 3, 3)))
+    outputs = [as_output(spans((0, 0, 10)))]
+    assert evaluate(LIVECellEvaluator("toy_val"), inputs(1), outputs)["livecell"]["AFNR"] == 0
+
+
 def test_ap_by_threshold_and_cell_type(case):
     metrics = evaluate(LIVECellEvaluator("toy_val"), *case)["segm"]
     # the surest finds one of two a172 cells, the next the other up to 0.80 (COCO matches at >=):
