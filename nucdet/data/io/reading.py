@@ -221,7 +221,7 @@ def tiff_colors(path: Path, pixels: np.ndarray, layout: Any) -> np.ndarray:
     if pixels.ndim == 2:
         if layout.photometric != photometric.MINISWHITE:
             return pixels
-        return ~pixels if pixels.dtype.kind in "bu" else -pixels
+        return ~pixels if pixels.dtype.kind in "bui" else -pixels
     channels = color_samples(layout, pixels.shape[2])
     if channels not in (1, 3) or layout.photometric == photometric.SEPARATED:
         raise InputError(
