@@ -136,6 +136,8 @@ class BestModel(HookBase):
                 return
             if saved.get("metric") == self.metric:
                 self.best, self.best_iteration = saved["value"], saved["iteration"]
+                if self.best_iteration >= self.trainer.start_iter - 1:
+                    self._evaluations_since = 0  # the checkpoint did not know of it yet
 
     def after_step(self) -> None:
         self._look()

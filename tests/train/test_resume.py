@@ -59,6 +59,33 @@ def test_a_training_killed_while_it_evaluates_leaves_no_gap(arguments, monkeypat
     assert pd.read_csv(output / "losses.csv")["iteration"].tolist() == [0, 1, 2, 3]
 
 
+def test_patience_counts_from_a_best_model_that_the_checkpoint_does_not_know(
+    arguments, monkeypatch, output
+):
+    """The checkpoint of iteration 2 is saved before its evaluation, which is the best."""
+    args = arguments(
+        "SOLVER.CHECKPOINT_PERIOD", "1", "TEST.EVAL_PERIOD", "1",
+        "SOLVER.EARLY_STOP_PATIENCE", "2", "SOLVER.MAX_ITER", "9",
+    )  # fmt: skip
+    scores = iter([30.0, 20.0, 40.0, 35.0, 36.0, 90.0])
+    monkeypatch.setattr(
+        NucleusTrainer, "test", classmethod(lambda *a: {"kaggle": {"mAP": next(scores)}})
+    )
+    step = NucleusTrainer.run_step
+
+    def die_in_iteration_3(self):
+        if self.iter == 3:
+            raise KeyboardInterrupt
+        step(self)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(NucleusTrainer, "run_step", die_in_iteration_3)
+        run(args)
+    args.resume = True
+    run(args)
+    assert pd.read_csv(output / "evaluation.csv")["kaggle/mAP"].tolist() == [30, 20, 40, 35, 36]
+
+
 @pytest.mark.parametrize("size", [0, 10, -1000])
 def test_a_half_written_checkpoint_is_skipped_for_the_one_before(arguments, caplog, size, output):
     keys = ("DATASETS.TEST", "()", "SOLVER.CHECKPOINT_PERIOD", "1", "SOLVER.MAX_ITER")
