@@ -115,6 +115,14 @@ class NucleusTrainer(DefaultTrainer):
             seed_all_rng(self.cfg.SEED + self.start_iter + comm.get_rank())
             self._trainer.reset_data_loader(lambda: self.build_train_loader(self.cfg))
 
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """See :meth:`DefaultTrainer.load_state_dict`; a GPU may go on from a CPU's checkpoint."""
+        if isinstance(self._trainer, AMPTrainer):
+            # a CPU scales no gradients, so its checkpoint has no scale: that of the start is taken
+            scale = self._trainer.grad_scaler.state_dict()
+            state_dict["_trainer"].setdefault("grad_scaler", scale)
+        super().load_state_dict(state_dict)
+
     def stop(self) -> None:
         """End the training after this iteration and save it as model_final.pth."""
         self._stopping = True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 import torch
+from detectron2.engine import AMPTrainer
 
 from nucdet.errors import InputError
 from nucdet.train.run import prepare, run
@@ -84,6 +85,16 @@ def test_patience_counts_from_a_best_model_that_the_checkpoint_does_not_know(
     args.resume = True
     run(args)
     assert pd.read_csv(output / "evaluation.csv")["kaggle/mAP"].tolist() == [30, 20, 40, 35, 36]
+
+
+def test_a_gpu_goes_on_from_the_checkpoint_of_a_cpu(arguments, monkeypatch):
+    args = arguments("DATASETS.TEST", "()", "SOLVER.MAX_ITER", "1", "SOLVER.AMP.ENABLED", "True")
+    run(args)
+    # what a GPU takes; without one it can be made and loaded, and does not train
+    monkeypatch.setattr("nucdet.train.trainer._mixed_precision_trainer", lambda cfg: AMPTrainer)
+    trainer = NucleusTrainer(prepare(args))
+    trainer.resume_or_load(resume=True)
+    assert trainer.start_iter == 1
 
 
 @pytest.mark.parametrize("size", [0, 10, -1000])
