@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from nucdet.errors import InputError
 from nucdet.layers.blocks import conv_block
 from nucdet.layers.convolution import speed_up
+from nucdet.layers.upsampling import upsample_nearest_2x
 from nucdet.modeling.backbones.timm_fpn import TimmBackbone
 from nucdet.modeling.semantic.networks.build import SEGMENTATION_REGISTRY, ConfiguredNetwork
 
@@ -97,7 +98,7 @@ class TimmUNet(ConfiguredNetwork, nn.Module):
         """
         *skips, y = self.encoder.body(x)
         for block, skip in zip(self.decoder, reversed(skips), strict=True):
-            y = block(torch.cat([F.interpolate(y, scale_factor=2.0), skip], dim=1))
+            y = block(torch.cat([upsample_nearest_2x(y), skip], dim=1))
         if self.full is not None:
             y = self.full(self._full_resolution(y, x))
         return self.predictor(y).float()
