@@ -92,7 +92,8 @@ def match_in_parts(
         if not len(near):
             continue
         iou = pairwise_iou(boxes, anchors[near])
-        anyones_best[near] |= (iou == iou.amax(dim=1, keepdim=True)).any(dim=0)
+        highest = iou.amax(dim=1, keepdim=True)
+        anyones_best[near] |= ((iou == highest) & (highest > 0)).any(dim=0)
         part_best, part_matches = iou.max(dim=0)
         better = part_best > best[near]
         best[near[better]] = part_best[better]

@@ -30,8 +30,9 @@ def test_same_matches_as_detectron2_however_many_at_a_time(count, rows, low_qual
     assert torch.equal(matches[overlapping], expected_matches[overlapping])
 
 
-def test_a_box_that_no_anchor_meets_changes_nothing():
-    truth = Boxes(torch.tensor([[500.0, 500, 510, 510]]))
+@pytest.mark.parametrize("top", [500.0, 50.0])  # below all anchors, and beside them
+def test_a_box_that_no_anchor_meets_changes_nothing(top):
+    truth = Boxes(torch.tensor([[500.0, top, 510, top + 10]]))
     matcher = Matcher([0.3, 0.7], [0, -1, 1], allow_low_quality_matches=True)
     # Detectron2 would take every anchor for its best
     assert not match_in_parts(truth, random_boxes(20, 3), matcher)[1].any()
