@@ -21,6 +21,10 @@ import tempfile
 import time
 from pathlib import Path
 
+from nucdet.config import load_config
+from nucdet.data.datasets import check_datasets, register_datasets
+from nucdet.errors import run_tool
+
 CONFIG = Path(__file__).parent.parent / "configs" / "LIVECell" / "mask_rcnn_lite0_FPN.yaml"
 PHASES = ("nothing", "training", "prediction")
 ROUNDS = 3
@@ -34,8 +38,6 @@ def measure(phase: str, args: argparse.Namespace) -> dict[str, float]:
     from detectron2.utils.env import seed_all_rng
     from detectron2.utils.events import EventStorage
 
-    from nucdet.config import load_config
-    from nucdet.data.datasets import register_datasets
     from nucdet.data.mapper import NucleusDatasetMapper
 
     register_datasets()
@@ -94,6 +96,10 @@ def main() -> None:
     if args.phase:
         print(json.dumps(measure(args.phase, args)))
         return
+    load_config(args.config, args.opts)  # mistakes before any process
+    if args.dataset:
+        register_datasets()
+        check_datasets([args.dataset])
     with tempfile.TemporaryDirectory() as folder:
         if args.cells:
             draw_image(folder, args.cells)
@@ -109,4 +115,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_tool(main)

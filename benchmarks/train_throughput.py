@@ -215,15 +215,15 @@ def main() -> None:
     args = parser.parse_args()
     if args.iterations <= WARM_UP:
         parser.error(f"--iterations is {args.iterations}, expected more than the {WARM_UP} unused")
+    if not args.config_file.is_file():
+        parser.error(f"--config-file {args.config_file}: no such file")
+    args.config_file = args.config_file.resolve()
     if args.profile:
         measure("nucdet", args)
         return
     if args.only:
         print(json.dumps(measure(args.only, args)))
         return
-    if not args.config_file.is_file():
-        parser.error(f"--config-file {args.config_file}: no such file")
-    args.config_file = args.config_file.resolve()
 
     with tempfile.TemporaryDirectory() as folder:
         unpack(args.against, Path(folder))

@@ -43,3 +43,9 @@ def test_a_commit_that_git_does_not_know_is_said(repository, drawn_root):
     assert done.returncode == 1
     assert done.stderr.startswith("error: --against no-such-commit: ")
     assert done.stderr.count("\n") == 1
+
+
+def test_a_config_that_does_not_exist_is_said(repository, drawn_root):
+    done = run(repository, drawn_root, "--profile", "--config-file", "nothing.yaml")
+    assert done.returncode == 2
+    assert done.stderr.endswith("error: --config-file nothing.yaml: no such file\n")
