@@ -14,7 +14,7 @@ from detectron2.structures import Boxes, Instances
 from torch import Tensor
 from torch.nn import functional as F
 
-from nucdet.modeling.mask_rcnn.dense_rpn import DenseRPN, match_in_parts
+from nucdet.modeling.mask_rcnn.dense_rpn import DenseRPN
 
 
 @PROPOSAL_GENERATOR_REGISTRY.register()
@@ -98,22 +98,6 @@ class CropRPN(DenseRPN):
         logits = [x.permute(0, 2, 3, 1).flatten(1) for x in logits]
         deltas = [x.unflatten(1, (-1, 4)).permute(0, 3, 4, 1, 2).flatten(1, 3) for x in deltas]
         return anchors, torch.cat(logits, dim=1), torch.cat(deltas, dim=1)
-
-    def label_anchors(self, anchors: Boxes, truth: Instances) -> tuple[Tensor, Tensor]:
-        """Match anchors with nuclei, without the sampling of :meth:`label_and_sample_anchors`.
-
-        Args:
-            anchors: R anchors.
-            truth: of one image, with ``gt_boxes``.
-
-        Returns:
-            (R,) int64, the index of the nucleus with the largest IoU, and (R,) int8 labels: 1
-            positive, 0 negative, -1 ignored.
-        """
-        matches, labels = match_in_parts(truth.gt_boxes, anchors, self.anchor_matcher)
-        if self.anchor_boundary_thresh >= 0:
-            labels[~anchors.inside_box(truth.image_size, self.anchor_boundary_thresh)] = -1
-        return matches, labels
 
     @torch.no_grad()
     def measure(

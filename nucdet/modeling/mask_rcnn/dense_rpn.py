@@ -32,16 +32,29 @@ class DenseRPN(RPN):
         all_anchors = Boxes.cat(anchors)
         labels, boxes = [], []
         for instances in gt_instances:
-            matches, label = match_in_parts(instances.gt_boxes, all_anchors, self.anchor_matcher)
-            if self.anchor_boundary_thresh >= 0:
-                inside = all_anchors.inside_box(instances.image_size, self.anchor_boundary_thresh)
-                label[~inside] = -1
+            matches, label = self.label_anchors(all_anchors, instances)
             labels.append(self._subsample_labels(label))
             if len(instances):
                 boxes.append(instances.gt_boxes.tensor[matches])
             else:
                 boxes.append(torch.zeros_like(all_anchors.tensor))
         return labels, boxes
+
+    def label_anchors(self, anchors: Boxes, truth: Instances) -> tuple[Tensor, Tensor]:
+        """Match anchors with true boxes, without the sampling of :meth:`label_and_sample_anchors`.
+
+        Args:
+            anchors: R anchors.
+            truth: of one image, with ``gt_boxes``.
+
+        Returns:
+            (R,) int64, the index of the true box with the largest IoU, and (R,) int8 labels: 1
+            positive, 0 negative, -1 ignored.
+        """
+        matches, labels = match_in_parts(truth.gt_boxes, anchors, self.anchor_matcher)
+        if self.anchor_boundary_thresh >= 0:
+            labels[~anchors.inside_box(truth.image_size, self.anchor_boundary_thresh)] = -1
+        return matches, labels
 
 
 @RPN_HEAD_REGISTRY.register()
