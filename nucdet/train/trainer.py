@@ -28,7 +28,7 @@ from detectron2.evaluation import DatasetEvaluator
 from detectron2.evaluation.testing import flatten_results_dict
 from detectron2.utils import comm
 from detectron2.utils.env import seed_all_rng
-from torch import nn
+from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from nucdet.data.evaluation_mapper import EvaluationMapper
@@ -198,6 +198,10 @@ class NucleusTrainer(DefaultTrainer):
         return result
 
     def _evaluate(self) -> dict[str, Any]:
+        if isinstance(self.model, DistributedDataParallel):
+            # batch norm learns other statistics in each process; those of the first are saved
+            for buffer in self.bare_model.buffers():
+                distributed.broadcast(buffer, src=0)
         results = self.test(self.cfg, self.model)
         # every process gets the results of the main one, so that all stop early at the same time
         results = comm.all_gather(results)[0]

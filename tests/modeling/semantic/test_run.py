@@ -9,7 +9,9 @@ import pytest
 
 from nucdet.commands.train import argument_parser
 from nucdet.errors import InputError
-from nucdet.train.run import run
+from nucdet.train.run import prepare, run
+from nucdet.train.trainer import NucleusTrainer
+from nucdet.train.validation_loss import validation_losses
 
 CONFIG = "configs/quick_schedules/unet_lite0_synthetic.yaml"
 
@@ -52,6 +54,20 @@ def test_trains_and_one_process_finds_what_two_find(arguments, tmp_path):
     assert results[1][0]
     assert all(0 < p["score"] <= 1 for p in results[1][0])
     assert results[1] == results[2]
+
+
+def test_two_processes_evaluate_the_network_that_is_saved(arguments, tmp_path):
+    """Batch norm learns other statistics in each process; those of the first are saved."""
+    args = arguments("TEST.EVAL_PERIOD", "2", "TEST.VALIDATION_LOSS", "True")
+    args.num_gpus = 2
+    run(args)
+    found = pd.read_csv(tmp_path / "output" / "evaluation.csv")["validation/total_loss"].item()
+
+    trainer = NucleusTrainer(prepare(args))
+    trainer.checkpointer.load(str(tmp_path / "output" / "model_final.pth"), checkpointables=[])
+    loader = trainer.build_validation_loader()
+    expected = validation_losses(trainer.bare_model, loader)["total_loss"]
+    assert found == pytest.approx(expected, rel=1e-5)
 
 
 def test_without_a_network_there_is_an_evaluation_and_no_training(arguments, tmp_path):
