@@ -8,7 +8,7 @@ from detectron2.config import CfgNode
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY, Backbone
 from detectron2.modeling.backbone.fpn import FPN, LastLevelMaxPool
-from torch import Tensor
+from torch import Tensor, nn
 
 from nucdet.layers.convolution import speed_up
 
@@ -32,7 +32,8 @@ class TimmBackbone(Backbone):
             in_channels: channels of the input images.
             norm: ``"FrozenBN"`` keeps the statistics and the affine of every batch norm as loaded
                 (with a few images a batch their own statistics are too noisy); ``"BN"`` trains.
-            freeze_at: 0: nothing; 1: the stem; n ≥ 2: also the stages up to ``res<n>``.
+            freeze_at: 0: nothing; 1: the stem; n ≥ 2: also the stages up to ``res<n>``. Their batch
+                norms keep their statistics, too.
 
         Raises:
             ValueError: ``norm`` is neither, or the network lacks one of the strides.
@@ -58,12 +59,15 @@ class TimmBackbone(Backbone):
         if norm == "FrozenBN":
             self.body = freeze_batch_norm_2d(self.body)
         speed_up(self.body)
-        self._freeze(freeze_at)
+        self._frozen = self._modules_up_to(freeze_at)
+        for module in self._frozen:
+            for parameter in module.parameters(recurse=False):
+                parameter.requires_grad = False
 
-    def _freeze(self, freeze_at: int) -> None:
-        """Freeze every module up to the end of the stage, in timm's order, that of execution."""
+    def _modules_up_to(self, freeze_at: int) -> list[nn.Module]:
+        """Every module up to the end of the stage, in timm's order, that of execution."""
         if freeze_at < 1:
-            return
+            return []
         stride = 2**freeze_at  # stage n of the pyramid paper has stride 2^n, the stem 2
         index = self.body.feature_info.reduction().index(stride)
         end = self.body.feature_info.module_name(index)
@@ -75,9 +79,15 @@ class TimmBackbone(Backbone):
             for i, (name, _) in enumerate(modules)
             if any(name == e or name.startswith(e + ".") for e in ends)
         )
-        for _, module in modules[: last + 1]:
-            for parameter in module.parameters(recurse=False):
-                parameter.requires_grad = False
+        return [module for _, module in modules[: last + 1]]
+
+    def train(self, mode: bool = True) -> TimmBackbone:
+        """As any module's, but batch norms that are frozen stay in evaluation mode."""
+        super().train(mode)
+        for module in self._frozen:
+            if isinstance(module, nn.BatchNorm2d):
+                module.eval()
+        return self
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         """Image batch (N, C, H, W), normalized, to ``{"res2": (N, C2, H/4, W/4), …}``."""

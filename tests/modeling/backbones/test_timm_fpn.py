@@ -52,6 +52,17 @@ def test_freezing_stops_where_it_says(name):
     assert names == {"layer2", "layer3", "layer4"}
 
 
+def test_frozen_batch_norms_keep_their_statistics():
+    backbone = TimmBackbone("tf_efficientnet_lite0", norm="BN", freeze_at=2).train()
+    before = {n: b.clone() for n, b in backbone.named_buffers() if n.endswith("running_mean")}
+    backbone(torch.rand(2, 3, 64, 64))
+    changed = {n for n, b in backbone.named_buffers() if n in before and not b.equal(before[n])}
+    # the blocks of stride 4 are the second stage of timm's
+    kept = {n for n in before if n.startswith(("body.bn1", "body.blocks.0.", "body.blocks.1."))}
+    assert len(kept) > 5
+    assert changed == before.keys() - kept
+
+
 def test_unknown_norm_is_named():
     with pytest.raises(ValueError, match=r"MODEL\.TIMM\.NORM is 'GN'"):
         TimmBackbone("resnet18", norm="GN")
