@@ -104,7 +104,14 @@ class NucleusTrainer(DefaultTrainer):
         A training that goes on draws images and augmentations with a seed of its own: with the seed
         of the start, a training in ten parts would see the images of the first part ten times.
         """
+        rates = self.scheduler.base_lrs
         super().resume_or_load(resume)
+        if self.start_iter < self.max_iter:  # a schedule has no rates after its end
+            # a checkpoint holds the rates of its own config; those of this one count
+            self.scheduler.base_lrs = rates
+            groups = self.optimizer.param_groups
+            for group, rate in zip(groups, self.scheduler.get_lr(), strict=True):
+                group["lr"] = rate
         if comm.is_main_process():
             earlier = self.checkpointer.take_over(self.start_iter)
             for hook in self._hooks:

@@ -144,3 +144,25 @@ def test_a_longer_schedule_goes_on_from_the_end_of_a_shorter_one(arguments, outp
     assert pd.read_csv(output / "evaluation.csv")["iteration"].tolist() == [1, 2]
     run(args)  # nothing is left to train: the evaluation is run again, and its row replaced
     assert pd.read_csv(output / "evaluation.csv")["iteration"].tolist() == [1, 2]
+
+
+def test_a_schedule_shorter_than_what_was_trained_leaves_nothing_to_do(arguments, output):
+    keys = ("DATASETS.TEST", "()", "SOLVER.LR_SCHEDULER_NAME", "WarmupMultiStepLR")
+    run(arguments(*keys, "SOLVER.MAX_ITER", "2"))
+    run(arguments("--resume", *keys, "SOLVER.MAX_ITER", "1"))
+    assert pd.read_csv(output / "losses.csv")["iteration"].tolist() == [0, 1]
+
+
+def test_a_training_goes_on_at_the_rate_that_its_config_has_now(arguments, output):
+    """As the message of a diverged training proposes."""
+    keys = ("DATASETS.TEST", "()", "SOLVER.MAX_ITER", "2", "SOLVER.BASE_LR")
+    run(arguments("SOLVER.CHECKPOINT_PERIOD", "1", *keys, "0.01"))
+    (output / "last_checkpoint").write_text("model_0000000.pth")
+    rates = []
+    for rate in ("0.01", "0.001"):
+        args = arguments("--resume", *keys, rate)
+        trainer = NucleusTrainer(prepare(args))
+        trainer.resume_or_load(resume=True)
+        assert trainer.start_iter == 1
+        rates.append(trainer.optimizer.param_groups[0]["lr"])
+    assert rates[1] == pytest.approx(rates[0] / 10)
