@@ -35,6 +35,10 @@ def _number_from(least: float, unit: str = "a number") -> _Rule:
     return _Rule(lambda value: _is_number(value) and value >= least, f"{unit} of at least {least}")
 
 
+def _number_above(least: float, unit: str) -> _Rule:
+    return _Rule(lambda value: _is_number(value) and value > least, f"{unit} above {least}")
+
+
 def _number_between(least: float, most: float, unit: str = "a number") -> _Rule:
     return _Rule(
         lambda value: _is_number(value) and least <= value <= most, f"{unit}, {least} to {most}"
@@ -68,6 +72,12 @@ _RULES = {
     "DATALOADER.NUM_WORKERS": _whole_from(0, "a number of processes"),
     "DATALOADER.CACHE_MIB": _number_from(0, "a number of MiB"),
     "MODEL.ROI_MASK_HEAD.MASK_THRESH": _PROBABILITY,
+    "MODEL.CENTER_VOTING.OFFSET_SCALE": _number_above(0, "a number of pixels"),
+    "MODEL.CENTER_VOTING.THRESHOLD": _PROBABILITY,
+    "MODEL.CENTER_VOTING.STEPS": _whole_from(1, "a number of steps"),
+    "MODEL.CENTER_VOTING.SIGMA": _number_above(0, "a number of pixels"),
+    "MODEL.CENTER_VOTING.DEPTH": _number_between(0, 1, "a share"),
+    "MODEL.CENTER_VOTING.MIN_VOTES": _number_from(0, "a number of pixels"),
     "TEST.EVAL_PERIOD": _whole_from(0, "a number of iterations"),
     "TEST.NUCLEUS_DIAMETER": _number_from(1, "a number of pixels"),
     # more pixels than any outline is off by

@@ -186,6 +186,12 @@ def test_mistakes_in_the_config(config_file):
     for key, value in (
         ("MODEL.SEGMENTATION.NUM_CHANNELS", "3"),
         ("MODEL.CENTER_VOTING.VIEWS", "many"),
+        ("MODEL.CENTER_VOTING.OFFSET_SCALE", "0.0"),
+        ("MODEL.CENTER_VOTING.THRESHOLD", "1.5"),
+        ("MODEL.CENTER_VOTING.STEPS", "0"),
+        ("MODEL.CENTER_VOTING.SIGMA", "0.0"),
+        ("MODEL.CENTER_VOTING.DEPTH", "-0.1"),
+        ("MODEL.CENTER_VOTING.MIN_VOTES", "-1"),
     ):
         with pytest.raises(InputError, match=key):
             build_model(load_config(config_file, [*NO_WEIGHTS, key, value]))
