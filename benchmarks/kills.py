@@ -117,7 +117,7 @@ def main() -> None:
     add = parser.add_argument
     add("--output", type=Path, default=Path("output/kills"), help="a new folder")
     add("--only", type=lambda text: text.split(","), default=[*TRIALS], help=",".join(TRIALS))
-    add("--images", type=int, default=30, help="that are drawn")
+    add("--images", type=int, default=30, help="that are drawn, 10 or more for ten folds")
     add("--kills", type=int, default=4, help="of conversion, prediction and training")
     add("--iterations", type=int, default=30, help="of a training")
     add("--seed", type=int, default=0, help="of the moments")

@@ -2,8 +2,8 @@
 
 The bits of a bfloat16, read as a 16-bit integer, are negative where the number is, and grow with it
 where it is not. So an integer clamp gives what ``torch.clamp`` does by way of float32, in 1 ms
-instead of 15 for a map of (8, 96, 128, 128) (one thread of a Xeon with AMX). Only a NaN is lost: it
-becomes 0 or the upper bound, and shows in the layers without an activation.
+instead of 15 for a map of (8, 96, 128, 128) (one thread of a Xeon with AMX). Only a NaN may be
+lost: it becomes 0 or the upper bound, if there is one, and shows where no activation follows.
 """
 
 from __future__ import annotations
