@@ -9,7 +9,7 @@ from hypothesis.extra.numpy import arrays
 from nucdet.structures import CroppedMasks
 from nucdet.visualization.colors import FALSE, MATCHED, MISSED, color_by_neighbors
 from nucdet.visualization.comparison import draw_comparison
-from nucdet.visualization.drawing import draw_instances
+from nucdet.visualization.drawing import NucleusVisualizer, draw_instances
 
 GREY = 60
 
@@ -102,6 +102,17 @@ def test_zoom_makes_small_images_readable_and_leaves_large_ones():
     assert draw_instances(grey_image((64, 128)), masks_of(size=(64, 128))).shape == (512, 1024, 3)
     large = grey_image((20, 1300))
     assert (draw_instances(large, masks_of(size=(20, 1300))) == large).all()
+
+
+@pytest.mark.parametrize(("size", "zoom"), [((1, 1), 8), ((37, 90), 3), ((1036, 700), 1)])
+def test_the_image_is_enlarged_as_matplotlib_enlarges_it(size, zoom):
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (*size, 3)).astype(np.uint8)
+    visualizer = NucleusVisualizer(image, scale=zoom)
+    masks = masks_of((0, 0, size[0], size[1] // 2 + 1), size=size)
+    visualizer.overlay_masks(masks, np.array([[255, 0, 0]]), alpha=0.2, line_width=1.5)
+    expected = visualizer.output.get_image()
+    assert np.array_equal(visualizer.get_image(), expected)
 
 
 def test_without_fill_and_outline_the_image_stays():
