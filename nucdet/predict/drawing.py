@@ -7,14 +7,10 @@ import numpy as np
 
 from nucdet.data.io.windows import ImageWindows
 from nucdet.structures import CroppedMasks
-from nucdet.visualization.colors import color_by_neighbors, palette_by_neighbors
+from nucdet.visualization.colors import PALETTE, palette_by_neighbors
 
 # longer side; a larger image is drawn reduced by a whole number
 OVERLAY_SIDE = 4096
-# an overlay is drawn in windows of this side: matplotlib needs 100 bytes a pixel
-_WINDOW = 1024
-# a mask that a window cuts gets an outline along the cut, this far outside what is kept
-_MARGIN = 6
 # rows of the reduced image that are read at a time
 _BAND = 64
 
@@ -36,12 +32,13 @@ def read_for_drawing(source: ImageWindows) -> np.ndarray:
     return np.concatenate(bands)
 
 
-def draw_overlay(image: np.ndarray, masks: CroppedMasks) -> np.ndarray:
+def draw_overlay(image: np.ndarray, masks: CroppedMasks, colors: str) -> np.ndarray:
     """Outlines on the image, enlarged where it is small (see :func:`draw_instances`).
 
     Args:
         image: of :func:`read_for_drawing`.
         masks: of the image as it is in the file.
+        colors: of :func:`outline_colors`.
 
     Returns:
         uint8 RGB of the image's size, or a multiple.
@@ -49,28 +46,15 @@ def draw_overlay(image: np.ndarray, masks: CroppedMasks) -> np.ndarray:
     from nucdet.visualization.drawing import draw_instances  # loads matplotlib
 
     masks = reduce_masks(masks, reduction(masks.image_size, OVERLAY_SIDE))
-    height, width = masks.image_size
-    if max(height, width) <= _WINDOW:
-        return draw_instances(image, masks)
-    colors = color_by_neighbors(masks, image)
-    drawn = np.empty_like(image)
-    for top in range(0, height, _WINDOW):
-        for left in range(0, width, _WINDOW):
-            y0, x0 = max(0, top - _MARGIN), max(0, left - _MARGIN)
-            rows = slice(y0, min(top + _WINDOW + _MARGIN, height))
-            columns = slice(x0, min(left + _WINDOW + _MARGIN, width))
-            inside, chosen = _cut(masks, rows, columns)
-            part = draw_instances(image[rows, columns], inside, colors[chosen], zoom=1)
-            target = drawn[top : top + _WINDOW, left : left + _WINDOW]
-            y, x = top - y0, left - x0
-            target[:] = part[y : y + target.shape[0], x : x + target.shape[1]]
-    return drawn
+    return draw_instances(image, masks, PALETTE[[int(digit) for digit in colors]])
 
 
 def outline_colors(image: np.ndarray, masks: CroppedMasks) -> str:
     """A digit for each mask: the index of its color, which differs from its neighbors' colors.
 
-    The arguments are those of :func:`draw_overlay`.
+    Args:
+        image: of :func:`read_for_drawing`.
+        masks: of the image as it is in the file.
     """
     masks = reduce_masks(masks, reduction(masks.image_size, OVERLAY_SIDE))
     return "".join(map(str, palette_by_neighbors(masks, image).tolist()))
@@ -94,22 +78,6 @@ def reduce_masks(masks: CroppedMasks, factor: int) -> CroppedMasks:
     ]
     height, width = (-(-side // factor) for side in masks.image_size)
     return CroppedMasks.from_windows(np.minimum(first, (height, width)), windows, (height, width))
-
-
-def _cut(masks: CroppedMasks, rows: slice, columns: slice) -> tuple[CroppedMasks, np.ndarray]:
-    """The masks that meet a window, cut by it, in the window's pixels; and their indices."""
-    x0, y0, x1, y1 = masks.boxes.T
-    meet = (y0 < rows.stop) & (y1 > rows.start) & (x0 < columns.stop) & (x1 > columns.start)
-    chosen = np.flatnonzero(meet)
-    corner = np.array([rows.start, columns.start])
-    offsets, crops = [], []
-    for i in chosen.tolist():
-        top, left = masks.offsets[i] - corner
-        crop = masks.crops[i][max(0, -top) : rows.stop - rows.start - top]
-        crops.append(crop[:, max(0, -left) : columns.stop - columns.start - left])
-        offsets.append((max(0, top), max(0, left)))
-    size = rows.stop - rows.start, columns.stop - columns.start
-    return CroppedMasks.from_windows(np.array(offsets).reshape(-1, 2), crops, size), chosen
 
 
 def _fit(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:

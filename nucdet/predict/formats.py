@@ -101,7 +101,7 @@ def _overlay(path: Path, outputs: ImageOutputs) -> None:
     from nucdet.predict.drawing import draw_overlay
     from nucdet.visualization.files import save_png
 
-    save_png(path, draw_overlay(outputs.image, outputs.masks))
+    save_png(path, draw_overlay(outputs.image, outputs.masks, outputs.record.colors))
 
 
 def _csv(path: Path, outputs: ImageOutputs) -> None:

@@ -51,27 +51,12 @@ def test_outline_colors_are_digits_that_differ_between_neighbors(monkeypatch):
 
 def test_overlay_of_a_large_image_is_reduced(monkeypatch):
     monkeypatch.setattr(predict_drawing, "OVERLAY_SIDE", 50)
-    monkeypatch.setattr(predict_drawing, "_WINDOW", 50)
     monkeypatch.setattr("nucdet.visualization.drawing.READABLE_SIDE", 1)
     labels = np.zeros((101, 80), np.uint8)
     labels[10:60, 20:50] = 1
     image = read_for_drawing(ImageWindows(np.zeros((101, 80), np.uint8)))
-    overlay = draw_overlay(image, CroppedMasks.from_label_map(labels))
+    masks = CroppedMasks.from_label_map(labels)
+    overlay = draw_overlay(image, masks, outline_colors(image, masks))
     assert overlay.shape == (34, 27, 3)
     assert overlay[4:20, 7:16].any(axis=2).all()
     assert not overlay[:2].any() and not overlay[23:].any()
-
-
-def test_an_overlay_drawn_in_windows_shows_no_seams(monkeypatch):
-    rng = np.random.default_rng(0)
-    # with gaps, as the order decides which of two outlines that meet is on top
-    labels = np.kron(np.arange(1, 64).reshape(7, 9), np.ones((13, 12), np.int32))
-    for i in range(3):
-        labels[i::13] = labels[:, i::12] = 0
-    masks = CroppedMasks.from_label_map(labels)
-    image = rng.integers(0, 80, (91, 108, 3)).astype(np.uint8)
-    monkeypatch.setattr("nucdet.visualization.drawing.READABLE_SIDE", 1)
-    whole = draw_overlay(image, masks)
-    monkeypatch.setattr(predict_drawing, "_WINDOW", 32)
-    parts = draw_overlay(image, masks)
-    assert np.array_equal(parts, whole)
