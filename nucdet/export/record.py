@@ -12,7 +12,7 @@ from nucdet.structures import CroppedMasks
 class ImageRecord:
     """The nuclei of one image or plane, small enough to keep those of thousands of images.
 
-    Every field is a plain value, so that ``dataclasses.asdict`` gives what JSON can hold.
+    Every field is a plain value, so that ``vars`` gives what JSON can hold.
     Thumbnail, outlines and columns are made by :mod:`nucdet.export.report_image`, for the report.
 
     Attributes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -87,7 +87,7 @@ class PlaneRecords:
         Raises:
             OSError: it cannot be written.
         """
-        content = self._key | {"record": asdict(plane.record), "table": plane.table}
+        content = self._key | {"record": vars(plane.record), "table": plane.table}
         content |= {"sizes": plane.sizes}
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with self._path.open("a", encoding="utf-8") as file:

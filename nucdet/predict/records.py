@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -87,7 +86,7 @@ class RecordStore:
         """
         sizes = {path.name: path.stat().st_size for path in outputs}
         earlier = {name: size for name, size in self.written(file).items() if name not in sizes}
-        content = {"record": record and asdict(record), "error": error, "sizes": sizes}
+        content = {"record": record and vars(record), "error": error, "sizes": sizes}
         content |= {"stack": stack and stack._asdict()}
         self._save(file, content | {"earlier": self._unchanged(file, earlier)})
 

@@ -93,8 +93,8 @@ def _like_the_image(masks: CroppedMasks, image: np.ndarray) -> np.ndarray:
 
 def _neighboring_pairs(masks: CroppedMasks) -> np.ndarray:
     """(K, 2) int64, indices of neighboring masks, each pair once."""
-    labels = masks.to_label_map()
-    height, width = labels.shape
+    reach = _GAP + 1
+    labels = np.pad(masks.to_label_map(), reach)
     found = [np.zeros(0, np.int64)]
     base = len(masks) + 1
 
@@ -103,19 +103,31 @@ def _neighboring_pairs(masks: CroppedMasks) -> np.ndarray:
         a, b = a[meet].astype(np.int64), b[meet].astype(np.int64)
         found.append(np.unique(np.minimum(a, b) * base + np.maximum(a, b)))
 
-    for dy in range(_GAP + 2):
-        for dx in range(-_GAP - 1, _GAP + 2):
+    # between any two pixels of neighbors lie two at the masks' edges, as near or nearer
+    edges = np.flatnonzero(_edges(labels))
+    values = labels.ravel()
+    for dy in range(reach + 1):
+        for dx in range(-reach, reach + 1):
             if dy or dx > 0:  # the other half of the window meets the same pairs
-                left, right = max(0, -dx), max(0, dx)
-                a = labels[: height - dy, left : width - right]
-                b = labels[dy:, right : width - left]
-                add(a, b)
+                add(values[edges], values[edges + (dy * labels.shape[1] + dx)])
     # where masks overlap the map shows one of them only
+    inner = labels[reach:-reach, reach:-reach]
     for i, (box, crop) in enumerate(zip(masks.slices(), masks.crops, strict=True)):
-        above = labels[box][crop]
+        above = inner[box][crop]
         add(above, np.full_like(above, i + 1))
     pairs = np.unique(np.concatenate(found))
     return np.stack([pairs // base, pairs % base], axis=1) - 1
+
+
+def _edges(labels: np.ndarray) -> np.ndarray:
+    """(H, W) bool: the pixels of masks that have another label above, below, left or right."""
+    edges = np.zeros(labels.shape, bool)
+    rows, columns = labels[1:] != labels[:-1], labels[:, 1:] != labels[:, :-1]
+    edges[1:] |= rows
+    edges[:-1] |= rows
+    edges[:, 1:] |= columns
+    edges[:, :-1] |= columns
+    return edges & (labels > 0)
 
 
 def brighten(image: np.ndarray) -> np.ndarray:
