@@ -65,8 +65,8 @@ def argument_parser() -> argparse.ArgumentParser:
         nargs="+",
         required=True,
         metavar="PATH",
-        help="files, folders (searched with all below them; labels named as an image beside them "
-        "are left out) or quoted patterns",
+        help="files, folders (searched with all below them; labels beside their image, outputs of "
+        "earlier runs and what is hidden are left out) or quoted patterns",
     )
     add("--output", required=True, metavar="DIR", help="folder, made if missing")
     add(

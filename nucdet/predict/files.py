@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import glob
 import os
 from collections import Counter, defaultdict
@@ -20,6 +21,8 @@ _PLAIN_ENDINGS = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp", ".gif", ".we
 # also formats that cannot be read, so that the run names such files instead of ignoring them
 IMAGE_ENDINGS = (*_PLAIN_ENDINGS, *BIOIO_READERS, *FOREIGN_ENDINGS)
 
+# the folder, inside the output folder, of what is kept of each image: <name>.json
+RECORDS = ".records"
 # names of files over all images, which the <name>.csv of an image must not replace
 _RESERVED = ("summary", "kaggle", "nuclei")
 
@@ -46,8 +49,9 @@ def find_inputs(inputs: Sequence[str], output: Path) -> list[InputFile]:
     Args:
         inputs: files; folders, searched with all below them for :data:`IMAGE_ENDINGS`; patterns
             with ``*``, ``?``, ``**``. Hidden files are left out, and in folders and patterns what
-            lies in the output folder, so that an earlier run's images are not predicted. Labels
-            beside their image are left out in folders, which a line on the screen says.
+            lies in the output folder, so that an earlier run's images are not predicted. In folders
+            hidden folders are left out, too, and labels beside their image and what earlier runs
+            wrote elsewhere, which a line on the screen says.
         output: the output folder.
 
     Raises:
@@ -79,6 +83,8 @@ def _expand(text: str, output: Path) -> tuple[Path, list[Path]]:
         return path.parent, [path]
     if path.is_dir():
         root, found = path, [f for f in path.rglob("*") if f.suffix.lower() in IMAGE_ENDINGS]
+        # thumbnails of a file server, copies of a notebook's images
+        found = [f for f in found if not any(map(_is_hidden, f.relative_to(path).parent.parts))]
         expected = f"images ({' '.join(IMAGE_ENDINGS)})"
     elif glob.has_magic(text):
         root = _fixed_part(path)
@@ -90,7 +96,7 @@ def _expand(text: str, output: Path) -> tuple[Path, list[Path]]:
             f"{text}: no such file or folder; --input takes files, folders and patterns "
             "(KEY VALUE pairs go after another option)"
         )
-    found = [f for f in found if _is_image(f) and not f.name.startswith(".")]
+    found = [f for f in found if _is_image(f) and not _is_hidden(f.name)]
     left = [f for f in found if not f.is_relative_to(output)]
     if not left:
         where = f"; all {len(found)} lie in the output folder {output}" if found else ""
@@ -115,27 +121,48 @@ def _check_text(names: Sequence[str]) -> None:
 
 
 def _without_labels(text: str, files: list[Path]) -> list[Path]:
-    """The files of a folder that are not named as labels or outputs of an image beside them."""
+    """The files of a folder that are not named as labels or outputs of an image.
+
+    Such an image lies beside them, or an earlier run wrote its outputs there.
+    """
     beside: dict[Path, list[Path]] = defaultdict(list)
     for file in files:
         beside[file.parent].append(file)
-    names = {folder: names_of_all(group) for folder, group in beside.items()}
+
+    @functools.cache
+    def names_in(folder: Path) -> set[str]:
+        return names_of_all(beside.get(folder, ())) | _recorded(folder)
 
     def is_of_an_image(file: Path) -> bool:
         folder = file.parent
         # the overlays of a stack's planes lie in a folder that is named so
-        return is_output(stem_of(file.name), names[folder]) or is_output(
-            folder.name, names.get(folder.parent, set())
+        return is_output(stem_of(file.name), names_in(folder)) or is_output(
+            folder.name, names_in(folder.parent)
         )
 
     labels = {file: None for file in files if is_of_an_image(file)}
-    if labels:
-        print(
-            f"{printable(text)}: left out {len(labels)} of {len(files)} images, as they are named "
-            f"as labels or outputs of one beside them ({printable(next(iter(labels)).name)}); to "
-            "predict one, name it"
-        )
+    if not labels:
+        return files
+    name = printable(next(iter(labels)).name)
+    if len(labels) == len(files):
+        raise InputError(f"{text}: found no images but outputs of an earlier run ({name})")
+    print(
+        f"{printable(text)}: left out {len(labels)} of {len(files)} images, as they are named as "
+        f"labels of one beside them, or as outputs of an earlier run ({name}); to predict one, "
+        "name it"
+    )
     return [file for file in files if file not in labels]
+
+
+def _recorded(folder: Path) -> set[str]:
+    """The names of the images whose outputs earlier runs wrote into a folder."""
+    outputs = (folder, *folder.parents)
+    records = (output / RECORDS / folder.relative_to(output) for output in outputs)
+    return {record.stem for place in records for record in place.glob("*.json")}
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".")
 
 
 def _is_image(path: Path) -> bool:

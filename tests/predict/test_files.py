@@ -126,6 +126,26 @@ def test_labels_and_outputs_beside_their_images_are_left_out_of_a_folder(tree, c
     assert capsys.readouterr().out == ""
 
 
+def test_outputs_of_earlier_runs_in_other_folders_are_left_out_of_a_folder(tree, capsys):
+    images = ["a.png", "r1/new.png", "sub/b.tif"]
+    tree(*images, "r1/.records/a.json", "r1/.records/sub/b.json", "r1/.records/film.json")
+    tree("r1/a_label.tif", "r1/a_overlay.png", "r1/sub/b_overlay.png")
+    tree("r1/film_label.ome.tif", "r1/film_overlay/t0000.png")
+    assert list(find("in")) == images
+    assert "left out 5 of 8 images" in capsys.readouterr().out
+    with pytest.raises(InputError, match=r"in/r1/sub: found no images but outputs of an earlier"):
+        find("in/r1/sub")
+    assert list(find("in/r1/a_label.tif")) == ["a_label.tif"]
+
+
+def test_hidden_files_and_folders_are_left_out_of_a_folder(tree):
+    tree("a.png", ".b.png", ".@__thumb/a.png", "x/.ipynb_checkpoints/y/a-checkpoint.png")
+    assert list(find("in")) == ["a.png"]
+    # one that is named is meant
+    assert list(find("in/.@__thumb")) == ["a.png"]
+    assert list(find("in/.b.png")) == [".b.png"]
+
+
 def test_a_name_that_is_not_utf_8_is_found_before_the_work(tree):
     tree("ok.png", os.fsdecode(b"Pr\xe4parat.png"))
     with pytest.raises(InputError, match=r"Pr\\udce4parat\.png: .*not UTF-8.*rename"):
