@@ -101,7 +101,9 @@ def argument_parser() -> argparse.ArgumentParser:
         "--diameter",
         type=parse_diameter,
         metavar="PIXELS|auto",
-        help="diameter of the nuclei, where they are much larger or smaller than in training",
+        help="diameter of the nuclei in the image, where they are much larger or smaller than in "
+        "training; auto: estimated from the image (default: auto for the model of nucdet, else as "
+        "the config says)",
     )
     add(
         "--outline-offset",

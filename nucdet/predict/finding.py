@@ -44,8 +44,7 @@ class Finder:
         """
         self.network = network
         self._trained_diameter = cfg.TEST.NUCLEUS_DIAMETER
-        # a network that has seen nuclei of one size alone is shown that size
-        self._usual_diameter = "auto" if cfg.INPUT.RESIZE_RULE == "diameter" else None
+        self._usual_diameter = usual_diameter(cfg)
 
     def __call__(
         self,
@@ -80,6 +79,11 @@ class Finder:
         """Choose zoom and tiles of one image; the arguments are those of :meth:`__call__`."""
         diameter = self._usual_diameter if diameter is None else diameter
         return plan_tiles(self.network, source, self._trained_diameter, diameter)
+
+
+def usual_diameter(cfg: CfgNode) -> str | None:
+    """The diameter where none is given: "auto" for a network that has seen one size of nuclei."""
+    return "auto" if cfg.INPUT.RESIZE_RULE == "diameter" else None
 
 
 def predict_tiles(

@@ -18,6 +18,7 @@ from nucdet.files import printable, remove_left_over
 from nucdet.modeling.weight_checks import weight_files
 from nucdet.predict.earlier import check_free, check_names, check_own, remove_planes
 from nucdet.predict.files import InputFile, find_inputs
+from nucdet.predict.finding import usual_diameter
 from nucdet.predict.formats import (
     FORMATS,
     output_paths,
@@ -205,13 +206,13 @@ def _settings(cfg: CfgNode, options: PredictOptions) -> str:
 
 
 def _facts(cfg: CfgNode, options: PredictOptions) -> tuple[tuple[str, str], ...]:
-    diameter = options.diameter
+    diameter = options.diameter or usual_diameter(cfg)
+    how = {"auto": "estimated for each image", None: "not given, images resized as in evaluation"}
     threshold = cfg.TEST.SCORE_THRESHOLD
-    diameter = f"{diameter:g} pixels" if isinstance(diameter, float) else diameter
     facts = {
         "Network": Path(options.config_file).stem if options.config_file else "default model",
         "Weights": Path(cfg.MODEL.WEIGHTS).name,
-        "Nucleus diameter": diameter or "not given, images resized as in evaluation",
+        "Nucleus diameter": how.get(diameter) or f"{diameter:g} pixels",
         "Score threshold": "of the config" if threshold is None else f"{threshold:g}",
         "Nuclei at the border": "left out" if options.exclude_border else "kept",
         "Outline offset": f"{cfg.TEST.OUTLINE_OFFSET:g} pixels",

@@ -52,3 +52,22 @@ def test_settings_differ_once_a_record_has_another_field(settings, tmp_path, mon
 
     monkeypatch.setattr(job_module, "ImageRecord", LaterRecord)
     assert settings(weights) != before
+
+
+@pytest.mark.parametrize(
+    ("config", "diameter", "expected"),
+    [
+        (None, None, "estimated for each image"),
+        (SEMANTIC, None, "not given, images resized as in evaluation"),
+        (SEMANTIC, "auto", "estimated for each image"),
+        (None, 40.0, "40 pixels"),
+    ],
+)
+def test_the_report_says_where_the_diameter_is_from(images, tmp_path, config, diameter, expected):
+    weights = tmp_path / "a.pth"
+    weights.touch()
+    opts = ("MODEL.WEIGHTS", str(weights)) if config else ()
+    options = PredictOptions(
+        tmp_path / "out", (str(images),), config_file=config, opts=opts, diameter=diameter
+    )
+    assert dict(prepare(options).facts)["Nucleus diameter"] == expected
