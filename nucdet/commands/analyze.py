@@ -10,12 +10,14 @@ from nucdet.arguments import command, command_parser
 @command
 def main() -> None:
     parser = command_parser(__doc__)
-    parser.add_argument("--annotations", type=Path, required=True, help="instances_<split>.json")
-    parser.add_argument("--output", type=Path, required=True, help="folder for plot and numbers")
-    parser.add_argument(
+    add = parser.add_argument
+    add("--annotations", type=Path, required=True, metavar="JSON", help="instances_<split>.json")
+    add("--output", type=Path, required=True, metavar="DIR", help="folder for plot and numbers")
+    add(
         "--input-size",
         type=int,
         default=0,
+        metavar="PIXELS",
         help="shorter side that images are resized to before the network; anchors are suggested "
         "for that size (default: 0, images as they are)",
     )

@@ -14,10 +14,13 @@ from nucdet.files import check_exist
 @command
 def main() -> None:
     parser = command_parser(__doc__)
-    parser.add_argument("--ground-truth", required=True, help="COCO JSON with annotations")
+    parser.add_argument(
+        "--ground-truth", required=True, metavar="JSON", help="COCO JSON with annotations"
+    )
     parser.add_argument(
         "--predictions",
         required=True,
+        metavar="P",
         help="COCO results .json, submission .csv (ImageId,EncodedPixels or id,predicted), or a "
         "folder of label images (PNG, TIFF or npy) named as the images, also with _label, "
         "_cp_masks or _seg",

@@ -9,6 +9,7 @@ evaluation.csv) and the data set; the options below add the rest, or correct it.
 from __future__ import annotations
 
 import argparse
+from contextlib import suppress
 from pathlib import Path
 
 from nucdet.arguments import add_config, command, command_parser
@@ -88,4 +89,7 @@ def _arguments() -> argparse.Namespace:
 
 def _score(text: str) -> tuple[str, float]:
     name, _, value = text.rpartition("=")
-    return name, float(value)
+    with suppress(ValueError):
+        if name:
+            return name, float(value)
+    raise argparse.ArgumentTypeError(f"found {text!r}; expected NAME=VALUE, as kaggle/mAP=55.7")

@@ -77,7 +77,7 @@ def _argument_parser() -> argparse.ArgumentParser:
     add("--seed", type=int, default=0, metavar="S", help="seed of the draws (default: 0)")
     add(
         "--seeds",
-        type=lambda text: [int(number) for number in parse_list(text)],
+        type=_seeds,
         default=[],
         metavar="S1,S2,…",
         help="train each setting with each of these, for mean ± standard deviation",
@@ -89,3 +89,10 @@ def _argument_parser() -> argparse.ArgumentParser:
     )
     add("--retry-failed", action="store_true", help="train again what failed")
     return parser
+
+
+def _seeds(text: str) -> list[int]:
+    parts = parse_list(text)
+    if not all(part.isdecimal() for part in parts):
+        raise argparse.ArgumentTypeError(f"found {text!r}; expected whole numbers from 0, as 1,2,3")
+    return [int(part) for part in parts]

@@ -25,7 +25,7 @@ from nucdet.files import check_exist
 def main() -> None:
     parser = command_parser(__doc__)
     add = parser.add_argument
-    add("--ground-truth", required=True, help="COCO JSON with annotations")
+    add("--ground-truth", required=True, metavar="JSON", help="COCO JSON with annotations")
     add(
         "--predictions",
         required=True,

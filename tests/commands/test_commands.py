@@ -93,6 +93,8 @@ def test_help_of_a_converter_needs_no_torch(data_set, option):
         ("predict", ["--input", "x", "--output", "y", "--save", "mask"], "no format 'mask'"),
         ("predict", ["--config-file", "DSB2018/unet.yaml"], "nucdet has DSB2018/unet_cs230.yaml"),
         ("train", ["--config"], "expected one argument"),
+        ("search", ["--seeds", "1,b"], "--seeds: found '1,b'; expected whole numbers"),
+        ("export_weights", ["--score", "mAP"], "--score: found 'mAP'; expected NAME=VALUE"),
         ("convert", ["bsd2018"], "invalid choice"),
         ("convert", ["coco", "--json", "x"], "the following arguments are required: --images"),
         ("evaluate", ["--ground-truth", "no.json", "--predictions", "."], "no.json: no such file"),
