@@ -68,17 +68,19 @@ def write_geojson(path: str | os.PathLike[str], planes: Iterable[PlaneNuclei]) -
 
 def _features(plane: PlaneNuclei) -> Iterator[dict[str, Any]]:
     measured = plane.table.drop(columns=["id", "time", "z"], errors="ignore")
-    rows = measured.select_dtypes("number").to_dict("records")
+    measured = measured.select_dtypes("number")
     masks, numbers = plane.masks, plane.table["id"].tolist()
     # a projection lies on the first depth; c -1 stands for all channels, as QuPath writes it
     z = 0 if isinstance(plane.z, str) else plane.z
     place = {"plane": {"c": -1, "z": z, "t": plane.time}} if z or plane.time else {}
-    for i, (crop, offset) in enumerate(zip(masks.crops, masks.offsets, strict=True)):
+    rows = measured.itertuples(name=None)
+    for i, (crop, offset, row) in enumerate(zip(masks.crops, masks.offsets, rows, strict=True)):
         if polygons := mask_polygons(crop, offset):
+            values = dict(zip(measured, row[1:], strict=True))  # behind the index
             yield {
                 "type": "Feature",
                 "geometry": _geometry([[_close(ring) for ring in p] for p in polygons]) | place,
-                "properties": _properties(numbers[i], plane.classes[i], rows[i]),
+                "properties": _properties(numbers[i], plane.classes[i], values),
             }
 
 
