@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import builtins
 import os
+import re
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -17,6 +18,9 @@ from torch.multiprocessing import ProcessRaisedException
 
 from nucdet.errors import InputError
 from nucdet.lifetime import end_with_parent
+
+# how Python words an OSError: its number, what it is, and the file
+_OS_ERROR = re.compile(r"\[Errno (\d+)\] (.*?)(?:: '(.*)')?")
 
 
 def check_devices(args: argparse.Namespace) -> None:
@@ -121,5 +125,7 @@ def _own_error(error: ProcessRaisedException) -> Exception:
     if kind.rpartition(".")[2] == InputError.__name__:
         return InputError(message)
     known = getattr(builtins, kind, None)
-    is_os_error = isinstance(known, type) and issubclass(known, OSError)
-    return OSError(message) if is_os_error else error
+    if not isinstance(known, type) or not issubclass(known, OSError):
+        return error
+    said = _OS_ERROR.fullmatch(message)
+    return OSError(int(said[1]), said[2], said[3]) if said else OSError(message)
