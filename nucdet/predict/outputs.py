@@ -119,7 +119,7 @@ def write_shared_outputs(job: Job) -> None:
     # each is read from its file whenever it is needed: a run may have more than fit into memory
     records = store.records(job.files)
     outcomes = {file: store.outcome(file) for file in job.files}
-    done = {file: outcome for file, outcome in outcomes.items() if outcome.is_done}
+    done = {file: outcome for file, outcome in outcomes.items() if outcome.is_predicted}
     failures = {file.file_name: o.error for file, o in outcomes.items() if o.error}
     job.begin_shared()
     for name, path in shared_paths(job.output, options.save).items():

@@ -24,13 +24,13 @@ class Outcome(NamedTuple):
     """What became of an image.
 
     Attributes:
-        is_done: whether it was predicted.
+        is_predicted: with these settings; whether its files are there is asked by ``is_done``.
         planes: of a stack; 0: it is one image.
         pixel_size: µm, or None.
         error: why it failed.
     """
 
-    is_done: bool = False
+    is_predicted: bool = False
     planes: int = 0
     pixel_size: float | None = None
     error: str | None = None

@@ -8,7 +8,7 @@ The way of an image, each step a function of one file:
     network               finding.predict_tiles        │ segmenter.Segmenter.predict_windows
     join tiles            joining.join_tiles           │
     eliminate overlaps    OverlapElimination           ┘
-    write outputs         outputs.make_outputs (draw, measure), outputs.write_outputs;
+    write outputs         outputs.make_outputs (measure, thumbnail), write_outputs;
                           of stacks stack_outputs.StackWriter
     report                outputs.write_shared_outputs
 """
@@ -58,7 +58,7 @@ def predict(options: PredictOptions, devices: argparse.Namespace) -> int:
         # a process may wait as long as another works
         run_processes(_run_process, devices, job, timeout=timedelta(days=30))
     except KeyboardInterrupt:
-        done = sum(job.records().outcome(file).is_done for file in job.files)
+        done = sum(job.records().outcome(file).is_predicted for file in job.files)
         print(
             f"{done} of {len(job.files)} images are done; --resume goes on with the rest",
             file=sys.stderr,
