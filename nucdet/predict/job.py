@@ -57,8 +57,9 @@ class Job:
         """The output folder."""
         return self.options.output
 
-    def records(self) -> RecordStore:
-        """What is done."""
+    @property
+    def store(self) -> RecordStore:
+        """What is done, and what earlier runs wrote."""
         return RecordStore(self.output, self.settings)
 
     def paths(self, file: InputFile) -> dict[str, Path]:
@@ -79,9 +80,9 @@ class Job:
 
     def keep_planes(self, file: InputFile) -> Kept:
         """The planes of a stack that are done; what follows the first that is not is forgotten."""
-        planes = self.records().planes(file)
+        planes = self.store.planes(file)
         kept = planes.count(partial(self._is_whole, file))
-        remove_planes(self.records(), file, kept.planes)
+        remove_planes(self.store, file, kept.planes)
         planes.cut(kept)
         return kept
 
@@ -99,7 +100,7 @@ class Job:
 
     def check_outputs(self) -> None:
         """Raise InputError where an output cannot be written, or would replace a foreign file."""
-        store, shared = self.records(), self.shared_paths()
+        store, shared = self.store, self.shared_paths()
         inputs = {file.path.resolve() for file in self.files}
         foreign = [path for path in shared if path.exists() and not store.wrote_shared(path)]
         for file in self.files:
@@ -116,14 +117,14 @@ class Job:
         """Keep that the files over all images are about to be written; stale ones are removed."""
         for path in self.stale:
             path.unlink(missing_ok=True)
-        store = self.records()
+        store = self.store
         every = self.with_all_formats().shared_paths()
         own = {path for path in every if path.exists() and store.wrote_shared(path)}
         store.begin_shared(own | set(self.shared_paths()))
 
     def is_done(self, file: InputFile) -> bool:
         """Whether a file is predicted and has all its outputs."""
-        store = self.records()
+        store = self.store
         planes = store.outcome(file).planes
         if not planes:
             return store.is_done(file, self.paths(file).values())
@@ -144,10 +145,10 @@ class Job:
 
     def clean_up(self) -> None:
         """Remove the temporary files that a killed run of the same output folder left."""
-        shared = [*self.shared_paths(), self.records().shared_path]
+        shared = [*self.shared_paths(), self.store.shared_path]
         for file in self.files:
             shared += [*self.paths(file).values(), *self.stack_paths(file).values()]
-            shared.append(self.records().path(file))
+            shared.append(self.store.path(file))
             for folder in self.plane_folders(file).values():
                 for left in folder.glob(".[tz]*-*.*"):
                     shared.append(folder / f"{left.name[1:].rpartition('-')[0]}{left.suffix}")
@@ -189,7 +190,7 @@ def _make_folder(output: Path) -> None:
 
 def _stale(job: Job) -> list[Path]:
     """The files of an earlier run over all planes of stacks that are single images now."""
-    store = job.records()
+    store = job.store
     if job.options.choice.asks_for_all or not any(store.planes(f).exists() for f in job.files):
         return []
     every, mine = set(job.with_all_formats().shared_paths()), set(job.shared_paths())

@@ -99,7 +99,7 @@ def write_outputs(file: InputFile, outputs: ImageOutputs, job: Job) -> None:
     Raises:
         OSError: a file cannot be written.
     """
-    store = job.records()
+    store = job.store
     paths = job.paths(file)
     begin(store, file, paths.values(), is_stack=False)
     for name, path in paths.items():
@@ -115,7 +115,7 @@ def write_shared_outputs(job: Job) -> None:
     Raises:
         OSError: a file cannot be written.
     """
-    options, store = job.options, job.records()
+    options, store = job.options, job.store
     # each is read from its file whenever it is needed: a run may have more than fit into memory
     records = store.records(job.files)
     outcomes = {file: store.outcome(file) for file in job.files}

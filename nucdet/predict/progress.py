@@ -18,7 +18,7 @@ class Progress:
 
     Example::
 
-        with Progress(files, job.records()) as progress:
+        with Progress(files, job.store) as progress:
             progress.done(files[0])
     """
 

@@ -58,7 +58,7 @@ def predict(options: PredictOptions, devices: argparse.Namespace) -> int:
         # a process may wait as long as another works
         run_processes(_run_process, devices, job, timeout=timedelta(days=30))
     except KeyboardInterrupt:
-        done = sum(job.records().outcome(file).is_predicted for file in job.files)
+        done = sum(job.store.outcome(file).is_predicted for file in job.files)
         print(
             f"{done} of {len(job.files)} images are done; --resume goes on with the rest",
             file=sys.stderr,
@@ -70,14 +70,14 @@ def predict(options: PredictOptions, devices: argparse.Namespace) -> int:
 
 
 def _count_failed(job: Job) -> int:
-    return sum(job.records().outcome(file).error is not None for file in job.files)
+    return sum(job.store.outcome(file).error is not None for file in job.files)
 
 
 def _print_warnings(job: Job) -> None:
     """A line for each warning, with the first images that it is of."""
     warned: dict[str, list[str]] = {}
     images = 0
-    for record in job.records().records(job.files):
+    for record in job.store.records(job.files):
         images += 1
         if record.warning:
             warned.setdefault(record.warning, []).append(record.title)
@@ -110,7 +110,7 @@ def predict_images(job: Job, open_segmenter: Callable[[], Segmenter]) -> None:
     files = job.left_to_do(comm.get_rank(), comm.get_world_size())
     if files:
         segmenter = open_segmenter()
-        with Progress(files, job.records()) as progress:
+        with Progress(files, job.store) as progress:
             for images in read_images(files, job, segmenter, progress):
                 for image, outputs in _predicted(images, job.options, segmenter, progress):
                     if image.stack is None:

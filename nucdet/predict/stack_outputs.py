@@ -30,12 +30,12 @@ class StackWriter:
             job: with ``resume``, planes that an earlier run has kept stay.
         """
         self._file, self._planes, self._job = file, planes, job
-        self._stored = job.records().planes(file)
+        self._stored = job.store.planes(file)
         self.has_failed = False
         outputs = [*job.stack_paths(file).values(), *job.plane_folders(file).values()]
-        begin(job.records(), file, outputs, is_stack=True)
+        begin(job.store, file, outputs, is_stack=True)
         if not job.options.resume:
-            remove_planes(job.records(), file)
+            remove_planes(job.store, file)
         self.done, self._nuclei, _ = job.keep_planes(file)
 
     @property
@@ -76,4 +76,4 @@ class StackWriter:
             FORMATS[name].write_stack(path, stack)
         first = next(iter(self._stored)).record
         facts = StackFacts(self.done, first.pixel_size)
-        self._job.records().save(self._file, None, outputs=paths.values(), stack=facts)
+        self._job.store.save(self._file, None, outputs=paths.values(), stack=facts)

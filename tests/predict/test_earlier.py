@@ -104,13 +104,13 @@ def test_outputs_of_an_earlier_version_are_its_own(beside, bright_is_nucleus):
     predict_images(made, bright_is_nucleus())
     (made.output / ".records" / "summary.json").unlink()
     for file in made.files:
-        path = made.records().path(file)
+        path = made.store.path(file)
         content = json.loads(path.read_bytes())
         content = {k: v for k, v in content.items() if k not in ("earlier", "sha256")}
         path.write_text(json.dumps(content | {"sha256": digest(content)}))
     beside()
     # killed by a power failure
-    made.records().path(made.files[0]).write_bytes(b"")
+    made.store.path(made.files[0]).write_bytes(b"")
     (made.output / ".records" / "summary.json").write_bytes(b"")
     beside()
 
@@ -126,7 +126,7 @@ def test_an_image_that_fails_now_keeps_no_outputs_of_an_earlier_run(
     predict_images(made, bright_is_nucleus())
     left = sorted(path.name for path in images.glob("a*"))
     assert left == ["a.csv", "a.png", "a_of_the_user.txt"]
-    assert made.records().outcome(made.files[0]).error
+    assert made.store.outcome(made.files[0]).error
     assert (images / "c_label.tif").exists()
 
 

@@ -227,7 +227,7 @@ def test_a_broken_file_is_reported_and_the_rest_goes_on(job, images, capsys, bri
     assert summary["error"].dropna().index.tolist() == ["b.png", "c.tif"]
     assert "not an image" in (out / "report.html").read_text()
     assert not list(out.glob("b*")) and not list(out.glob("c*"))
-    outcomes = [job().records().outcome(file) for file in job().files]
+    outcomes = [job().store.outcome(file) for file in job().files]
     assert [outcome.error is None for outcome in outcomes] == [True, False, False, True]
 
 

@@ -46,7 +46,7 @@ def test_a_stack_that_cannot_be_opened_keeps_nothing_of_an_earlier_run(job, brig
     made.files[0].path.write_bytes(b"II*\0 cut short")
     run(made, bright_is_nucleus)
     assert not list(made.output.glob("film*"))
-    assert made.records().outcome(made.files[0]).error
+    assert made.store.outcome(made.files[0]).error
 
 
 def test_planes_before_one_that_fails_stay_for_resume(job, bright_is_nucleus):
