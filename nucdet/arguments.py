@@ -134,20 +134,26 @@ def add_devices(parser: argparse.ArgumentParser) -> None:
     Names and meaning are those of Detectron2's own tools.
     """
     add = parser.add_argument
-    add("--num-gpus", type=int, default=1, metavar="N", help="number of processes on each machine")
+    add(
+        "--num-gpus",
+        type=int,
+        default=1,
+        metavar="N",
+        help="number of processes on each machine, one for each GPU (default: 1, also without one)",
+    )
     add(
         "--num-machines",
         type=int,
         default=1,
         metavar="N",
-        help="number of machines; they share the output folder",
+        help="number of machines; they share the output folder (default: 1)",
     )
     add("--machine-rank", type=int, default=0, metavar="K", help="number of this machine, from 0")
     add(
         "--dist-url",
         default="auto",
         metavar="URL",
-        help="address at which machines find each other",
+        help="address at which several machines find each other, tcp://<first machine>:<port>",
     )
 
 

@@ -83,7 +83,11 @@ def argument_parser() -> argparse.ArgumentParser:
         help="score that a nucleus must exceed, from 0 (find more) to below 1 (be sure); "
         "docs/threshold.md has precision and recall (default: the config's rules)",
     )
-    add("--exclude-border", action="store_true", help="leave out nuclei that the border may cut")
+    add(
+        "--exclude-border",
+        action="store_true",
+        help="leave out nuclei that touch the image's border",
+    )
     add(
         "--measure-channels",
         type=parse_list,
@@ -112,7 +116,7 @@ def argument_parser() -> argparse.ArgumentParser:
         help="move the outlines outwards, into free background, or inwards if negative",
     )
     _add_planes(add)
-    add("--resume", action="store_true", help="leave out what an earlier run has done")
+    add("--resume", action="store_true", help="go on: leave out what an earlier run has done")
     add_devices(parser)
     add_config(parser, default="the model of nucdet")
     return parser
@@ -127,6 +131,16 @@ def _add_planes(add: Callable[..., Any]) -> None:
         help="channel that shows the nuclei, in files with several (of RGB: red, green, blue); "
         "numbers count from 0",
     )
-    add("--z", type=number_or_name, metavar="max|mean|all|K", help="depth, in files with several")
-    add("--time", type=number_or_name, metavar="all|K", help="point in time, in such files")
+    add(
+        "--z",
+        type=number_or_name,
+        metavar="max|mean|all|K",
+        help="depth, in files with several: max or mean of all, each of them (all), or one",
+    )
+    add(
+        "--time",
+        type=number_or_name,
+        metavar="all|K",
+        help="point in time, in files with several: each of them (all), or one",
+    )
     add("--scene", type=number_or_name, metavar="K|NAME", help="scene, in files with several")
