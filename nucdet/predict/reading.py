@@ -80,7 +80,7 @@ def _opened(
         try:
             source = planes[number]
         except (InputError, OSError, MemoryError) as error:
-            stack.has_failed = True
+            # planes before it that wait for their group are predicted all the same
             progress.failed(file, error, where, len(planes) - number)
             return
         yield OpenImage(file, source, stack, where)

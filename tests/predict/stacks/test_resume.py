@@ -121,6 +121,10 @@ def test_a_damaged_plane_is_named(job, tmp_path, capsys, film, bright_is_nucleus
     predict_images(made, bright_is_nucleus())
     assert "film.ome.tif: plane 2 of 2: damaged" in capsys.readouterr().err
     assert not list(made.output.glob("*.tif"))
+    # the one before it is kept, as --resume needs it where the file could not be read for once
+    (file,) = made.files
+    assert [plane.record.z for plane in made.store.planes(file)] == [0]
+    assert "plane 2 of 2" in made.store.outcome(file).error
 
 
 def test_what_a_killed_run_left_of_an_overlay_is_removed(job, bright_is_nucleus, contents):
