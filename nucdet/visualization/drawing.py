@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import cv2
 import numpy as np
 from detectron2.utils.visualizer import Visualizer
 from matplotlib.collections import PathCollection
@@ -111,10 +112,10 @@ class NucleusVisualizer(Visualizer):
         pixels = np.asarray(renderer.buffer_rgba())
         # in place of the Visualizer's own image, below what is drawn
         output.ax.images[0].set_visible(False)
-        pixels[..., :3] = self.img.repeat(zoom, axis=0).repeat(zoom, axis=1)
-        pixels[..., 3] = 255
+        image = cv2.resize(self.img, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_NEAREST)
+        cv2.cvtColor(image, cv2.COLOR_RGB2RGBA, dst=pixels)
         output.fig.draw(renderer)
-        return pixels[..., :3].copy()
+        return cv2.cvtColor(pixels, cv2.COLOR_RGBA2RGB)
 
     def _lines(self, outlines: list[Path], colors: Any, width: float) -> PathCollection:
         # matplotlib counts in points of 1/72 inch
