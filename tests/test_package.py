@@ -19,7 +19,7 @@ def test_import_from_any_directory_registers_and_has_a_version(tmp_path):
         "print(nucdet.__version__, 'build_timm_fpn_backbone' in registry)"
     )
     result = _python(code, tmp_path)
-    assert result.stdout.split() == ["0.1.0", "True"], result.stderr
+    assert result.stdout.split() == ["0.2.0", "True"], result.stderr
 
 
 @pytest.mark.parametrize(

@@ -26,3 +26,7 @@ def main() -> None:
     from nucdet.data.statistics import analyze
 
     analyze(args.annotations, args.output, args.input_size)
+
+
+if __name__ == "__main__":
+    main()

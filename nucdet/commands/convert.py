@@ -24,3 +24,7 @@ def main() -> None:
         subparser.set_defaults(convert=converter.convert)
     args = parser.parse_args()
     args.convert(args)
+
+
+if __name__ == "__main__":
+    main()

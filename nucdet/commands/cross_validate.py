@@ -53,3 +53,7 @@ def main() -> int:
         only=args.only,
         retry_failed=args.retry_failed,
     )
+
+
+if __name__ == "__main__":
+    main()

@@ -42,3 +42,7 @@ def main() -> None:
     evaluate_predictions(
         args.ground_truth, args.predictions, args.priority, args.per_image, args.json
     )
+
+
+if __name__ == "__main__":
+    main()

@@ -93,3 +93,7 @@ def _score(text: str) -> tuple[str, float]:
         if name:
             return name, float(value)
     raise argparse.ArgumentTypeError(f"found {text!r}; expected NAME=VALUE, as kaggle/mAP=55.7")
+
+
+if __name__ == "__main__":
+    main()

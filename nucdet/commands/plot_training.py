@@ -23,3 +23,7 @@ def main() -> None:
     from nucdet.visualization.training_curves import plot_training
 
     print(f"written to {plot_training(args.folders, args.output)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -144,3 +144,7 @@ def _add_planes(add: Callable[..., Any]) -> None:
         help="point in time, in files with several: each of them (all), or one",
     )
     add("--scene", type=number_or_name, metavar="K|NAME", help="scene, in files with several")
+
+
+if __name__ == "__main__":
+    main()

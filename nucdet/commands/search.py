@@ -96,3 +96,7 @@ def _seeds(text: str) -> list[int]:
     if not all(part.isdecimal() for part in parts):
         raise argparse.ArgumentTypeError(f"found {text!r}; expected whole numbers from 0, as 1,2,3")
     return [int(part) for part in parts]
+
+
+if __name__ == "__main__":
+    main()

@@ -71,3 +71,7 @@ def main() -> None:
         args.config_file,
         args.outline_offsets or OUTLINE_OFFSETS,
     )
+
+
+if __name__ == "__main__":
+    main()

@@ -35,3 +35,7 @@ def main() -> None:
         args.config_file, args.opts, args.source, args.output_dir, args.num, args.seed
     )
     print(f"{len(files)} images in {args.output_dir}")
+
+
+if __name__ == "__main__":
+    main()

@@ -69,3 +69,7 @@ def main() -> None:
         elimination=elimination,
     )
     print(f"{len(files)} images in {args.output_dir}")
+
+
+if __name__ == "__main__":
+    main()

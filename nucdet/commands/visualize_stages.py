@@ -21,3 +21,7 @@ def main() -> None:
 
     files = visualize_stages(args.config_file, args.opts, args.output_dir, args.num)
     print(f"{len(files)} images in {args.output_dir}")
+
+
+if __name__ == "__main__":
+    main()

@@ -253,8 +253,8 @@ def _hours(folder: Path, iterations: int) -> float | None:
     if "time" not in table:
         return None
     seconds = table.loc[table["iteration"] < iterations, "time"]
-    # the first iterations are not timed
-    return round(float(seconds.mean() * len(seconds) / 3600), 2)
+    # the first iterations are not timed, and may be all
+    return round(float(seconds.mean() * len(seconds) / 3600), 2) if seconds.any() else None
 
 
 def _hardware(log: str) -> str | None:

@@ -106,12 +106,12 @@ class NucleusTrainer(DefaultTrainer):
         """
         rates = self.scheduler.base_lrs
         super().resume_or_load(resume)
-        if self.start_iter < self.max_iter:  # a schedule has no rates after its end
-            # a checkpoint holds the rates of its own config; those of this one count
-            self.scheduler.base_lrs = rates
-            groups = self.optimizer.param_groups
-            for group, rate in zip(groups, self.scheduler.get_lr(), strict=True):
-                group["lr"] = rate
+        # a checkpoint holds the rates of its own config; those of this one count
+        saved, self.scheduler.base_lrs = self.scheduler.base_lrs, rates
+        groups = self.optimizer.param_groups
+        for group, rate, before in zip(groups, rates, saved, strict=True):
+            if before and rate != before:
+                group["lr"] *= rate / before
         if comm.is_main_process():
             earlier = self.checkpointer.take_over(self.start_iter)
             for hook in self._hooks:
@@ -286,11 +286,12 @@ class Bfloat16Trainer(SimpleTrainer):
 
 
 def _mixed_precision_trainer(cfg: CfgNode) -> type[SimpleTrainer]:
-    if torch.device(cfg.MODEL.DEVICE).type != "cpu":
+    device = torch.device(cfg.MODEL.DEVICE).type
+    if device == "cuda":
         return AMPTrainer
-    if computes_bfloat16():
+    if device == "cpu" and computes_bfloat16():
         return Bfloat16Trainer
-    logger.warning("SOLVER.AMP: this CPU does not compute in bfloat16, training in 32 bits")
+    logger.warning("SOLVER.AMP: this %s has no 16 bits to train with, training in 32", device)
     return SimpleTrainer
 
 

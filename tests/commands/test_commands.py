@@ -63,6 +63,12 @@ def test_help_needs_no_torch(command):
     assert seconds < 1
 
 
+def test_a_command_runs_as_a_module():
+    module = [sys.executable, "-m", "nucdet.commands.plot_training"]
+    result = subprocess.run([*module, "--help"], capture_output=True, text=True, check=True)
+    assert "usage: " in result.stdout
+
+
 @pytest.mark.parametrize(
     ("data_set", "option"),
     [

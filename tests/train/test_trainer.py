@@ -10,13 +10,13 @@ import pandas as pd
 import pytest
 import torch
 from detectron2.data import MetadataCatalog
-from detectron2.engine import hooks
+from detectron2.engine import AMPTrainer, SimpleTrainer, hooks
 
 from nucdet.errors import InputError
 from nucdet.evaluation.offline import evaluate_predictions
 from nucdet.modeling.checkpointing import NucleusCheckpointer
 from nucdet.train.run import prepare, run
-from nucdet.train.trainer import NucleusTrainer
+from nucdet.train.trainer import Bfloat16Trainer, NucleusTrainer, _mixed_precision_trainer
 
 
 def _output(args) -> Path:
@@ -259,3 +259,22 @@ def test_three_checkpoints_stay_however_often_a_training_goes_on(arguments):
         run(args)
     names = sorted(path.name for path in _output(args).glob("model_0*.pth"))
     assert names == ["model_0000001.pth", "model_0000002.pth", "model_0000003.pth"]
+
+
+@pytest.mark.parametrize(
+    ("device", "computes_bfloat16", "expected"),
+    [
+        ("cuda", False, AMPTrainer),
+        ("cpu", True, Bfloat16Trainer),
+        ("cpu", False, SimpleTrainer),
+        ("mps", True, SimpleTrainer),  # Detectron2's AMPTrainer is for CUDA alone
+    ],
+)
+def test_mixed_precision_is_for_devices_that_have_it(
+    arguments, monkeypatch, device, computes_bfloat16, expected
+):
+    cfg = prepare(arguments())
+    cfg.defrost()
+    cfg.MODEL.DEVICE = device
+    monkeypatch.setattr("nucdet.train.trainer.computes_bfloat16", lambda: computes_bfloat16)
+    assert _mixed_precision_trainer(cfg) is expected

@@ -11,7 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from nucdet.data.coco_entries import (
@@ -183,7 +183,8 @@ def _tasks(
 
 
 def _find(folder: Path, name: str) -> Path | None:
-    for file in (folder / name, folder / Path(name).name):
+    path = PureWindowsPath(name)  # both separators; elsewhere a backslash is a letter of a name
+    for file in (folder / name, folder / path.as_posix(), folder / path.name):
         if file.is_file():
             return file
     return None

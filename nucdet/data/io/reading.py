@@ -213,15 +213,17 @@ def _decode_tiff(path: Path, data: bytes) -> np.ndarray:
 
 
 def tiff_colors(path: Path, pixels: np.ndarray, layout: Any) -> np.ndarray:
-    """Bring a TIFF page of any photometric interpretation to grey or RGB."""
+    """Bring a TIFF page of any photometric interpretation to grey or RGB.
+
+    Grey values stay as stored, also where the file says that 0 is white: ImageJ does that to images
+    that are shown inverted, and what is measured must not depend on how an image was shown.
+    """
     photometric = tifffile.PHOTOMETRIC
     if layout.photometric == photometric.PALETTE:
         # color maps hold 16-bit values; 8-bit images are written as value * 257
         return (np.moveaxis(layout.colormap[:, pixels], 0, -1) >> 8).astype(np.uint8)
     if pixels.ndim == 2:
-        if layout.photometric != photometric.MINISWHITE:
-            return pixels
-        return ~pixels if pixels.dtype.kind in "bui" else -pixels
+        return pixels
     channels = color_samples(layout, pixels.shape[2])
     if channels not in (1, 3) or layout.photometric == photometric.SEPARATED:
         raise InputError(

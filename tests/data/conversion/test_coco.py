@@ -89,6 +89,16 @@ def test_polygons_rle_crowds_classes_and_gaps_in_their_ids(convert, tmp_path, ca
     assert written.read_bytes() == before
 
 
+@pytest.mark.parametrize("name", ["day1\\a.png", "D:\\data\\day1.png"])
+def test_file_names_that_windows_wrote(convert, content, tmp_path, name):
+    (tmp_path / "images/day1.png").write_bytes((tmp_path / "images/day1/a.png").read_bytes())
+    content["images"][0]["file_name"] = name
+    convert()
+    written = json.loads((tmp_path / "root/mine/annotations/instances_test.json").read_text())
+    found = written["images"][0]["file_name"]
+    assert found.endswith("images/day1/a.png" if "day1\\" in name else "images/day1.png")
+
+
 def test_splits_by_name_where_two_images_share_a_stem(convert, content, tmp_path, capsys):
     for number, folder in enumerate(("day1", "day2"), 1):
         noise = np.random.default_rng(number).integers(60, 90, (20, 30), np.uint8)
