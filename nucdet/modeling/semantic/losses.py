@@ -4,12 +4,16 @@ All take logits (N, K, H, W), labels (N, H, W) int64 (0 background, 1 body, 2 bo
 weights (N, H, W) float32 or None, and return a dict with one scalar float32 tensor for each loss.
 With K = 1 every label above 0 is foreground. They compute in float32 and from logits: no
 probability is rounded to 0 or 1 before its logarithm.
+
+A new loss is a function with :func:`segmentation_loss`, here or in any module that is imported.
 """
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from functools import partial
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +25,54 @@ from nucdet.errors import InputError
 SegmentationLoss = Callable[[Tensor, Tensor, Tensor | None], dict[str, Tensor]]
 
 
+class NamedLoss(NamedTuple):
+    """A loss that MODEL.SEGMENTATION.LOSS may name, see :func:`segmentation_loss`."""
+
+    compute: Callable[..., dict[str, Tensor]]
+    channels: tuple[int, ...]
+    weighted: bool
+
+
+LOSSES: dict[str, NamedLoss] = {}
+
+
+def segmentation_loss(
+    name: str, *, channels: tuple[int, ...], weighted: bool = False
+) -> Callable[[Callable[..., dict[str, Tensor]]], Callable[..., dict[str, Tensor]]]:
+    """Decorator: the function is the loss that MODEL.SEGMENTATION.LOSS calls by this name.
+
+    Where it has an argument ``class_weights``, it gets MODEL.SEGMENTATION.CLASS_WEIGHTS.
+
+    Args:
+        name: of the loss.
+        channels: the values of MODEL.SEGMENTATION.NUM_CHANNELS that it is made for.
+        weighted: whether it takes pixel weights, which the targets then have.
+
+    Raises:
+        ValueError: the name is taken.
+    """
+
+    def register(compute: Callable[..., dict[str, Tensor]]) -> Callable[..., dict[str, Tensor]]:
+        if name in LOSSES:
+            raise ValueError(f"there is a loss {name!r} already")
+        LOSSES[name] = NamedLoss(compute, channels, weighted)
+        return compute
+
+    return register
+
+
+def find_loss(cfg: CfgNode) -> NamedLoss:
+    """The entry of :data:`LOSSES` that MODEL.SEGMENTATION.LOSS names.
+
+    Raises:
+        InputError: there is none.
+    """
+    name = cfg.MODEL.SEGMENTATION.LOSS
+    if name not in LOSSES:
+        raise InputError(f"MODEL.SEGMENTATION.LOSS is {name!r}, expected one of {[*LOSSES]}")
+    return LOSSES[name]
+
+
 def build_segmentation_loss(cfg: CfgNode) -> SegmentationLoss:
     """The loss that MODEL.SEGMENTATION.LOSS names.
 
@@ -29,40 +81,30 @@ def build_segmentation_loss(cfg: CfgNode) -> SegmentationLoss:
             three numbers.
     """
     node = cfg.MODEL.SEGMENTATION
-    channels, class_weights = node.NUM_CHANNELS, tuple(node.CLASS_WEIGHTS)
-    cross_entropy = partial(cross_entropy_loss, class_weights=class_weights)
-    # name -> (loss, numbers of channels that it is made for)
-    losses: dict[str, tuple[SegmentationLoss, tuple[int, ...]]] = {
-        "bce": (bce_loss, (1,)),
-        "bce_log_dice": (bce_log_dice_loss, (1,)),
-        "cross_entropy": (cross_entropy, (3,)),
-        "weighted_border": (
-            partial(weighted_border_loss, class_weights=class_weights),
-            (1, 3),
-        ),
-        "focal": (focal_loss, (1, 3)),
-    }
-    if node.LOSS not in losses:
-        raise InputError(f"MODEL.SEGMENTATION.LOSS is {node.LOSS!r}, expected one of {[*losses]}")
-    loss, fitting = losses[node.LOSS]
-    if channels not in fitting:
-        expected = " or ".join(map(str, fitting))
+    class_weights = tuple(node.CLASS_WEIGHTS)
+    compute, channels, _ = find_loss(cfg)
+    if node.NUM_CHANNELS not in channels:
+        expected = " or ".join(map(str, channels))
         raise InputError(
-            f"MODEL.SEGMENTATION.NUM_CHANNELS is {channels}, expected {expected} for LOSS "
+            f"MODEL.SEGMENTATION.NUM_CHANNELS is {node.NUM_CHANNELS}, expected {expected} for LOSS "
             f"{node.LOSS!r}"
         )
     if len(class_weights) != 3:
         raise InputError(
             f"MODEL.SEGMENTATION.CLASS_WEIGHTS is {class_weights}, expected three numbers"
         )
-    return loss
+    if "class_weights" in inspect.signature(compute).parameters:
+        return partial(compute, class_weights=class_weights)
+    return compute
 
 
+@segmentation_loss("bce", channels=(1,))
 def bce_loss(logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> dict[str, Tensor]:
     """Binary cross-entropy of the foreground, mean over the pixels (``weights`` are ignored)."""
     return {"loss_bce": _pixel_losses(logits, labels).mean()}
 
 
+@segmentation_loss("bce_log_dice", channels=(1,))
 def bce_log_dice_loss(
     logits: Tensor, labels: Tensor, weights: Tensor | None = None
 ) -> dict[str, Tensor]:
@@ -79,6 +121,7 @@ def bce_log_dice_loss(
     return {**bce_loss(logits, labels), "loss_log_dice": -dice.log()}
 
 
+@segmentation_loss("cross_entropy", channels=(3,))
 def cross_entropy_loss(
     logits: Tensor,
     labels: Tensor,
@@ -94,6 +137,7 @@ def cross_entropy_loss(
     return {"loss_ce": F.cross_entropy(logits.float(), labels, by_class)}
 
 
+@segmentation_loss("weighted_border", channels=(1, 3), weighted=True)
 def weighted_border_loss(
     logits: Tensor,
     labels: Tensor,
@@ -119,6 +163,7 @@ def weighted_border_loss(
     return {"loss_border": (weights * _pixel_losses(logits, labels)).sum() / weights.sum()}
 
 
+@segmentation_loss("focal", channels=(1, 3))
 def focal_loss(
     logits: Tensor, labels: Tensor, weights: Tensor | None = None, *, gamma: float = 2.0
 ) -> dict[str, Tensor]:

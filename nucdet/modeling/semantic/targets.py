@@ -6,11 +6,12 @@ import cv2
 import numpy as np
 from detectron2.config import CfgNode, configurable
 
+from nucdet.modeling.semantic.losses import find_loss
 from nucdet.structures import CroppedMasks
 
 BACKGROUND, BODY, BORDER = 0, 1, 2
 
-# U-Net's w0 for MODEL.SEGMENTATION.LOSS "weighted_border" (its paper, section 3)
+# U-Net's w0 for losses that take pixel weights (its paper, section 3)
 _WEIGHT_HEIGHT = 10.0
 # in units of the weights' sigma; from there on the weights are above 1 by less than 0.012 w0
 _REACH_OF_WEIGHTS = 3.0
@@ -52,10 +53,9 @@ class SemanticTargets:
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, object]:
-        weighted = cfg.MODEL.SEGMENTATION.LOSS == "weighted_border"
         return {
             "border": cfg.MODEL.SEGMENTATION.NUM_CHANNELS > 1,
-            "weight_height": _WEIGHT_HEIGHT if weighted else 0.0,
+            "weight_height": _WEIGHT_HEIGHT if find_loss(cfg).weighted else 0.0,
         }
 
     def __call__(self, masks: CroppedMasks) -> tuple[np.ndarray, np.ndarray | None]:

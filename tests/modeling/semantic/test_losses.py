@@ -7,7 +7,7 @@ import torch
 
 from nucdet.config import load_config
 from nucdet.errors import InputError
-from nucdet.modeling.semantic.losses import build_segmentation_loss
+from nucdet.modeling.semantic.losses import LOSSES, build_segmentation_loss, segmentation_loss
 
 HALF = math.log(2)
 
@@ -87,16 +87,7 @@ def test_focal_plays_sure_pixels_down():
 
 
 @pytest.mark.parametrize(
-    ("name", "channels"),
-    [
-        ("bce", 1),
-        ("bce_log_dice", 1),
-        ("cross_entropy", 3),
-        ("weighted_border", 1),
-        ("weighted_border", 3),
-        ("focal", 1),
-        ("focal", 3),
-    ],
+    ("name", "channels"), [(name, k) for name, loss in LOSSES.items() for k in loss.channels]
 )
 @pytest.mark.parametrize("size", [1e4, -1e4, 0.0])
 def test_losses_are_finite_where_the_network_is_sure(name, channels, size):
@@ -126,3 +117,8 @@ def test_losses_are_finite_where_the_network_is_sure(name, channels, size):
 def test_wrong_keys_are_one_line(name, channels, keys, message):
     with pytest.raises(InputError, match=message):
         _loss(name, channels, **keys)
+
+
+def test_a_name_has_one_loss():
+    with pytest.raises(ValueError, match="'bce' already"):
+        segmentation_loss("bce", channels=(1,))(lambda logits, labels, weights: {})
