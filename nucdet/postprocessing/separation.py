@@ -7,6 +7,7 @@ watershed that starts from the distance to the background or from a network's ma
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import cv2
@@ -21,7 +22,7 @@ from nucdet.postprocessing.relief import split_at_saddles
 from nucdet.structures import CroppedMasks
 
 THRESHOLDS = ("fixed", "otsu", "hysteresis")
-METHODS = ("components", "opening", "watershed")
+Method = Callable[["Separation", np.ndarray, np.ndarray, np.ndarray | None], np.ndarray]
 # sigma, in pixels, of the Gaussian that smooths the hills of the watershed
 SMOOTHING = 1.0
 
@@ -67,7 +68,7 @@ class Separation:
             InputError: an unknown name, or a number outside its range.
         """
         _check_name("THRESHOLD", threshold, THRESHOLDS)
-        _check_name("METHOD", method, METHODS)
+        _check_name("METHOD", method, tuple(METHODS))
         low, high = hysteresis
         _check("THRESHOLD_VALUE", threshold_value, 0 <= threshold_value <= 1, "0 … 1")
         _check(
@@ -116,14 +117,7 @@ class Separation:
             inside each mask.
         """
         mask = self.foreground_mask(foreground)
-        if self.method == "components":
-            labels = cv2.connectedComponents(mask.view(np.uint8), connectivity=4)[1]
-        elif self.method == "opening":
-            labels = _open(mask, self.opening_radius)
-        else:
-            relief = _distance(mask) if border is None else foreground - 2 * border
-            relief = cv2.GaussianBlur(relief, (0, 0), SMOOTHING)
-            labels = split_at_saddles(relief, mask, self.depth, self.min_size)
+        labels = METHODS[self.method](self, mask, foreground, border)
         return self._instances(labels, foreground)
 
     def foreground_mask(self, foreground: np.ndarray) -> np.ndarray:
@@ -151,13 +145,37 @@ class Separation:
         return masks, (sums / masks.areas).astype(np.float32)
 
 
-def _open(mask: np.ndarray, radius: float) -> np.ndarray:
-    """Labels of the pieces of an opening by a disc, (H, W) int32."""
-    core = _distance(mask) > radius
+def _components(
+    settings: Separation, mask: np.ndarray, foreground: np.ndarray, border: np.ndarray | None
+) -> np.ndarray:
+    return cv2.connectedComponents(mask.view(np.uint8), connectivity=4)[1]
+
+
+def _opening(
+    settings: Separation, mask: np.ndarray, foreground: np.ndarray, border: np.ndarray | None
+) -> np.ndarray:
+    core = _distance(mask) > settings.opening_radius
     away = _distance(~core)
     _, seeds = cv2.connectedComponents(core.view(np.uint8), connectivity=4)
     # flooding in the order of the distance: a pixel goes to the nearest core that reaches it
-    return watershed(away, seeds, mask=(away <= radius) & core.any())
+    return watershed(away, seeds, mask=(away <= settings.opening_radius) & core.any())
+
+
+def _watershed(
+    settings: Separation, mask: np.ndarray, foreground: np.ndarray, border: np.ndarray | None
+) -> np.ndarray:
+    relief = _distance(mask) if border is None else foreground - 2 * border
+    relief = cv2.GaussianBlur(relief, (0, 0), SMOOTHING)
+    return split_at_saddles(relief, mask, settings.depth, settings.min_size)
+
+
+# MODEL.SEPARATION.METHOD -> from a Separation, the mask of the foreground (H, W) bool, and what the
+# Separation is called with, to labels (H, W) int32 from 0, the background
+METHODS: dict[str, Method] = {
+    "components": _components,
+    "opening": _opening,
+    "watershed": _watershed,
+}
 
 
 def _distance(mask: np.ndarray) -> np.ndarray:

@@ -166,7 +166,7 @@ maps = arrays.arrays(
 
 
 @settings(deadline=None, max_examples=60)
-@given(maps, st.none() | maps, st.sampled_from(METHODS), st.sampled_from(THRESHOLDS))
+@given(maps, st.none() | maps, st.sampled_from([*METHODS]), st.sampled_from(THRESHOLDS))
 def test_instances_are_disjoint_connected_and_foreground(foreground, border, method, threshold):
     separation = Separation(
         method=method, threshold=threshold, min_size=3, fill_holes=False, opening_radius=1
