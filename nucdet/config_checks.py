@@ -116,13 +116,13 @@ def check_config(cfg: CfgNode) -> None:
 
 
 def check_value(key: str, value: Any) -> None:
-    """Check a value for a key of the table, which need not come from a config.
+    """Check a value for a key, which need not come from a config; keys without a rule take any.
 
     Raises:
         InputError: it cannot be; the message names key, value and what is expected.
     """
-    rule = _RULES[key]
-    if not rule.holds(value):
+    rule = _RULES.get(key)
+    if rule is not None and not rule.holds(value):
         raise InputError(f"{key} is {value!r}; expected {rule.expected}")
 
 

@@ -5,7 +5,8 @@ can be asked for the few things that need pixels. So the same list serves the ma
 any size (:mod:`nucdet.postprocessing.overlap`) and masks that are known by their intersections
 alone (:mod:`nucdet.evaluation.atoms`).
 
-A new rule is a function here, a line in one of the lists, and a field of :class:`OverlapSettings`.
+A new rule is a function here, a line in one of the lists, and a field of :class:`OverlapSettings`
+with its line in ``from_config``.
 """
 
 from __future__ import annotations
@@ -22,21 +23,11 @@ from nucdet.config_checks import check_value
 from nucdet.errors import InputError
 
 _NODE = "TEST.OVERLAP_ELIMINATION"
-# settings with a range, each the key of that name
-_IN_NODE = (
-    "priority",
-    "min_area",
-    "min_relative_area",
-    "min_area_limit",
-    "min_relative_score",
-    "class_score_thresholds",
-    "class_min_areas",
-)
 
 
 @dataclass(frozen=True)
 class OverlapSettings:
-    """The settings of the rules; each rule below says what its settings do.
+    """The settings of the rules, each the config key of its name; the rules say what they do.
 
     Raises:
         InputError: a setting is out of the range that :mod:`nucdet.config_checks` has for its key.
@@ -54,9 +45,9 @@ class OverlapSettings:
     outline_offset: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in _IN_NODE:
-            check_value(f"{_NODE}.{name.upper()}", getattr(self, name))
-        check_value("TEST.OUTLINE_OFFSET", self.outline_offset)
+        for name, value in vars(self).items():
+            node = "TEST" if name == "outline_offset" else _NODE
+            check_value(f"{node}.{name.upper()}", value)
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> OverlapSettings:
