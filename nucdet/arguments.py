@@ -47,7 +47,10 @@ def quick_imports() -> Iterator[None]:
     try:
         yield
     finally:
-        gc.freeze()
+        # nucdet does without triton; whoever has loaded it would read, at the end, a hundred lines
+        # about objects of it that are never collected
+        if "triton" not in sys.modules:
+            gc.freeze()
         gc.enable()
 
 

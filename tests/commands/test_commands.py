@@ -126,3 +126,14 @@ def test_every_command_has_a_script_and_a_name(repository):
         f"nucdet-{module.replace('_', '-')}": f"nucdet.commands.{module}:main" for module in modules
     }
     assert all(callable(import_module(f"nucdet.commands.{module}").main) for module in modules)
+
+
+def test_imports_are_no_leak_where_triton_is_loaded():
+    pytest.importorskip("triton._C.libtriton")
+    code = (
+        "import triton._C.libtriton; from nucdet.arguments import quick_imports\n"
+        "with quick_imports(): pass"
+    )
+    command = [sys.executable, "-W", "ignore", "-c", code]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert result.stderr == ""
