@@ -14,6 +14,7 @@ from detectron2.modeling import (
 )
 
 from nucdet.errors import InputError, similar_names
+from nucdet.modeling.semantic.networks.build import SEGMENTATION_REGISTRY
 
 # what a config may say instead of a name: a part that is left out, boxes that come with the images
 _NOT_REGISTERED = ("", "PrecomputedProposals")
@@ -35,6 +36,8 @@ def check_architecture(cfg: CfgNode) -> None:
         "ROI_BOX_HEAD.NAME": (ROI_BOX_HEAD_REGISTRY, model.ROI_BOX_HEAD.NAME),
         "ROI_MASK_HEAD.NAME": (ROI_MASK_HEAD_REGISTRY, model.ROI_MASK_HEAD.NAME),
     }
+    if model.SEGMENTATION.NETWORK != "none":
+        named["SEGMENTATION.NETWORK"] = (SEGMENTATION_REGISTRY, model.SEGMENTATION.NETWORK)
     for key, (registry, name) in named.items():
         if name in registry or name in _NOT_REGISTERED:
             continue

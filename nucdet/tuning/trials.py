@@ -29,6 +29,7 @@ from nucdet.data.datasets import check_training_data, register_datasets
 from nucdet.errors import InputError
 from nucdet.files import remove_left_over, write_json
 from nucdet.lifetime import end_with_parent
+from nucdet.modeling.architecture_checks import check_architecture
 from nucdet.modeling.weight_checks import check_weights
 from nucdet.progress import ProgressBar
 
@@ -111,6 +112,7 @@ def plan_trials(
                 f"{config_file}: DATASETS.TRAIN {cfg.DATASETS.TRAIN} and DATASETS.TEST "
                 f"{cfg.DATASETS.TEST}: expected data to train on and to score on"
             )
+        check_architecture(cfg)
         check_training_data(cfg)
         flat = flat_config(cfg)
         labels = {name: flat.get(name, label) for name, label in labels.items()}
