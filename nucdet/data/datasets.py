@@ -21,8 +21,6 @@ from nucdet.errors import InputError
 NUM_FOLDS = 10
 # registered by the import above
 _OF_DETECTRON2 = frozenset(DatasetCatalog.list())
-# MODEL.META_ARCHITECTURE of models with MODEL.ROI_HEADS.NUM_CLASSES
-_TELL_CLASSES_APART = ("NucleusRCNN", "GeneralizedRCNN")
 
 _FOLDS = tuple(f"fold{k}_{part}" for k in range(NUM_FOLDS) for part in ("train", "val"))
 _KINDS = tuple(f"{side}_{kind}" for kind in IMAGE_KINDS for side in ("without", "only"))
@@ -160,7 +158,7 @@ def check_training_data(cfg: CfgNode) -> None:
     classes = {name: class_names(name) for name in cfg.DATASETS.TRAIN}
     known = {name: found for name, found in classes.items() if found}
     limit = cfg.MODEL.ROI_HEADS.NUM_CLASSES
-    tells_classes = cfg.MODEL.META_ARCHITECTURE in _TELL_CLASSES_APART
+    tells_classes = _tells_classes_apart(cfg.MODEL.META_ARCHITECTURE)
     for name, found in known.items():
         first = next(iter(known))
         if found != known[first]:
@@ -174,6 +172,18 @@ def check_training_data(cfg: CfgNode) -> None:
                 f"({', '.join(found)}); set it to {len(found)}, or convert the data with "
                 "--class-name to make one class of them"
             )
+
+
+def _tells_classes_apart(architecture: str) -> bool:
+    """Whether MODEL.ROI_HEADS.NUM_CLASSES is the number of classes that the model knows."""
+    from detectron2.modeling import (
+        META_ARCH_REGISTRY,  # takes seconds; needed for training alone
+        GeneralizedRCNN,
+    )
+
+    found = META_ARCH_REGISTRY.get(architecture)
+    is_detector = isinstance(found, type) and issubclass(found, GeneralizedRCNN)
+    return is_detector and not getattr(found, "learns_one_class", False)
 
 
 def _converter_options(name: str) -> str:

@@ -40,6 +40,8 @@ class CropRCNN(NucleusRCNN):
     ``"subsystems"`` beside "instances": the result of :meth:`measure`.
     """
 
+    learns_one_class = True  # whatever the data tells apart
+
     @configurable
     def __init__(
         self, *, train_parts: Sequence[str] = tuple(PARTS), stretch: bool = True, **kwargs: Any
