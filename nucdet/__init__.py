@@ -1,11 +1,13 @@
 """nucdet: finds every cell nucleus in a microscopy image and gives each its own mask.
 
-Importing it registers nucdet's architectures with Detectron2. Data sets are registered by
-:func:`nucdet.data.datasets.register_datasets`.
+Importing it registers nucdet's architectures with Detectron2, and imports the user's own modules
+that the environment variable NUCDET_EXTENSIONS names, with commas between them. Data sets are
+registered by :func:`nucdet.data.datasets.register_datasets`.
 """
 
 import importlib
 import importlib.util
+import os
 import sys
 import warnings
 from pathlib import Path
@@ -68,3 +70,17 @@ def __getattr__(name: str) -> object:
 
         return Segmenter
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+# Networks, losses, scores, formats … that they register are known to every command then, and to the
+# processes that it starts.
+for _extension in filter(None, os.environ.get("NUCDET_EXTENSIONS", "").split(",")):
+    try:
+        importlib.import_module(_extension)
+    except ImportError as error:
+        _refuse(
+            ImportError(
+                f"NUCDET_EXTENSIONS names {_extension}, which cannot be imported ({error}); "
+                "PYTHONPATH must hold its folder"
+            )
+        )

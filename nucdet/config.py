@@ -1,6 +1,7 @@
 """The config keys that several systems share, and the way from a yaml to a config.
 
 A system (a package of nucdet/modeling) adds keys of its own in its config.py: ``add_config(cfg)``.
+What is not in that folder adds them with :func:`config_keys`.
 Every key stands beside a comment that says what it means; one that no yaml of configs/ sets also
 says for which case it exists (tests/test_config_keys.py).
 """
@@ -23,17 +24,31 @@ from nucdet.earlier_keys import with_current_keys
 from nucdet.errors import InputError
 
 _SYSTEMS = Path(__file__).parent / "modeling"
+_OF_EXTENSIONS: list[Callable[[CfgNode], None]] = []
+
+
+def config_keys(add_config: Callable[[CfgNode], None]) -> Callable[[CfgNode], None]:
+    """Decorator: the function adds keys of an extension to each config that is loaded from then on.
+
+    Example::
+
+        @config_keys
+        def add_config(cfg: CfgNode) -> None:
+            cfg.MODEL.MINE = CfgNode({"DEPTH": 3})
+    """
+    _OF_EXTENSIONS.append(add_config)
+    return add_config
 
 
 def add_nucdet_config(cfg: CfgNode) -> None:
-    """Add nucdet's keys to a Detectron2 config, in place: the shared ones and each system's."""
+    """Add nucdet's keys to a Detectron2 config, in place: shared, each system's, extensions'."""
     _add_input(cfg)
     _add_augmentation(cfg)
     _add_sampling(cfg)
     _add_solver(cfg)
     _add_test(cfg)
     _add_overlap_elimination(cfg)
-    for add_config in _system_configs():
+    for add_config in (*_system_configs(), *_OF_EXTENSIONS):
         add_config(cfg)
 
 

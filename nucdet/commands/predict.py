@@ -16,7 +16,7 @@ from nucdet.arguments import (
     quick_imports,
 )
 from nucdet.data.io.choice import number_or_name
-from nucdet.predict.formats import FORMATS, FORMATS_TEXT
+from nucdet.predict.formats import FORMATS, formats_text
 from nucdet.predict.options import PredictOptions
 
 # exit code of a run that left out images because they could not be read or predicted
@@ -74,7 +74,7 @@ def argument_parser() -> argparse.ArgumentParser:
         type=parse_list,
         default="label,overlay,csv",
         metavar="LIST",
-        help=f"{FORMATS_TEXT} (default: %(default)s)",
+        help=f"{formats_text()} (default: %(default)s)",
     )
     add(
         "--threshold",

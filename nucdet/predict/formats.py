@@ -190,14 +190,17 @@ FORMATS: dict[str, ImageFormat | SharedFormat] = {
     "roi": ImageFormat("_rois.zip", "outlines for ImageJ's ROI Manager", _roi, _roi_stack),
 }
 
-FORMATS_TEXT = "a list of " + ",".join(FORMATS)
+
+def formats_text() -> str:
+    """What --save may be, for messages."""
+    return "a list of " + ",".join(FORMATS)
 
 
 def check_formats(names: Sequence[str]) -> None:
     """Raise InputError unless all are in :data:`FORMATS`."""
     unknown = sorted(set(names) - set(FORMATS))
     if unknown:
-        raise InputError(f"--save: no format {unknown[0]!r}; expected {FORMATS_TEXT}")
+        raise InputError(f"--save: no format {unknown[0]!r}; expected {formats_text()}")
 
 
 def output_paths(output: Path, name: str, formats: Sequence[str]) -> dict[str, Path]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,18 +26,19 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-def run(args: argparse.Namespace) -> None:
+def run(args: argparse.Namespace, trainer: type[NucleusTrainer] | None = None) -> None:
     """Train, or with ``args.eval_only`` evaluate, on as many processes as the arguments say.
 
     Args:
         args: as from :func:`nucdet.commands.train.argument_parser`.
+        trainer: that trains and evaluates, a subclass of NucleusTrainer; None: that itself.
 
     Raises:
         InputError, OSError: found before any process starts, as far as that is possible.
     """
     check_devices(args)
     prepare(args)
-    run_processes(_run_process, args, args)
+    run_processes(partial(_run_process, trainer_class=trainer), args, args)
 
 
 def prepare(args: argparse.Namespace) -> CfgNode:
@@ -85,25 +87,28 @@ def _check_writable(folder: Path) -> None:
         raise PermissionError(f"OUTPUT_DIR {folder}: cannot be written to; choose another")
 
 
-def _run_process(args: argparse.Namespace) -> dict[str, Any] | None:
+def _run_process(
+    args: argparse.Namespace, trainer_class: type[NucleusTrainer] | None
+) -> dict[str, Any] | None:
     # loads evaluators and TensorBoard, for which a mistake in the command need not wait
     from nucdet.train.perturbed import compare_perturbed, seed_perturbation
     from nucdet.train.trainer import NucleusTrainer
 
+    trainer_class = trainer_class or NucleusTrainer
     cfg = prepare(args)
     setup_run(cfg, args)
     logger.info(f"{args.config_file or 'no config file'}: the log is {cfg.OUTPUT_DIR}/log.txt")
     if args.eval_only:
         with messages_to_file():
-            model = NucleusTrainer.build_model(cfg)
+            model = trainer_class.build_model(cfg)
         checkpointer = NucleusCheckpointer(model, save_dir=cfg.OUTPUT_DIR, complete=True)
         checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=args.resume)
-        results = NucleusTrainer.test(cfg, model)
+        results = trainer_class.test(cfg, model)
         if args.perturb is not None:
             compare_perturbed(cfg, model, results, seed_perturbation(args.perturb))
         return results
     with messages_to_file():
-        trainer = NucleusTrainer(cfg)
+        trainer = trainer_class(cfg)
     trainer.resume_or_load(resume=args.resume)
     logger.info(_summary(cfg, trainer))
     return trainer.train()
