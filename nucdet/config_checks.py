@@ -6,7 +6,7 @@ Names of networks are checked where networks are known: nucdet/modeling/architec
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any
@@ -19,6 +19,24 @@ from nucdet.errors import InputError
 _PRIORITIES = ("area", "score")
 # of detectron2.solver.build_lr_scheduler
 _SCHEDULERS = ("WarmupMultiStepLR", "WarmupCosineLR", "WarmupStepWithFixedGammaLR")
+_WARMUPS = ("linear", "constant")
+_SAMPLERS = ("TrainingSampler", "RepeatFactorTrainingSampler")
+# keys of INPUT.AUGMENTATION: shares of the images, the nuclei or the crops
+_SHARES_OF_IMAGES = (
+    "CROP_ON_NUCLEI",
+    "ROTATION_PROB",
+    "GREY_PROB",
+    "INVERT_PROB",
+    "COLORIZE_PROB",
+    *(
+        f"{name}.PROB"
+        for name in (
+            "ELASTIC", "STAIN", "HUE_SATURATION", "CHANNELS", "FADE", "ILLUMINATION", "JPEG",
+            "BLUR", "NOISE", "COPY_PASTE",
+        )
+    ),
+    "COPY_PASTE.TOUCHING",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -51,8 +69,16 @@ def _whole_from(least: int, unit: str = "a whole number") -> _Rule:
     )
 
 
-def _each(rule: _Rule) -> _Rule:
-    return _Rule(lambda values: all(map(rule.holds, values)), f"{rule.expected}, for each class")
+def _number_above_0(unit: str = "a number") -> _Rule:
+    return _Rule(lambda value: _is_number(value) and value > 0, f"{unit}, above 0")
+
+
+def _one_of(names: Sequence[str]) -> _Rule:
+    return _Rule(lambda name: name in names, f"one of {', '.join(names)}")
+
+
+def _each(rule: _Rule, place: str = "for each class") -> _Rule:
+    return _Rule(lambda values: all(map(rule.holds, values)), f"{rule.expected}, {place}")
 
 
 _AREA = _whole_from(0, "a number of pixels")
@@ -66,9 +92,19 @@ _RULES = {
     "SOLVER.MAX_ITER": _whole_from(0, "a number of iterations"),
     "SOLVER.CHECKPOINT_PERIOD": _whole_from(1, "a number of iterations"),
     "SOLVER.BASE_LR": _number_from(0, "a rate"),
-    "SOLVER.LR_SCHEDULER_NAME": _Rule(
-        lambda name: name in _SCHEDULERS, f"one of {', '.join(_SCHEDULERS)}"
-    ),
+    "SOLVER.BASE_LR_END": _number_from(0, "a rate"),
+    "SOLVER.LR_SCHEDULER_NAME": _one_of(_SCHEDULERS),
+    "SOLVER.GAMMA": _number_from(0, "a factor"),
+    "SOLVER.WARMUP_METHOD": _one_of(_WARMUPS),
+    "SOLVER.WARMUP_FACTOR": _number_between(0, 1, "a share of the rate"),
+    "SOLVER.MOMENTUM": _number_between(0, 1),
+    "SOLVER.WEIGHT_DECAY": _number_from(0),
+    "SOLVER.CLIP_GRADIENTS.CLIP_TYPE": _one_of(("value", "norm")),
+    "SOLVER.CLIP_GRADIENTS.CLIP_VALUE": _number_from(0),
+    "DATALOADER.SAMPLER_TRAIN": _one_of(_SAMPLERS),
+    # beyond 10 the weights of a small data set are no longer numbers
+    "DATALOADER.BALANCE_KINDS": _number_between(0, 10),
+    "DATALOADER.BALANCE_CROPS": _number_between(0, 10),
     "DATALOADER.NUM_WORKERS": _whole_from(0, "a number of processes"),
     "DATALOADER.CACHE_MIB": _number_from(0, "a number of MiB"),
     "MODEL.ROI_MASK_HEAD.MASK_THRESH": _PROBABILITY,
@@ -91,9 +127,40 @@ _RULES = {
     "TEST.OVERLAP_ELIMINATION.MIN_RELATIVE_SCORE": _SHARE,
     "TEST.OVERLAP_ELIMINATION.CLASS_SCORE_THRESHOLDS": _each(_PROBABILITY),
     "TEST.OVERLAP_ELIMINATION.CLASS_MIN_AREAS": _each(_AREA),
+    "OUTPUT_DIR": _Rule(lambda folder: str(folder).strip() != "", "a folder (. for this one)"),
+    "INPUT.MIN_SIZE_TRAIN": _Rule(
+        lambda sizes: len(sizes) > 0 and all(isinstance(s, Integral) and s >= 0 for s in sizes),
+        "one or more numbers of pixels (0: no resize)",
+    ),
+    "INPUT.MAX_SIZE_TRAIN": _whole_from(1, "a number of pixels"),
+    **{f"INPUT.AUGMENTATION.{key}": _number_between(0, 1, "a share") for key in _SHARES_OF_IMAGES},
+    "INPUT.AUGMENTATION.SCALE_JITTER": _Rule(
+        lambda ends: len(ends) == 2 and all(map(_is_number, ends)) and 0 < ends[0] <= ends[1],
+        "the least and the largest factor, above 0",
+    ),
+    "INPUT.AUGMENTATION.ROTATION": _number_between(0, 360, "degrees"),
+    "INPUT.AUGMENTATION.ELASTIC.ALPHA": _number_from(0, "a number of pixels"),
+    "INPUT.AUGMENTATION.ELASTIC.SIGMA": _number_above_0("a number of pixels"),
+    "INPUT.AUGMENTATION.BRIGHTNESS": _number_between(0, 1),
+    "INPUT.AUGMENTATION.CONTRAST": _number_between(0, 1),
+    "INPUT.AUGMENTATION.GAMMA": _number_above_0("an exponent"),
+    "INPUT.AUGMENTATION.BLUR.SIGMA": _number_above_0("a number of pixels"),
+    "INPUT.AUGMENTATION.COPY_PASTE.MAX_FRACTION": _SHARE,
     "INPUT.MIN_SIZE_TEST": _whole_from(0, "a number of pixels (0: no resize)"),
     "INPUT.MAX_SIZE_TEST": _whole_from(1, "a number of pixels"),
     "MODEL.ROI_HEADS.NUM_CLASSES": _whole_from(1, "a number of classes"),
+    "MODEL.ROI_HEADS.SCORE_THRESH_TEST": _PROBABILITY,
+    "MODEL.BACKBONE.FREEZE_AT": _number_between(0, 5, "a number of stages"),
+    "MODEL.SEGMENTATION.CHANNELS": _each(_whole_from(1), "for each level"),
+    "MODEL.SEGMENTATION.DROPOUT": _PROBABILITY,
+    "MODEL.SEGMENTATION.CLASS_WEIGHTS": _each(_number_from(0)),
+    "MODEL.SEPARATION.HYSTERESIS": _each(_PROBABILITY, "two of them"),
+    "MODEL.CENTER_VOTING.OFFSET_SCALE": _number_above_0("a number of pixels"),
+    "MODEL.CENTER_VOTING.THRESHOLD": _PROBABILITY,
+    "MODEL.CENTER_VOTING.STEPS": _whole_from(0),
+    "MODEL.CENTER_VOTING.SIGMA": _number_above_0("a number of pixels"),
+    "MODEL.CENTER_VOTING.DEPTH": _number_between(0, 1, "a share"),
+    "MODEL.CENTER_VOTING.MIN_VOTES": _number_from(0, "a number of pixels"),
     "MODEL.PIXEL_STD": _Rule(
         lambda values: len(values) > 0 and all(_is_number(v) and v > 0 for v in values),
         "a number above 0 for each channel",
@@ -113,6 +180,12 @@ def check_config(cfg: CfgNode) -> None:
             value = value[part]
         check_value(key, value)
     _check_crop(cfg.INPUT.CROP)
+    _check_channels(cfg)
+    if cfg.SOLVER.BASE_LR_END > cfg.SOLVER.BASE_LR:
+        raise InputError(
+            f"SOLVER.BASE_LR_END is {cfg.SOLVER.BASE_LR_END:g}; expected at most SOLVER.BASE_LR, "
+            f"{cfg.SOLVER.BASE_LR:g}"
+        )
 
 
 def check_value(key: str, value: Any) -> None:
@@ -124,6 +197,17 @@ def check_value(key: str, value: Any) -> None:
     rule = _RULES.get(key)
     if rule is not None and not rule.holds(value):
         raise InputError(f"{key} is {value!r}; expected {rule.expected}")
+
+
+def _check_channels(cfg: CfgNode) -> None:
+    means, deviations = len(cfg.MODEL.PIXEL_MEAN), len(cfg.MODEL.PIXEL_STD)
+    # the channel of a grey image counts for each of several means
+    expected = means if cfg.INPUT.FORMAT == "L" else 3
+    if means != expected or deviations != means or not means:
+        raise InputError(
+            f"MODEL.PIXEL_MEAN has {means} numbers and MODEL.PIXEL_STD {deviations}; expected one "
+            f"for each channel, as INPUT.FORMAT is {cfg.INPUT.FORMAT!r}"
+        )
 
 
 def _check_crop(crop: CfgNode) -> None:

@@ -75,8 +75,11 @@ class StagedFreezing(HookBase):
                     f"SOLVER.STAGES has {stage!r}, expected {{'until': iteration, 'train': "
                     "[parameter name prefixes]}"
                 )
-            if stage["until"] <= last:
-                raise InputError(f"SOLVER.STAGES: 'until' must ascend, found {stage['until']}")
+            if not isinstance(stage["until"], int) or stage["until"] <= last:
+                raise InputError(
+                    "SOLVER.STAGES: 'until' must ascend, as numbers of iterations; found "
+                    f"{stage['until']!r}"
+                )
             last = stage["until"]
             for prefix in stage["train"]:
                 if not any(name.startswith(prefix) for name in self._trainable):

@@ -19,7 +19,8 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
     """SOLVER.OPTIMIZER with Detectron2's rules for weight decay and gradient clipping.
 
     Raises:
-        InputError: no such optimizer, or the model has nothing to train.
+        InputError: no such optimizer, the model has nothing to train, or SOLVER.LR_FACTORS are no
+            names and numbers.
     """
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise InputError(
@@ -72,5 +73,11 @@ def with_equal_steps(cfg: CfgNode) -> CfgNode:
 
 def _rate_factors(cfg: CfgNode) -> Callable[[str], float]:
     """SOLVER.LR_FACTORS as a function of a parameter's name."""
-    factors = [(str(start), float(factor)) for start, factor in cfg.SOLVER.LR_FACTORS]
+    try:
+        factors = [(str(start), float(factor)) for start, factor in cfg.SOLVER.LR_FACTORS]
+    except (TypeError, ValueError):
+        raise InputError(
+            f"SOLVER.LR_FACTORS is {cfg.SOLVER.LR_FACTORS}, expected [[start of parameter names, "
+            "factor], …]"
+        ) from None
     return lambda name: next((f for start, f in factors if name.startswith(start)), 1.0)

@@ -96,11 +96,17 @@ def test_stages_train_their_parts_and_no_others(arguments, optimizer):
         ("[{'until': 2, 'train': ['roi_head_']}]", "'roi_head_' is the start of no"),
         ("[{'until': 2}]", "expected"),
         ("[{'until': 2, 'train': []}, {'until': 1, 'train': []}]", "must ascend"),
+        ("[{'until': '2', 'train': []}]", "must ascend, as numbers of iterations; found '2'"),
     ],
 )
 def test_wrong_stages_are_one_line(arguments, stages, message):
     with pytest.raises(InputError, match=message):
         run(arguments("SOLVER.STAGES", stages))
+
+
+def test_wrong_factors_of_the_rate_are_one_line(arguments):
+    with pytest.raises(InputError, match=r"LR_FACTORS is \[\['roi_heads', 'x'\]\], expected"):
+        run(arguments("SOLVER.LR_FACTORS", "[['roi_heads', 'x']]"))
 
 
 def test_early_stop_ends_a_training_that_no_longer_improves(arguments, monkeypatch):
