@@ -11,6 +11,7 @@ from detectron2.modeling import (
     ROI_BOX_HEAD_REGISTRY,
     ROI_HEADS_REGISTRY,
     ROI_MASK_HEAD_REGISTRY,
+    GeneralizedRCNN,
 )
 
 from nucdet.errors import InputError, similar_names
@@ -24,7 +25,8 @@ def check_architecture(cfg: CfgNode) -> None:
     """Check every name of a part of the network.
 
     Raises:
-        InputError: nothing of that name is registered; the message proposes similar names.
+        InputError: nothing of that name is registered (the message proposes similar names), or the
+            network finds boxes alone.
     """
     model = cfg.MODEL
     named = {
@@ -45,4 +47,11 @@ def check_architecture(cfg: CfgNode) -> None:
         similar = similar_names(known, name) or known
         raise InputError(
             f"MODEL.{key} is {name!r}, which does not exist; expected one of {', '.join(similar)}"
+        )
+    architecture = META_ARCH_REGISTRY.get(model.META_ARCHITECTURE)
+    is_detector = isinstance(architecture, type) and issubclass(architecture, GeneralizedRCNN)
+    if is_detector and not model.MASK_ON:
+        raise InputError(
+            "MODEL.MASK_ON is False, but a nucleus is its mask; set it to True, and "
+            "MODEL.ROI_MASK_HEAD as in Detectron2's configs of Mask R-CNN"
         )

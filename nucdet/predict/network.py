@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from detectron2.config import CfgNode
-from detectron2.modeling import build_model
 from detectron2.structures import Instances
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
@@ -20,6 +19,7 @@ from nucdet.data.mapper import convert_format
 from nucdet.errors import InputError
 from nucdet.layers.convolution import fixed_norms
 from nucdet.layers.precision import computes_bfloat16
+from nucdet.modeling.building import build_network
 from nucdet.modeling.checkpointing import NucleusCheckpointer
 from nucdet.modeling.familiarity import Familiarity, FeatureTap, Seen
 from nucdet.modeling.mask_rcnn.augmented_inference import AugmentedRCNN
@@ -104,7 +104,7 @@ class Network:
         Raises:
             FileNotFoundError, InputError: the weights cannot be read; else as for the class.
         """
-        model = build_model(cfg)
+        model = build_network(cfg)
         rest = NucleusCheckpointer(model, complete=True).load(cfg.MODEL.WEIGHTS)
         network = cls(cfg, model, precision)
         network.familiarity = Familiarity.from_checkpoint(rest)

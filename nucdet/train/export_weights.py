@@ -19,13 +19,13 @@ import pandas as pd
 import torch
 from detectron2.config import CfgNode, get_cfg
 from detectron2.data import MetadataCatalog
-from detectron2.modeling import build_model
 from torch import nn
 
 from nucdet.config import load_config
 from nucdet.data.datasets import check_datasets, register_datasets
 from nucdet.errors import InputError
 from nucdet.files import write_atomically
+from nucdet.modeling.building import build_network
 from nucdet.modeling.checkpointing import NucleusCheckpointer
 from nucdet.modeling.model_zoo import PREFIX, ZooModel
 from nucdet.train.averaging import average_checkpoints
@@ -155,7 +155,7 @@ def _trained_network(cfg: CfgNode, checkpoint: Path) -> tuple[nn.Module, int | N
     """The network with the weights, to be sure that they fit, and their iteration."""
     cfg = cfg.clone()
     cfg.MODEL.DEVICE = "cpu"
-    network = build_model(cfg)
+    network = build_network(cfg)
     rest = NucleusCheckpointer(network, complete=True).load(str(checkpoint))
     return network, rest.get("iteration")
 

@@ -37,6 +37,7 @@ from nucdet.data.sampling import build_sampler
 from nucdet.errors import InputError
 from nucdet.evaluation.build import build_evaluator, check_evaluators
 from nucdet.layers.precision import computes_bfloat16
+from nucdet.modeling.building import build_network
 from nucdet.modeling.checkpointing import NucleusCheckpointer
 from nucdet.predict.evaluated import evaluated
 from nucdet.train.averaging import WeightAveraging
@@ -220,6 +221,13 @@ class NucleusTrainer(DefaultTrainer):
         iteration = min(self.iter, self.max_iter)
         self.last_evaluation = (iteration, dict(flatten_results_dict(results)))
         return results
+
+    @classmethod
+    def build_model(cls, cfg: CfgNode) -> nn.Module:
+        """See :func:`nucdet.modeling.building.build_network`."""
+        model = build_network(cfg)
+        logger.info("Model:\n%s", model)
+        return model
 
     @classmethod
     def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:

@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog
-from detectron2.modeling import build_model
 from detectron2.structures import Boxes, Instances
 from torch import Tensor
 
@@ -20,6 +19,7 @@ from nucdet.config import load_config
 from nucdet.data.datasets import check_datasets, register_datasets
 from nucdet.data.mapper import NucleusDatasetMapper
 from nucdet.errors import InputError
+from nucdet.modeling.building import build_network
 from nucdet.modeling.checkpointing import NucleusCheckpointer
 from nucdet.modeling.crop_rcnn.architecture import CropRCNN
 from nucdet.modeling.crop_rcnn.crops import cut_crops
@@ -164,7 +164,7 @@ def _load(cfg: CfgNode) -> CropRCNN:
             f"MODEL.META_ARCHITECTURE is {cfg.MODEL.META_ARCHITECTURE!r}; stages are those of "
             "'CropRCNN', see configs/DSB2018/crop_rcnn.yaml"
         )
-    model = build_model(cfg).eval()
+    model = build_network(cfg).eval()
     NucleusCheckpointer(model, complete=True).load(cfg.MODEL.WEIGHTS)
     return model
 

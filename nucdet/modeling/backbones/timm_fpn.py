@@ -10,6 +10,7 @@ from detectron2.modeling import BACKBONE_REGISTRY, Backbone
 from detectron2.modeling.backbone.fpn import FPN, LastLevelMaxPool
 from torch import Tensor, nn
 
+from nucdet.errors import InputError, similar_names
 from nucdet.layers.convolution import speed_up
 
 # C2…C5 in the words of the feature pyramid paper: strides 4, 8, 16, 32
@@ -36,20 +37,29 @@ class TimmBackbone(Backbone):
                 norms keep their statistics, too.
 
         Raises:
-            ValueError: ``norm`` is neither, or the network lacks one of the strides.
+            InputError: no such network, ``norm`` is neither, or the network lacks one of the
+                strides or so many stages.
         """
         import timm  # takes seconds, and most of what imports nucdet builds no such network
         from timm.layers import freeze_batch_norm_2d
 
         super().__init__()
         if norm not in ("FrozenBN", "BN"):
-            raise ValueError(f"MODEL.TIMM.NORM is {norm!r}, expected 'FrozenBN' or 'BN'")
+            raise InputError(f"MODEL.TIMM.NORM is {norm!r}, expected 'FrozenBN' or 'BN'")
+        if not timm.is_model(name):
+            similar = ", ".join(similar_names(timm.list_models(), name)[:5])
+            raise InputError(
+                f"MODEL.TIMM.NAME is {name!r}, which timm does not know"
+                + f"; it has {similar}" * bool(similar)
+            )
         # weights come through MODEL.WEIGHTS and the checkpointer, never from a hub
         body = timm.create_model(name, pretrained=False, features_only=True, in_chans=in_channels)
         reductions = body.feature_info.reduction()
         missing = set(_STRIDES.values()) - set(reductions)
         if missing:
-            raise ValueError(f"timm model {name!r} has no feature map at stride {sorted(missing)}")
+            raise InputError(
+                f"MODEL.TIMM.NAME is {name!r}, which has no feature map at stride {sorted(missing)}"
+            )
         self._indices = {key: reductions.index(stride) for key, stride in _STRIDES.items()}
         channels = body.feature_info.channels()
         self._out_features = list(_STRIDES)
@@ -69,7 +79,13 @@ class TimmBackbone(Backbone):
         if freeze_at < 1:
             return []
         stride = 2**freeze_at  # stage n of the pyramid paper has stride 2^n, the stem 2
-        index = self.body.feature_info.reduction().index(stride)
+        strides = self.body.feature_info.reduction()
+        if stride not in strides:
+            raise InputError(
+                f"MODEL.BACKBONE.FREEZE_AT is {freeze_at}, but the maps of MODEL.TIMM.NAME have "
+                f"the strides {strides}, and none {stride}"
+            )
+        index = strides.index(stride)
         end = self.body.feature_info.module_name(index)
         # some networks are flattened: feature_info says "stages.0", the module is "stages_0"
         ends = (end, end.replace(".", "_", 1))

@@ -6,6 +6,7 @@ from detectron2.layers import ShapeSpec
 from timm.layers import FrozenBatchNormAct2d
 
 from nucdet.config import load_config
+from nucdet.errors import InputError
 from nucdet.modeling.backbones.timm_fpn import TimmBackbone, build_timm_fpn_backbone
 
 
@@ -61,6 +62,19 @@ def test_frozen_batch_norms_keep_their_statistics():
     kept = {n for n in before if n.startswith(("body.bn1", "body.blocks.0.", "body.blocks.1."))}
     assert len(kept) > 5
     assert changed == before.keys() - kept
+
+
+@pytest.mark.parametrize(
+    ("name", "freeze_at", "message"),
+    [
+        ("efficientnet_lite9", 0, "timm does not know; it has efficientnet_lite4"),
+        ("vit_tiny_patch16_224", 0, "has no feature map at stride"),
+        ("convnext_atto", 1, r"FREEZE_AT is 1, .* strides \[4, 8, 16, 32\], and none 2"),
+    ],
+)
+def test_a_network_that_does_not_fit_is_named(name, freeze_at, message):
+    with pytest.raises(InputError, match=message):
+        TimmBackbone(name, freeze_at=freeze_at)
 
 
 def test_unknown_norm_is_named():

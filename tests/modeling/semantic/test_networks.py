@@ -237,6 +237,9 @@ def test_ensemble_builds_its_members_from_their_keys():
         (["NETWORK", "FCN8s", "NORM", "GN", "CHANNELS", "(8, 8)"], "NORM is 'GN'"),
         (["NETWORK", "UNetCS230", "LAST_CONVS", "-1"], "LAST_CONVS"),
         (["NETWORK", "MeanEnsemble", "NUM_CHANNELS", "4"], "NUM_CHANNELS is 4"),
+        (["NETWORK", "MeanEnsemble", "MEMBERS", "[{'DROPOUT': 0.1}]"], "names no other NETWORK"),
+        (["NETWORK", "SmallFCN"], "expected three numbers"),
+        (["NETWORK", "LinkNet", "CHANNELS", "()"], "expected one or more numbers"),
     ],
 )
 def test_wrong_keys_are_one_line(overrides, message):

@@ -68,6 +68,11 @@ class MeanEnsemble(nn.Module):
                     f"MODEL.SEGMENTATION.MEMBERS: {keys}: {error}; expected MODEL.SEGMENTATION's "
                     "keys and their values for each member"
                 ) from error
+            if own.MODEL.SEGMENTATION.NETWORK == "MeanEnsemble":
+                raise InputError(
+                    f"MODEL.SEGMENTATION.MEMBERS: {keys}: names no other NETWORK; expected one for "
+                    "each member"
+                )
             members.append(build_segmentation_network(own))
         return {"members": members}
 

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from detectron2.config import configurable
 from torch import Tensor, nn
 
+from nucdet.errors import InputError
 from nucdet.modeling.semantic.networks.build import SEGMENTATION_REGISTRY, ConfiguredNetwork
 
 
@@ -33,8 +34,13 @@ class LinkNet(ConfiguredNetwork, nn.Module):
             num_channels: of the logits.
             channels: of each encoder, (64, 128) for 2 pairs and (64, 128, 256, 512) for 4.
             dropout: probability, in each decoder.
+
+        Raises:
+            InputError: there are no ``channels``.
         """
         super().__init__()
+        if not channels:
+            raise InputError("MODEL.SEGMENTATION.CHANNELS is (), expected one or more numbers")
         self.size_divisibility = 2 ** len(channels)
         self.encoders, self.decoders = nn.ModuleList(), nn.ModuleList()
         for width in channels:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from detectron2.config import configurable
 from torch import Tensor, nn
 
+from nucdet.errors import InputError
 from nucdet.layers.blocks import UShape, conv_block
 from nucdet.modeling.semantic.networks.build import SEGMENTATION_REGISTRY, ConfiguredNetwork
 
@@ -30,8 +31,15 @@ class SmallFCN(ConfiguredNetwork, nn.Module):
             in_channels: of the images.
             num_channels: of the logits.
             channels: of the three convolutions, 16, 32 and 64 in the report.
+
+        Raises:
+            InputError: there are not three ``channels``.
         """
         super().__init__()
+        if len(channels) != 3:
+            raise InputError(
+                f"MODEL.SEGMENTATION.CHANNELS is {tuple(channels)}, expected three numbers"
+            )
         first, second, third = channels
         self.body = nn.Sequential(
             conv_block(in_channels, first),
