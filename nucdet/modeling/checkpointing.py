@@ -66,7 +66,8 @@ class NucleusCheckpointer(DetectionCheckpointer):
         one before, with a warning.
 
         Raises:
-            InputError: ``last_checkpoint`` is there and no checkpoint is whole.
+            InputError: ``last_checkpoint`` is there and no checkpoint is whole, or the newest is of
+                another network.
         """
         if not (resume and self.has_checkpoint()):
             return self.load(path, checkpointables=[])
@@ -76,6 +77,7 @@ class NucleusCheckpointer(DetectionCheckpointer):
             except (InputError, FileNotFoundError) as error:
                 self.logger.warning("Going on from the checkpoint before this one: %s", error)
             else:
+                self._complete = True  # what is missing would go on from random weights
                 return self.load(str(candidate))
         raise InputError(
             f"{self.save_dir}: --resume finds no whole checkpoint; train without --resume"

@@ -178,3 +178,10 @@ def test_a_training_that_goes_on_takes_over_what_is_whole(tmp_path):
     kept = checkpointer.take_over(6)
     assert kept == [str(tmp_path / f"model_000000{iteration}.pth") for iteration in (2, 5)]
     assert {path.name for path in tmp_path.glob(".*")} == {".mine-aaaaaaaa.pth"}
+
+
+def test_a_training_of_another_network_does_not_go_on(tmp_path):
+    NucleusCheckpointer(nn.Sequential(nn.Linear(2, 8), nn.Linear(8, 1)), str(tmp_path)).save("a")
+    wider = NucleusCheckpointer(nn.Sequential(nn.Linear(2, 9), nn.Linear(9, 1)), str(tmp_path))
+    with pytest.raises(InputError, match=r"a\.pth: weights of another network; they fill 1 of"):
+        wider.resume_or_load("", resume=True)
