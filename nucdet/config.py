@@ -21,7 +21,7 @@ from detectron2.config import CfgNode, get_cfg
 from nucdet.config_checks import check_config
 from nucdet.config_files import read_config_file
 from nucdet.earlier_keys import with_current_keys
-from nucdet.errors import InputError
+from nucdet.errors import InputError, similar_names
 
 _SYSTEMS = Path(__file__).parent / "modeling"
 _OF_EXTENSIONS: list[Callable[[CfgNode], None]] = []
@@ -250,7 +250,7 @@ def load_config(config_file: str | Path | None = None, overrides: Sequence[str] 
     except InputError:
         raise
     except (KeyError, ValueError, AssertionError, TypeError, AttributeError) as error:
-        detail = error.args[0] if error.args else error
+        detail = _explained(" ".join(str(error.args[0] if error.args else error).split()), cfg)
         raise InputError(
             f"{source}: {detail}; keys are listed in nucdet/config.py, in the config.py of each "
             "package of nucdet/modeling, and in Detectron2's defaults"
@@ -258,6 +258,29 @@ def load_config(config_file: str | Path | None = None, overrides: Sequence[str] 
     _apply_score_threshold(cfg)
     check_config(cfg)
     return cfg
+
+
+def _explained(message: str, node: CfgNode) -> str:
+    """What yacs says of a wrong key or type, in words that name what was found and expected."""
+    mismatch = re.fullmatch(
+        r"Type mismatch \(<class '(\S+)'> vs\. <class '(\S+)'>\) "
+        r"with values \((.*) vs\. (.*)\) for config key: (\S+)",
+        message,
+    )
+    if mismatch:
+        wanted, kind, usual, found, key = mismatch.groups()
+        if wanted.endswith("CfgNode"):
+            return f"{key} is {found}; expected keys below it"
+        if (wanted, kind) == ("tuple", "str"):
+            usual = f"({found!r},)"
+        return f"{key} is {found} ({kind}); expected {wanted}, as {usual or repr(usual)}"
+    unknown = re.match(r"Non-existent (?:config )?key: (\S+)", message)
+    for part in unknown[1].split(".") if unknown else ():
+        if part not in node:
+            similar = similar_names(node, part)
+            return message + f" (there is {', '.join(similar)})" * bool(similar)
+        node = node[part]
+    return message
 
 
 def _apply_score_threshold(cfg: CfgNode) -> None:

@@ -83,6 +83,7 @@ def _each(rule: _Rule, place: str = "for each class") -> _Rule:
 
 _AREA = _whole_from(0, "a number of pixels")
 _SHARE = _number_from(0, "a share")
+_NAMES = _Rule(lambda names: all(isinstance(name, str) for name in names), "names")
 # as every network of nucdet gives them
 _PROBABILITY = _number_between(0, 1)
 
@@ -95,6 +96,9 @@ _RULES = {
     "SOLVER.BASE_LR_END": _number_from(0, "a rate"),
     "SOLVER.LR_SCHEDULER_NAME": _one_of(_SCHEDULERS),
     "SOLVER.GAMMA": _number_from(0, "a factor"),
+    "SOLVER.STEPS": _Rule(
+        lambda steps: all(isinstance(step, Integral) for step in steps), "numbers of iterations"
+    ),
     "SOLVER.WARMUP_METHOD": _one_of(_WARMUPS),
     "SOLVER.WARMUP_FACTOR": _number_between(0, 1, "a share of the rate"),
     "SOLVER.MOMENTUM": _number_between(0, 1),
@@ -127,7 +131,12 @@ _RULES = {
     "TEST.OVERLAP_ELIMINATION.MIN_RELATIVE_SCORE": _SHARE,
     "TEST.OVERLAP_ELIMINATION.CLASS_SCORE_THRESHOLDS": _each(_PROBABILITY),
     "TEST.OVERLAP_ELIMINATION.CLASS_MIN_AREAS": _each(_AREA),
-    "OUTPUT_DIR": _Rule(lambda folder: str(folder).strip() != "", "a folder (. for this one)"),
+    "OUTPUT_DIR": _Rule(
+        lambda folder: isinstance(folder, str) and folder.strip() != "", "a folder (. for this one)"
+    ),
+    "DATASETS.TRAIN": _NAMES,
+    "DATASETS.TEST": _NAMES,
+    "TEST.EVALUATORS": _NAMES,
     "INPUT.MIN_SIZE_TRAIN": _Rule(
         lambda sizes: len(sizes) > 0 and all(isinstance(s, Integral) and s >= 0 for s in sizes),
         "one or more numbers of pixels (0: no resize)",
@@ -161,6 +170,7 @@ _RULES = {
     "MODEL.CENTER_VOTING.SIGMA": _number_above_0("a number of pixels"),
     "MODEL.CENTER_VOTING.DEPTH": _number_between(0, 1, "a share"),
     "MODEL.CENTER_VOTING.MIN_VOTES": _number_from(0, "a number of pixels"),
+    "MODEL.PIXEL_MEAN": _each(_Rule(_is_number, "a number"), "for each channel"),
     "MODEL.PIXEL_STD": _Rule(
         lambda values: len(values) > 0 and all(_is_number(v) and v > 0 for v in values),
         "a number above 0 for each channel",
