@@ -231,6 +231,8 @@ def _class_names(cfg: CfgNode) -> list[str]:
     count = cfg.MODEL.ROI_HEADS.NUM_CLASSES
     for name in cfg.DATASETS.TRAIN:
         if found := class_names(name):
+            if count == 1 < len(found):  # a network that learns one class, whatever the data has
+                break
             # the network may know more classes than its data set
             return [*found, *(f"class {i}" for i in range(len(found), count))]
     return ["nucleus"] if count == 1 else [f"class {i}" for i in range(count)]

@@ -245,3 +245,10 @@ def test_a_class_that_the_data_set_lacks_has_a_name(repository):
     pairs = ["MODEL.ROI_HEADS.NUM_CLASSES", "3", "DATASETS.TRAIN", "('dsb2018_train',)"]
     cfg = load_config(repository / CONFIG, pairs)
     assert _class_names(cfg) == ["nucleus", "class 1", "class 2"]
+
+
+def test_nuclei_of_a_network_of_one_class_are_not_called_as_the_first_of_several(repository):
+    pairs = ["DATASETS.TRAIN", "('sartorius_train',)"]
+    assert _class_names(load_config(repository / "configs/DSB2018/unet_lite0.yaml", pairs)) == [
+        "nucleus"
+    ]
