@@ -46,7 +46,6 @@ def prepare(args: argparse.Namespace) -> CfgNode:
     cfg = load_config(args.config_file or None, args.opts)
     register_datasets()
     cfg.MODEL.DEVICE = find_device(cfg.MODEL.DEVICE)
-    check_architecture(cfg)
     _check_share(cfg, args)
     if args.perturb is not None:
         from nucdet.train.perturbed import seed_perturbation
@@ -54,6 +53,7 @@ def prepare(args: argparse.Namespace) -> CfgNode:
         seed_perturbation(args.perturb)
         if not args.eval_only:
             raise InputError("--perturb belongs to evaluation; add --eval-only")
+    check_architecture(cfg)
     if args.eval_only:
         check_datasets(cfg.DATASETS.TEST)
     else:
