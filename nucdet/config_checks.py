@@ -191,7 +191,8 @@ def check_config(cfg: CfgNode) -> None:
         check_value(key, value)
     _check_crop(cfg.INPUT.CROP)
     _check_channels(cfg)
-    if cfg.SOLVER.BASE_LR_END > cfg.SOLVER.BASE_LR:
+    cosine = cfg.SOLVER.LR_SCHEDULER_NAME == "WarmupCosineLR"  # others do not read the last rate
+    if cosine and cfg.SOLVER.BASE_LR_END > cfg.SOLVER.BASE_LR:
         raise InputError(
             f"SOLVER.BASE_LR_END is {cfg.SOLVER.BASE_LR_END:g}; expected at most SOLVER.BASE_LR, "
             f"{cfg.SOLVER.BASE_LR:g}"

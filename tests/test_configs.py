@@ -78,7 +78,10 @@ def test_dense_images_fit_under_the_cap_of_detections():
         (["TEST.EVALUATORS", "(['coco'],)"], "expected names"),
         (["SOLVER.STEPS", "('a',)"], "STEPS is .*expected numbers of iterations"),
         (["MODEL.PIXEL_MEAN", "['a', 'b', 'c']"], "PIXEL_MEAN"),
-        (["SOLVER.BASE_LR_END", "10"], "BASE_LR_END is 10; expected at most SOLVER.BASE_LR"),
+        (
+            ["SOLVER.LR_SCHEDULER_NAME", "WarmupCosineLR", "SOLVER.BASE_LR_END", "10"],
+            "BASE_LR_END is 10; expected at most SOLVER.BASE_LR",
+        ),
         (["SOLVER.WARMUP_METHOD", "slow"], "expected one of linear, constant"),
         (["SOLVER.WARMUP_FACTOR", "-1"], "WARMUP_FACTOR is -1.0; expected a share"),
         (["SOLVER.WEIGHT_DECAY", "-1"], "WEIGHT_DECAY"),
