@@ -192,6 +192,8 @@ def check_config(cfg: CfgNode) -> None:
     _check_crop(cfg.INPUT.CROP)
     _check_channels(cfg)
     cosine = cfg.SOLVER.LR_SCHEDULER_NAME == "WarmupCosineLR"  # others do not read the last rate
+    if cosine and cfg.SOLVER.BASE_LR == 0:
+        raise InputError("SOLVER.BASE_LR is 0; expected a rate above 0 for WarmupCosineLR")
     if cosine and cfg.SOLVER.BASE_LR_END > cfg.SOLVER.BASE_LR:
         raise InputError(
             f"SOLVER.BASE_LR_END is {cfg.SOLVER.BASE_LR_END:g}; expected at most SOLVER.BASE_LR, "

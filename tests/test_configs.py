@@ -82,6 +82,10 @@ def test_dense_images_fit_under_the_cap_of_detections():
             ["SOLVER.LR_SCHEDULER_NAME", "WarmupCosineLR", "SOLVER.BASE_LR_END", "10"],
             "BASE_LR_END is 10; expected at most SOLVER.BASE_LR",
         ),
+        (
+            ["SOLVER.LR_SCHEDULER_NAME", "WarmupCosineLR", "SOLVER.BASE_LR", "0"],
+            "BASE_LR is 0; expected a rate above 0",
+        ),
         (["SOLVER.WARMUP_METHOD", "slow"], "expected one of linear, constant"),
         (["SOLVER.WARMUP_FACTOR", "-1"], "WARMUP_FACTOR is -1.0; expected a share"),
         (["SOLVER.WEIGHT_DECAY", "-1"], "WEIGHT_DECAY"),

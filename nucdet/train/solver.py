@@ -57,17 +57,23 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
 def with_equal_steps(cfg: CfgNode) -> CfgNode:
     """The config with WarmupStepWithFixedGammaLR written as WarmupMultiStepLR with equal steps.
 
-    Detectron2's own schedule of that name fails in the step after the last iteration. Other
-    schedules stay as they are.
+    Detectron2's own schedule of that name fails in the step after the last iteration, and that of
+    steps at one that is MAX_ITER: such a step changes nothing and is left out. Other schedules stay
+    as they are.
     """
-    if cfg.SOLVER.LR_SCHEDULER_NAME != "WarmupStepWithFixedGammaLR":
+    solver = cfg.SOLVER
+    if solver.LR_SCHEDULER_NAME == "WarmupStepWithFixedGammaLR":
+        rates = solver.NUM_DECAYS + 1
+        # fewer where there are too few iterations
+        steps = sorted({solver.MAX_ITER * i // rates for i in range(1, rates)} - {0})
+    elif solver.LR_SCHEDULER_NAME == "WarmupMultiStepLR":
+        steps = [step for step in solver.STEPS if step != solver.MAX_ITER]
+    else:
         return cfg
     cfg = cfg.clone()
     cfg.defrost()
-    rates = cfg.SOLVER.NUM_DECAYS + 1
     cfg.SOLVER.LR_SCHEDULER_NAME = "WarmupMultiStepLR"
-    steps = {cfg.SOLVER.MAX_ITER * i // rates for i in range(1, rates)}
-    cfg.SOLVER.STEPS = sorted(steps - {0})  # fewer where there are too few iterations
+    cfg.SOLVER.STEPS = steps
     return cfg
 
 

@@ -251,6 +251,19 @@ def test_equal_steps_of_the_rate(arguments, iterations, factors):
     assert rates == pytest.approx(factors)
 
 
+def test_a_step_of_the_rate_at_the_last_iteration_changes_nothing(arguments):
+    pairs = ["SOLVER.LR_SCHEDULER_NAME", "WarmupMultiStepLR", "SOLVER.STEPS", "(2, 4)"]
+    cfg = prepare(arguments(*pairs, "SOLVER.MAX_ITER", "4", "SOLVER.WARMUP_ITERS", "0"))
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    scheduler = NucleusTrainer.build_lr_scheduler(cfg, optimizer)
+    rates = []
+    for _ in range(4):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    assert rates == pytest.approx([1, 1, cfg.SOLVER.GAMMA, cfg.SOLVER.GAMMA])
+
+
 def test_a_mistake_that_another_process_meets_is_its_own_line(arguments, registered, tmp_path):
     args = arguments("--eval-only", "MODEL.WEIGHTS", str(tmp_path / "none.pth"))
     args.num_gpus = 2
