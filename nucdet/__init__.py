@@ -74,7 +74,7 @@ def __getattr__(name: str) -> object:
 
 # Networks, losses, scores, formats … that they register are known to every command then, and to the
 # processes that it starts.
-for _extension in filter(None, os.environ.get("NUCDET_EXTENSIONS", "").split(",")):
+for _extension in filter(None, os.environ.get("NUCDET_EXTENSIONS", "").replace(" ", "").split(",")):
     try:
         importlib.import_module(_extension)
     except ImportError as error:
