@@ -174,17 +174,14 @@ def _write_offsets(offsets: Sequence[OffsetScore], path: Path) -> None:
 
 
 def _content(best: Point, class_count: int, has_scores: bool) -> dict[str, Any]:
-    """Config keys that give the best point's score; masks keep their holes and pieces, as tried."""
+    """Config keys that give the best point's score; rules that were not tried are off, as then."""
     common = len(best.min_areas) == 1
-    overlap = {
-        "ENABLED": True,
+    usual = load_config().TEST.OVERLAP_ELIMINATION.items()
+    overlap = {key: value for key, value in usual if not key.startswith("CLASS_")} | {
         "PRIORITY": best.priority,
         "MIN_AREA": best.min_areas[0] if common else 0,
-        "MIN_AREA_LIMIT": 0.0,
         "MIN_RELATIVE_AREA": best.min_relative_area,
         "MIN_RELATIVE_SCORE": best.min_relative_score,
-        "KEEP_LARGEST_PIECE": False,
-        "FILL_HOLES": False,
         "CLASS_MIN_AREAS": [] if common else list(best.min_areas),
     }
     content: dict[str, Any] = {"TEST": {"OVERLAP_ELIMINATION": overlap}}

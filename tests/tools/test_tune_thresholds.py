@@ -4,6 +4,8 @@ from functools import partial
 import pytest
 import yaml
 
+from nucdet.config import load_config
+
 
 @pytest.fixture
 def run(run_tool):
@@ -41,7 +43,9 @@ def test_finds_the_threshold(run, files, tmp_path):
         assert code == 0, err
     assert "100.0000" in out
     best = yaml.safe_load((tmp_path / "out" / "best.yaml").read_text())
-    assert best["TEST"]["OVERLAP_ELIMINATION"]["CLASS_SCORE_THRESHOLDS"] == [0.5]
+    overlap = best["TEST"]["OVERLAP_ELIMINATION"]
+    assert overlap["CLASS_SCORE_THRESHOLDS"] == [0.5]
+    assert set(overlap) == set(load_config().TEST.OVERLAP_ELIMINATION)  # no other rule is left on
     assert len((tmp_path / "out" / "thresholds.csv").read_text().splitlines()) == 3
     offsets = ("--outline-offsets", -1, 0)
     code, _, err = run(*files, "--output-dir", tmp_path / "out", *grid, *offsets)
