@@ -53,10 +53,6 @@ def _number_from(least: float, unit: str = "a number") -> _Rule:
     return _Rule(lambda value: _is_number(value) and value >= least, f"{unit} of at least {least}")
 
 
-def _number_above(least: float, unit: str) -> _Rule:
-    return _Rule(lambda value: _is_number(value) and value > least, f"{unit} above {least}")
-
-
 def _number_between(least: float, most: float, unit: str = "a number") -> _Rule:
     return _Rule(
         lambda value: _is_number(value) and least <= value <= most, f"{unit}, {least} to {most}"
@@ -89,54 +85,8 @@ _PROBABILITY = _number_between(0, 1)
 
 
 _RULES = {
-    "SOLVER.IMS_PER_BATCH": _whole_from(1, "a number of images"),
-    "SOLVER.MAX_ITER": _whole_from(0, "a number of iterations"),
-    "SOLVER.CHECKPOINT_PERIOD": _whole_from(1, "a number of iterations"),
-    "SOLVER.BASE_LR": _number_from(0, "a rate"),
-    "SOLVER.BASE_LR_END": _number_from(0, "a rate"),
-    "SOLVER.LR_SCHEDULER_NAME": _one_of(_SCHEDULERS),
-    "SOLVER.GAMMA": _number_from(0, "a factor"),
-    "SOLVER.STEPS": _Rule(
-        lambda steps: all(isinstance(step, Integral) for step in steps), "numbers of iterations"
-    ),
-    "SOLVER.WARMUP_METHOD": _one_of(_WARMUPS),
-    "SOLVER.WARMUP_FACTOR": _number_between(0, 1, "a share of the rate"),
-    "SOLVER.MOMENTUM": _number_between(0, 1),
-    "SOLVER.WEIGHT_DECAY": _number_from(0),
-    "SOLVER.CLIP_GRADIENTS.CLIP_TYPE": _one_of(("value", "norm")),
-    "SOLVER.CLIP_GRADIENTS.CLIP_VALUE": _number_from(0),
-    "DATALOADER.SAMPLER_TRAIN": _one_of(_SAMPLERS),
-    # beyond 10 the weights of a small data set are no longer numbers
-    "DATALOADER.BALANCE_KINDS": _number_between(0, 10),
-    "DATALOADER.BALANCE_CROPS": _number_between(0, 10),
-    "DATALOADER.NUM_WORKERS": _whole_from(0, "a number of processes"),
-    "DATALOADER.CACHE_MIB": _number_from(0, "a number of MiB"),
-    "MODEL.ROI_MASK_HEAD.MASK_THRESH": _PROBABILITY,
-    "MODEL.CENTER_VOTING.OFFSET_SCALE": _number_above(0, "a number of pixels"),
-    "MODEL.CENTER_VOTING.THRESHOLD": _PROBABILITY,
-    "MODEL.CENTER_VOTING.STEPS": _whole_from(1, "a number of steps"),
-    "MODEL.CENTER_VOTING.SIGMA": _number_above(0, "a number of pixels"),
-    "MODEL.CENTER_VOTING.DEPTH": _number_between(0, 1, "a share"),
-    "MODEL.CENTER_VOTING.MIN_VOTES": _number_from(0, "a number of pixels"),
-    "TEST.EVAL_PERIOD": _whole_from(0, "a number of iterations"),
-    "TEST.NUCLEUS_DIAMETER": _number_from(1, "a number of pixels"),
-    # more pixels than any outline is off by
-    "TEST.OUTLINE_OFFSET": _number_between(-1000, 1000, "a number of pixels"),
-    "TEST.OVERLAP_ELIMINATION.PRIORITY": _Rule(
-        lambda name: name in _PRIORITIES, " or ".join(map(repr, _PRIORITIES))
-    ),
-    "TEST.OVERLAP_ELIMINATION.MIN_AREA": _AREA,
-    "TEST.OVERLAP_ELIMINATION.MIN_AREA_LIMIT": _SHARE,
-    "TEST.OVERLAP_ELIMINATION.MIN_RELATIVE_AREA": _SHARE,
-    "TEST.OVERLAP_ELIMINATION.MIN_RELATIVE_SCORE": _SHARE,
-    "TEST.OVERLAP_ELIMINATION.CLASS_SCORE_THRESHOLDS": _each(_PROBABILITY),
-    "TEST.OVERLAP_ELIMINATION.CLASS_MIN_AREAS": _each(_AREA),
-    "OUTPUT_DIR": _Rule(
-        lambda folder: isinstance(folder, str) and folder.strip() != "", "a folder (. for this one)"
-    ),
     "DATASETS.TRAIN": _NAMES,
     "DATASETS.TEST": _NAMES,
-    "TEST.EVALUATORS": _NAMES,
     "INPUT.MIN_SIZE_TRAIN": _Rule(
         lambda sizes: len(sizes) > 0 and all(isinstance(s, Integral) and s >= 0 for s in sizes),
         "one or more numbers of pixels (0: no resize)",
@@ -157,6 +107,19 @@ _RULES = {
     "INPUT.AUGMENTATION.COPY_PASTE.MAX_FRACTION": _SHARE,
     "INPUT.MIN_SIZE_TEST": _whole_from(0, "a number of pixels (0: no resize)"),
     "INPUT.MAX_SIZE_TEST": _whole_from(1, "a number of pixels"),
+    "DATALOADER.SAMPLER_TRAIN": _one_of(_SAMPLERS),
+    # beyond 10 the weights of a small data set are no longer numbers
+    "DATALOADER.BALANCE_KINDS": _number_between(0, 10),
+    "DATALOADER.BALANCE_CROPS": _number_between(0, 10),
+    "DATALOADER.NUM_WORKERS": _whole_from(0, "a number of processes"),
+    "DATALOADER.CACHE_MIB": _number_from(0, "a number of MiB"),
+    "MODEL.ROI_MASK_HEAD.MASK_THRESH": _PROBABILITY,
+    "MODEL.CENTER_VOTING.OFFSET_SCALE": _number_above_0("a number of pixels"),
+    "MODEL.CENTER_VOTING.THRESHOLD": _PROBABILITY,
+    "MODEL.CENTER_VOTING.STEPS": _whole_from(1, "a number of steps"),
+    "MODEL.CENTER_VOTING.SIGMA": _number_above_0("a number of pixels"),
+    "MODEL.CENTER_VOTING.DEPTH": _number_between(0, 1, "a share"),
+    "MODEL.CENTER_VOTING.MIN_VOTES": _number_from(0, "a number of pixels"),
     "MODEL.ROI_HEADS.NUM_CLASSES": _whole_from(1, "a number of classes"),
     "MODEL.ROI_HEADS.SCORE_THRESH_TEST": _PROBABILITY,
     "MODEL.BACKBONE.FREEZE_AT": _number_between(0, 5, "a number of stages"),
@@ -164,16 +127,43 @@ _RULES = {
     "MODEL.SEGMENTATION.DROPOUT": _PROBABILITY,
     "MODEL.SEGMENTATION.CLASS_WEIGHTS": _each(_number_from(0)),
     "MODEL.SEPARATION.HYSTERESIS": _each(_PROBABILITY, "two of them"),
-    "MODEL.CENTER_VOTING.OFFSET_SCALE": _number_above_0("a number of pixels"),
-    "MODEL.CENTER_VOTING.THRESHOLD": _PROBABILITY,
-    "MODEL.CENTER_VOTING.STEPS": _whole_from(0),
-    "MODEL.CENTER_VOTING.SIGMA": _number_above_0("a number of pixels"),
-    "MODEL.CENTER_VOTING.DEPTH": _number_between(0, 1, "a share"),
-    "MODEL.CENTER_VOTING.MIN_VOTES": _number_from(0, "a number of pixels"),
     "MODEL.PIXEL_MEAN": _each(_Rule(_is_number, "a number"), "for each channel"),
     "MODEL.PIXEL_STD": _Rule(
         lambda values: len(values) > 0 and all(_is_number(v) and v > 0 for v in values),
         "a number above 0 for each channel",
+    ),
+    "SOLVER.IMS_PER_BATCH": _whole_from(1, "a number of images"),
+    "SOLVER.MAX_ITER": _whole_from(0, "a number of iterations"),
+    "SOLVER.CHECKPOINT_PERIOD": _whole_from(1, "a number of iterations"),
+    "SOLVER.BASE_LR": _number_from(0, "a rate"),
+    "SOLVER.BASE_LR_END": _number_from(0, "a rate"),
+    "SOLVER.LR_SCHEDULER_NAME": _one_of(_SCHEDULERS),
+    "SOLVER.GAMMA": _number_from(0, "a factor"),
+    "SOLVER.STEPS": _Rule(
+        lambda steps: all(isinstance(step, Integral) for step in steps), "numbers of iterations"
+    ),
+    "SOLVER.WARMUP_METHOD": _one_of(_WARMUPS),
+    "SOLVER.WARMUP_FACTOR": _number_between(0, 1, "a share of the rate"),
+    "SOLVER.MOMENTUM": _number_between(0, 1),
+    "SOLVER.WEIGHT_DECAY": _number_from(0),
+    "SOLVER.CLIP_GRADIENTS.CLIP_TYPE": _one_of(("value", "norm")),
+    "SOLVER.CLIP_GRADIENTS.CLIP_VALUE": _number_from(0),
+    "TEST.EVAL_PERIOD": _whole_from(0, "a number of iterations"),
+    "TEST.NUCLEUS_DIAMETER": _number_from(1, "a number of pixels"),
+    # more pixels than any outline is off by
+    "TEST.OUTLINE_OFFSET": _number_between(-1000, 1000, "a number of pixels"),
+    "TEST.OVERLAP_ELIMINATION.PRIORITY": _Rule(
+        lambda name: name in _PRIORITIES, " or ".join(map(repr, _PRIORITIES))
+    ),
+    "TEST.OVERLAP_ELIMINATION.MIN_AREA": _AREA,
+    "TEST.OVERLAP_ELIMINATION.MIN_AREA_LIMIT": _SHARE,
+    "TEST.OVERLAP_ELIMINATION.MIN_RELATIVE_AREA": _SHARE,
+    "TEST.OVERLAP_ELIMINATION.MIN_RELATIVE_SCORE": _SHARE,
+    "TEST.OVERLAP_ELIMINATION.CLASS_SCORE_THRESHOLDS": _each(_PROBABILITY),
+    "TEST.OVERLAP_ELIMINATION.CLASS_MIN_AREAS": _each(_AREA),
+    "TEST.EVALUATORS": _NAMES,
+    "OUTPUT_DIR": _Rule(
+        lambda folder: isinstance(folder, str) and folder.strip() != "", "a folder (. for this one)"
     ),
 }
 
