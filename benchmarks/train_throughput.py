@@ -4,10 +4,11 @@
     python benchmarks/train_throughput.py [--config-file FILE] [--against COMMIT] [KEY VALUE …]
 
 Each trains the same network on the same data set in processes of its own, one after the other. The
-older commit is unpacked into a temporary folder and reads the configs of this one; what it does
-not know yet is left out of the table and said. nucdet follows the recipe as it is written, with its
-augmentations. Detectron2 reads, resizes, crops and flips by its own mapper; where that cannot make
-the targets (every network that is no R-CNN) it takes nucdet's. On a CPU it computes in float32.
+older commit is unpacked into a temporary folder and reads its own config of that name, or this one
+where it has none; what it does not know yet is left out of the table and said. nucdet follows the
+recipe as it is written, with its augmentations. Detectron2 reads, resizes, crops and flips by its
+own mapper; where that cannot make the targets (every network that is no R-CNN) it takes nucdet's.
+On a CPU it computes in float32.
 
 ``--profile`` prints instead what the iterations of this code spend their time on, operation by
 operation.
@@ -155,7 +156,12 @@ def unpack(commit: str, folder: Path) -> None:
 
 def run(name: str, checkout: Path, args: argparse.Namespace) -> dict[str, float] | str:
     """Measure in a process that imports nucdet from a checkout; why it could not, as one line."""
-    command = [sys.executable, __file__, "--only", name, "--config-file", str(args.config_file)]
+    config_file = args.config_file
+    if config_file.is_relative_to(REPOSITORY):
+        # as the keys of a config may have other names in another commit
+        own = checkout / config_file.relative_to(REPOSITORY)
+        config_file = own if own.is_file() else config_file
+    command = [sys.executable, __file__, "--only", name, "--config-file", str(config_file)]
     command += ["--dataset", args.dataset, "--iterations", str(args.iterations)]
     command += ["--seed", str(args.seed), *args.opts]
     environment = {**os.environ, "PYTHONPATH": str(checkout)}
