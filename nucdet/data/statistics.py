@@ -19,6 +19,7 @@ from nucdet.files import read_json, write_atomically, write_json
 
 QUANTILES = (0, 0.01, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99, 1)
 _ANCHOR_BASES = (4, 8, 16, 32, 64)
+_MOST_ROWS = 10  # of a table
 _LEVELS = 5  # of an FPN, p2 to p6, one size each
 _ASPECT_RATIOS = (0.5, 1.0, 2.0)
 
@@ -191,8 +192,10 @@ def print_statistics(statistics: DatasetStatistics, title: str) -> None:
 
 def _print_counts(console: Console, name: str, counts: Counter[str]) -> None:
     table = Table(name, "images")
-    for value, number in counts.most_common():
+    for value, number in counts.most_common(_MOST_ROWS):
         table.add_row(value, str(number))
+    if more := counts.most_common()[_MOST_ROWS:]:
+        table.add_row(f"{len(more)} more", str(sum(number for _, number in more)))
     console.print(table)
 
 

@@ -88,6 +88,19 @@ def test_images_without_truth(tmp_path, capsys):
     assert "ANCHOR" not in capsys.readouterr().out
 
 
+def test_the_most_frequent_of_many_sizes_are_listed(tmp_path, capsys):
+    path = tmp_path / "test.json"
+    sides = [*range(20, 50), 20, 20]
+    images = [
+        {"id": i, "file_name": f"{i}.png", "height": 10, "width": w} for i, w in enumerate(sides)
+    ]
+    path.write_text(json.dumps({"images": images, "annotations": []}))
+    analyze(path, tmp_path / "out")
+    rows = [line.split("│")[1:3] for line in capsys.readouterr().out.splitlines() if "│" in line]
+    rows = [[cell.strip() for cell in row] for row in rows]
+    assert ["10 x 20", "3"] in rows and ["20 more", "20"] in rows and ["10 x 49", "1"] not in rows
+
+
 def test_a_missing_and_a_cut_file(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"none\.json: no such file"):
         read_statistics(tmp_path / "none.json")

@@ -48,6 +48,9 @@ class Choice:
     scene: int | str | None = None
 
     def __post_init__(self):
+        for axis, wanted in (("channel", self.channel), ("scene", self.scene)):
+            if wanted == "":
+                raise InputError(f"--{axis} is empty; expected a name or a number from 0")
         if isinstance(self.z, str) and self.z not in (*_PROJECTIONS, ALL):
             raise InputError(f"--z {self.z}: expected max, mean, all or a number from 0")
         if isinstance(self.time, str) and self.time != ALL:

@@ -151,6 +151,7 @@ def test_bad_choices_are_one_line(job, capsys, bright_is_nucleus):
         (line,) = [x for x in capsys.readouterr().err.splitlines() if "failed:" in x]
         assert complaint in line
     for changes, complaint in (
+        ({"channel": ""}, "--channel is empty; expected a name or a number from 0"),
         ({"z": "top"}, "--z top: expected max, mean, all or a number from 0"),
         ({"time": "mean"}, "--time mean: expected all or a number from 0"),
     ):
