@@ -13,6 +13,7 @@ import nucdet  # noqa: F401  (fills the registries)
 from nucdet.config import load_config
 from nucdet.data.mapper import NucleusDatasetMapper
 from nucdet.errors import InputError
+from nucdet.train.trainer import NucleusTrainer
 
 CONFIGS = sorted((Path(__file__).parent.parent / "configs").rglob("*.yaml"))
 
@@ -54,6 +55,17 @@ def _check_gradients(model, inputs):
     trained = {name for name, p in parameters.items() if p.requires_grad}
     reached = {name for name, p in parameters.items() if p.grad is not None}
     assert reached == trained
+
+
+def test_the_mask_rcnn_of_report_003_learns_at_its_rate_from_anchors_inside_the_image(repository):
+    cfg = load_config(repository / "configs/DSB2018/mask_rcnn_R_101_FPN.yaml")
+    optimizer = NucleusTrainer.build_optimizer(cfg, torch.nn.Linear(1, 1))
+    scheduler = NucleusTrainer.build_lr_scheduler(cfg, optimizer)
+    for _ in range(3):
+        assert {group["lr"] for group in optimizer.param_groups} == {1e-3}
+        optimizer.step()
+        scheduler.step()
+    assert cfg.MODEL.RPN.BOUNDARY_THRESH == 0
 
 
 def test_dense_images_fit_under_the_cap_of_detections():
