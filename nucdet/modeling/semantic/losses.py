@@ -111,9 +111,10 @@ def bce_log_dice_loss(
     """BCE − log dice, which Arra et al. (2018) found best for LinkNet; ``weights`` are ignored.
 
     dice = (2 Σ p·g + 1) / (Σ p + Σ g + 1), p being the probability of the foreground and g the
-    ground truth. The report does not say over which pixels. Here they are those of the whole batch,
-    so that an image without nuclei does no harm; where the whole batch has none, the added ones
-    keep the logarithm finite.
+    ground truth. The report's own formula (section 3.2) is garbled; its words describe this one but
+    for the 2, which the logarithm makes a constant. It does not say over which pixels. Here they
+    are those of the whole batch, so that an image without nuclei does no harm; where the whole
+    batch has none, the added ones keep the logarithm finite.
     """
     truth = (labels > 0).float()
     p = logits[:, 0].float().sigmoid()

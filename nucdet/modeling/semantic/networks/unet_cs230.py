@@ -18,8 +18,10 @@ class UNetCS230(ConfiguredNetwork, UShape):
 
     Down: a convolution, three times max-pool and convolution, a last convolution. Up: the same with
     a 2×2 up-convolution, which halves the channels, in the place of each max-pool, and
-    concatenation with the skip after it. Each 3×3 convolution has ReLU and no batch norm. The
-    report gives no channels and refers to Ronneberger et al.: 64, 128, 256, 512.
+    concatenation with the skip after it, except that the last convolution on the way down is also
+    the first one on the way up (the report can be read as having another one there). Each 3×3
+    convolution has ReLU and no batch norm. The report gives no channels and refers to Ronneberger
+    et al.: 64, 128, 256, 512.
 
     The highest level thus ends with two convolutions. "U-Net −1" leaves these out, "U-Net +1" adds
     one to them.
