@@ -2,7 +2,7 @@
 """Train the systems of the five reports one after another, and write a table of their scores.
 
     make published-systems                  # the same as:
-    python benchmarks/published_systems.py  # group "systems", about 8 core hours
+    python benchmarks/published_systems.py  # group "systems", 5 to 10 core hours
     python benchmarks/published_systems.py --only linknet_2,unet_small
     python benchmarks/published_systems.py --group sweeps  # variants, refinements, two_stages, all
     python benchmarks/published_systems.py --list
