@@ -21,8 +21,9 @@ class FCN8s(ConfiguredNetwork, nn.Module):
 
     VGG16 (Simonyan and Zisserman, 2014, arXiv:1409.1556) with fc6 and fc7 as convolutions and
     dropout; 1×1 predictions from fc7, pool4 and pool3, upsampled by learned transposed convolutions
-    that start as bilinear interpolation. The paper pads the image by 100 pixels and crops the
-    result; here all convolutions keep the size, as in the code that the report started from
+    that start as bilinear interpolation. The report calls pool4 and pool3 "the last two max-pooling
+    layers"; before fc6 there is another, pool5. The paper pads the image by 100 pixels and crops
+    the result; here all convolutions keep the size, as in the code that the report started from
     (Teichmann et al., 2016, arXiv:1612.07695).
     """
 
