@@ -85,7 +85,7 @@ def add_config(parser: argparse.ArgumentParser, default: str | None = None) -> N
         parser: to add them to.
         default: what is used without a config file, for the help text; None: the file is required.
     """
-    text = "yaml, by its path or by its name among nucdet's, e.g. DSB2018/mask_rcnn_lite0_FPN.yaml"
+    text = "path of a yaml, or name of one of nucdet's, e.g. DSB2018/mask_rcnn_lite0_FPN.yaml"
     parser.add_argument(
         "--config-file",
         type=config_file,
@@ -95,7 +95,10 @@ def add_config(parser: argparse.ArgumentParser, default: str | None = None) -> N
         help=text if default is None else f"{text} (default: {default})",
     )
     parser.add_argument(
-        "opts", nargs="*", metavar="KEY VALUE", help="pairs that override the config file"
+        "opts",
+        nargs="*",
+        metavar="KEY VALUE",
+        help="config keys and values that override the config file",
     )
 
 
@@ -142,21 +145,21 @@ def add_devices(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=1,
         metavar="N",
-        help="number of processes on each machine, one for each GPU (default: 1, also without one)",
+        help="number of processes on each machine, one per GPU (default: 1, also without a GPU)",
     )
     add(
         "--num-machines",
         type=int,
         default=1,
         metavar="N",
-        help="number of machines; they share the output folder (default: 1)",
+        help="number of machines, which must share the output folder (default: 1)",
     )
-    add("--machine-rank", type=int, default=0, metavar="K", help="number of this machine, from 0")
+    add("--machine-rank", type=int, default=0, metavar="K", help="index of this machine, from 0")
     add(
         "--dist-url",
         default="auto",
         metavar="URL",
-        help="address at which several machines find each other, tcp://<first machine>:<port>",
+        help="address at which several machines find each other: tcp://<first machine>:<port>",
     )
 
 
@@ -167,7 +170,7 @@ def add_workers(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=os.cpu_count() or 1,
         metavar="N",
-        help="number of processes (default: %(default)s, one for each core)",
+        help="number of processes (default: %(default)s, one per core)",
     )
 
 
@@ -182,15 +185,15 @@ def add_split(parser: argparse.ArgumentParser, val_fraction: float) -> None:
         "--val-fraction",
         type=float,
         default=val_fraction,
-        help="part of the training images that becomes val",
+        help="fraction of the training images that becomes val",
     )
-    parser.add_argument("--seed", type=int, default=0, help="seed of the split")
+    parser.add_argument("--seed", type=int, default=0, help="random seed of the split")
 
 
 def add_skip_invalid(parser: argparse.ArgumentParser) -> None:
     """Add ``--skip-invalid``: what a converter does about files and rows that are bad."""
     parser.add_argument(
-        "--skip-invalid", action="store_true", help="go on without what is bad, and list it"
+        "--skip-invalid", action="store_true", help="leave out faulty files and rows, and list them"
     )
 
 

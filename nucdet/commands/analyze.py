@@ -1,4 +1,4 @@
-"""Print and plot what a COCO JSON holds, and suggest anchors and detections per image."""
+"""Print and plot statistics of a COCO JSON, and suggest anchors and detections per image."""
 
 from __future__ import annotations
 
@@ -12,14 +12,20 @@ def main() -> None:
     parser = command_parser(__doc__)
     add = parser.add_argument
     add("--annotations", type=Path, required=True, metavar="JSON", help="instances_<split>.json")
-    add("--output", type=Path, required=True, metavar="DIR", help="folder for plot and numbers")
+    add(
+        "--output",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="folder for the plot and the numbers",
+    )
     add(
         "--input-size",
         type=int,
         default=0,
         metavar="PIXELS",
-        help="shorter side that images are resized to before the network; anchors are suggested "
-        "for that size (default: 0, images as they are)",
+        help="shorter side to which images are resized before the network; anchors are suggested "
+        "for that size (default: 0, no resizing)",
     )
     args = parser.parse_args()
 

@@ -1,6 +1,6 @@
 """Convert a data set to COCO JSON: %(prog)s dsb2018 --root datasets/dsb2018
 
-The name of a data set before --help shows its options.
+For the options of a data set: %(prog)s dsb2018 --help
 """
 
 from __future__ import annotations

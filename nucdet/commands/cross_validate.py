@@ -1,12 +1,12 @@
-"""Train and score a config on every fold of dsb2018, or without every kind of microscopy.
+"""Train and score a config on each fold of dsb2018, or leave out each kind of microscopy in turn.
 
     %(prog)s --config-file FILE --folds 10
     %(prog)s --config-file FILE --leave-out-kind --only bright_field
 
-Folds and kinds are written by nucdet-convert dsb2018 --folds 10 --kinds. Prints mean ± standard
-deviation of every metric; writes cross_validation.csv (one row for each training) and summary.csv
-(one row for each metric) after each training. The same command goes on where it was interrupted.
-Exit code 1: a training failed; 2: a mistake in the command, the config or the data, found before
+nucdet-convert dsb2018 --folds 10 --kinds writes the folds and kinds. Prints the mean ± standard
+deviation of every metric. Writes cross_validation.csv (one row per training) and summary.csv (one
+row per metric) after each training. After an interruption, the same command continues.
+Exit codes: 1: a training failed; 2: a mistake in the command, the config or the data, found before
 any training.
 """
 
@@ -20,25 +20,31 @@ def main() -> int:
     parser = command_parser(__doc__)
     add_config(parser)
     parser.add_argument(
-        "--output-dir", metavar="DIR", help="default: OUTPUT_DIR of the config and _folds or _kinds"
+        "--output-dir",
+        metavar="DIR",
+        help="default: OUTPUT_DIR of the config with _folds or _kinds",
     )
     split = parser.add_mutually_exclusive_group()
     split.add_argument(
-        "--folds", type=int, default=10, metavar="K", help="as the data were converted (10)"
+        "--folds",
+        type=int,
+        default=10,
+        metavar="K",
+        help="number of folds that the data was converted with (default: 10)",
     )
     split.add_argument(
         "--leave-out-kind",
         action="store_true",
-        help="train on dsb2018_without_<kind>, score on dsb2018_only_<kind>",
+        help="train on dsb2018_without_<kind> and score on dsb2018_only_<kind>, for each kind",
     )
     parser.add_argument(
         "--only",
         type=parse_list,
         default=[],
         metavar="P1,P2,…",
-        help="train these folds (0,1) or kinds (bright_field) now; others that are done count",
+        help="train only these folds (0,1) or kinds (bright_field) now; finished ones still count",
     )
-    parser.add_argument("--retry-failed", action="store_true", help="train again what failed")
+    parser.add_argument("--retry-failed", action="store_true", help="repeat trainings that failed")
     args = parser.parse_args()
 
     with quick_imports():

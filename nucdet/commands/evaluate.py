@@ -1,4 +1,4 @@
-"""Score predictions of any tool: Kaggle score, errors, by kind of image and by nucleus size.
+"""Score predictions of any tool: Kaggle score and errors, by kind of image and by nucleus size.
 
     %(prog)s --ground-truth instances_val.json --predictions P
 
@@ -22,16 +22,19 @@ def main() -> None:
         required=True,
         metavar="P",
         help="COCO results .json, submission .csv (ImageId,EncodedPixels or id,predicted), or a "
-        "folder of label images (PNG, TIFF or npy) named as the images, also with _label, "
-        "_cp_masks or _seg",
+        "folder of label images (PNG, TIFF or npy) with the names of the images, optionally "
+        "followed by _label, _cp_masks or _seg",
     )
     parser.add_argument(
         "--priority",
         choices=("area", "score"),
         default="area",
-        help="which mask keeps pixels that several claim: the largest (default) or the surest",
+        help="which mask keeps the pixels where masks overlap: the one with the largest area "
+        "(default) or with the highest score",
     )
-    parser.add_argument("--per-image", metavar="CSV", help="also write one row an image")
+    parser.add_argument(
+        "--per-image", metavar="CSV", help="also write a table with one row per image"
+    )
     parser.add_argument("--json", metavar="JSON", help="also write all metrics")
     args = parser.parse_args()
     check_exist(args.ground_truth, args.predictions)

@@ -1,9 +1,9 @@
-"""Put a trained model into nucdet's zoo: weights in 16 bits, config, and a manifest of facts.
+"""Put a trained model into nucdet's model zoo: 16-bit weights, config and manifest.
 
     %(prog)s output/my_training/model_best.pth --name nuclei
 
-The manifest takes what it can from the checkpoint's folder (config.yaml, log.txt, losses.csv,
-evaluation.csv) and the data set; the options below add the rest, or correct it.
+The manifest is filled from the folder of the checkpoint (config.yaml, log.txt, losses.csv,
+evaluation.csv) and from the data set; the options below add what is missing or correct it.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def _arguments() -> argparse.Namespace:
     add(
         "--name",
         required=True,
-        help="its name behind nucdet:// (that of the default model is nuclei)",
+        help="name of the model after nucdet:// (the default model is called nuclei)",
     )
     add(
         "--average-with",
@@ -59,20 +59,20 @@ def _arguments() -> argparse.Namespace:
         nargs="+",
         default=[],
         metavar="CHECKPOINT",
-        help="further checkpoints of the same training: the model becomes the mean of all, which "
-        "has no scores of the training (give them by --score)",
+        help="further checkpoints of the same training: the model becomes the average of all, to "
+        "which the scores of the training do not apply (give its scores with --score)",
     )
     add("--output", type=Path, metavar="DIR", help="folder to write to (default: nucdet/model_zoo)")
-    add("--command", help="the training's command")
-    add("--hours", type=float, help="hours that the training took")
-    add("--hardware", help="hardware that it ran on")
-    add("--seed", type=int, help="seed that it was started with")
+    add("--command", help="command of the training")
+    add("--hours", type=float, help="duration of the training in hours")
+    add("--hardware", help="hardware of the training")
+    add("--seed", type=int, help="random seed of the training")
     add("--note", help="a remark for the manifest")
     add(
         "--familiarity",
         metavar="DATASET",
-        help="let the model warn of images unlike those of its training; the limit is chosen on "
-        "this data set (dsb2018_val), of which 3 images in 100 are warned of",
+        help="let the model warn about images unlike its training images; the limit is chosen on "
+        "this data set (e.g. dsb2018_val) so that 3 in 100 of its images receive a warning",
     )
     add(
         "--score",
@@ -80,7 +80,7 @@ def _arguments() -> argparse.Namespace:
         type=_score,
         default=[],
         metavar="NAME=VALUE",
-        help="a score measured elsewhere; may be given several times",
+        help="a score measured elsewhere; can be repeated",
     )
     add_config(parser, default="config.yaml beside the checkpoint")
     # KEY VALUE pairs stand behind options, the checkpoint before them

@@ -1,4 +1,4 @@
-"""Draw losses and validation score of one or several trainings from the csv logs in OUTPUT_DIR.
+"""Plot losses and validation scores of one or more trainings from the csv logs in OUTPUT_DIR.
 
 %(prog)s output/train-demo
 %(prog)s output/a output/b --output both.png
@@ -13,7 +13,7 @@ from nucdet.arguments import command, command_parser
 def main() -> None:
     parser = command_parser(__doc__)
     parser.add_argument(
-        "folders", nargs="+", metavar="OUTPUT_DIR", help="folder with losses.csv, evaluation.csv"
+        "folders", nargs="+", metavar="OUTPUT_DIR", help="folder with losses.csv and evaluation.csv"
     )
     parser.add_argument(
         "--output", metavar="PNG", help="the image (default: training.png in the first folder)"

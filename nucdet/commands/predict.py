@@ -1,4 +1,4 @@
-"""Find the nuclei of images: masks, measurements and a report."""
+"""Find the nuclei in images, and write masks, measurements and a report."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ _FORMAT_LINES = "\n".join(
     f"  {name:9} {entry.file:22} {entry.summary}" for name, entry in FORMATS.items()
 )
 _EPILOG = f"""
-Outputs, with the folders of the input kept:
+Outputs, in the same subfolders as the input:
 {_FORMAT_LINES}
-  summary.csv and report.html are always written; the folder .records is for --resume and says
-  which files nucdet wrote: others are never replaced.
-  With --z all or --time all a file becomes one stack: NAME_label.ome.tif, one csv, geojson and zip
-  over its planes, and the overlays of the planes in NAME_overlay.
+  summary.csv and report.html are always written. The folder .records serves --resume and lists the
+  files that nucdet wrote; other files are never replaced.
+  With --z all or --time all, each file gives one stack: NAME_label.ome.tif, one csv, geojson and
+  zip for all its planes, and the overlays of the planes in the folder NAME_overlay.
 
-Exit codes: 0 all images predicted; {SOME_FAILED} some could not be read (they are named, the rest
-is complete); 2 a mistake in the command or an output that cannot be written; 130 interrupted (only
-whole files are left; --resume goes on).
+Exit codes: 0 all images were predicted; {SOME_FAILED} some could not be read (they are named, the
+rest is complete); 2 a mistake in the command, or an output that cannot be written; 130 interrupted
+(only whole files are left; --resume continues).
 
 Examples:
   %(prog)s --input images --output results
@@ -65,10 +65,10 @@ def argument_parser() -> argparse.ArgumentParser:
         nargs="+",
         required=True,
         metavar="PATH",
-        help="files, folders (searched with all below them; labels beside their image, outputs of "
-        "earlier runs and what is hidden are left out) or quoted patterns",
+        help="image files, folders (searched with their subfolders; labels next to their image, "
+        "outputs of earlier runs and hidden files are left out) or quoted patterns",
     )
-    add("--output", required=True, metavar="DIR", help="folder, made if missing")
+    add("--output", required=True, metavar="DIR", help="output folder, created if missing")
     add(
         "--save",
         type=parse_list,
@@ -80,45 +80,50 @@ def argument_parser() -> argparse.ArgumentParser:
         "--threshold",
         type=float,
         metavar="SCORE",
-        help="score that a nucleus must exceed, from 0 (find more) to below 1 (be sure); "
-        "docs/threshold.md has precision and recall (default: the config's rules)",
+        help="score that a nucleus must exceed, from 0 (find more) to below 1 (be sure); see "
+        "docs/threshold.md for precision and recall (default: the rules of the config)",
     )
     add(
         "--exclude-border",
         action="store_true",
-        help="leave out nuclei that touch the image's border",
+        help="leave out nuclei that touch the image border",
     )
     add(
         "--measure-channels",
         type=parse_list,
         default=[],
         metavar="LIST",
-        help="names or numbers, from 0, of the channels whose intensity is measured (default: all)",
+        help="channels whose intensity is measured: names, or numbers from 0 (default: all)",
     )
     add(
         "--pixel-size",
         type=float,
         metavar="µm",
-        help="measure in µm (default: as the file says, else in pixels)",
+        help="side of a pixel, for measurements in µm (default: from the file; if it has none, "
+        "measurements are in pixels)",
     )
     add(
         "--diameter",
         type=parse_diameter,
         metavar="PIXELS|auto",
-        help="diameter of the nuclei in the image, where they are much larger or smaller than in "
-        "training; auto: estimated from the image (default: auto for the model of nucdet, else as "
-        "the config says)",
+        help="diameter of the nuclei in the image, if they are much larger or smaller than in "
+        "training; auto: estimated from the image (default: auto for the shipped model, otherwise "
+        "from the config)",
     )
     add(
         "--outline-offset",
         type=float,
         metavar="PIXELS",
-        help="move the outlines outwards, into free background, or inwards if negative",
+        help="move the outlines outwards into free background, or inwards if negative",
     )
     _add_planes(add)
-    add("--resume", action="store_true", help="go on: leave out what an earlier run has done")
+    add(
+        "--resume",
+        action="store_true",
+        help="continue an earlier run: skip the images that are done",
+    )
     add_devices(parser)
-    add_config(parser, default="the model of nucdet")
+    add_config(parser, default="the shipped model")
     return parser
 
 
@@ -128,22 +133,22 @@ def _add_planes(add: Callable[..., Any]) -> None:
         "--channel",
         type=number_or_name,
         metavar="K|NAME",
-        help="channel that shows the nuclei, in files with several (of RGB: red, green, blue); "
-        "numbers count from 0",
+        help="channel that shows the nuclei, for files with several channels (in RGB: red, green, "
+        "blue); numbers count from 0",
     )
     add(
         "--z",
         type=number_or_name,
         metavar="max|mean|all|K",
-        help="depth, in files with several: max or mean of all, each of them (all), or one",
+        help="z plane, for files with several: maximum or mean projection, all planes, or one",
     )
     add(
         "--time",
         type=number_or_name,
         metavar="all|K",
-        help="point in time, in files with several: each of them (all), or one",
+        help="time point, for files with several: each of them (all), or one",
     )
-    add("--scene", type=number_or_name, metavar="K|NAME", help="scene, in files with several")
+    add("--scene", type=number_or_name, metavar="K|NAME", help="scene, for files with several")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Train a config on DATASETS.TRAIN, or with --eval-only score MODEL.WEIGHTS on DATASETS.TEST.
+"""Train a config on DATASETS.TRAIN, or, with --eval-only, score MODEL.WEIGHTS on DATASETS.TEST.
 
     %(prog)s --config-file DSB2018/mask_rcnn_lite0_FPN.yaml SOLVER.MAX_ITER 500
     %(prog)s --config-file FILE --eval-only MODEL.WEIGHTS output/…/model_best.pth
 
-Everything is written to OUTPUT_DIR of the config.
+All output goes to OUTPUT_DIR of the config.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ def argument_parser() -> argparse.ArgumentParser:
     """The arguments that :func:`nucdet.train.run.run` takes; names are Detectron2's."""
     parser = command_parser(__doc__)
     add_config(parser, default="Detectron2's and nucdet's defaults")
-    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
-    parser.add_argument("--eval-only", action="store_true", help="evaluate, do not train")
+    parser.add_argument("--resume", action="store_true", help="continue from the last checkpoint")
+    parser.add_argument("--eval-only", action="store_true", help="evaluate without training")
     parser.add_argument(
         "--perturb",
         metavar="MEAN,POWER",
-        help="with --eval-only: evaluate once more with additive noise of this mean (share of the "
-        "image's largest value) and power (share of its variance), e.g. 0.05,0.1, and print the "
-        "scores side by side",
+        help="with --eval-only: evaluate again with additive noise of this mean (as a fraction of "
+        "the largest value of the image) and power (as a fraction of its variance), e.g. 0.05,0.1, "
+        "and print the scores side by side",
     )
     add_devices(parser)
     return parser

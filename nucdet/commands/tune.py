@@ -1,16 +1,16 @@
-"""Choose thresholds, overlap rule and outline offset by the Kaggle score of cached predictions.
+"""Choose thresholds, overlap rule and outline offset by the Kaggle score of stored predictions.
 
     nucdet-train --config-file C.yaml --eval-only MODEL.WEIGHTS W.pth OUTPUT_DIR out \\
         MODEL.ROI_HEADS.SCORE_THRESH_TEST 0.05 TEST.OVERLAP_ELIMINATION.ENABLED False
     %(prog)s --ground-truth instances_val.json --config-file C.yaml \\
         --predictions out/inference/dsb2018_val/coco_instances_results.json --output-dir tuned
 
-All combinations are tried; with several classes each then gets values of its own. Then outlines
-are moved, for annotators who draw them wider or narrower (TEST.OUTLINE_OFFSET; a few labelled
-images suffice). Writes thresholds.csv (every point), outline_offsets.csv and best.yaml (config
-keys; a config of its own with --config-file).
-Binary masks do not show the mask threshold that made them: to choose it, predict with several
-values of MODEL.ROI_MASK_HEAD.MASK_THRESH and name all files, with their --mask-thresholds.
+Tries all combinations; with several classes, each class then gets values of its own. Afterwards it
+moves the outlines, because some annotators draw them wider or narrower (TEST.OUTLINE_OFFSET; a few
+labelled images are enough). Writes thresholds.csv (every combination), outline_offsets.csv and
+best.yaml (config keys; a config of its own with --config-file).
+Binary masks do not tell which mask threshold made them. To choose it, predict with several values
+of MODEL.ROI_MASK_HEAD.MASK_THRESH, and give all files with their --mask-thresholds.
 """
 
 from __future__ import annotations
@@ -31,24 +31,24 @@ def main() -> None:
         required=True,
         nargs="+",
         metavar="FILE",
-        help="coco_instances_results.json; a csv or label images have no scores to choose by",
+        help="coco_instances_results.json (csv files and label images lack the scores this needs)",
     )
-    add_output(parser, "for thresholds.csv and best.yaml")
-    add("--config-file", type=config_file, metavar="FILE", help="best.yaml builds on it")
+    add_output(parser, "folder for thresholds.csv and best.yaml")
+    add("--config-file", type=config_file, metavar="FILE", help="config that best.yaml builds on")
     values = {"nargs": "+", "metavar": "X"}
-    add("--mask-thresholds", type=float, help="one for each file", **values)
+    add("--mask-thresholds", type=float, help="one per file", **values)
     add("--score-thresholds", type=float, help="default: 0 0.05 … 0.95", **values)
     add("--min-areas", type=int, help="in pixels; default: 0 10 20 30 50 100", **values)
     add(
         "--min-relative-areas",
         type=float,
-        help="shares of the mean area of the image; default: 0 0.1 0.2 0.3",
+        help="as fractions of the mean mask area of the image; default: 0 0.1 0.2 0.3",
         **values,
     )
     add(
         "--min-relative-scores",
         type=float,
-        help="shares of the median score of the image; default: 0 0.85 0.9",
+        help="as fractions of the median score of the image; default: 0 0.85 0.9",
         **values,
     )
     add("--priorities", nargs="+", choices=("area", "score"), help="default: both")

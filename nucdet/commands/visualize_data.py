@@ -1,4 +1,4 @@
-"""Draw the nuclei of DATASETS.TRAIN, as the network is given them or as they are annotated.
+"""Draw the nuclei of DATASETS.TRAIN, as the network receives them or as they are annotated.
 
 %(prog)s --config-file DSB2018/mask_rcnn_lite0_FPN.yaml --num 20
 """
@@ -18,14 +18,14 @@ def main() -> None:
         default="training",
         help="training: after augmentation (default); annotation: as in the data set",
     )
-    add_output(parser, "folder for one PNG an image", "output/visualize_data")
+    add_output(parser, "folder for one PNG per image", "output/visualize_data")
     parser.add_argument("--num", type=int, metavar="N", help="N random images (default: all)")
     parser.add_argument(
         "--seed",
         type=int,
         default=0,
         metavar="K",
-        help="seed of the choice and the augmentations (default: 0)",
+        help="random seed of the selection and the augmentations (default: 0)",
     )
     args = parser.parse_args()
 

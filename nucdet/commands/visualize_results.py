@@ -1,4 +1,4 @@
-"""Draw predictions beside the ground truth: matched, missed and false nuclei in three colors.
+"""Draw predictions next to the ground truth, with matched, missed and false nuclei in color.
 
     %(prog)s --input output/x/inference/coco_instances_results.json \\
         --dataset dsb2018_val --output-dir output/x/images --sort worst --num 10
@@ -16,8 +16,7 @@ def main() -> None:
         "--input",
         required=True,
         metavar="P",
-        help="COCO results .json, submission .csv or folder of label images, as nucdet-evaluate "
-        "takes them",
+        help="COCO results .json, submission .csv or folder of label images, as in nucdet-evaluate",
     )
     ground_truth = parser.add_mutually_exclusive_group(required=True)
     ground_truth.add_argument(
@@ -27,28 +26,34 @@ def main() -> None:
     parser.add_argument(
         "--image-root",
         metavar="DIR",
-        help="folder that file names in the JSON start from (default: the data set's, or the "
-        "folder above that of --ground-truth)",
+        help="folder to which file names in the JSON are relative (default: that of the data set, "
+        "or the parent of the folder of --ground-truth)",
     )
-    add_output(parser, "one PNG an image")
+    add_output(parser, "folder for one PNG per image")
     parser.add_argument(
-        "--num", type=int, metavar="N", help="the first N in order of --sort (default: all)"
+        "--num",
+        type=int,
+        metavar="N",
+        help="only the first N images in the order of --sort (default: all)",
     )
     parser.add_argument(
-        "--score-threshold", type=float, metavar="T", help="leave out predictions scored below T"
+        "--score-threshold",
+        type=float,
+        metavar="T",
+        help="leave out predictions with a score below T",
     )
     parser.add_argument(
         "--sort",
         choices=("name", "worst", "best"),
         default="name",
-        help="by name, or by the image's Kaggle score (default: %(default)s)",
+        help="order of the images: by name or by Kaggle score (default: %(default)s)",
     )
     parser.add_argument(
         "--config-file",
         type=config_file,
         metavar="FILE",
-        help="whose overlap rules (TEST.OVERLAP_ELIMINATION, TEST.OUTLINE_OFFSET) are applied to "
-        "the predictions (default: the largest mask keeps what several claim)",
+        help="config whose overlap rules (TEST.OVERLAP_ELIMINATION, TEST.OUTLINE_OFFSET) apply to "
+        "the predictions (default: where masks overlap, the largest one keeps the pixels)",
     )
     args = parser.parse_args()
 

@@ -1,4 +1,4 @@
-"""Draw what each part of CropRCNN makes of images of DATASETS.TEST, from anchors to masks.
+"""Draw what each part of CropRCNN does with images of DATASETS.TEST, from anchors to masks.
 
     %(prog)s --config-file DSB2018/crop_rcnn.yaml --num 5 \\
         MODEL.WEIGHTS output/dsb2018_crop_rcnn/model_best.pth
@@ -13,8 +13,10 @@ from nucdet.arguments import add_config, add_output, command, command_parser
 def main() -> None:
     parser = command_parser(__doc__)
     add_config(parser)
-    add_output(parser, "folder for one PNG an image", "output/visualize_stages")
-    parser.add_argument("--num", type=int, metavar="N", help="the first N images (default: all)")
+    add_output(parser, "folder for one PNG per image", "output/visualize_stages")
+    parser.add_argument(
+        "--num", type=int, metavar="N", help="only the first N images (default: all)"
+    )
     args = parser.parse_args()
 
     from nucdet.visualization.stage_images import visualize_stages

@@ -182,7 +182,7 @@ FORMATS: dict[str, ImageFormat | SharedFormat] = {
         "_overlay.png", "outlines on the image", _overlay, stack_ending="_overlay"
     ),
     "csv": ImageFormat(
-        ".csv", "one row for each nucleus; nuclei.csv has those of all images", _csv, _csv_stack
+        ".csv", "one row per nucleus; nuclei.csv has the rows of all images", _csv, _csv_stack
     ),
     "coco": SharedFormat("predictions_coco.json", "all images as one COCO JSON", _coco),
     "kaggle": SharedFormat("kaggle.csv", "all images as Kaggle's run-length codes", _kaggle),

@@ -23,28 +23,31 @@ def add_own_data(parser: argparse.ArgumentParser, class_name: str | None, effect
     parser.add_argument(
         "--name",
         required=True,
-        help="name of the data set, which is written to <root of data sets>/<name>",
+        help="name of the data set, which is written to <data set root>/<name>",
     )
     parts = parser.add_mutually_exclusive_group()
     parts.add_argument(
-        "--val-fraction", type=float, default=0.1, help="part that becomes val, the rest train"
+        "--val-fraction",
+        type=float,
+        default=0.1,
+        help="fraction of the images that becomes val; the rest becomes train",
     )
     parts.add_argument(
         "--split",
         type=lambda text: tuple(map(Path, text.split(","))),
         default=(),
         metavar="TRAIN.TXT,VAL.TXT",
-        help="text files, named as their splits, with the name of an image on each line",
+        help="text files named after their splits, with one image name per line",
     )
-    parts.add_argument("--test", action="store_true", help="all images become the split test")
+    parts.add_argument("--test", action="store_true", help="put all images into the split test")
     parser.add_argument(
         "--groups",
         default="",
         metavar="REGEX|CSV",
-        help="what keeps images on one side: a regular expression on the stems of their names, or "
-        "a csv with columns image and group",
+        help="which images stay in the same split: a regular expression that is matched to their "
+        "names without ending, or a csv with the columns image and group",
     )
-    parser.add_argument("--seed", type=int, default=0, help="seed of the split")
+    parser.add_argument("--seed", type=int, default=0, help="random seed of the split")
     parser.add_argument("--class-name", default=class_name, help=effect)
     add_workers(parser)
     add_skip_invalid(parser)

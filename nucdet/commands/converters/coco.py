@@ -12,9 +12,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of ``nucdet-convert coco``."""
     parser.add_argument("--json", type=Path, required=True, help="COCO JSON with annotations")
     parser.add_argument(
-        "--images", type=Path, required=True, help="folder that its file names start from"
+        "--images", type=Path, required=True, help="folder to which its file names are relative"
     )
-    add_own_data(parser, None, "makes one class of this name of all classes")
+    add_own_data(parser, None, "merge all classes into one class of this name")
 
 
 def convert(args: argparse.Namespace) -> None:

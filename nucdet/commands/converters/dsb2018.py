@@ -10,25 +10,27 @@ from nucdet.arguments import add_skip_invalid, add_split, add_workers
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of ``nucdet-convert dsb2018``."""
-    parser.add_argument("--root", type=Path, default=Path("datasets/dsb2018"), help="its folder")
+    parser.add_argument(
+        "--root", type=Path, default=Path("datasets/dsb2018"), help="folder of the data set"
+    )
     add_split(parser, 0.1)
-    parser.add_argument("--folds", type=int, default=0, help="also write this many folds")
+    parser.add_argument("--folds", type=int, default=0, help="also write this number of folds")
     parser.add_argument(
         "--kinds",
         action="store_true",
-        help="also write only_<kind> and without_<kind> of stage1_train for each kind of image, "
+        help="also write only_<kind> and without_<kind> for each kind of image in stage1_train, "
         "for nucdet-cross-validate --leave-out-kind",
     )
     parser.add_argument(
         "--groups",
         type=Path,
-        help="csv with columns img_id and mosaic_idx: images that stay together, besides those "
-        "whose pixels say so",
+        help="csv with the columns img_id and mosaic_idx: images that stay in the same split, in "
+        "addition to tiles that are recognised by their pixels",
     )
     parser.add_argument(
         "--test",
         choices=("stage1_test", "stage2_test"),
-        help="folder that becomes the split test (default: the first of these that is there)",
+        help="folder that becomes the split test (default: the first of these that exists)",
     )
     add_workers(parser)
     add_skip_invalid(parser)

@@ -14,10 +14,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--labels",
         type=Path,
-        help="folder of label maps, may be the same; without it the images become the split test, "
-        "without ground truth",
+        help="folder of label maps, may be that of --images; without it the images become the "
+        "split test, without ground truth",
     )
-    add_own_data(parser, "nucleus", "class of what the labels mark")
+    add_own_data(parser, "nucleus", "class of the labelled objects")
 
 
 def convert(args: argparse.Namespace) -> None:

@@ -10,7 +10,9 @@ from nucdet.arguments import add_skip_invalid
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of ``nucdet-convert livecell``."""
-    parser.add_argument("--root", type=Path, default=Path("datasets/livecell"), help="its folder")
+    parser.add_argument(
+        "--root", type=Path, default=Path("datasets/livecell"), help="folder of the data set"
+    )
     parser.add_argument(
         "--classes",
         choices=("cell", "type"),
@@ -21,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--allow-missing",
         action="store_true",
-        help="leave out images that the JSON names but are not there, and list them",
+        help="leave out images that the JSON names but that do not exist, and list them",
     )
     add_skip_invalid(parser)
 

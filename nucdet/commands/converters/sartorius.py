@@ -10,12 +10,14 @@ from nucdet.arguments import add_skip_invalid, add_split
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of ``nucdet-convert sartorius``."""
-    parser.add_argument("--root", type=Path, default=Path("datasets/sartorius"), help="its folder")
+    parser.add_argument(
+        "--root", type=Path, default=Path("datasets/sartorius"), help="folder of the data set"
+    )
     add_split(parser, 0.1)
     parser.add_argument(
         "--group-samples",
         action="store_true",
-        help="keep the images of one sample_id on one side of the split",
+        help="keep all images of one sample_id in the same split",
     )
     add_skip_invalid(parser)
 

@@ -13,7 +13,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--root", type=Path, default=Path("datasets/synthetic"), help="folder to draw into"
     )
-    parser.add_argument("--images", type=int, default=72, help="how many are drawn")
+    parser.add_argument("--images", type=int, default=72, help="number of images to draw")
     parser.add_argument("--size", type=int, default=256, help="height and width in pixels")
     add_split(parser, 1 / 6)
 
