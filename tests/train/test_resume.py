@@ -18,9 +18,9 @@ def output(tmp_path):
     return tmp_path / "output"
 
 
-def test_a_killed_training_resumes_where_its_checkpoint_is(arguments, monkeypatch, output):
-    args = arguments("DATASETS.TEST", "()", "SOLVER.CHECKPOINT_PERIOD", "2", "SOLVER.MAX_ITER", "6")
-
+@pytest.fixture
+def run_until_killed(monkeypatch):
+    """Trains, and dies in iteration 3."""
     step = NucleusTrainer.run_step
 
     def die_in_iteration_3(self):
@@ -28,12 +28,23 @@ def test_a_killed_training_resumes_where_its_checkpoint_is(arguments, monkeypatc
             raise KeyboardInterrupt
         step(self)
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(NucleusTrainer, "run_step", die_in_iteration_3)
-        run(args)
+    def train(args):
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(NucleusTrainer, "run_step", die_in_iteration_3)
+            run(args)
+
+    return train
+
+
+def test_a_killed_training_resumes_where_its_checkpoint_is(
+    arguments, monkeypatch, output, run_until_killed
+):
+    args = arguments("DATASETS.TEST", "()", "SOLVER.CHECKPOINT_PERIOD", "2", "SOLVER.MAX_ITER", "6")
+    run_until_killed(args)
     assert pd.read_csv(output / "losses.csv")["iteration"].tolist() == [0, 1, 2]
 
     started = []
+    step = NucleusTrainer.run_step
     monkeypatch.setattr(
         NucleusTrainer, "run_step", lambda self: (started.append(self.iter), step(self))
     )
@@ -61,7 +72,7 @@ def test_a_training_killed_while_it_evaluates_leaves_no_gap(arguments, monkeypat
 
 
 def test_patience_counts_from_a_best_model_that_the_checkpoint_does_not_know(
-    arguments, monkeypatch, output
+    arguments, monkeypatch, output, run_until_killed
 ):
     """The checkpoint of iteration 2 is saved before its evaluation, which is the best."""
     args = arguments(
@@ -72,16 +83,7 @@ def test_patience_counts_from_a_best_model_that_the_checkpoint_does_not_know(
     monkeypatch.setattr(
         NucleusTrainer, "test", classmethod(lambda *a: {"kaggle": {"mAP": next(scores)}})
     )
-    step = NucleusTrainer.run_step
-
-    def die_in_iteration_3(self):
-        if self.iter == 3:
-            raise KeyboardInterrupt
-        step(self)
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(NucleusTrainer, "run_step", die_in_iteration_3)
-        run(args)
+    run_until_killed(args)
     args.resume = True
     run(args)
     assert pd.read_csv(output / "evaluation.csv")["kaggle/mAP"].tolist() == [30, 20, 40, 35, 36]
