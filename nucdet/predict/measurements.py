@@ -87,8 +87,6 @@ class Channels:
         text = str(channel)
         if text in self.names:
             return self.names.index(text)
-        if self.names == ("",) and not text.isdecimal():
-            return 0  # a lone channel needs no name, neither here nor as the one to segment
         if text.isdecimal() and int(text) < len(self.names):
             return int(text)
         known = ", ".join(f"{i} {name}".strip() for i, name in enumerate(self.names))

@@ -238,11 +238,6 @@ def test_channels_are_chosen_by_name_or_number():
         assert table["mean_intensity_GFP"].tolist() == [2]
     with pytest.raises(InputError, match=r"no channel 'Cy5' to measure; .* 0 DAPI, 1 GFP, 2 0"):
         channels.chosen(["Cy5"])
-    # as --channel, a name means the only one where there is one
-    lone = channels_of(image[1:2], [""])
-    assert measure(masks, lone.chosen(["DAPI"]))["mean_intensity"].tolist() == [2]
-    with pytest.raises(InputError, match="no channel '2' to measure; the image has 0"):
-        lone.chosen(["2"])
 
 
 @pytest.mark.parametrize("shape, intensities", [((9, 9), 7), ((9, 9, 3), 21)])
