@@ -13,6 +13,6 @@ def add_config(cfg: CfgNode) -> None:
     # joined and their soft masks averaged. Zoom factors on top of the resize (MIN_SIZES and
     # MAX_SIZE do not count here), each view as it is and mirrored (TEST.AUG.FLIP), and turned by 0
     # to 270 degrees (TURNS). For whoever has the time, which grows with the number of views: what
-    # each brings is measured in docs/experiments.md.
+    # each brings is measured in docs/experiments_earlier.md.
     cfg.TEST.AUG.ZOOMS = (1.0,)
     cfg.TEST.AUG.TURNS = False

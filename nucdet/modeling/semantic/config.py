@@ -58,7 +58,7 @@ def _add_separation(cfg: CfgNode) -> None:
     # How foreground is chosen from its probability. "fixed": THRESHOLD_VALUE and above; "otsu": the
     # value that splits the image's histogram best; "hysteresis": connected above the lower of
     # HYSTERESIS and somewhere above the higher, for networks whose probabilities are high on some
-    # nuclei and low on others (measured in docs/experiments.md).
+    # nuclei and low on others (measured in docs/experiments_earlier.md).
     separation.THRESHOLD = "fixed"
     separation.THRESHOLD_VALUE = 0.5
     separation.HYSTERESIS = (0.3, 0.7)
