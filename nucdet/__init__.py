@@ -1,8 +1,8 @@
 """nucdet: finds every cell nucleus in a microscopy image and gives each its own mask.
 
-Importing it registers nucdet's architectures with Detectron2, and imports the user's own modules
-that the environment variable NUCDET_EXTENSIONS names, with commas between them. Data sets are
-registered by :func:`nucdet.data.datasets.register_datasets`.
+Importing the package registers nucdet's architectures with Detectron2 and imports the user modules
+listed, separated by commas, in the environment variable NUCDET_EXTENSIONS. Data sets are registered
+by :func:`nucdet.data.datasets.register_datasets`.
 """
 
 import importlib
@@ -20,7 +20,7 @@ from nucdet.version import __version__
 
 
 def _refuse(error: ImportError) -> NoReturn:
-    """Raise the error; one of nucdet's commands ends with its one line instead, and code 2."""
+    """Raise the error; a nucdet command instead prints it in one line and exits with code 2."""
     if Path(sys.argv[0]).name.startswith("nucdet-"):
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
@@ -47,16 +47,16 @@ except ImportError as error:
         )
     )
 
-# theirs to mend, not the user's, who would see it at every start: Detectron2's, and that of the hub
-# that timm imports, which looks for widgets in every notebook
+# These warnings would appear at every start, and the user can do nothing about them. They come from
+# Detectron2 and from the Hugging Face Hub, which timm imports and which looks for notebook widgets.
 warnings.filterwarnings("ignore", r"`torch\.jit\.script", FutureWarning)
 warnings.filterwarnings("ignore", r"torch\.meshgrid: in an upcoming release", UserWarning)
 warnings.filterwarnings("ignore", "IProgress not found")
 
 compiler_on_demand.install()
 
-# Architectures enter Detectron2's registries as soon as those exist: at once if detectron2.modeling
-# is loaded, else when it is. It takes five seconds, and converting data needs no network.
+# Architectures are registered when detectron2.modeling is imported (at once if it already is).
+# nucdet does not import it here: that takes five seconds, and converting data needs no network.
 register_post_import_hook(
     lambda _: importlib.import_module("nucdet.modeling"), "detectron2.modeling"
 )
@@ -65,15 +65,15 @@ __all__ = ["Segmenter", "__version__"]
 
 
 def __getattr__(name: str) -> object:
-    if name == "Segmenter":  # when it is asked for: what only trains needs no predictor
+    if name == "Segmenter":  # imported on first access, because training needs no predictor
         from nucdet.predict import Segmenter
 
         return Segmenter
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-# Networks, losses, scores, formats … that they register are known to every command then, and to the
-# processes that it starts.
+# Imported here, so that the networks, losses, evaluators … that extensions register are known to
+# every command and to the processes that it starts.
 for _extension in filter(None, os.environ.get("NUCDET_EXTENSIONS", "").replace(" ", "").split(",")):
     try:
         importlib.import_module(_extension)

@@ -1,6 +1,6 @@
-"""What the command lines share: arguments that have one name and one meaning in all of them.
+"""Command-line arguments that have the same name and meaning in all commands.
 
-Nothing here imports PyTorch or Detectron2, so that ``--help`` and usage errors answer at once.
+Nothing here imports PyTorch or Detectron2, so that ``--help`` and usage errors appear at once.
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ from nucdet.lifetime import end_with_parent
 
 
 def command(main: Callable[[], int | None]) -> Callable[[], None]:
-    """Make a command line of ``main``, which parses ``sys.argv`` and returns an exit code.
+    """Turn ``main``, which parses ``sys.argv`` and returns an exit code, into a console command.
 
     The scripts in ``tools/`` and the console commands of an installed nucdet both call the result.
-    It ends the process; :func:`nucdet.errors.run_tool` says how it answers a user's mistake.
+    It ends the process; see :func:`nucdet.errors.run_tool` for how user errors are reported.
     """
 
-    # a process of --num-gpus imports its command before it imports PyTorch for seconds
+    # A worker process of --num-gpus imports its command first and then PyTorch, which takes
+    # seconds; it must end with its parent from the beginning.
     if "--multiprocessing-fork" in sys.orig_argv:
         end_with_parent()
 
@@ -39,28 +40,29 @@ def command(main: Callable[[], int | None]) -> Callable[[], None]:
 
 @contextmanager
 def quick_imports() -> Iterator[None]:
-    """Import PyTorch and what builds on it in a sixth less CPU: without looking for garbage.
+    """Disable garbage collection while importing PyTorch and the packages that build on it.
 
-    Later collections leave out the hundred thousands of objects that imports make, too.
+    This saves a sixth of the CPU time. Later collections also skip the hundreds of thousands of
+    objects that the imports created.
     """
     gc.disable()
     try:
         yield
     finally:
-        # nucdet does without triton; whoever has loaded it would read, at the end, a hundred lines
-        # about objects of it that are never collected
+        # nucdet does not use triton. If another package has loaded it, freezing its objects would
+        # print a hundred lines about uncollected objects when the process ends.
         if "triton" not in sys.modules:
             gc.freeze()
         gc.enable()
 
 
 def command_parser(description: str, epilog: str | None = None) -> argparse.ArgumentParser:
-    """A parser that prints its description and epilog as they are written.
+    """A parser that prints its description and epilog without re-wrapping them.
 
     Args:
         description: usually the docstring of a module. ``%(prog)s`` becomes the command's name;
-            other percent signs are doubled.
-        epilog: the same, for below the list of arguments.
+            other percent signs must be doubled.
+        epilog: text below the list of arguments, in the same form.
     """
     return argparse.ArgumentParser(
         description=description,
@@ -70,7 +72,7 @@ def command_parser(description: str, epilog: str | None = None) -> argparse.Argu
 
 
 class DefaultsFormatter(argparse.ArgumentDefaultsHelpFormatter):
-    """Help texts end with the argument's default, where there is one that says something."""
+    """Appends the argument's default to its help text, unless it is None, False or empty."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
         if action.default in (None, False, "", ()):
@@ -82,8 +84,8 @@ def add_config(parser: argparse.ArgumentParser, default: str | None = None) -> N
     """Add ``--config-file`` and the ``KEY VALUE`` pairs that override it (``opts``, a list).
 
     Args:
-        parser: to add them to.
-        default: what is used without a config file, for the help text; None: the file is required.
+        parser: the parser to add them to.
+        default: for the help text: what is used without a config file. None: it is required.
     """
     text = "path of a yaml, or name of one of nucdet's, e.g. DSB2018/mask_rcnn_lite0_FPN.yaml"
     parser.add_argument(
@@ -103,13 +105,13 @@ def add_config(parser: argparse.ArgumentParser, default: str | None = None) -> N
 
 
 def config_file(text: str) -> str:
-    """The path of a config that is named by its path or by its name among nucdet's.
+    """The path of a config file that is given by its path or by the name of one of nucdet's own.
 
-    A path below the current directory is relative, so that logs and manifests hold no folders of
-    this machine.
+    If it lies below the current directory, the path is relative, so that logs and manifests do not
+    contain folders of this machine.
 
     Raises:
-        FileNotFoundError: there is none.
+        FileNotFoundError: there is no such config file.
     """
     if not text or Path(text).is_file():
         return text
@@ -118,12 +120,12 @@ def config_file(text: str) -> str:
 
 
 def add_output(parser: argparse.ArgumentParser, help: str, default: str | None = None) -> None:
-    """Add ``--output-dir``, a folder that is made if it is missing.
+    """Add ``--output-dir``, a folder that is created if it does not exist.
 
     Args:
-        parser: to add it to.
+        parser: the parser to add it to.
         help: what the folder is for.
-        default: None: the argument is required.
+        default: the default folder; None: the argument is required.
     """
     parser.add_argument(
         "--output-dir",
@@ -135,9 +137,9 @@ def add_output(parser: argparse.ArgumentParser, help: str, default: str | None =
 
 
 def add_devices(parser: argparse.ArgumentParser) -> None:
-    """Add the number of processes and machines; :func:`nucdet.processes.run_processes` uses them.
+    """Add the numbers of processes and machines for :func:`nucdet.processes.run_processes`.
 
-    Names and meaning are those of Detectron2's own tools.
+    The names and meanings are the same as in Detectron2's own tools.
     """
     add = parser.add_argument
     add(
@@ -164,7 +166,7 @@ def add_devices(parser: argparse.ArgumentParser) -> None:
 
 
 def add_workers(parser: argparse.ArgumentParser) -> None:
-    """Add ``--workers``, the number of processes that share the work on files."""
+    """Add ``--workers``, the number of processes that work on files in parallel."""
     parser.add_argument(
         "--workers",
         type=int,
@@ -178,8 +180,8 @@ def add_split(parser: argparse.ArgumentParser, val_fraction: float) -> None:
     """Add ``--val-fraction`` and ``--seed``: how a converter splits a data set.
 
     Args:
-        parser: to add them to.
-        val_fraction: the default.
+        parser: the parser to add them to.
+        val_fraction: the default of ``--val-fraction``.
     """
     parser.add_argument(
         "--val-fraction",
@@ -191,14 +193,14 @@ def add_split(parser: argparse.ArgumentParser, val_fraction: float) -> None:
 
 
 def add_skip_invalid(parser: argparse.ArgumentParser) -> None:
-    """Add ``--skip-invalid``: what a converter does about files and rows that are bad."""
+    """Add ``--skip-invalid``, with which a converter leaves out invalid files and rows."""
     parser.add_argument(
         "--skip-invalid", action="store_true", help="leave out faulty files and rows, and list them"
     )
 
 
 def parse_diameter(text: str) -> float | str:
-    """The argument of ``--diameter``: a number of pixels, or "auto"."""
+    """Parse the argument of ``--diameter``: a number of pixels, or "auto"."""
     if text == "auto":
         return text
     try:
@@ -210,7 +212,7 @@ def parse_diameter(text: str) -> float | str:
 
 
 def parse_list(text: str) -> list[str]:
-    """The parts of an argument between its commas, without the spaces around them."""
+    """Split an argument at its commas and strip the spaces around each part."""
     parts = [part.strip() for part in text.split(",")]
     if not all(parts):
         raise argparse.ArgumentTypeError(

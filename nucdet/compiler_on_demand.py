@@ -1,9 +1,10 @@
 """Load torchvision, timm and Detectron2 without torch's compiler, which nucdet does not use.
 
-``torch._dynamo`` takes 1.5 s of CPU to import, a third of the time until a prediction starts.
-torchvision imports it for one question of its RoIAlign, timm to keep it off one network, Detectron2
-at the first convolution to hear that nobody compiles. Here each gets what does the same and loads
-the compiler only when it is needed; whoever compiles does so as before.
+Importing ``torch._dynamo`` takes 1.5 s of CPU time, a third of the time until a prediction starts.
+torchvision's RoIAlign imports it to ask whether a device supports compiling, timm to exclude parts
+of one network from compilation, and Detectron2 in its first convolution to ask whether it is being
+compiled. Here each of them gets an equivalent that loads the compiler only when it is needed, so
+that code which does compile works as before.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ _COMPILER = "torch._dynamo.utils"
 
 
 def install() -> None:
-    """Prepare the three imports; no effect on what is loaded already."""
+    """Prepare the three imports; modules that are already loaded are not changed."""
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Finder())
     register_post_import_hook(_disable_when_called, "timm.layers.typing")
@@ -27,7 +28,7 @@ def install() -> None:
 
 
 class _Finder:
-    """Finds torchvision's RoIAlign where Python would, to be loaded by :class:`_Loader`."""
+    """Finds torchvision's RoIAlign as Python would, but has :class:`_Loader` load it."""
 
     @staticmethod
     def find_spec(name: str, path: object = None, target: object = None) -> ModuleSpec | None:
@@ -40,7 +41,7 @@ class _Finder:
 
 
 class _Loader(SourceFileLoader):
-    """Runs the file while a module with the function that it takes stands for the compiler's."""
+    """Runs the file with a stand-in for the compiler's module, which has the one function used."""
 
     def exec_module(self, module: ModuleType) -> None:
         stand_in = ModuleType(_COMPILER)
@@ -54,14 +55,14 @@ class _Loader(SourceFileLoader):
 
 
 def _is_compile_supported(device_type: object) -> bool:
-    """What the compiler's function of this name answers."""
+    """Call the compiler's function of the same name, which is imported only now."""
     from torch._dynamo.utils import is_compile_supported
 
     return is_compile_supported(device_type)
 
 
 def _disable_when_called(typing: ModuleType) -> None:
-    """Give timm the decorator by which torch itself keeps the compiler off its functions."""
+    """Give timm the decorator with which torch excludes its own functions from compilation."""
     import torch
 
     if hasattr(torch, "_disable_dynamo") and hasattr(typing, "disable_compiler"):

@@ -1,9 +1,9 @@
-"""The config keys that several systems share, and the way from a yaml to a config.
+"""The config keys that several systems share, and how a yaml file becomes a config.
 
-A system (a package of nucdet/modeling) adds keys of its own in its config.py: ``add_config(cfg)``.
-What is not in that folder adds them with :func:`config_keys`.
-Every key stands beside a comment that says what it means; one that no yaml of configs/ sets also
-says for which case it exists (tests/test_config_keys.py).
+A system (a package of nucdet/modeling) defines its own keys in ``add_config(cfg)`` in its
+config.py. Extensions outside that folder use :func:`config_keys`.
+The comment above each key says what it means; if no yaml in configs/ sets the key, the comment
+also says what the key is for (tests/test_config_keys.py).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _OF_EXTENSIONS: list[Callable[[CfgNode], None]] = []
 
 
 def config_keys(add_config: Callable[[CfgNode], None]) -> Callable[[CfgNode], None]:
-    """Decorator: the function adds keys of an extension to each config that is loaded from then on.
+    """Decorator for a function that adds an extension's keys to every config loaded afterwards.
 
     Example::
 
@@ -41,7 +41,7 @@ def config_keys(add_config: Callable[[CfgNode], None]) -> Callable[[CfgNode], No
 
 
 def add_nucdet_config(cfg: CfgNode) -> None:
-    """Add nucdet's keys to a Detectron2 config, in place: shared, each system's, extensions'."""
+    """Add the shared keys, those of each system and those of extensions to a config, in place."""
     _add_input(cfg)
     _add_augmentation(cfg)
     _add_sampling(cfg)
@@ -56,8 +56,8 @@ def add_nucdet_config(cfg: CfgNode) -> None:
 def _system_configs() -> tuple[Callable[[CfgNode], None], ...]:
     """``add_config`` of every nucdet/modeling/<system>/config.py, in alphabetical order.
 
-    The files are loaded without their packages, which would import all networks and take three
-    seconds, also for a conversion or a ``--help``.
+    The files are loaded without their packages. Importing the packages would import all networks
+    and take three seconds, even for a conversion or ``--help``.
     """
     functions = []
     for path in sorted(_SYSTEMS.glob("*/config.py")):
@@ -70,19 +70,19 @@ def _system_configs() -> tuple[Callable[[CfgNode], None], ...]:
 
 def _add_input(cfg: CfgNode) -> None:
     # How the stored values of an image become the 8 bits that the network sees, in training,
-    # evaluation and prediction. "none": images of 8 bits stay as they are, and those of more bits
-    # are stretched. "percentile": all images are stretched, whatever their depth; for images of
-    # several cameras. See nucdet/data/io/normalization.py.
+    # evaluation and prediction. "none": 8-bit images are left unchanged, and images of higher bit
+    # depth are stretched. "percentile": all images are stretched, whatever their bit depth. For
+    # images from several cameras. See nucdet/data/io/normalization.py.
     cfg.INPUT.NORMALIZE = "none"
-    # How INPUT.MIN_SIZE_* is applied. "shortest_edge": Detectron2's rule, by which the shorter side
-    # gets this length. "enlarge": images whose shorter side is below it are enlarged to it, and
-    # larger images stay as they are, so that nuclei of small tiles and of large images have
-    # comparable sizes. "diameter": in training, images are rescaled so that the median diameter of
-    # their nuclei is TEST.NUCLEUS_DIAMETER; where the diameter is not known, as "enlarge".
+    # How INPUT.MIN_SIZE_* is applied. "shortest_edge": Detectron2's rule, which resizes the shorter
+    # side to this length. "enlarge": images whose shorter side is below it are enlarged to it, and
+    # larger images keep their size, so that nuclei have comparable sizes in small and in large
+    # images. "diameter": training images are rescaled so that the median diameter of their nuclei
+    # is TEST.NUCLEUS_DIAMETER; where the diameter is unknown, "enlarge" applies.
     cfg.INPUT.RESIZE_RULE = "shortest_edge"
-    # Crops of training images are Detectron2's keys INPUT.CROP.ENABLED, SIZE and TYPE. TYPE
-    # "absolute": images smaller than the crop stay as they are; "absolute_fill": they are enlarged
-    # until they fill it; "relative": SIZE is a share of the image.
+    # Crops of training images are set by Detectron2's keys INPUT.CROP.ENABLED, SIZE and TYPE. TYPE
+    # "absolute": images smaller than the crop keep their size; "absolute_fill": they are enlarged
+    # until they fill it; "relative": SIZE is a fraction of the image.
 
 
 def _add_augmentation(cfg: CfgNode) -> None:
@@ -92,18 +92,18 @@ def _add_augmentation(cfg: CfgNode) -> None:
     # Share of the crops that are placed around a random nucleus, so that few crops are empty. For
     # large images with few nuclei.
     aug.CROP_ON_NUCLEI = 0.0
-    # Largest angle of an arbitrary rotation, in degrees; the image is zoomed so far that no corner
-    # from outside it shows. 0: none. ROTATION_PROB: share of the images that are rotated.
+    # Largest angle of an arbitrary rotation, in degrees; the image is enlarged so that no area
+    # outside it becomes visible. 0: none. ROTATION_PROB: share of the images that are rotated.
     aug.ROTATION = 0.0
     aug.ROTATION_PROB = 0.5
-    # Turns by a random multiple of 90 degrees. INPUT.RANDOM_FLIP is "none", "horizontal",
-    # "vertical" or "both" (each direction by itself, with probability 1/2).
+    # Rotation by a random multiple of 90 degrees. INPUT.RANDOM_FLIP is "none", "horizontal",
+    # "vertical" or "both" (each direction independently, with probability 1/2).
     aug.TURN_90 = False
-    # Elastic warp: a smooth random displacement. PROB 0: none. ALPHA: standard deviation of the
-    # displacement in pixels; SIGMA: over how many pixels it is correlated.
+    # Elastic deformation: a smooth random displacement. PROB 0: none. ALPHA: standard deviation of
+    # the displacement in pixels; SIGMA: its correlation length in pixels.
     aug.ELASTIC = CfgNode({"PROB": 0.0, "ALPHA": 3.0, "SIGMA": 24.0})
-    # BRIGHTNESS: values are multiplied by u, drawn from [1 - x, 1 + x]. CONTRAST: so are their
-    # differences from the mean of the image. 0: none.
+    # BRIGHTNESS: values are multiplied by u, drawn from [1 - x, 1 + x]. CONTRAST: their differences
+    # from the mean of the image are multiplied by such a u. 0: none.
     aug.BRIGHTNESS = 0.0
     aug.CONTRAST = 0.0
     # Values on the scale 0–1 are raised to a power u, drawn log-uniformly from [1 / x, x]. 1: none.
@@ -111,27 +111,28 @@ def _add_augmentation(cfg: CfgNode) -> None:
     # Share of the images that are made grey, and of those that are inverted (255 - value).
     aug.GREY_PROB = 0.0
     aug.INVERT_PROB = 0.0
-    # Share of the images that are colored anew: grey values become colors between a random one
-    # for the background and a random one for the nuclei, light on dark or dark on light.
+    # Share of the images that are recolored: grey values become colors between a random background
+    # color and a random color of nuclei, light on dark or dark on light.
     aug.COLORIZE_PROB = 0.0
     # Share of the images for each of five changes. STAIN: more or less hematoxylin, eosin and DAB.
     # HUE_SATURATION: another hue and saturation. CHANNELS: red, green and blue changed separately.
-    # FADE: the range 0–255 reduced to a part of it. ILLUMINATION: uneven light or background. How
-    # strong they are: nucdet/data/augment/photometry.py.
+    # FADE: the range 0–255 reduced to a part of it. ILLUMINATION: uneven light or background. Their
+    # strengths are in nucdet/data/augment/photometry.py.
     for name in ("STAIN", "HUE_SATURATION", "CHANNELS", "FADE", "ILLUMINATION"):
         aug[name] = CfgNode({"PROB": 0.0})
-    # JPEG artefacts: share of the images; the lowest quality, 1 to 95; the least share of its
-    # contrast that an image had when it was compressed, before it was stretched (1.0: all); and
-    # how many times it was enlarged at most since then (1.0: not at all).
+    # JPEG artefacts, as in images that were compressed at lower contrast or size and stretched or
+    # enlarged since. PROB: share of the images; QUALITY: the lowest quality, 1 to 95; CONTRAST: the
+    # lowest contrast when compressed, as a share of today's (1.0: the same); ZOOM: the largest
+    # factor of the enlargement (1.0: none).
     aug.JPEG = CfgNode({"PROB": 0.0, "QUALITY": 30, "CONTRAST": 1.0, "ZOOM": 1.0})
     # Gaussian blur: share of the images, and the largest standard deviation in pixels.
     aug.BLUR = CfgNode({"PROB": 0.0, "SIGMA": 1.5})
     # Share of the images with additive Gaussian noise.
     aug.NOISE = CfgNode({"PROB": 0.0})
-    # Nuclei are copied, turned and mirrored, and pasted. PROB: share of the images. MAX_FRACTION:
-    # how many copies there are at most, as a share of the nuclei in the crop that they come from.
-    # TOUCHING: share of the copies that touch another nucleus. For crowded tissue, which few
-    # training images show, with more and closer copies.
+    # Nuclei are copied, rotated, flipped and pasted. PROB: share of the images. MAX_FRACTION: the
+    # largest number of copies, as a share of the nuclei in the crop that they come from. TOUCHING:
+    # share of the copies that touch another nucleus. For crowded tissue, which few training images
+    # show: there, more and closer copies help.
     aug.COPY_PASTE = CfgNode({"PROB": 0.0, "MAX_FRACTION": 0.5, "TOUCHING": 0.5})
     # Instances with fewer pixels than this after augmentation are dropped, such as slivers at the
     # edge of a crop.
@@ -139,14 +140,14 @@ def _add_augmentation(cfg: CfgNode) -> None:
 
 
 def _add_sampling(cfg: CfgNode) -> None:
-    # How often an image is drawn in training is proportional to
+    # The probability that an image is drawn in training is proportional to
     # (crops that it fills) ** BALANCE_CROPS / (images of its kind of microscopy) ** BALANCE_KINDS.
-    # 0 and 0: each image as often as any other. BALANCE_KINDS 1: each kind as often as any other.
-    # BALANCE_CROPS 1: each pixel as often as any other.
+    # 0 and 0: all images equally often. BALANCE_KINDS 1: all kinds equally often. BALANCE_CROPS 1:
+    # all pixels equally often.
     cfg.DATALOADER.BALANCE_KINDS = 0.0
     cfg.DATALOADER.BALANCE_CROPS = 0.0
-    # Decoded training images that stay in memory, MiB in each process that reads (DSB2018 has
-    # 400). 0: none. For machines with little memory.
+    # Size of the cache of decoded training images, MiB in each data-loading process (DSB2018 needs
+    # 400). 0: no cache. For machines with little memory.
     cfg.DATALOADER.CACHE_MIB = 512
 
 
@@ -154,18 +155,17 @@ def _add_solver(cfg: CfgNode) -> None:
     # "SGD" (with SOLVER.MOMENTUM), "ADAM" or "ADAMW".
     cfg.SOLVER.OPTIMIZER = "SGD"
     # Staged schedule: [{"until": iteration, "train": [prefixes of parameter names]}, …]; parameters
-    # that match no prefix are frozen until that iteration. Empty: everything trains all the time.
-    # What MODEL.BACKBONE.FREEZE_AT freezes stays frozen in every stage.
+    # that match no prefix are frozen until that iteration. Empty: all parameters are trained from
+    # the start. Those that MODEL.BACKBONE.FREEZE_AT freezes stay frozen in every stage.
     cfg.SOLVER.STAGES = []
-    # [[start of parameter names, factor], …]: their rate is SOLVER.BASE_LR × factor; the first
-    # start that fits counts.
+    # [[prefix of parameter names, factor], …]: their learning rate is SOLVER.BASE_LR × factor; the
+    # first prefix that matches counts.
     cfg.SOLVER.LR_FACTORS = []
-    # Decay, in each iteration, of an exponential moving average of the weights, for example 0.999;
-    # it is smaller in the first iterations. The averages are what is evaluated and saved. 0: no
-    # average.
+    # Decay per iteration of an exponential moving average of the weights, for example 0.999; it is
+    # smaller in the first iterations. The averaged weights are evaluated and saved. 0: no average.
     cfg.SOLVER.EMA_DECAY = 0.0
-    # The training stops early when TEST.BEST_METRIC has not improved for this many evaluations. 0:
-    # it never does. For a training of unknown length, such as one on a few images of one's own.
+    # Training stops early when TEST.BEST_METRIC has not improved for this many evaluations. 0: no
+    # early stopping. For a training of unknown length, such as one on a few images of one's own.
     cfg.SOLVER.EARLY_STOP_PATIENCE = 0
 
 
@@ -175,64 +175,64 @@ def _add_test(cfg: CfgNode) -> None:
     # The metric that chooses model_best.pth, as "task/metric"; higher is better.
     cfg.TEST.BEST_METRIC = "kaggle/mAP"
     # Whether each evaluation also computes the training losses on DATASETS.TEST, without
-    # augmentation, which doubles its time. For seeing when a training begins to overfit.
+    # augmentation, which doubles its time. For seeing when a training starts to overfit.
     cfg.TEST.VALIDATION_LOSS = False
-    # Diameter of nuclei in training, in pixels as the network sees them: the median of the images'
-    # medians (DSB2018: 31). When prediction knows the diameter of an image's nuclei, it rescales
-    # the image so that they have this one.
+    # Diameter of nuclei in training, in pixels of the network's input: the median of the images'
+    # medians (DSB2018: 31). When the diameter of an image's nuclei is known, prediction rescales
+    # the image so that they have this diameter.
     cfg.TEST.NUCLEUS_DIAMETER = 31.0
     # Name of a perturbation that is applied to the images of an evaluation, such as "blur:2" or
     # "seed:0.05,0.1"; nucdet/data/augment/perturbations.py has them all. "": none. For
     # benchmarks/robustness.py and nucdet-train --perturb.
     cfg.TEST.PERTURBATION = ""
-    # Pixels of the image by which outlines are moved after overlap elimination, and only where that
-    # is enabled: outwards into free background, never into a neighbor, or inwards if negative. For
-    # ground truth that is drawn wider or narrower than that of training.
+    # By how many image pixels outlines are moved after overlap elimination (only if that is
+    # enabled): outwards into free background but never into a neighbor, or inwards if negative. For
+    # ground truth that is drawn wider or narrower than in the training data.
     cfg.TEST.OUTLINE_OFFSET = 0.0
 
-    # One number from "find more" (0) to "be sure" (towards 1) for every system: the score that a
-    # nucleus must exceed. It takes the place of MODEL.ROI_HEADS.SCORE_THRESH_TEST and, in
-    # TEST.OVERLAP_ELIMINATION, of CLASS_SCORE_THRESHOLDS and MIN_RELATIVE_SCORE; docs/threshold.md
-    # has its precision and recall. None: those keys say it. For the option --threshold.
+    # The score that a nucleus must exceed, in every system: from 0 ("find more") towards 1 ("be
+    # sure"). It replaces MODEL.ROI_HEADS.SCORE_THRESH_TEST and, in TEST.OVERLAP_ELIMINATION,
+    # CLASS_SCORE_THRESHOLDS and MIN_RELATIVE_SCORE; docs/threshold.md lists precision and recall.
+    # None: those keys apply. For the option --threshold.
     cfg.TEST.SCORE_THRESHOLD = None
 
 
 def _add_overlap_elimination(cfg: CfgNode) -> None:
     overlap = cfg.TEST.OVERLAP_ELIMINATION = CfgNode()
     overlap.ENABLED = True
-    # Which mask gets the pixels that several masks cover. "area": the largest; "score": the one
-    # with the highest score.
+    # Which mask keeps the pixels that several masks cover, which are cut from the others. "area":
+    # the largest; "score": the one with the highest score.
     overlap.PRIORITY = "area"
     # Masks with fewer pixels, before or after the cut, are dropped.
     overlap.MIN_AREA = 0
-    # MIN_AREA is at most this share of the median area of the image's masks before the cut, so that
-    # tiny nuclei are kept where all of them are tiny. 0: MIN_AREA is never lowered.
+    # MIN_AREA is lowered to this share of the median area of the image's masks before the cut, if
+    # that is smaller, so that an image of tiny nuclei keeps them. 0: MIN_AREA is never lowered.
     overlap.MIN_AREA_LIMIT = 0.0
     # Masks smaller than this share of the image's mean mask area are dropped. 0: none.
     overlap.MIN_RELATIVE_AREA = 0.0
-    # Before the cut, masks smaller than the image's median are dropped if their score is below this
-    # share of the image's median score: a relative limit, because all scores are lower on images of
-    # a kind that was not in training. 0: none.
+    # Before the cut, masks smaller than the image's median area are dropped if their score is below
+    # this share of the image's median score. The limit is relative because all scores are lower on
+    # kinds of images that were not in training. 0: none.
     overlap.MIN_RELATIVE_SCORE = 0.0
-    # One number for each class: before the cut, the score that its masks must exceed, and the area
-    # that they must reach. Empty: none. For the best.yaml that nucdet-tune writes.
+    # One number per class each: the score that its masks must exceed and the area that they must
+    # reach, before the cut. Empty: no limits. For the best.yaml that nucdet-tune writes.
     overlap.CLASS_SCORE_THRESHOLDS = ()
     overlap.CLASS_MIN_AREAS = ()
-    # Of a mask that was cut apart, only the largest connected piece stays. For predictions of other
-    # tools, whose masks may lie in several places.
+    # Only the largest connected piece of a mask that was cut apart is kept. For predictions of
+    # other tools, whose masks may consist of several pieces.
     overlap.KEEP_LARGEST_PIECE = False
-    # Holes in a mask are filled where no other mask lies in them. For ring-shaped masks, which
-    # stained membranes of nuclei give.
+    # Holes in a mask are filled where they contain no other mask. For ring-shaped masks, which
+    # stained nuclear membranes produce.
     overlap.FILL_HOLES = False
 
 
 def load_config(config_file: str | Path | None = None, overrides: Sequence[str] = ()) -> CfgNode:
-    """Detectron2's defaults + nucdet's keys + a yaml + ``KEY VALUE`` pairs, as a CfgNode.
+    """Merge Detectron2's defaults, nucdet's keys, a yaml file and ``KEY VALUE`` pairs, in order.
 
     Raises:
         FileNotFoundError: ``config_file`` (or a file it names as _BASE_) does not exist.
         InputError: unknown key, value of a wrong type or out of range, odd number of overrides,
-            broken yaml.
+            invalid yaml.
     """
     cfg = get_cfg()
     add_nucdet_config(cfg)
@@ -261,7 +261,7 @@ def load_config(config_file: str | Path | None = None, overrides: Sequence[str] 
 
 
 def _explained(message: str, node: CfgNode) -> str:
-    """What yacs says of a wrong key or type, in words that name what was found and expected."""
+    """Rephrase yacs's message about a wrong key or type to name what was found and expected."""
     mismatch = re.fullmatch(
         r"Type mismatch \(<class '(\S+)'> vs\. <class '(\S+)'>\) "
         r"with values \((.*) vs\. (.*)\) for config key: (\S+)",
@@ -284,7 +284,7 @@ def _explained(message: str, node: CfgNode) -> str:
 
 
 def _apply_score_threshold(cfg: CfgNode) -> None:
-    """Set the keys that TEST.SCORE_THRESHOLD stands for, in place."""
+    """Set the keys that TEST.SCORE_THRESHOLD replaces, in place."""
     threshold = cfg.TEST.SCORE_THRESHOLD
     if threshold is None:
         return
@@ -307,7 +307,7 @@ def _apply_score_threshold(cfg: CfgNode) -> None:
 
 
 def _with_floats(loaded: dict[str, Any], defaults: CfgNode) -> dict[str, Any]:
-    """What a yaml holds, with floats where it has integers for them: yacs takes no 1 for a 1.0."""
+    """Convert integers to floats where the default is a float: yacs does not accept 1 for 1.0."""
     result = {}
     for key, value in loaded.items():
         default = defaults.get(key)
@@ -320,7 +320,7 @@ def _with_floats(loaded: dict[str, Any], defaults: CfgNode) -> dict[str, Any]:
 
 
 def _with_floats_in_pairs(overrides: Sequence[str], defaults: CfgNode) -> list[Any]:
-    """The same for ``KEY VALUE`` pairs."""
+    """Like :func:`_with_floats`, for ``KEY VALUE`` pairs."""
     result: list[Any] = list(overrides)
     for i in range(0, len(result) - 1, 2):
         default: Any = defaults

@@ -1,6 +1,6 @@
-"""What the values of a config must be, whatever is done with it: one table, checked when it loads.
+"""The allowed values of config keys in one table, checked whenever a config is loaded.
 
-Names of networks are checked where networks are known: nucdet/modeling/architecture_checks.py.
+Names of networks are checked in nucdet/modeling/architecture_checks.py, which knows the networks.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from nucdet.errors import InputError
 
 # which mask keeps the pixels that several claim: nucdet/postprocessing/rules.py
 _PRIORITIES = ("area", "score")
-# of detectron2.solver.build_lr_scheduler
+# those that detectron2.solver.build_lr_scheduler accepts
 _SCHEDULERS = ("WarmupMultiStepLR", "WarmupCosineLR", "WarmupStepWithFixedGammaLR")
 _WARMUPS = ("linear", "constant")
 _SAMPLERS = ("TrainingSampler", "RepeatFactorTrainingSampler")
@@ -80,7 +80,7 @@ def _each(rule: _Rule, place: str = "for each class") -> _Rule:
 _AREA = _whole_from(0, "a number of pixels")
 _SHARE = _number_from(0, "a share")
 _NAMES = _Rule(lambda names: all(isinstance(name, str) for name in names), "names")
-# as every network of nucdet gives them
+# scores of all nucdet's networks are probabilities
 _PROBABILITY = _number_between(0, 1)
 
 
@@ -150,7 +150,7 @@ _RULES = {
     "SOLVER.CLIP_GRADIENTS.CLIP_VALUE": _number_from(0),
     "TEST.EVAL_PERIOD": _whole_from(0, "a number of iterations"),
     "TEST.NUCLEUS_DIAMETER": _number_from(1, "a number of pixels"),
-    # more pixels than any outline is off by
+    # no outline is off by as many pixels
     "TEST.OUTLINE_OFFSET": _number_between(-1000, 1000, "a number of pixels"),
     "TEST.OVERLAP_ELIMINATION.PRIORITY": _Rule(
         lambda name: name in _PRIORITIES, " or ".join(map(repr, _PRIORITIES))
@@ -169,10 +169,11 @@ _RULES = {
 
 
 def check_config(cfg: CfgNode) -> None:
-    """Check the values that any tool depends on.
+    """Check the values of a whole config.
 
     Raises:
-        InputError: one of them cannot be; the message names key, value and what is expected.
+        InputError: a value is not allowed; the message names the key, the value and what is
+            expected.
     """
     for key in _RULES:
         value: Any = cfg
@@ -181,7 +182,7 @@ def check_config(cfg: CfgNode) -> None:
         check_value(key, value)
     _check_crop(cfg.INPUT.CROP)
     _check_channels(cfg)
-    cosine = cfg.SOLVER.LR_SCHEDULER_NAME == "WarmupCosineLR"  # others do not read the last rate
+    cosine = cfg.SOLVER.LR_SCHEDULER_NAME == "WarmupCosineLR"  # others do not use BASE_LR_END
     if cosine and cfg.SOLVER.BASE_LR == 0:
         raise InputError("SOLVER.BASE_LR is 0; expected a rate above 0 for WarmupCosineLR")
     if cosine and cfg.SOLVER.BASE_LR_END > cfg.SOLVER.BASE_LR:
@@ -192,10 +193,11 @@ def check_config(cfg: CfgNode) -> None:
 
 
 def check_value(key: str, value: Any) -> None:
-    """Check a value for a key, which need not come from a config; keys without a rule take any.
+    """Check a value for a config key, wherever it comes from; keys without a rule accept any.
 
     Raises:
-        InputError: it cannot be; the message names key, value and what is expected.
+        InputError: the value is not allowed; the message names the key, the value and what is
+            expected.
     """
     rule = _RULES.get(key)
     if rule is not None and not rule.holds(value):
@@ -204,7 +206,7 @@ def check_value(key: str, value: Any) -> None:
 
 def _check_channels(cfg: CfgNode) -> None:
     means, deviations = len(cfg.MODEL.PIXEL_MEAN), len(cfg.MODEL.PIXEL_STD)
-    # the channel of a grey image counts for each of several means
+    # the single channel of a grey image is broadcast to several means
     expected = means if cfg.INPUT.FORMAT == "L" else 3
     if means != expected or deviations != means or not means:
         raise InputError(

@@ -1,4 +1,4 @@
-"""Config yamls: found by path or by name, read with their ``_BASE_`` so that no file runs code."""
+"""Config files: found by path or name, and read with their ``_BASE_`` without running any code."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from nucdet.errors import InputError, similar_names
 _BASE = "_BASE_"
 
 _PACKAGE = Path(__file__).parent
-# an installed package carries the configs inside; in a checkout they lie beside it
+# an installed package contains the configs; in a checkout they lie next to the package
 _CONFIGS = _PACKAGE / "configs" if (_PACKAGE / "configs").is_dir() else _PACKAGE.parent / "configs"
 
 
@@ -28,20 +28,20 @@ _PlainLoader.add_constructor(
 
 
 def config_names() -> list[str]:
-    """The names of the configs that come with nucdet, such as DSB2018/unet_small.yaml, sorted."""
+    """The sorted names of the configs that ship with nucdet, such as DSB2018/unet_small.yaml."""
     return sorted(path.relative_to(_CONFIGS).as_posix() for path in _CONFIGS.rglob("*.yaml"))
 
 
 def find_config(name: str | Path) -> Path:
-    """A config file by its path or, from any directory, by its name among nucdet's own.
+    """Find a config file by its path or, from any directory, by the name of one of nucdet's own.
 
     Args:
-        name: a path, absolute or relative to the current directory; or a name of
-            :func:`config_names`, also with ``configs/`` before it as in a checkout. A file at the
-            path goes before nucdet's own of that name.
+        name: a path, absolute or relative to the current directory; or one of
+            :func:`config_names`, with or without ``configs/`` in front. A file at the path takes
+            precedence over nucdet's own config of that name.
 
     Raises:
-        FileNotFoundError: there is neither; the message proposes similar names.
+        FileNotFoundError: there is neither; the message suggests similar names.
 
     Example:
         >>> find_config("DSB2018/unet_small.yaml").name
@@ -56,7 +56,7 @@ def find_config(name: str | Path) -> Path:
 
 
 def _own_config(path: Path) -> Path | None:
-    """nucdet's own config of that name, if there is one."""
+    """nucdet's own config of that name, or None."""
     parts = path.parts[1:] if path.parts[:1] == ("configs",) else path.parts
     own = _CONFIGS.joinpath(*parts)
     inside = not path.is_absolute() and ".." not in parts
@@ -64,9 +64,10 @@ def _own_config(path: Path) -> Path | None:
 
 
 def _packaged(base: Path) -> Path | None:
-    """The file of the package that one of nucdet's own configs names, as ../nucdet/model_zoo/….
+    """The package's file that one of nucdet's own configs refers to as ../nucdet/model_zoo/….
 
-    That is its place in a checkout; an installed package has the configs inside, not beside it.
+    That path is right in a checkout. In an installed package, where the configs lie inside the
+    package, it would lead to nucdet/nucdet/…, which is corrected here.
     """
     place = Path(os.path.normpath(base))
     doubled = _PACKAGE / _PACKAGE.name
@@ -77,7 +78,7 @@ def _packaged(base: Path) -> Path | None:
 
 
 def _proposal(path: Path) -> str:
-    """What may have been meant, for a message."""
+    """The end of an error message: names that the user may have meant."""
     names = config_names()
     wanted = path.with_suffix("").as_posix() if path.name else "…"
     similar = similar_names(names, wanted, path.stem) or [
@@ -90,23 +91,24 @@ def _proposal(path: Path) -> str:
 
 
 def read_config_file(path: str | Path) -> dict[str, Any]:
-    """The keys of a config file, with what it inherits from the files in its ``_BASE_``.
+    """Read the keys of a config file, including those inherited from the files in ``_BASE_``.
 
-    Detectron2's own reader falls back to ``yaml.unsafe_load``, which runs whatever a file asks for.
-    Here a file holds numbers, text, lists, tuples and mappings, and nothing else.
+    Detectron2's own reader falls back to ``yaml.unsafe_load``, which runs code from the file. Here
+    a file may contain only numbers, text, lists, tuples and mappings.
 
     Args:
-        path: of the yaml, or a name that :func:`find_config` knows. ``_BASE_`` (a file or a list
-            of files) is relative to its folder; where there is no such file, it may be the name of
-            one of nucdet's own configs.
+        path: the yaml file, or a name that :func:`find_config` knows. ``_BASE_`` (a file or a list
+            of files) is relative to the folder of the yaml file; if there is no such file, it may
+            be the name of one of nucdet's own configs.
 
     Returns:
-        Nested mappings, ``_BASE_`` resolved: the later of two values counts.
+        Nested mappings with ``_BASE_`` resolved: the file's own values override inherited ones,
+        and later files in ``_BASE_`` override earlier ones.
 
     Raises:
-        FileNotFoundError: there is no such file, or none that ``_BASE_`` names.
-        InputError: not a yaml mapping, a tag that would create an object, a loop of ``_BASE_``, or
-            one that is no file.
+        FileNotFoundError: the file, or one that ``_BASE_`` names, does not exist.
+        InputError: not a yaml mapping, a tag that would create an object, a ``_BASE_`` that leads
+            back to the file, or one that does not name a file.
     """
     return _read(find_config(path), ())
 
@@ -137,7 +139,7 @@ def _load(path: Path) -> Any:
         ) from error
     except RecursionError:
         raise InputError(f"{path}: nested too deeply; expected config keys") from None
-    except (yaml.YAMLError, ValueError) as error:  # no such date, no UTF-8
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: an impossible date, or not UTF-8
         raise InputError(f"{path}: not readable as yaml ({error}); mend that place") from error
 
 
@@ -147,7 +149,7 @@ def _bases(path: Path, named: Any) -> list[Path]:
     for name in names:
         if not isinstance(name, str) or "://" in name:
             raise InputError(f"{path}: {_BASE} is {name!r}; expected a file on this machine")
-        # an absolute path stays what it is
+        # joining keeps an absolute path unchanged
         base = path.parent / Path(name).expanduser()
         bases.append(base if base.is_file() else _own_config(Path(name)) or _packaged(base) or base)
     return bases

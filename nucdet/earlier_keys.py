@@ -1,4 +1,4 @@
-"""Keys that nucdet once had or named otherwise, so that configs of earlier versions still load."""
+"""Removed and renamed config keys, so that configs of earlier versions can still be loaded."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from nucdet.errors import InputError
 
 logger = logging.getLogger(__name__)
 
-# key -> the default that it had, which is what nucdet does now
+# key -> its former default, which is what nucdet always does now
 REMOVED_KEYS: dict[str, Any] = {
     "INPUT.AUGMENTATION.CHANNELS.GAIN": 0.2,
     "INPUT.AUGMENTATION.CHANNELS.OFFSET": 15.0,
@@ -40,23 +40,23 @@ REMOVED_KEYS: dict[str, Any] = {
     "MODEL.SEPARATION.SMOOTHING": 1.0,
 }
 
-# key -> what the last part of it is called now
+# key -> the current name of its last part
 RENAMED_KEYS = {"INPUT.AUGMENTATION.COLOURISE_PROB": "COLORIZE_PROB"}
 
 
 def with_current_keys(loaded: dict[str, Any], path: str | Path) -> dict[str, Any]:
-    """The content of a config file of an earlier version, in the keys that nucdet has now.
+    """Translate the content of a config file of an earlier version to the current keys.
 
-    What a training dumps or a model ships with names every key. Where a removed one has the default
-    that it always had, it says nothing, and is left out. A renamed one gets its name of today. The
-    log has a line for either.
+    The configs that a training dumps or a model ships with contain every key. A removed key with
+    its former default is left out, as it changes nothing; a renamed key gets its current name. Both
+    are logged.
 
     Args:
         loaded: nested mappings, as :func:`nucdet.config_files.read_config_file` returns them.
-        path: of the file, for messages.
+        path: the file, for messages.
 
     Raises:
-        InputError: a removed key asks for something else than its default.
+        InputError: a removed key has a value other than its former default.
     """
     ignored: list[str] = []
     renamed: list[str] = []
@@ -90,7 +90,7 @@ def _current(
             ignored.append(key)
         elif isinstance(value, dict):
             inner = _current(value, (*place, str(name)), path, ignored, renamed)
-            # a node of nothing but removed keys goes with them
+            # a node that held only removed keys is removed too
             if inner or not value:
                 result[name] = inner
         elif key in RENAMED_KEYS:

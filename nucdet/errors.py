@@ -1,4 +1,4 @@
-"""How a user's mistake travels: one exception type, one line on the screen, exit code 2."""
+"""User errors: one exception type, reported in one line on the screen with exit code 2."""
 
 from __future__ import annotations
 
@@ -14,36 +14,36 @@ from collections.abc import Callable, Iterable
 
 from nucdet.lifetime import bind_forks
 
-# of the message of an unexpected error, as much as one line can show
+# longest part of an unexpected error's message that is shown, in characters
 _SHOWN = 200
 
-# as the shell has it of a program that a closed pipe ends (128 + SIGPIPE)
+# the exit code that a shell reports for a program ended by a closed pipe (128 + SIGPIPE)
 _CLOSED_PIPE = 141
 
 
 class InputError(ValueError):
-    """A mistake in what the user gave (a file, a config value, an argument), not in nucdet.
+    """A mistake in the user's input (a file, a config value, an argument), not a bug in nucdet.
 
     The message is one line that names the file, what was found, what was expected and what to do.
-    Library callers catch it as ``ValueError``; tools turn it into that line and exit code 2, while
-    any other ``ValueError`` is a bug: exit code 1, and its traceback is kept in a file.
+    Library callers catch it as ``ValueError``. Commands print that line and exit with code 2; they
+    treat any other ``ValueError`` as a bug, with exit code 1 and the traceback in a log file.
     """
 
     def __init__(self, message: str = ""):
-        # decoders, whose words it may repeat, speak in several lines
+        # the message may quote a decoder's error, which can have several lines
         super().__init__(" ".join(message.split("\n")).strip())
 
 
 def similar_names(known: Iterable[str], *wanted: str) -> list[str]:
-    """What a user may have meant by a name that does not exist, for a message.
+    """Existing names that a user may have meant by one that does not exist, for error messages.
 
     Args:
-        known: the names that do exist.
-        wanted: the name that was given; behind it shorter forms of it, best first.
+        known: the names that exist.
+        wanted: the name that was given, followed by shorter forms of it, best first.
 
     Returns:
-        Those that contain the first of ``wanted`` that any contains; else those that are spelt
-        alike; else none.
+        The names that contain the first of ``wanted`` which occurs in any name, ignoring case;
+        otherwise the names with a similar spelling, if any.
 
     Example:
         >>> similar_names(["unet_small", "unet_lite0", "fcn8s"], "UNet")
@@ -61,21 +61,21 @@ def similar_names(known: Iterable[str], *wanted: str) -> list[str]:
 def run_tool(main: Callable[[], int | None]) -> None:
     """Run a command line's ``main`` and exit the process with its code.
 
-    User mistakes (:class:`InputError`) and what the file system refuses (:class:`OSError`: missing
-    file, no permission, full disk) end with one line on stderr and code 2; Ctrl-C with code 130; a
-    reader of the output that has seen enough (``| head``) with code 141.
-    Any other exception is a bug of nucdet: one line with code 1, which names a log file in the
-    folder for temporary files that holds the traceback. Processes that the tool forks end with it.
+    User errors (:class:`InputError`) and errors of the file system (:class:`OSError`: missing file,
+    no permission, full disk) end with one line on stderr and code 2. Ctrl-C ends with code 130, and
+    a closed output pipe (``| head``) with code 141.
+    Any other exception is a bug in nucdet: exit code 1 and one line that names a log file with the
+    traceback, in the folder for temporary files. Processes that the tool forks end with it.
     """
     bind_forks()
     try:
         code = main() or 0
-        print(end="", flush=True)  # here, where a closed pipe is understood
+        print(end="", flush=True)  # flush here, where a BrokenPipeError is caught
     except InputError as error:
         code = _complain(_own_words(error))
     except BrokenPipeError:
         code = _CLOSED_PIPE
-        # else Python would complain when it flushes the output at its end
+        # otherwise Python would report the error again when it flushes stdout at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
         # str(OSError) may start with "[Errno 13]", which tells a user nothing
@@ -91,7 +91,7 @@ def run_tool(main: Callable[[], int | None]) -> None:
 
 
 def _own_words(error: InputError) -> str:
-    """The message, also where torch's data loader wrapped it in the traceback of its process."""
+    """The error's own message, without the traceback that torch's data loader may add to it."""
     text = str(error)
     if "Original Traceback" not in text:
         return text
@@ -104,13 +104,13 @@ def _complain(message: str) -> int:
 
 
 def _report_bug(error: Exception) -> int:
-    # of an error in another process, the last line is its own; before it stands the traceback
+    # the message of an error from another process is a traceback, followed by the error itself
     lines = str(error).strip().splitlines() or [""]
     message = lines[-1] if "Traceback" in str(error) else lines[0]
     shown = f"{type(error).__name__}: {message}"[:_SHOWN]
     try:
         kept = f"the traceback is in {_keep_traceback(error)}; please send it with a report"
-    except OSError as refused:  # a full disk: then the screen is the only place left
+    except OSError as refused:  # for example a full disk: print the traceback instead
         traceback.print_exception(error)
         kept = f"no log could be written ({refused.strerror})"
     print(f"error: unexpected {' '.join(shown.split())}; {kept}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Files that are either whole or not there."""
+"""Reading and writing files; :func:`write_atomically` never leaves half a file."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from typing import Any
 
 from nucdet.errors import InputError
 
-# what mkstemp makes of ".stem-" and the suffix
+# the names that mkstemp creates from the prefix ".stem-" and the suffix
 _TEMPORARY = re.compile(r"\.(.+)-[a-z0-9_]{8}(\.[^.]*|)")
 
 
 @contextmanager
 def write_atomically(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Give a temporary path beside ``path`` that takes its place when the block ends well.
+    """Yield a temporary path in the same folder, which replaces ``path`` if the block succeeds.
 
-    The folder is made if missing. When the block raises, ``path`` stays as it was and the temporary
-    file is removed, so a full disk or Ctrl-C never leaves half a file under the final name. The
-    content is on the disk before the name is, so neither does a power failure.
+    The folder is created if missing. If the block raises, ``path`` is left unchanged and the
+    temporary file is removed, so a full disk or Ctrl-C never leaves half a file under the final
+    name. Neither does a power failure, because the content is flushed to disk before the renaming.
     The temporary name keeps the suffix, because image writers choose the format by it.
 
     Raises:
-        OSError: the folder cannot be made or written to.
+        OSError: the folder cannot be created or written to.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -37,7 +37,7 @@ def write_atomically(path: str | os.PathLike[str]) -> Iterator[Path]:
     os.close(handle)
     temporary = Path(name)
     try:
-        # mkstemp makes files private; give what open() would have given
+        # mkstemp creates private files; set the permissions that open() would have set
         umask = os.umask(0)
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)
@@ -49,12 +49,12 @@ def write_atomically(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def printable(path: str | os.PathLike[str]) -> str:
-    """A path as text that any screen and file takes: bytes that are not UTF-8 are escaped."""
+    """A path as text that can always be printed: bytes that are not valid UTF-8 are escaped."""
     return os.fspath(path).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def longest_name(folder: Path) -> int:
-    """How many bytes the name of a file in this folder may have; the folder need not exist yet."""
+    """The longest possible name of a file in this folder, in bytes; the folder need not exist."""
     try:
         return os.pathconf(folder, "PC_NAME_MAX")
     except (OSError, AttributeError):  # no such folder yet; Windows
@@ -62,10 +62,10 @@ def longest_name(folder: Path) -> int:
 
 
 def _temporary_stem(path: Path) -> str:
-    """As much of the name as leaves room for what mkstemp adds, eight characters and two signs."""
+    """The stem, cut so that the dot, the hyphen and the eight characters of mkstemp still fit."""
     room = longest_name(path.parent) - len(os.fsencode(path.suffix)) - len(".-") - 8
     encoded = os.fsencode(path.stem)
-    # a character that is cut through is left out
+    # a multi-byte character that was cut is dropped
     return path.stem if len(encoded) <= room else encoded[:room].decode("utf-8", "ignore")
 
 
@@ -77,7 +77,7 @@ def check_exist(*paths: str | os.PathLike[str]) -> None:
 
 
 def remove_left_over(paths: Iterable[str | os.PathLike[str]]) -> None:
-    """Remove the temporary files of these paths that a killed :func:`write_atomically` left.
+    """Remove the temporary files that a killed :func:`write_atomically` left for these paths.
 
     Only for paths that no other process is writing at this moment.
     """
@@ -89,11 +89,11 @@ def remove_left_over(paths: Iterable[str | os.PathLike[str]]) -> None:
 
 
 def find_left_over(folder: Path) -> Iterator[tuple[Path, Path]]:
-    """The files of a folder that :func:`write_atomically` may have left, and what they were for.
+    """Find the files in a folder that a killed :func:`write_atomically` may have left.
 
     Yields:
-        The temporary file, and the path whose place it was to take; of a name that is nearly as
-        long as the file system takes, only the first part.
+        The temporary file and the path that it was meant to replace. If the name of that path is
+        nearly as long as the file system allows, its stem may be cut.
     """
     for left in folder.glob(".*"):
         name = _TEMPORARY.fullmatch(left.name)
@@ -102,14 +102,14 @@ def find_left_over(folder: Path) -> Iterator[tuple[Path, Path]]:
 
 
 def _flush_to_disk(path: Path) -> None:
-    with path.open("r+b") as file:  # Windows flushes only what it may write to
+    with path.open("r+b") as file:  # Windows flushes only files that are open for writing
         os.fsync(file.fileno())
 
 
 def table_text(text: str) -> str:
-    """Text as a csv cell that no spreadsheet program takes for a formula.
+    """Text for a csv cell that no spreadsheet program interprets as a formula.
 
-    File names are a stranger's words: what starts as a formula does gets a ``'`` before it.
+    File names are untrusted input: text that starts like a formula gets a ``'`` in front.
 
     Example:
         >>> table_text("=HYPERLINK(0).png"), table_text("a=b.png")
@@ -125,11 +125,11 @@ def write_json(path: str | os.PathLike[str], content: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Content of a JSON file, such as COCO has them.
+    """The content of a JSON file, usually in COCO format.
 
     Raises:
         FileNotFoundError: there is no such file.
-        InputError: it is not JSON.
+        InputError: it is not valid JSON.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file")
@@ -142,5 +142,5 @@ def read_json(path: Path) -> Any:
 
 
 def digest(content: Any) -> str:
-    """The sha256 of what JSON holds of ``content``, the same before writing and after reading."""
+    """The sha256 of ``content`` as JSON, the same before it is written and after it is read."""
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()

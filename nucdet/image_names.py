@@ -1,4 +1,4 @@
-"""The names by which the outputs of an image are called, by nucdet and by other tools."""
+"""The names that nucdet and other tools give to the outputs of an image."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import PurePath
 
 
 def stem_of(file_name: str) -> str:
-    """Without its ending; that of OME files has two parts, ``.ome.tif``.
+    """The name without its extension; that of OME files has two parts, ``.ome.tif``.
 
     Example:
         >>> stem_of("plate/a.png"), stem_of("b.ome.tif"), stem_of("c.d.tif")
@@ -16,10 +16,10 @@ def stem_of(file_name: str) -> str:
 
 
 def names_of(file_name: str) -> tuple[str, str, str]:
-    """What the outputs of an image may be called, without folders.
+    """The names that the outputs of an image may start with, without folders.
 
-    Other tools take only the last part of an ending off. nucdet takes all of it, or none where two
-    images, or an image and a file over all images, would share a name.
+    Other tools remove only the last part of an extension. nucdet removes all of it, or none if two
+    images, or an image and a file that covers all images, would otherwise share a name.
 
     Example:
         >>> names_of("plate/b.ome.tif")

@@ -1,4 +1,4 @@
-"""Processes that a tool starts end with it, also where it is killed outright."""
+"""Make the processes that a tool starts end with it, even if it is killed."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ _PR_SET_PDEATHSIG = 1
 
 @functools.cache
 def bind_forks() -> None:
-    """Let every process that this one forks from now on end with it, as data loaders do.
+    """Make every process that this one forks from now on, such as a data loader's, end with it.
 
-    On Linux; elsewhere they notice after seconds that nobody takes their results.
+    On Linux only; elsewhere the workers notice after a few seconds that their parent is gone.
     """
     if sys.platform == "linux":
         os.register_at_fork(after_in_child=end_with_parent)
 
 
 def end_with_parent(parent: int | None = None) -> None:
-    """Let this process be killed where the one that started it ends; on Linux alone.
+    """Have this process killed when the one that started it ends; on Linux only.
 
     Args:
-        parent: number of the process that started this one, which ends at once where that has
-            ended already, as may be where this one had much to import before.
+        parent: id of the process that started this one. If that has already ended, which may happen
+            while this one is still importing, this one ends at once. None: not checked.
     """
     if sys.platform != "linux":
         return
-    import ctypes  # not every tool starts processes
+    import ctypes  # only here, because not every tool starts processes
 
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if parent is not None and os.getppid() != parent:

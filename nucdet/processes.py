@@ -1,4 +1,4 @@
-"""One function on as many processes as a command line asks for."""
+"""Runs a function in as many processes as the command line asks for, and finds the device."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from torch.multiprocessing import ProcessRaisedException
 from nucdet.errors import InputError
 from nucdet.lifetime import end_with_parent
 
-# how Python words an OSError: its number, what it is, and the file
+# the message of an OSError: its number, a description and the file
 _OS_ERROR = re.compile(r"\[Errno (\d+)\] (.*?)(?:: '(.*)')?")
 
 
@@ -27,8 +27,8 @@ def check_devices(args: argparse.Namespace) -> None:
     """Check the arguments of :func:`nucdet.arguments.add_devices` before any process starts.
 
     Raises:
-        InputError: no process, more GPUs than there are, a machine that is none of them, or
-            several machines that do not know where to meet.
+        InputError: fewer than one process or machine, more GPUs than this machine has, a rank that
+            is out of range, or several machines without an address at which to meet.
     """
     for option in ("num_gpus", "num_machines"):
         if getattr(args, option) < 1:
@@ -48,16 +48,16 @@ def check_devices(args: argparse.Namespace) -> None:
 
 
 def find_device(name: str, automatic: bool = True) -> str:
-    """The device that a name means on this machine.
+    """Check that this machine has a device, and return its name.
 
     Args:
-        name: of PyTorch: "cpu", "cuda", "cuda:1", "mps".
-        automatic: "cuda" becomes "cpu" where there is no GPU, as configs name it by default.
+        name: as in PyTorch: "cpu", "cuda", "cuda:1", "mps".
+        automatic: replace "cuda", the default of configs, by "cpu" if there is no GPU.
 
     Raises:
-        InputError: PyTorch does not know it, or this machine does not have it.
+        InputError: PyTorch does not know the device, or this machine does not have it.
     """
-    name = str(name)  # callers from Python may have a torch.device
+    name = str(name)  # callers from Python may pass a torch.device
     try:
         device = torch.device(name)
     except RuntimeError:
@@ -83,16 +83,16 @@ def run_processes(
     argument: Any,
     timeout: timedelta = timedelta(minutes=30),
 ) -> None:
-    """Call ``function(argument)`` on ``args.num_gpus`` processes of each of ``args.num_machines``.
+    """Call ``function(argument)`` in ``args.num_gpus`` processes on each of the machines.
 
     Args:
-        function: of a module, so that other processes can import it.
-        args: with those of :func:`nucdet.arguments.add_devices`.
-        argument: what the function is called with; can be pickled.
+        function: defined at module level, so that other processes can import it.
+        args: must contain the arguments of :func:`nucdet.arguments.add_devices`.
+        argument: the argument of the function; must be picklable.
         timeout: how long a process waits for the others before it gives up.
 
     Raises:
-        InputError, OSError: a user's mistake that one of the processes met.
+        InputError, OSError: a user error that occurred in one of the processes.
     """
     try:
         launch(
@@ -109,18 +109,19 @@ def run_processes(
 
 
 def _run_bound(function: Callable[[Any], object], argument: Any, starter: int) -> None:
-    """Call ``function(argument)``; where another process started this one, end with it."""
+    """Call ``function(argument)``; if ``starter`` is another process, end when it ends."""
     if os.getpid() != starter:
         end_with_parent(starter)
     function(argument)
     if distributed.is_initialized():
-        # together: the first process holds what the others meet by, and must not end before them
+        # the first process hosts the store through which the others communicate, so it must not end
+        # before they do
         comm.synchronize()
         distributed.destroy_process_group()
 
 
 def _own_error(error: ProcessRaisedException) -> Exception:
-    """The user's mistake that another process met, or the error itself."""
+    """The user error that occurred in another process, or the error itself."""
     kind, _, message = str(error).strip().splitlines()[-1].partition(": ")
     if kind.rpartition(".")[2] == InputError.__name__:
         return InputError(message)

@@ -1,4 +1,4 @@
-"""How far a long command is: a bar on a terminal, a line every 30 seconds in a log."""
+"""The progress of a long command: a bar on a terminal, a line every 30 seconds in a log."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _Item = TypeVar("_Item")
 
 
 class ProgressBar(Generic[_Item]):
-    """A bar on stderr while that is a terminal; else a line there every :data:`PERIOD` seconds.
+    """A bar on stderr if that is a terminal, otherwise a line every :data:`PERIOD` seconds.
 
-    A command that ends sooner leaves no line in a log. Example::
+    A command that ends sooner writes no line to a log. Example::
 
         for image in ProgressBar(images, "converting"):
             ...
@@ -35,15 +35,15 @@ class ProgressBar(Generic[_Item]):
     ):
         """
         Args:
-            items: to go through; none where :meth:`update` counts.
-            name: of what is done, e.g. "converting".
-            total: of the units; None: as many as there are items, if they have a length.
-            unit: what is counted, in the singular; bytes are "B".
-            show: False: say nothing, as all processes but the main one do.
+            items: the items to iterate over; none if progress is counted with :meth:`update`.
+            name: what is being done, e.g. "converting".
+            total: the number of units; None: the number of items, if they have a length.
+            unit: what is counted, in the singular; "B" for bytes.
+            show: False: print nothing, as in all processes but the main one.
         """
         self._items, self._name, self._unit = items, name, unit
         self._total = total if total is not None or not hasattr(items, "__len__") else len(items)
-        # tqdm's None leaves the bar out where the screen is no terminal
+        # with disable=None, tqdm shows no bar if the output is not a terminal
         self._bar = tqdm(
             total=self._total,
             desc=name,
@@ -68,23 +68,23 @@ class ProgressBar(Generic[_Item]):
         self._bar.close()
 
     def update(self, count: int = 1) -> None:
-        """So many more are done."""
+        """Count this many more units as done."""
         self._done += count
         self._bar.update(count)
         self._print_line()
 
     def reach(self, done: int) -> None:
-        """So many are done; fewer than before change nothing."""
+        """Set how many units are done in all; a smaller number than before changes nothing."""
         self.update(max(0, done - self._done))
 
     def grow(self, count: int) -> None:
-        """There are so many more to do than was known."""
+        """Increase the total by this many units."""
         if self._total is not None:
             self._total = self._bar.total = self._total + count
         self._bar.refresh()
 
     def note(self, text: str) -> None:
-        """Show behind the count what is being done, or how far."""
+        """Show a text after the count: what is being done, or details of the progress."""
         self._note = text
         self._bar.set_postfix_str(text)
         self._print_line()
