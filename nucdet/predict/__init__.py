@@ -1,7 +1,7 @@
-"""From images to nuclei with a trained network.
+"""Predict the nuclei of images with a trained network.
 
-The names below are imported when they are first used, because the command lines ask this package
-for its output formats before they need PyTorch.
+The names below are imported on first use, because the command lines need this package's output
+formats before they need PyTorch.
 """
 
 from importlib import import_module

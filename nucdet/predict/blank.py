@@ -7,13 +7,14 @@ import numpy as np
 
 from nucdet.data.io.windows import ImageWindows
 
-_LOOK_SIDE = 1024  # pixels of an image's middle that are looked at
+_CENTER_SIDE = 1024  # side of the central part that is examined, pixels
 _BLOCK = 16  # pixels
-# Over how many blocks the strength of noise may change, as the light does.
-_BACKGROUND = 4.0
-# By how much the standard deviations in neighboring blocks scatter, relative to their mean: at
-# most 0.12 in drawn camera noise, blurred or with uneven light; at least 0.18 in all else that was
-# tried (photographs, LIVECell's phase contrast, DSB2018).
+# Standard deviation, in blocks, of the Gaussian filter that gives the local level of the noise,
+# which may vary over the image as the light does.
+_SMOOTHING = 4.0
+# Limit for the scatter of the blocks' standard deviations relative to their local mean. It was at
+# most 0.12 in simulated camera noise, blurred or with uneven light, and at least 0.18 in everything
+# else that was tried (photographs, LIVECell's phase contrast, DSB2018).
 _NOISE_SCATTER = 0.15
 
 
@@ -21,7 +22,7 @@ def is_blank(source: ImageWindows) -> bool:
     """Whether an image holds nothing but noise on an even or slowly changing background.
 
     Args:
-        source: the image; its middle is read.
+        source: the image; only its central part is read.
     """
     grey = source.read(_middle(source.size)).astype(np.float32).mean(axis=2)
     height, width = (length // _BLOCK * _BLOCK for length in grey.shape)
@@ -30,9 +31,9 @@ def is_blank(source: ImageWindows) -> bool:
     blocks = grey[:height, :width].reshape(height // _BLOCK, _BLOCK, width // _BLOCK, _BLOCK)
     noise = blocks.std(axis=(1, 3))
     if not noise.any():
-        return _is_even(grey)  # or drawn on the grid of the blocks
-    usual = cv2.GaussianBlur(noise, (0, 0), _BACKGROUND, borderType=cv2.BORDER_REFLECT)
-    return bool((noise / np.maximum(usual, 1e-3)).std() < _NOISE_SCATTER)
+        return _is_even(grey)  # False if each block has one value, but not the same
+    local = cv2.GaussianBlur(noise, (0, 0), _SMOOTHING, borderType=cv2.BORDER_REFLECT)
+    return bool((noise / np.maximum(local, 1e-3)).std() < _NOISE_SCATTER)
 
 
 def _is_even(grey: np.ndarray) -> bool:
@@ -40,9 +41,9 @@ def _is_even(grey: np.ndarray) -> bool:
 
 
 def _middle(size: tuple[int, int]) -> tuple[slice, slice]:
-    starts = [max(0, (length - _LOOK_SIDE) // 2) for length in size]
+    starts = [max(0, (length - _CENTER_SIDE) // 2) for length in size]
     rows, columns = (
-        slice(start, min(start + _LOOK_SIDE, length))
+        slice(start, min(start + _CENTER_SIDE, length))
         for start, length in zip(starts, size, strict=True)
     )
     return rows, columns

@@ -1,4 +1,4 @@
-"""Estimates the diameter of the nuclei of an image, from which its zoom follows."""
+"""Estimates the diameter of an image's nuclei, which determines its zoom."""
 
 from __future__ import annotations
 
@@ -11,28 +11,29 @@ from nucdet.data.io.windows import Box, ImageWindows
 from nucdet.predict.blank import is_blank
 from nucdet.predict.network import Network, View, usual_capacity
 
-# An image up to this side, in pixels as the network sees it, is looked at as a whole, and what is
-# seen can be the prediction; of larger ones parts of the other side are.
+# Images up to this side, in pixels of the network's input, are predicted whole, and the result may
+# serve as the final prediction. Of larger images, parts of the second side are predicted.
 _WHOLE_SIDE = 640
 _PART_SIDE = 384
-# where fewer nuclei are found than this, further parts of the image are predicted
-_ENOUGH = 10
-# factors on the usual zoom that are tried where it shows no nucleus
-_OTHER_ZOOMS = (3.0, 1 / 3)
-# Nuclei with this score are counted first: fragments of very large nuclei and clumps of very small
-# ones score lower. With 0.9 the large nuclei alone speak in stained tissue (docs/experiments.md).
-_SURE = 0.7
-# Nuclei within this range of the size in training are found as well at the usual zoom, so the image
-# is not rescaled.
-_FITS = (0.9, 2.0)
-# Two estimates agree when the larger one is at most this many times the smaller one, and the mean
-# score of the second is lower by at most this much: it was lower by up to 0.06 for right ones.
-_SAME_SIZE = 1.5
-_LESS_SURE = 0.1
+# further parts of the image are predicted until this many nuclei are found
+_MIN_NUCLEI = 10
+# factors on the usual zoom that are tried if no nucleus is found at the usual zoom
+_FALLBACK_FACTORS = (3.0, 1 / 3)
+# The diameter is measured on nuclei with at least this score if there are any, because fragments of
+# very large nuclei and clumps of very small ones score lower. With 0.9 only the large nuclei would
+# be measured in stained tissue (docs/experiments.md).
+_CONFIDENT_SCORE = 0.7
+# If the nuclei's diameter, relative to that in training, is in this range at the usual zoom, they
+# are found equally well there, so the image is not rescaled.
+_GOOD_RANGE = (0.9, 2.0)
+# Two estimates agree if the larger is at most this many times the smaller, and the second one's
+# mean score is lower by at most this much (it was lower by up to 0.06 for correct estimates).
+_MAX_RATIO = 1.5
+_MAX_SCORE_DROP = 0.1
 # by how much the mean score of a third estimate may be lower than that of the first
-_HARDLY = 0.02
-# Where nuclei turn out smaller than this share of the estimate that chose the zoom, that had missed
-# the small ones, and they are shown once more, larger.
+_MAX_SCORE_DROP_OF_THIRD = 0.02
+# If the nuclei found at the new zoom are smaller than this share of the estimate that led to it,
+# that estimate had missed the small ones, and the image is enlarged further.
 _SMALLER = 0.9
 
 
@@ -41,19 +42,19 @@ class Estimate(NamedTuple):
 
     Attributes:
         diameter: in pixels of the image; None: the usual zoom is kept.
-        view: the network's answer at the zoom that follows from it, where it saw the whole image.
+        view: the network's output at the resulting zoom, if it was computed for the whole image.
     """
 
     diameter: float | None
     view: View | None = None
 
 
-class _Look(NamedTuple):
-    """The nuclei that one zoom shows."""
+class _Probe(NamedTuple):
+    """The nuclei found at one zoom."""
 
-    diameter: float  # median of the nuclei, in pixels of the image
-    score: float  # mean of the nuclei
-    view: View | None  # the network's answer, where it saw the whole image
+    diameter: float  # median over the nuclei, in pixels of the image
+    score: float  # mean over the nuclei
+    view: View | None  # the network's output, if it was computed for the whole image
 
 
 def estimate_diameter(
@@ -64,62 +65,67 @@ def estimate_diameter(
     most_zoom: float = np.inf,
     whole_side: int = _WHOLE_SIDE,
 ) -> Estimate:
-    """Estimate the median diameter of the nuclei by predicting parts of the image.
+    """Estimate the median diameter of the nuclei by predicting the image or parts of it.
 
-    The first estimate is made at the usual zoom. It is taken where it is near the size of nuclei in
-    training. Otherwise the image is predicted again at the zoom that the estimate asks for, and
-    where the second estimate agrees with the first, that zoom is kept, unless the second one is
-    clearly smaller. Much larger nuclei are found in fragments at first, and much smaller ones as
-    clumps: then a third estimate has to agree with the second one, with about the scores of the
-    first. Where no two estimates agree, the usual zoom is kept.
+    The first estimate is made at the usual zoom, which is kept if the nuclei are about as large
+    there as in training. Otherwise the image is predicted again at the zoom that follows from the
+    estimate, and if the second estimate agrees with the first, that zoom is used (or, if the second
+    one is clearly smaller, the zoom that follows from it). Much larger nuclei are first found as
+    fragments, and much smaller ones as clumps, so that the first two estimates differ: then a third
+    one must agree with the second and have about the mean score of the first. If no two consecutive
+    estimates agree, the usual zoom is kept.
 
     Args:
         network: the network that finds nuclei.
         source: the image.
         zoom: the usual zoom.
-        wanted: the diameter of nuclei in training, in pixels as the network sees them.
+        wanted: the diameter of nuclei in training, in pixels of the network's input.
         most_zoom: the largest zoom that is tried.
-        whole_side: up to this side, in pixels as the network sees it, an image is looked at as a
-            whole at the zoom that an estimate asks for: mostly that becomes the prediction.
+        whole_side: at a zoom that follows from an estimate, an image up to this side, in pixels of
+            the network's input, is predicted whole, because the result usually becomes the final
+            prediction.
     """
 
-    def look(at: float, whole_side: int = _WHOLE_SIDE) -> _Look | None:
-        return _look(network, source, min(at, most_zoom), whole_side)
+    def probe(at: float, whole_side: int = _WHOLE_SIDE) -> _Probe | None:
+        return _probe(network, source, min(at, most_zoom), whole_side)
 
-    def settled(asked: _Look, seen: _Look) -> Estimate:
-        """The estimate where the zoom that ``asked`` led to has shown ``seen``."""
-        can_be_larger = wanted / asked.diameter < most_zoom
-        if can_be_larger and seen.diameter < _SMALLER * asked.diameter:
-            return Estimate(seen.diameter)
-        return Estimate(asked.diameter, seen.view)
+    def settled(before: _Probe, after: _Probe) -> Estimate:
+        """The estimate, given that the zoom which follows from ``before`` has shown ``after``."""
+        can_be_larger = wanted / before.diameter < most_zoom
+        if can_be_larger and after.diameter < _SMALLER * before.diameter:
+            return Estimate(after.diameter)
+        return Estimate(before.diameter, after.view)
 
-    usual = first = look(zoom)
-    if usual is not None and _FITS[0] <= usual.diameter * zoom / wanted <= _FITS[1]:
+    usual = first = probe(zoom)
+    if usual is not None and _GOOD_RANGE[0] <= usual.diameter * zoom / wanted <= _GOOD_RANGE[1]:
         return Estimate(None, usual.view)
     if usual is None and not is_blank(source):
-        for factor in _OTHER_ZOOMS:
-            first = first or look(zoom * factor)
-    stays = Estimate(None, usual and usual.view)
-    second = first and look(wanted / first.diameter, whole_side)
+        for factor in _FALLBACK_FACTORS:
+            first = first or probe(zoom * factor)
+    unchanged = Estimate(None, usual and usual.view)
+    second = first and probe(wanted / first.diameter, whole_side)
     if second is None:
-        return stays
+        return unchanged
     if _agree(first, second):
         return settled(first, second)
-    third = look(wanted / second.diameter, whole_side)
-    if third is None or not _agree(second, third) or third.score < first.score - _HARDLY:
-        return stays
+    third = probe(wanted / second.diameter, whole_side)
+    if third is None or not _agree(second, third):
+        return unchanged
+    if third.score < first.score - _MAX_SCORE_DROP_OF_THIRD:
+        return unchanged
     return settled(second, third)
 
 
-def _agree(one: _Look, other: _Look) -> bool:
+def _agree(one: _Probe, other: _Probe) -> bool:
     ratio = abs(math.log(one.diameter / other.diameter))
-    return ratio <= math.log(_SAME_SIZE) and other.score >= one.score - _LESS_SURE
+    return ratio <= math.log(_MAX_RATIO) and other.score >= one.score - _MAX_SCORE_DROP
 
 
-def _look(network: Network, source: ImageWindows, zoom: float, whole_side: int) -> _Look | None:
-    """The size of the nuclei that score _SURE or more, else of all; None where there are none.
+def _probe(network: Network, source: ImageWindows, zoom: float, whole_side: int) -> _Probe | None:
+    """Predict at one zoom; the diameter is that of the nuclei which score _CONFIDENT_SCORE or more,
+    or of all nuclei if none do. None if there are no nuclei.
 
-    Parts are seen of an image of more than ``whole_side`` pixels a side, as the network sees them.
+    Of an image larger than ``whole_side``, in pixels of the network's input, parts are predicted.
     """
     areas, scores = [], []
     side = max(1, math.floor(whole_side / zoom))
@@ -131,18 +137,18 @@ def _look(network: Network, source: ImageWindows, zoom: float, whole_side: int) 
         (view,) = network([(window, zoom)], usual_capacity(window.shape[:2], zoom))
         areas.extend(view.instances.pred_masks.areas.tolist())
         scores.extend(view.instances.scores.tolist())
-        if len(scores) >= _ENOUGH:
+        if len(scores) >= _MIN_NUCLEI:
             break
     if not scores:
         return None
-    sure = np.array(scores) >= _SURE
-    median = np.median(np.array(areas)[sure if sure.any() else ...])
-    answer = view if len(parts) == 1 else None  # one part is the whole image
-    return _Look(2 * math.sqrt(median / math.pi), float(np.mean(scores)), answer)
+    is_confident = np.array(scores) >= _CONFIDENT_SCORE
+    median = np.median(np.array(areas)[is_confident if is_confident.any() else ...])
+    whole = view if len(parts) == 1 else None  # a single part is the whole image
+    return _Probe(2 * math.sqrt(median / math.pi), float(np.mean(scores)), whole)
 
 
 def _parts(size: tuple[int, int], side: int) -> list[Box]:
-    """The middle of an image, then the middles of its quarters."""
+    """Windows at the center of an image and at the centers of its quadrants; one if all fits."""
     places = [(0.5, 0.5), (0.25, 0.25), (0.75, 0.75), (0.25, 0.75), (0.75, 0.25)]
     if max(size) <= side:
         places = places[:1]

@@ -1,4 +1,4 @@
-"""Draws overlays on images of any size; the memory depends on the size of the drawing alone."""
+"""Draws overlays on images of any size; memory depends only on the size of the drawing."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from nucdet.data.io.windows import ImageWindows
 from nucdet.structures import CroppedMasks
 from nucdet.visualization.colors import PALETTE, palette_by_neighbors
 
-# longer side; a larger image is drawn reduced by a whole number
+# longest side of a drawing; a larger image is reduced by an integer factor
 OVERLAY_SIDE = 4096
 # rows of the reduced image that are read at a time
 _BAND = 64
@@ -33,12 +33,12 @@ def read_for_drawing(source: ImageWindows) -> np.ndarray:
 
 
 def draw_overlay(image: np.ndarray, masks: CroppedMasks, colors: str) -> np.ndarray:
-    """Outlines on the image, enlarged where it is small (see :func:`draw_instances`).
+    """Draw outlines on the image, which is enlarged if it is small (see :func:`draw_instances`).
 
     Args:
-        image: of :func:`read_for_drawing`.
-        masks: of the image as it is in the file.
-        colors: of :func:`outline_colors`.
+        image: from :func:`read_for_drawing`.
+        masks: the masks, in pixels of the image file.
+        colors: from :func:`outline_colors`.
 
     Returns:
         uint8 RGB of the image's size, or a multiple.
@@ -53,23 +53,23 @@ def outline_colors(image: np.ndarray, masks: CroppedMasks) -> str:
     """A digit for each mask: the index of its color, which differs from its neighbors' colors.
 
     Args:
-        image: of :func:`read_for_drawing`.
-        masks: of the image as it is in the file.
+        image: from :func:`read_for_drawing`.
+        masks: the masks, in pixels of the image file.
     """
     masks = reduce_masks(masks, reduction(masks.image_size, OVERLAY_SIDE))
     return "".join(map(str, palette_by_neighbors(masks, image).tolist()))
 
 
 def reduction(image_size: tuple[int, int], side: int) -> int:
-    """The whole number to reduce an image by so that its longer side is at most ``side``."""
+    """The smallest integer factor that reduces an image's longer side to at most ``side``."""
     return max(1, -(-max(image_size) // side))
 
 
 def reduce_masks(masks: CroppedMasks, factor: int) -> CroppedMasks:
-    """Every ``factor``-th pixel of the masks, without an array of the image's size.
+    """Take every ``factor``-th pixel of the masks, without an array of the image's size.
 
     Returns:
-        As many masks, of an image of (ceil(H / factor), ceil(W / factor)).
+        The same number of masks, for an image of size (ceil(H / factor), ceil(W / factor)).
     """
     first = -(-masks.offsets // factor)
     skip = first * factor - masks.offsets

@@ -1,8 +1,9 @@
-"""What earlier runs wrote into the output folder: nothing else is replaced or removed.
+"""Replace and remove only files that earlier runs wrote into the output folder.
 
-An input, labels that a user has corrected, or a table of another program may lie where an output
-would go. And what an earlier run left must not pass for a result of this one: it is removed where
-an image fails now, or becomes a stack where it was an image or the other way round.
+The path of an output may be taken by an input, by labels that a user has corrected, or by another
+program's table. On the other hand, outputs of an earlier run must not be mistaken for results of
+this one: they are removed if the image fails now, or if it is now predicted as a stack and was a
+single image before, or vice versa.
 """
 
 from __future__ import annotations
@@ -20,13 +21,13 @@ from nucdet.predict.records import RecordStore, file_size
 
 
 def begin(store: RecordStore, file: InputFile, outputs: Collection[Path], is_stack: bool) -> None:
-    """Keep that these files are about to be written, and remove those of the other kind.
+    """Record that these files are about to be written, and remove those of the other kind.
 
     Args:
-        store: of the output folder.
-        file: the image, which counts as not done from here to the end.
-        outputs: of the image.
-        is_stack: whether the image is a stack, whose outputs have other names.
+        store: the records of the output folder.
+        file: the image, which counts as not done until its record is saved.
+        outputs: the files to be written for the image.
+        is_stack: whether the image is a stack, whose outputs have different names.
     """
     if store.planes(file).exists() != is_stack:
         _remove(set(store.left(file)) - set(outputs))
@@ -35,9 +36,9 @@ def begin(store: RecordStore, file: InputFile, outputs: Collection[Path], is_sta
 
 
 def fail(store: RecordStore, file: InputFile, error: str) -> None:
-    """Keep why an image failed, and remove what an earlier run wrote for it.
+    """Record why an image failed, and remove what an earlier run wrote for it.
 
-    Planes of a stack that were predicted before the one that failed stay for ``--resume``.
+    Planes of a stack that were predicted before the failed one are kept for ``--resume``.
     """
     _remove(store.left(file))
     if next(iter(store.planes(file)), None) is None:
@@ -46,7 +47,7 @@ def fail(store: RecordStore, file: InputFile, error: str) -> None:
 
 
 def remove_planes(store: RecordStore, file: InputFile, kept: int = 0) -> None:
-    """Forget the planes of a stack from this one on, and remove the files that they have alone."""
+    """Remove a stack's planes after the first ``kept`` from the records, and their own files."""
     for plane in islice(store.planes(file).of_any_run(), kept, None):
         name = plane.record.plane_name
         paths = plane_paths(store.output, file.name, name, tuple(plane.sizes))
@@ -64,7 +65,7 @@ def _remove(paths: Iterable[Path]) -> None:
 
 
 def check_names(file: InputFile, outputs: Iterable[Path]) -> None:
-    """Raise InputError if the name of an output is longer than the file system takes."""
+    """Raise InputError if the name of an output is longer than the file system allows."""
     for path in outputs:
         length, most = len(os.fsencode(path.name)), longest_name(path.parent)
         if length > most:
@@ -75,11 +76,11 @@ def check_names(file: InputFile, outputs: Iterable[Path]) -> None:
 
 
 def check_free(outputs: Iterable[Path], inputs: Collection[Path]) -> None:
-    """Raise InputError where an output would replace an input.
+    """Raise InputError if an output would replace an input.
 
     Args:
-        outputs: those that are there already.
-        inputs: the images, without links in their paths.
+        outputs: the outputs that already exist.
+        inputs: the images, with symbolic links resolved.
     """
     for path in outputs:
         if path.resolve() in inputs:
@@ -90,7 +91,7 @@ def check_free(outputs: Iterable[Path], inputs: Collection[Path]) -> None:
 
 
 def check_own(foreign: Sequence[Path]) -> None:
-    """Raise InputError where outputs would replace what nucdet did not write."""
+    """Raise InputError if outputs would replace these files, which nucdet did not write."""
     if foreign:
         more = f" and {len(foreign) - 1} more files" if len(foreign) > 1 else ""
         raise InputError(

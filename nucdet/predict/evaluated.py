@@ -1,4 +1,4 @@
-"""A model for the evaluators that predicts images as a :class:`Segmenter` does."""
+"""Wraps a model so that evaluators get the same predictions as from a :class:`Segmenter`."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from nucdet.predict.network import Network
 class EvaluatedModel:
     """Predicts inputs of :class:`nucdet.data.evaluation_mapper.EvaluationMapper`.
 
-    An image gives the instances that :class:`nucdet.predict.Segmenter` finds in it, before the
-    overlap elimination that the evaluators share, see :mod:`nucdet.evaluation.build`.
+    The instances are those that :class:`nucdet.predict.Segmenter` finds, before overlap
+    elimination, which is done once for all evaluators, see :mod:`nucdet.evaluation.build`.
     """
 
     def __init__(self, cfg: CfgNode, network: Network):
@@ -34,11 +34,11 @@ class EvaluatedModel:
         """Predict a batch.
 
         Returns:
-            For each image ``"instances"`` in pixels of its "height" and "width", and
-            ``"subsystems"`` where the input has "measured" and the model measures its parts.
+            For each image ``"instances"``, in pixels of its "height" and "width", and
+            ``"subsystems"`` if all inputs have "measured" and the model can measure its parts.
         """
         sources = [ImageWindows(x["image"].permute(1, 2, 0).numpy()) for x in batched_inputs]
-        # a perturbation may have changed the size of an image; its ground truth stays as it is
+        # a perturbation may have changed the size of an image, but not of its ground truth
         sizes = [(x["height"], x["width"]) for x in batched_inputs]
         found = self._find(sources, sizes=sizes)
         outputs: list[dict[str, Any]] = [{"instances": one.instances} for one in found]
@@ -52,9 +52,9 @@ class EvaluatedModel:
 
 @contextmanager
 def evaluated(cfg: CfgNode, model: nn.Module) -> Iterator[EvaluatedModel]:
-    """Prepare a model, also one in training, for an evaluation, and restore it afterwards.
+    """Prepare a model (it may be in training) for evaluation, and restore it afterwards.
 
-    Within the context it computes as in prediction (channels-last, precision "auto", TEST.AUG).
+    Within the context it runs as in prediction (channels-last, precision "auto", TEST.AUG).
     """
     network = Network(cfg, model)
     try:

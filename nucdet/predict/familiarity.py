@@ -16,15 +16,16 @@ def familiarity(
     """How similar an image is to the training images of the model that predicted it.
 
     Args:
-        known: the model's statistics of its training images.
-        found: the nuclei in the image, with the unsure ones that are dropped later.
-        nuclei: how many of them are left.
+        known: the model's statistics of its training images, or None.
+        found: the nuclei in the image, including those that overlap elimination drops.
+        nuclei: how many of them are left after overlap elimination.
         source: the image.
 
     Returns:
-        Below 1 for images that deserve the warning :data:`UNFAMILIAR`, above 1 for nearly all of
-        the kinds in training. None: the model holds no such statistics, or no nucleus is left in an
-        image that holds nothing but noise: an empty well is no mistake.
+        Below 1 for images that deserve the warning :data:`UNFAMILIAR`, above 1 for nearly all
+        images of the kinds in training. None if the model has no such statistics or no encoder to
+        compare, or if no nucleus is left in an image that shows nothing but noise: an empty well
+        needs no warning.
     """
     if known is None or not found.seen:
         return None
@@ -34,5 +35,5 @@ def familiarity(
 
 
 def warning(how: float | None) -> str:
-    """:data:`UNFAMILIAR` or an empty text, for a value of :func:`familiarity`."""
+    """:data:`UNFAMILIAR` or an empty string, for a value of :func:`familiarity`."""
     return UNFAMILIAR if how is not None and how < 1 else ""

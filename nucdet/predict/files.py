@@ -1,4 +1,4 @@
-"""Finds the images of a prediction run and gives their outputs names."""
+"""Finds the images of a prediction run and chooses the names of their outputs."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from nucdet.errors import InputError
 from nucdet.files import printable
 from nucdet.image_names import stem_of
 
-# a folder is searched for files with these endings; single files and patterns may have any
+# extensions of the files that are searched for in folders; single files and patterns may have any
 _PLAIN_ENDINGS = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
-# also formats that cannot be read, so that the run names such files instead of ignoring them
+# including formats that cannot be read, so that the run reports such files as failed
 IMAGE_ENDINGS = (*_PLAIN_ENDINGS, *BIOIO_READERS, *FOREIGN_ENDINGS)
 
-# the folder, inside the output folder, of what is kept of each image: <name>.json
+# the subfolder of the output folder that holds a record of each image, <name>.json
 RECORDS = ".records"
-# names of files over all images, which the <name>.csv of an image must not replace
+# names of files that cover all images, which the <name>.csv of an image must not replace
 _RESERVED = ("summary", "kaggle", "nuclei")
 
 
@@ -32,10 +32,10 @@ class InputFile:
     """An image to predict.
 
     Attributes:
-        path: where it is.
-        file_name: relative to the folder that all inputs share, with "/".
-        name: of its outputs, relative to the output folder: ``file_name`` without its ending, or
-            with it where the names of two would be the same.
+        path: the absolute path.
+        file_name: the path relative to the common folder of all inputs, with "/".
+        name: the stem of its outputs, relative to the output folder: ``file_name`` without its
+            extension, or with it where two names would otherwise be the same.
     """
 
     path: Path
@@ -47,17 +47,17 @@ def find_inputs(inputs: Sequence[str], output: Path) -> list[InputFile]:
     """Find the images that ``--input`` names, sorted by file name.
 
     Args:
-        inputs: files; folders, searched with all below them for :data:`IMAGE_ENDINGS`; patterns
-            with ``*``, ``?``, ``**``. Hidden files are left out, and in folders and patterns what
-            lies in the output folder, so that an earlier run's images are not predicted. In folders
-            hidden folders are left out, too, and labels beside their image and what earlier runs
-            wrote elsewhere, which a line on the screen says.
+        inputs: files; folders, searched recursively for :data:`IMAGE_ENDINGS`; patterns with ``*``,
+            ``?``, ``**``. From folders and patterns, hidden files and files in the output folder
+            are left out, so that an earlier run's outputs are not predicted. From folders, hidden
+            subfolders are also left out, and so are label files next to their image and outputs of
+            earlier runs in other places; a line on the screen reports those.
         output: the output folder.
 
     Raises:
         FileNotFoundError: there is no such file or folder.
-        InputError: no images found, one whose name is not UTF-8, or two whose outputs would have
-            the same name.
+        InputError: no images were found, a name is not UTF-8, or the outputs of two images would
+            have the same name.
     """
     roots, paths = [], []
     for text in inputs:
@@ -75,7 +75,7 @@ def find_inputs(inputs: Sequence[str], output: Path) -> list[InputFile]:
 
 
 def _expand(text: str, output: Path) -> tuple[Path, list[Path]]:
-    """The folder that names start from, and the images of one input."""
+    """The folder that names are relative to, and the images of one input."""
     if not text.strip():
         raise InputError("--input '': expected a file, a folder (. for this one) or a pattern")
     path = _absolute(text)
@@ -83,7 +83,7 @@ def _expand(text: str, output: Path) -> tuple[Path, list[Path]]:
         return path.parent, [path]
     if path.is_dir():
         root, found = path, [f for f in path.rglob("*") if f.suffix.lower() in IMAGE_ENDINGS]
-        # thumbnails of a file server, copies of a notebook's images
+        # hidden folders hold a file server's thumbnails or copies of a notebook's images
         found = [f for f in found if not any(map(_is_hidden, f.relative_to(path).parent.parts))]
         expected = f"images ({' '.join(IMAGE_ENDINGS)})"
     elif glob.has_magic(text):
@@ -105,12 +105,12 @@ def _expand(text: str, output: Path) -> tuple[Path, list[Path]]:
 
 
 def _absolute(path: str | os.PathLike[str]) -> Path:
-    """Without "..", which would lead the outputs out of their folder, and one file one path."""
+    """Remove "..", which would place outputs outside their folder and give a file two paths."""
     return Path(os.path.abspath(path))  # noqa: PTH100  Path.absolute() keeps ".."
 
 
 def _check_text(names: Sequence[str]) -> None:
-    """Names of files go into tables, JSON and a page, which hold nothing but UTF-8."""
+    """Raise InputError if a name is not UTF-8, which tables, JSON and the report require."""
     bad = [name for name in names if printable(name) != name]
     if bad:
         more = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
@@ -121,21 +121,21 @@ def _check_text(names: Sequence[str]) -> None:
 
 
 def _without_labels(text: str, files: list[Path]) -> list[Path]:
-    """The files of a folder that are not named as labels or outputs of an image.
+    """The files of a folder without those that are named like labels or outputs of an image.
 
-    Such an image lies beside them, or an earlier run wrote its outputs there.
+    That image either lies in the same folder, or an earlier run wrote its outputs there.
     """
-    beside: dict[Path, list[Path]] = defaultdict(list)
+    by_folder: dict[Path, list[Path]] = defaultdict(list)
     for file in files:
-        beside[file.parent].append(file)
+        by_folder[file.parent].append(file)
 
     @functools.cache
     def names_in(folder: Path) -> set[str]:
-        return names_of_all(beside.get(folder, ())) | _recorded(folder)
+        return names_of_all(by_folder.get(folder, ())) | _recorded(folder)
 
     def is_of_an_image(file: Path) -> bool:
         folder = file.parent
-        # the overlays of a stack's planes lie in a folder that is named so
+        # the overlays of a stack's planes lie in a folder with the name of an output
         return is_output(stem_of(file.name), names_in(folder)) or is_output(
             folder.name, names_in(folder.parent)
         )
@@ -166,7 +166,7 @@ def _is_hidden(name: str) -> bool:
 
 
 def _is_image(path: Path) -> bool:
-    """A file outside any OME-Zarr, or the folder of an OME-Zarr."""
+    """Whether a path is a file outside any OME-Zarr, or the folder of an OME-Zarr."""
     inside = any(parent.suffix.lower() == ".zarr" for parent in path.parents)
     return not inside and (path.is_file() or (path.is_dir() and path.suffix.lower() == ".zarr"))
 
@@ -182,7 +182,7 @@ def _fixed_part(pattern: Path) -> Path:
 
 
 def _output_names(file_names: Sequence[str]) -> list[str]:
-    """A name for each; compared without case, as some file systems do."""
+    """A unique name for the outputs of each image; case is ignored, as in some file systems."""
     stems = [stem_of(name) for name in file_names]
     count = Counter(stem.casefold() for stem in stems)
     count.update(dict.fromkeys(_RESERVED, 1))

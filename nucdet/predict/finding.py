@@ -1,4 +1,4 @@
-"""From opened images to their nuclei: the same code for prediction and for evaluation."""
+"""Finds the nuclei of opened images; prediction and evaluation share this code."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Found(NamedTuple):
 
     instances: Instances  # masks as CroppedMasks, none empty
     plan: Plan
-    seen: list[Seen]  # features of each tile; empty for networks without an encoder to take them
+    seen: list[Seen]  # encoder features of each tile; empty for networks without an encoder
 
 
 class Finder:
@@ -53,18 +53,19 @@ class Finder:
         progress: Callable[[int, int], None] | None = None,
         sizes: Sizes | None = None,
     ) -> list[Found]:
-        """Find the nuclei of images; on a GPU those of equal size go through together.
+        """Find the nuclei of images; on a GPU, images of equal size are predicted in batches.
 
         Args:
             sources: the images.
-            diameter: of the nuclei, in pixels of the image: it is rescaled so that they are as
-                large as in training. "auto": estimated from a first look. None: "auto" where
-                INPUT.RESIZE_RULE is "diameter", else resized by INPUT.MIN_SIZE_TEST.
-            progress: called as ``progress(tiles done, tiles)`` where there are several.
-            sizes: (height, width) of each, in whose pixels the answers are to be; None: their own.
+            diameter: diameter of the nuclei in pixels of the image, which is rescaled so that they
+                are as large as in training. "auto": estimated from a first prediction. None: "auto"
+                if INPUT.RESIZE_RULE is "diameter", else resized by INPUT.MIN_SIZE_TEST.
+            progress: called as ``progress(tiles done, tiles)`` for images with several tiles.
+            sizes: for each image the (height, width) in whose pixels its result is given; None:
+                the images' own sizes.
 
         Raises:
-            InputError: a file is damaged; a diameter that is none.
+            InputError: a file is damaged, or the diameter is not valid.
         """
         check_diameter(diameter)
         sizes = [source.size for source in sources] if sizes is None else sizes
@@ -76,13 +77,13 @@ class Finder:
         ]
 
     def plan(self, source: ImageWindows, diameter: float | str | None = None) -> Plan:
-        """Choose zoom and tiles of one image; the arguments are those of :meth:`__call__`."""
+        """Choose the zoom and tiles of one image; arguments as for :meth:`__call__`."""
         diameter = self._usual_diameter if diameter is None else diameter
         return plan_tiles(self.network, source, self._trained_diameter, diameter)
 
 
 def usual_diameter(cfg: CfgNode) -> str | None:
-    """The diameter where none is given: "auto" for a network that has seen one size of nuclei."""
+    """The default diameter: "auto" if the network was trained on nuclei of one size, else None."""
     return "auto" if cfg.INPUT.RESIZE_RULE == "diameter" else None
 
 
@@ -99,12 +100,12 @@ def predict_tiles(
         network: the network that finds nuclei.
         sources: the images.
         plans: one for each image.
-        sizes: (height, width) for each image: the nuclei of an image that is not divided into
-            tiles are given in pixels of this size.
+        sizes: (height, width) for each image; if the image is a single tile, its nuclei are given
+            in pixels of this size.
         progress: see :meth:`Finder.__call__`.
 
     Returns:
-        For each image a list with the network's answer for each of its tiles.
+        For each image a list with the network's output for each of its tiles.
     """
     results: list[list[View]] = [[] for _ in sources]
     for source, plan, size, views in zip(sources, plans, sizes, results, strict=True):
@@ -112,8 +113,8 @@ def predict_tiles(
             views.append(plan.view)
     whole = [i for i, plan in enumerate(plans) if len(plan.tiles) == 1 and not results[i]]
     whole.sort(key=lambda i: (plans[i].capacity, sources[i].size, plans[i].zoom))
-    for capacity, alike in groupby(whole, lambda i: plans[i].capacity):
-        numbers = list(alike)
+    for capacity, group in groupby(whole, lambda i: plans[i].capacity):
+        numbers = list(group)
         images = ((sources[i].read(sources[i].whole()), plans[i].zoom, sizes[i]) for i in numbers)
         for i, view in zip(numbers, network(images, capacity), strict=True):
             results[i].append(view)

@@ -1,8 +1,8 @@
-"""The output formats of a prediction run: one entry of :data:`FORMATS` is one format.
+"""The output formats of a prediction run; each entry of :data:`FORMATS` is one format.
 
-A new format is a writer in nucdet/export, a function here that hands it what it needs, and an entry
-in the table; the command line, the help text and ``--resume`` follow. Writers are imported when
-they write, because the help text needs only the table and should not wait for PyTorch.
+To add a format, add a writer in nucdet/export, a function here that passes it what it needs, and an
+entry in the table; the command line, the help text and ``--resume`` need no change. Writers are
+imported when they are called, because the help text needs only the table, not PyTorch.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ImageOutputs:
-    """All that the files of one predicted image, or plane of a stack, are made of.
+    """The data from which all files of one predicted image, or plane of a stack, are written.
 
     Attributes:
-        record: what is kept of the image, see :class:`nucdet.export.ImageRecord`.
+        record: what is stored of the image, see :class:`nucdet.export.ImageRecord`.
         masks: its N masks, disjoint.
         table: N rows of measurements, see :func:`nucdet.predict.measurements.measure`.
-        image: uint8 (H, W, 3) RGB to draw on, of :func:`nucdet.predict.drawing.read_for_drawing`.
+        image: uint8 (H, W, 3) RGB to draw on, see :func:`nucdet.predict.drawing.read_for_drawing`.
     """
 
     record: ImageRecord
@@ -45,12 +45,12 @@ class ImageFormat:
     """A format with one file for each image.
 
     Attributes:
-        ending: of the file's name, which starts with the image's.
-        summary: for the help text.
-        write: takes the path and what is to be written; raises OSError.
-        write_stack: takes the path and the planes of a stack; None: ``write`` is called for each
-            plane, and the path is a folder.
-        stack_ending: in place of ``ending`` for a stack; empty: the same.
+        ending: what follows the image's name in the name of the file.
+        summary: one line for the help text.
+        write: writes the file of an image, given its path and the data; raises OSError.
+        write_stack: writes the file of a stack, given its path and the planes. None: the stack gets
+            a folder instead, in which ``write`` writes a file for each plane.
+        stack_ending: used instead of ``ending`` for a stack; empty: the same ending.
     """
 
     ending: str
@@ -61,7 +61,7 @@ class ImageFormat:
 
     @property
     def file(self) -> str:
-        """What its files are called, for the help text."""
+        """The pattern of its file names, for the help text."""
         return f"NAME{self.ending}"
 
 
@@ -70,10 +70,10 @@ class SharedFormat:
     """A format with one file for all images.
 
     Attributes:
-        file: its name.
-        summary: for the help text.
-        write: takes the path and the records of all predicted images, which it may go through more
-            than once; raises OSError.
+        file: the name of the file.
+        summary: one line for the help text.
+        write: writes the file, given its path and the records of all predicted images, over which
+            it may iterate more than once; raises OSError.
     """
 
     file: str
@@ -192,7 +192,7 @@ FORMATS: dict[str, ImageFormat | SharedFormat] = {
 
 
 def formats_text() -> str:
-    """What --save may be, for messages."""
+    """The possible values of --save, for error messages."""
     return "a list of " + ",".join(FORMATS)
 
 
@@ -204,18 +204,18 @@ def check_formats(names: Sequence[str]) -> None:
 
 
 def output_paths(output: Path, name: str, formats: Sequence[str]) -> dict[str, Path]:
-    """Where the files of one image go, by format, in the order of :data:`FORMATS`.
+    """The paths of one image's files, by format, in the order of :data:`FORMATS`.
 
     Args:
-        output: folder of the run.
-        name: of the image, see :class:`nucdet.predict.files.InputFile`.
-        formats: names; those with one file for all images are left out.
+        output: the output folder of the run.
+        name: see :class:`nucdet.predict.files.InputFile`.
+        formats: names of formats; those with one file for all images are ignored.
     """
     return {key: output / f"{name}{entry.ending}" for key, entry in _of_images(formats).items()}
 
 
 def stack_paths(output: Path, name: str, formats: Sequence[str]) -> dict[str, Path]:
-    """As :func:`output_paths`, of a stack: formats with one file for all its planes."""
+    """Like :func:`output_paths`, for a stack: the formats with one file for all its planes."""
     return {
         key: output / f"{name}{entry.stack_ending or entry.ending}"
         for key, entry in _of_images(formats).items()
@@ -224,7 +224,7 @@ def stack_paths(output: Path, name: str, formats: Sequence[str]) -> dict[str, Pa
 
 
 def plane_folders(output: Path, name: str, formats: Sequence[str]) -> dict[str, Path]:
-    """Where the files of each plane of a stack go, by format."""
+    """The folders for the formats with one file for each plane of a stack, by format."""
     return {
         key: output / f"{name}{entry.stack_ending}"
         for key, entry in _of_images(formats).items()
@@ -235,7 +235,7 @@ def plane_folders(output: Path, name: str, formats: Sequence[str]) -> dict[str, 
 def plane_paths(
     output: Path, name: str, plane_name: str, formats: Sequence[str]
 ) -> dict[str, Path]:
-    """Where the files of one plane of a stack go, by format.
+    """The paths of the files that one plane of a stack has on its own, by format.
 
     Args:
         output, name, formats: see :func:`output_paths`.
@@ -253,7 +253,7 @@ def _of_images(formats: Sequence[str]) -> dict[str, ImageFormat]:
 
 
 def shared_paths(output: Path, formats: Sequence[str]) -> dict[str, Path]:
-    """Where the files over all images go, by format, in the order of :data:`FORMATS`."""
+    """The paths of the files that cover all images, by format, in the order of :data:`FORMATS`."""
     return {
         key: output / entry.file
         for key, entry in FORMATS.items()

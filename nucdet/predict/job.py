@@ -1,4 +1,4 @@
-"""A checked prediction run: its files, its options, and what it depends on."""
+"""A checked prediction run: its options, its files, and all that its results depend on."""
 
 from __future__ import annotations
 
@@ -39,11 +39,12 @@ class Job:
     """A checked prediction run, the same in every process.
 
     Attributes:
-        options: what the user asks for; their output folder exists.
+        options: the user's options; the output folder exists.
         files: all images, sorted.
-        settings: a text that differs wherever the results for an image would.
-        facts: names and values for the end of the report.
-        stale: files over all images of an earlier run, of planes that are no longer predicted.
+        settings: a hash of the settings that the results for an image depend on.
+        facts: names and values shown at the end of the report.
+        stale: an earlier run's files that cover all images and contain planes of stacks that are
+            now predicted as single images.
     """
 
     options: PredictOptions
@@ -59,27 +60,27 @@ class Job:
 
     @property
     def store(self) -> RecordStore:
-        """What is done, and what earlier runs wrote."""
+        """The records of which images are done and which files earlier runs wrote."""
         return RecordStore(self.output, self.settings)
 
     def paths(self, file: InputFile) -> dict[str, Path]:
-        """Where the files of an image go, by format."""
+        """The paths of an image's files, by format."""
         return output_paths(self.output, file.name, self.options.save)
 
     def stack_paths(self, file: InputFile) -> dict[str, Path]:
-        """Where the files of a stack go, by format."""
+        """The paths of a stack's files, by format."""
         return stack_paths(self.output, file.name, self.options.save)
 
     def plane_folders(self, file: InputFile) -> dict[str, Path]:
-        """Where the files of each plane of a stack go, by format."""
+        """The folders for the formats with one file for each plane of a stack, by format."""
         return plane_folders(self.output, file.name, self.options.save)
 
     def plane_paths(self, file: InputFile, plane: ImageRecord) -> dict[str, Path]:
-        """Where the files of one plane of a stack go, by format."""
+        """The paths of the files that one plane of a stack has on its own, by format."""
         return plane_paths(self.output, file.name, plane.plane_name, self.options.save)
 
     def keep_planes(self, file: InputFile) -> Kept:
-        """The planes of a stack that are done; what follows the first that is not is forgotten."""
+        """Keep the planes of a stack that are done up to the first that is not; remove the rest."""
         planes = self.store.planes(file)
         kept = planes.count(partial(self._is_whole, file))
         remove_planes(self.store, file, kept.planes)
@@ -87,7 +88,7 @@ class Job:
         return kept
 
     def shared_paths(self) -> list[Path]:
-        """The files over all images."""
+        """The paths of the files that cover all images."""
         names = ["summary.csv", "report.html"]
         if "csv" in self.options.save:
             names.append("nuclei.csv")
@@ -95,11 +96,12 @@ class Job:
         return [*shared, *(self.output / name for name in names)]
 
     def with_all_formats(self) -> Job:
-        """The same with all that could be written."""
+        """A copy of the job with all output formats."""
         return replace(self, options=replace(self.options, save=tuple(FORMATS)))
 
     def check_outputs(self) -> None:
-        """Raise InputError where an output cannot be written, or would replace a foreign file."""
+        """Raise InputError if a name is too long or an output would replace an input or a file
+        that nucdet did not write."""
         store, shared = self.store, self.shared_paths()
         inputs = {file.path.resolve() for file in self.files}
         foreign = [path for path in shared if path.exists() and not store.wrote_shared(path)]
@@ -114,7 +116,7 @@ class Job:
         check_own(foreign)
 
     def begin_shared(self) -> None:
-        """Keep that the files over all images are about to be written; stale ones are removed."""
+        """Record that the files covering all images are about to be written; remove stale ones."""
         for path in self.stale:
             path.unlink(missing_ok=True)
         store = self.store
@@ -123,7 +125,7 @@ class Job:
         store.begin_shared(own | set(self.shared_paths()))
 
     def is_done(self, file: InputFile) -> bool:
-        """Whether a file is predicted and has all its outputs."""
+        """Whether an image is predicted and all its outputs exist."""
         store = self.store
         planes = store.outcome(file).planes
         if not planes:
@@ -132,19 +134,19 @@ class Job:
         return whole == planes and store.is_done(file, self.stack_paths(file).values())
 
     def _is_whole(self, file: InputFile, plane: StoredPlane) -> bool:
-        """Whether the files that a plane has alone are there."""
+        """Whether the files that a plane has on its own exist with the recorded sizes."""
         paths = self.plane_paths(file, plane.record)
         return all(file_size(path) == plane.sizes.get(n, -1) for n, path in paths.items())
 
     def left_to_do(self, rank: int = 0, processes: int = 1) -> list[InputFile]:
-        """One process's share of the files, with ``resume`` without those that are done."""
+        """The files that one process predicts; with ``resume``, only those not done yet."""
         share = self.files[rank::processes]
         if not self.options.resume:
             return list(share)
         return [file for file in share if not self.is_done(file)]
 
     def clean_up(self) -> None:
-        """Remove the temporary files that a killed run of the same output folder left."""
+        """Remove the temporary files that a killed run left in the output folder."""
         shared = [*self.shared_paths(), self.store.shared_path]
         for file in self.files:
             shared += [*self.paths(file).values(), *self.stack_paths(file).values()]
@@ -156,7 +158,7 @@ class Job:
 
 
 def prepare(options: PredictOptions) -> Job:
-    """Check everything that can be checked before the work starts, and find the images.
+    """Find the images, and check everything that can be checked before the work starts.
 
     Raises:
         InputError, OSError: a mistake in the options or the config, no images, or an output folder
@@ -173,14 +175,14 @@ def prepare(options: PredictOptions) -> Job:
 
 
 def _make_folder(output: Path) -> None:
-    """The output folder, tried by a file that goes at once."""
+    """Create the output folder, and check that a file can be created in it."""
     try:
         output.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=output):
             pass
     except OSError as error:
         if error.errno == errno.ENOSPC:
-            raise  # the tool's own line has a remedy for it
+            raise  # run_tool reports a full disk with a remedy
         found = "a file has that name" if output.is_file() else error.strerror
         raise InputError(
             f"--output {printable(output)}: {found}; expected a folder that can be written to, or "
@@ -189,7 +191,7 @@ def _make_folder(output: Path) -> None:
 
 
 def _stale(job: Job) -> list[Path]:
-    """The files of an earlier run over all planes of stacks that are single images now."""
+    """See :attr:`Job.stale`."""
     store = job.store
     if job.options.choice.asks_for_all or not any(store.planes(f).exists() for f in job.files):
         return []
@@ -200,7 +202,7 @@ def _stale(job: Job) -> list[Path]:
 def _settings(cfg: CfgNode, options: PredictOptions) -> str:
     states = [file.stat() for file in weight_files(cfg.MODEL.WEIGHTS)]
     weights = [(state.st_size, state.st_mtime_ns) for state in states]
-    # the version stays the same between two releases, in which a record may get another field
+    # between two releases, a record may get a new field while the version stays the same
     kept = [field.name for field in fields(ImageRecord)]
     parts = [__version__, kept, cfg.dump(), weights, options.result_options()]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
@@ -217,7 +219,7 @@ def _facts(cfg: CfgNode, options: PredictOptions) -> tuple[tuple[str, str], ...]
         "Score threshold": "of the config" if threshold is None else f"{threshold:g}",
         "Nuclei at the border": "left out" if options.exclude_border else "kept",
         "Outline offset": f"{cfg.TEST.OUTLINE_OFFSET:g} pixels",
-        "Pixel size": "",  # known at the end, see outputs.write_shared_outputs
+        "Pixel size": "",  # filled in at the end, see outputs.write_shared_outputs
         "nucdet": __version__,
     }
     return tuple(facts.items())

@@ -1,8 +1,8 @@
-"""Joins the nuclei of overlapping tiles into one list for the image.
+"""Merges the nuclei of overlapping tiles into one list for the image.
 
-Two masks of different tiles are taken as the same nucleus when they agree within the strip that
-both tiles share. So a piece that a tile's border cuts is joined with the whole nucleus of the other
-tile, and the pieces of a nucleus that is larger than the strip are joined with each other.
+Two masks of different tiles are considered the same nucleus if they agree within the strip that
+both tiles share. So a mask cut by the border of its tile is matched with the whole nucleus in the
+other tile, and the parts of a nucleus that is larger than the strip are matched with each other.
 """
 
 from __future__ import annotations
@@ -20,28 +20,28 @@ from scipy.sparse.csgraph import connected_components
 from nucdet.predict.planning import Plan, Tile
 from nucdet.structures import CroppedMasks
 
-# Two masks are the same nucleus where they share this part of their union, and one is a fragment of
-# the other where they share this part of the smaller one.
+# Two masks are the same nucleus if their intersection is more than this share of their union (IoU),
+# and one is a fragment of the other if it is more than this share of the smaller mask.
 _AGREEMENT = 0.5
 
 
 def join_tiles(
     plan: Plan, found: Sequence[Instances], image_size: tuple[int, int], size: tuple[int, int]
 ) -> Instances:
-    """Join the nuclei of an image's tiles.
+    """Merge the nuclei of an image's tiles.
 
     Args:
         plan: the tiles of the image; if there is only one, its nuclei already are in pixels of
             ``size``.
         found: the nuclei of each tile, in the tile's pixels, see :func:`stitch`.
         image_size: (height, width) of the image.
-        size: (height, width) of the answer.
+        size: (height, width) of the result.
 
     Returns:
-        Instances of the answer's size, highest score first.
+        Instances of the given size, highest score first.
     """
     if len(plan.tiles) == 1:
-        # some networks give them in the order of their places
+        # some networks return them in order of position
         return found[0][found[0].scores.argsort(descending=True, stable=True)]
     border = max(1, math.ceil(1 / plan.zoom))
     return resized(stitch(plan.tiles, found, image_size, border), size)
@@ -50,20 +50,21 @@ def join_tiles(
 def stitch(
     tiles: Sequence[Tile], found: Sequence[Instances], size: tuple[int, int], border: int = 1
 ) -> Instances:
-    """Put the nuclei of overlapping tiles together, each once and whole.
+    """Combine the nuclei of overlapping tiles, so that each appears once and whole.
 
-    Of several masks of the same nucleus, the one is kept that lies deepest inside its tile and that
-    the tile's border does not cut; if the border cuts all of them, their union is kept. Three kinds
-    of masks are dropped: those that another tile saw deeper inside, with more around them, and did
-    not find; pieces cut by a border that another tile saw whole; and fragments of a nucleus that
-    only the other tile found. Overlaps of different nuclei are left to overlap elimination.
+    Of several masks of the same nucleus, the one that lies deepest inside its tile is kept; if all
+    of them are cut by the borders of their tiles, their union is kept. Three kinds of masks are
+    dropped: those not found by another tile, although they lie deeper inside it and it shows more
+    of their surroundings; parts cut by a border that lie whole inside another tile; and fragments
+    of a nucleus that only the other tile found. Overlaps of different nuclei are left to overlap
+    elimination.
 
     Args:
         tiles: T windows.
         found: the nuclei of each tile, in the tile's pixels: ``pred_masks`` (CroppedMasks),
             ``pred_boxes``, ``scores``, ``pred_classes``; the masks must not be empty.
         size: (height, width) of the image.
-        border: masks that end within so many pixels of a tile's inner border count as cut.
+        border: masks within this many pixels of a tile's inner border count as cut.
 
     Returns:
         Instances of the image with the same fields, highest score first.
@@ -91,7 +92,7 @@ def stitch(
 
 
 class _Pool:
-    """All masks of all tiles in the image's pixels, with the tile that each comes from."""
+    """All masks of all tiles in the image's pixels, and the tile that each of them is from."""
 
     def __init__(
         self, tiles: Sequence[Tile], found: Sequence[Instances], size: tuple[int, int], border: int
@@ -114,17 +115,18 @@ class _Pool:
         )
         self.boxes = self.masks.boxes[:, [1, 0, 3, 2]].astype(np.int64)  # y0, x0, y1, x1
         self.windows = np.array([(t.y0, t.x0, t.y1, t.x1) for t in tiles])
-        # pixels between each mask and the nearest border of its tile inside the image
+        # distance in pixels from each mask to the nearest border of its tile inside the image
         self.depth = _depths(self.boxes, self.windows[self.tile], size)
 
     def __len__(self) -> int:
         return len(self.tile)
 
     def pairs(self) -> Iterator[tuple[int, int, float, float]]:
-        """The pairs (i, j) of masks of different tiles that meet.
+        """The pairs of masks of different tiles whose bounding boxes intersect.
 
-        With each: intersection over union within what both tiles see, and the share of the smaller
-        mask's pixels that is common.
+        Yields:
+            i, j, the intersection over union within the area that both tiles share, and the
+            intersection as a share of the smaller mask's pixels.
         """
         for a, one in enumerate(self.tiles):
             for b in range(a + 1, len(self.tiles)):
@@ -159,13 +161,13 @@ class _Pool:
         return common / max(union, 1), common / smaller
 
     def _within(self, i: int, window: Tile) -> np.ndarray:
-        """The part of the crop of mask i that lies in a window; the window meets the mask's box."""
+        """The part of mask i's crop inside a window, which must intersect the mask's box."""
         y, x = self.boxes[i, :2]
         rows = slice(max(0, window.y0 - y), max(0, window.y1 - y))
         return self.masks.crops[i][rows, max(0, window.x0 - x) : max(0, window.x1 - x)]
 
     def seen_better(self, ids: np.ndarray, depth: int) -> bool:
-        """Whether another tile contains all of these masks, at least as deep inside as theirs."""
+        """Whether another tile contains all of these masks at a depth of at least ``depth``."""
         (y0, x0), (y1, x1) = self.boxes[ids, :2].min(axis=0), self.boxes[ids, 2:].max(axis=0)
         depths = _depths(np.array([[y0, x0, y1, x1]]), self.windows, self.size)
         depths[self.tile[ids]] = -1
@@ -183,7 +185,7 @@ class _Pool:
     def instances(
         self, kept: np.ndarray, united: dict[int, tuple[np.ndarray, np.ndarray]]
     ) -> Instances:
-        """The masks of the given numbers, some in a new shape, in order of their scores."""
+        """The masks of these indices, highest score first; ``united`` replaces some of them."""
         kept = kept[np.lexsort((kept, -self.fields["scores"].numpy()[kept]))]
         masks, boxes = self.masks[kept], self.net_boxes[kept].clone()
         for k, i in enumerate(kept.tolist()):
@@ -199,8 +201,8 @@ class _Pool:
 def _depths(boxes: np.ndarray, windows: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """How many pixels boxes lie inside windows, both (N, 4) as y0, x0, y1, x1; < 0: not inside.
 
-    Borders of the window that are borders of the image do not count; without any other border the
-    depth is a billion.
+    Borders of a window that are also borders of the image do not count; if there are no others, the
+    depth is 10⁹.
     """
     free = (boxes - windows) * (1, 1, -1, -1)
     edge = windows == (0, 0, *size)
@@ -213,9 +215,9 @@ def _fragments(
     group: np.ndarray,
     chosen: list[int],
 ) -> set[int]:
-    """The groups to drop: of two that lie on each other, the one that is less deep inside its tile.
+    """The groups to drop: of two that overlap, the one that lies less deep inside its tile.
 
-    This is done only where a tile's border cuts one of them and the other is whole, or where no
+    This applies only if one of the two is cut by its tile's border and the other is whole, or if no
     tile found both.
     """
     tiles_of: dict[int, set[int]] = {}
@@ -227,7 +229,7 @@ def _fragments(
         if a == b or share <= _AGREEMENT or chosen[a] != i or chosen[b] != j:
             continue
         one_is_cut = (pool.depth[i] <= pool.border) != (pool.depth[j] <= pool.border)
-        # a tile that saw both whole, or both cut, kept both: they are two nuclei
+        # a tile that contains both, whole or cut, found both: they are two nuclei
         if not one_is_cut and tiles_of[a] & tiles_of[b]:
             continue
         dropped.add(a if pool.depth[i] < pool.depth[j] else b)
@@ -235,7 +237,7 @@ def _fragments(
 
 
 def resized(instances: Instances, size: tuple[int, int]) -> Instances:
-    """The instances rescaled to (height, width); masks that lose all their pixels are left out."""
+    """Rescale instances to (height, width); masks that lose all their pixels are left out."""
     if instances.image_size == size:
         return instances
     (height, width), (to_height, to_width) = instances.image_size, size

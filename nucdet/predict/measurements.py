@@ -1,7 +1,7 @@
-"""Measurements of nuclei: place, shape, and the intensity of every channel with its background.
+"""Measurements of nuclei: position, shape, and the intensity and background of each channel.
 
-Shapes are measured by :func:`skimage.measure.regionprops`, each nucleus on its own crop. The image
-is read in blocks, so that one of any size can be measured.
+Shapes are measured by :func:`skimage.measure.regionprops` on the crop of each nucleus. The image is
+read in blocks, so that images of any size can be measured.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from nucdet.structures import CroppedMasks
 if TYPE_CHECKING:
     import pandas as pd
 
-# What is measured of a shape, and the power of the pixel size that turns pixels into micrometres.
+# The measurements of a shape, and the power of the pixel size that converts them to micrometres.
 _SHAPE = {
     "centroid_y": 1,
     "centroid_x": 1,
@@ -45,25 +45,26 @@ _SHAPE = {
     "solidity": 0,
 }
 _UNITS = {"px": ("", "_px", "_px"), "um": ("", "_um", "_um2")}
-# of each channel, before "_intensity"
+# of each channel, as the part of the column's name before "_intensity"
 _STATISTICS = ("mean", "max", "integrated", "std", "background", "net_mean", "net_integrated")
 
-# Pixels around a nucleus that are its background: outside a gap, which blur fills with light of
-# nuclei, and within a distance; the second one is for those whose near surroundings are nuclei.
+# The background of a nucleus, in pixels: what is further than the gap from any nucleus (blur fills
+# the gap with light from the nuclei) and within a radius of this one. The second radius is used if
+# the first leaves too few pixels, because the surroundings are full of other nuclei.
 _GAP = 2
-_REACHES = (8, 32)
-_ENOUGH = 20  # pixels
+_RADII = (8, 32)
+_MIN_BACKGROUND = 20  # pixels within the first radius
 _BLOCK = 1024
 _FIRST = Place()
 
 
 @dataclass(frozen=True)
 class Channels:
-    """The channels of an image of which intensities are measured.
+    """The channels of an image whose intensities are measured.
 
     Attributes:
-        names: C of them, for the columns of the table; "" where there is one alone.
-        read: gives (C, h, w) of the stored values in a window, before any scaling to 8 bits.
+        names: C names, for the columns of the table; "" if there is only one channel.
+        read: returns the stored values in a window, (C, h, w), before any scaling to 8 bits.
     """
 
     names: tuple[str, ...]
@@ -71,11 +72,11 @@ class Channels:
 
     @classmethod
     def of_windows(cls, source: ImageWindows) -> Channels:
-        """All channels of an image where it lies in its file; read when they are asked for."""
+        """All channels of an image, at its place in the file; they are read on demand."""
         return cls(source.channel_names, source.channel_reader())
 
     def chosen(self, wanted: Sequence[str | int]) -> Channels:
-        """Some of the channels, by name or by number from 0; a name goes before a number.
+        """Select channels by name or by number from 0; a name takes precedence over a number.
 
         Raises:
             InputError: there is no such channel.
@@ -103,28 +104,29 @@ def measure(
     place: Place = _FIRST,
     others: CroppedMasks | None = None,
 ) -> pd.DataFrame:
-    """Measure N masks of an image; docs/measurements.md says what each column is.
+    """Measure N masks of an image; docs/measurements.md describes each column.
 
     Args:
-        masks: not empty ones, disjoint or not.
-        channels: of the image; None: no intensities.
+        masks: N masks, disjoint or not; none may be empty.
+        channels: the channels of the image; None: no intensities.
         pixel_size: µm; None: lengths and areas are in pixels.
         scores: (N,), for a column ``score``.
-        classes: N of them, for a column ``class``.
-        place: of the image in its file, for columns ``time`` and ``z``.
-        others: more nuclei of the image, or all of them, which are no background of these either.
+        classes: N class names, for a column ``class``.
+        place: position of the image in its file, for the columns ``time`` and ``z``.
+        others: more nuclei of the image, or all of them, which are also excluded from the
+            background.
 
     Returns:
-        One row a mask, in their order. ``id`` is 1, 2, …, the label in a label map. Lengths and
-        areas have their unit at the end of the column's name, one unit in the whole table:
+        One row per mask, in the same order. ``id`` is 1, 2, …, the label in a label map. The names
+        of columns with lengths and areas end in their unit, which is the same in the whole table:
         ``area_px``, ``perimeter_px``, or ``area_um2``, ``perimeter_um``. (0, 0) is the center of
-        the top left pixel for centroids, its corner for boxes, which are half-open.
+        the top left pixel for centroids, and its corner for boxes, which are half-open.
 
     Raises:
-        InputError: a pixel size that none can have.
+        InputError: the pixel size is impossible.
     """
     check_pixel_size(pixel_size)
-    import pandas as pd  # when it is needed, as a prediction starts without it
+    import pandas as pd  # only here, so that a prediction starts without it
 
     columns: dict[str, np.ndarray | Sequence[str]] = {
         "id": np.arange(1, len(masks) + 1),
@@ -157,11 +159,11 @@ def _shapes(masks: CroppedMasks, pixel_size: float | None) -> dict[str, np.ndarr
 
 
 def _shape(box: Box, crop: np.ndarray) -> tuple[float, ...]:
-    """In the order of ``_SHAPE``, in pixels."""
+    """The measurements of one mask in the order of ``_SHAPE``, in pixels."""
     region = regionprops(crop.view(np.uint8))[0]
     (rows, columns), (y, x) = box, region.centroid
-    # Crofton's formula: the other perimeter of skimage is 5 % too long for a large disc, which
-    # would make its circularity 0.91
+    # Crofton's formula; skimage's other perimeter is 5 % too long for a large disk, which would
+    # make its circularity 0.91
     perimeter = region.perimeter_crofton
     return (
         rows.start + y,
@@ -175,7 +177,7 @@ def _shape(box: Box, crop: np.ndarray) -> tuple[float, ...]:
         perimeter,
         region.axis_major_length,
         region.axis_minor_length,
-        # skimage counts from the vertical
+        # skimage measures the angle from the vertical axis
         (math.degrees(region.orientation) + 90) % 180,
         min(1.0, 4 * math.pi * region.area / perimeter**2),
         region.eccentricity,
@@ -201,16 +203,16 @@ def _intensities(
 
 
 class _Block(NamedTuple):
-    """Masks of one part of the image that are measured together."""
+    """Masks in one part of the image that are measured together."""
 
-    mine: np.ndarray  # their numbers
-    window: Box  # they, and all that may be their background
-    near: CroppedMasks  # all nuclei that meet the window
+    mine: np.ndarray  # indices of the masks
+    window: Box  # contains the masks and all that may be their background
+    near: CroppedMasks  # all nuclei whose boxes intersect the window
 
 
 def _blocks(masks: CroppedMasks, nuclei: CroppedMasks) -> Iterator[_Block]:
     low, high = nuclei.offsets, nuclei.boxes[:, [3, 2]].astype(np.int64)
-    for mine, _, start, stop in blocks_of(masks, _BLOCK, max(_REACHES) + _GAP):
+    for mine, _, start, stop in blocks_of(masks, _BLOCK, max(_RADII) + _GAP):
         start, stop = np.maximum(start, 0), np.minimum(stop, masks.image_size)
         rows, columns = (slice(a, b) for a, b in zip(start.tolist(), stop.tolist(), strict=True))
         near = ((low < stop) & (high > start)).all(axis=1)
@@ -218,7 +220,7 @@ def _blocks(masks: CroppedMasks, nuclei: CroppedMasks) -> Iterator[_Block]:
 
 
 def _free_of(masks: CroppedMasks, window: Box) -> np.ndarray:
-    """(h, w) bool: the pixels of a window that are further than the gap from any mask."""
+    """(h, w) bool: the pixels of a window that are further than ``_GAP`` from any mask."""
     y0, x0 = (side.start for side in window)
     covered = np.zeros([side.stop - side.start for side in window], np.uint8)
     for (y, x), crop in zip((masks.offsets - (y0, x0)).tolist(), masks.crops, strict=True):
@@ -235,20 +237,20 @@ def _disc(radius: int) -> np.ndarray:
 def _intensity(
     offset: np.ndarray, crop: np.ndarray, window: Box, values: np.ndarray, free: np.ndarray
 ) -> np.ndarray:
-    """(C, statistics) of one mask, in the order of ``_STATISTICS``."""
+    """The statistics of one mask, (C, len(_STATISTICS))."""
     y, x = (offset - [side.start for side in window]).tolist()
     height, width = crop.shape
     inside = values[:, y : y + height, x : x + width][:, crop].astype(np.float64)
     background = np.full(len(values), np.nan)
-    for reach in _REACHES:
-        top, left = max(0, y - reach), max(0, x - reach)
-        around = np.s_[top : y + height + reach, left : x + width + reach]
+    for radius in _RADII:
+        top, left = max(0, y - radius), max(0, x - radius)
+        around = np.s_[top : y + height + radius, left : x + width + radius]
         outside = np.ones(free[around].shape, np.uint8)
         outside[y - top :, x - left :][:height, :width] = ~crop
         distance = cv2.distanceTransform(outside, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-        ring = free[around] & (distance <= reach)
+        ring = free[around] & (distance <= radius)
         count = np.count_nonzero(ring)
-        if count >= (_ENOUGH if reach == _REACHES[0] else 1):
+        if count >= (_MIN_BACKGROUND if radius == _RADII[0] else 1):
             background = np.median(values[:, *around][:, ring].astype(np.float64), axis=1)
             break
     total, mean = inside.sum(axis=1), inside.mean(axis=1)

@@ -27,20 +27,21 @@ from nucdet.structures import CroppedMasks
 
 PRECISIONS = ("auto", "float32", "bfloat16")
 
-# Pixels of a batch on a GPU. On a CPU images go one by one: four of 512 × 512 at once took a
-# fifth longer (lite0, one thread), and a result's last digits would depend on its neighbors.
+# Largest number of pixels in a batch on a GPU. On a CPU images are predicted one by one: four of
+# 512 × 512 at once took a fifth longer (lite0, one thread), and the last digits of a result would
+# depend on the other images of its batch.
 _BATCH_PIXELS = 1 << 23
 
-# what the limits on proposals and detections of a config are meant for, as pixels of an image
+# size of an image, in pixels, for which a config's limits on proposals and detections are meant
 _USUAL_PIXELS = 1 << 19
 
 
 class View(NamedTuple):
-    """The network's answer for an image or a part of one.
+    """The network's output for an image or a part of one.
 
     Attributes:
-        instances: the nuclei in the image's pixels, on the CPU, as CroppedMasks, none empty.
-        seen: features of the encoder; None for networks without an encoder to take them from.
+        instances: the nuclei in the image's pixels, on the CPU; masks as CroppedMasks, none empty.
+        seen: features of the encoder; None for networks without an encoder.
     """
 
     instances: Instances
@@ -48,19 +49,18 @@ class View(NamedTuple):
 
 
 class Network:
-    """Takes images and gives raw Instances; resizes by INPUT.MIN_SIZE_TEST or by a given zoom.
+    """Rescales images by a given zoom and predicts raw Instances, before overlap elimination.
 
-    Convolutions run channels-last. With ``"bfloat16"`` an R-CNN's box and mask heads compute in 16
-    bits, which takes a half to a third of the time. Backbone and proposals stay in 32 bits: in 16
-    they lower the DSB2018 score by 0.005, while the heads do not lower it (18 images, lite0).
-    Semantic networks compute in 16 bits as a whole. With TEST.AUG.ENABLED an R-CNN predicts
-    several views of each image.
+    Convolutions run channels-last. With ``"bfloat16"``, the box and mask heads of an R-CNN compute
+    in 16 bits, which reduces their time to a half or a third. Backbone and proposals stay in 32
+    bits: in 16 bits they lower the DSB2018 score by 0.005, while the heads do not lower it (18
+    images, lite0). Semantic networks compute entirely in 16 bits. With TEST.AUG.ENABLED an R-CNN
+    predicts several views of each image.
 
-    The model is changed for this in place; :meth:`close` changes it back, so that its training can
-    go on.
+    The model is modified in place; :meth:`close` restores it, so that its training can continue.
 
     Attributes:
-        familiarity: statistics of the training images in the file of the weights, or None.
+        familiarity: statistics of the training images from the file of the weights, or None.
     """
 
     familiarity: Familiarity | None = None
@@ -70,11 +70,12 @@ class Network:
         Args:
             cfg: the config of the model.
             model: the model with its weights, wrapped for data-parallel training or not.
-            precision: ``"float32"``, ``"bfloat16"``, or ``"auto"``: bfloat16 on a CPU that computes
-                with it.
+            precision: ``"float32"``, ``"bfloat16"``, or ``"auto"``: bfloat16 on CPUs that support
+                it, else float32.
 
         Raises:
-            InputError: an unknown precision; TEST.AUG.ENABLED for a network that has no such views.
+            InputError: an unknown precision, or TEST.AUG.ENABLED for a network that does not
+                support it.
         """
         if precision not in PRECISIONS:
             raise InputError(f"precision is {precision!r}; expected one of {', '.join(PRECISIONS)}")
@@ -99,10 +100,10 @@ class Network:
 
     @classmethod
     def load(cls, cfg: CfgNode, precision: str = "auto") -> Network:
-        """Build the model of a config with MODEL.WEIGHTS.
+        """Build the model of a config and load MODEL.WEIGHTS.
 
         Raises:
-            FileNotFoundError, InputError: the weights cannot be read; else as for the class.
+            FileNotFoundError, InputError: the weights cannot be read, or as for the constructor.
         """
         model = build_network(cfg)
         rest = NucleusCheckpointer(model, complete=True).load(cfg.MODEL.WEIGHTS)
@@ -111,7 +112,7 @@ class Network:
         return network
 
     def close(self) -> None:
-        """Change the model back to what it was; this object cannot be used afterwards."""
+        """Restore the model; this object cannot be used afterwards."""
         self._undo.close()
 
     def zoom(self, height: int, width: int) -> float:
@@ -119,19 +120,19 @@ class Network:
         return self._rule(height, width)
 
     def __call__(self, images: Iterable[tuple[Any, ...]], capacity: float = 1.0) -> Iterator[View]:
-        """Predict images one after the other; on a GPU, neighbors of equal size in one batch.
+        """Predict images one by one; on a GPU, consecutive images of equal size form batches.
 
         Args:
-            images: (uint8 (H, W, 3) RGB, zoom) each, and perhaps (height, width), another size in
-                whose pixels the answer is to be; read lazily, a batch at a time.
-            capacity: by how much the limits on proposals and detections grow.
+            images: for each image a tuple (uint8 (H, W, 3) RGB, zoom), or (image, zoom, (height,
+                width)) for a result in pixels of another size; read lazily, a batch at a time.
+            capacity: factor on the limits on proposals and detections.
 
         Yields:
-            For each image, in its own pixels or of the size given.
+            The output for each image, in its own pixels or in those of the given size.
         """
         inputs = (self._input(*image) for image in images)
         for batch in _batches(inputs, _BATCH_PIXELS if self.device.type == "cuda" else 0):
-            self.tap.take()  # what a batch that failed has left
+            self.tap.take()  # discard what a failed batch has left
             with torch.no_grad(), _capacity(self.model, capacity):
                 outputs = self.model(batch)
             seen = self.tap.take()
@@ -152,7 +153,7 @@ class Network:
 
 
 def usual_capacity(size: tuple[int, int], zoom: float) -> float:
-    """By how much a config's limits grow for an image of (height, width) shown at a zoom."""
+    """The factor on a config's limits for an image of (height, width) at a zoom, at least 1."""
     return max(1.0, size[0] * size[1] * zoom**2 / _USUAL_PIXELS)
 
 
@@ -176,7 +177,7 @@ def _to_channels_last(model: nn.Module, undo: ExitStack) -> None:
 
 
 def _lower_precision(model: nn.Module, undo: ExitStack) -> None:
-    """Let an R-CNN's heads or a semantic network compute in bfloat16; others stay as they are."""
+    """Make an R-CNN's heads or a semantic network compute in bfloat16; other parts do not."""
     heads = getattr(model, "roi_heads", None)
     candidates = (
         (getattr(heads, "box_head", None), "forward"),
@@ -204,7 +205,7 @@ def _in_bfloat16(function: Callable[..., torch.Tensor]) -> Callable[..., torch.T
 
 @contextmanager
 def _capacity(model: nn.Module, factor: float) -> Iterator[None]:
-    """Raise an R-CNN's limits on proposals and detections, set for images of usual size."""
+    """Multiply an R-CNN's limits on proposals and detections, which are for usual image sizes."""
     detector = model.model if isinstance(model, AugmentedRCNN) else model
     rpn = getattr(detector, "proposal_generator", None)
     heads = getattr(detector, "roi_heads", None)
@@ -220,7 +221,7 @@ def _capacity(model: nn.Module, factor: float) -> Iterator[None]:
     ]
     before = [getattr(owner, name) for owner, name in limits]
     for (owner, name), limit in zip(limits, before, strict=True):
-        setattr(owner, name, _raised(limit, factor))
+        setattr(owner, name, _scaled(limit, factor))
     try:
         yield
     finally:
@@ -228,7 +229,7 @@ def _capacity(model: nn.Module, factor: float) -> Iterator[None]:
             setattr(owner, name, limit)
 
 
-def _raised(limit: int | dict[bool, int], factor: float) -> int | dict[bool, int]:
-    if isinstance(limit, dict):  # of the proposals, by training or not
+def _scaled(limit: int | dict[bool, int], factor: float) -> int | dict[bool, int]:
+    if isinstance(limit, dict):  # limits on proposals, with the model's training mode as the key
         return {training: int(number * factor) for training, number in limit.items()}
     return int(limit * factor)

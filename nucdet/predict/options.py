@@ -1,6 +1,6 @@
-"""What a user may ask of a prediction run.
+"""The user's options for a prediction run.
 
-Nothing here imports PyTorch, so that mistakes in the options are answered at once.
+Nothing here imports PyTorch, so that mistakes in the options are reported at once.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from nucdet.data.io.pixel_size import LEAST_UM, MOST_UM
 from nucdet.errors import InputError
 from nucdet.predict.formats import check_formats
 
-# fields on which the results for one image do not depend, or only through the config
+# fields that do not affect the results for an image, or only through the config
 _NOT_IN_RESULTS = {
     "input",
     "output",
@@ -32,26 +32,26 @@ _NOT_IN_RESULTS = {
 
 @dataclass(frozen=True)
 class PredictOptions:
-    """The options of ``nucdet-predict``: one field for each argument, of the same name.
+    """The options of ``nucdet-predict``: one field for each argument, with the same name.
 
-    A new option is a field here, an argument in nucdet/commands/predict.py and the line that uses
-    it; ``--resume`` then also asks whether it was the same. One that sets a config key belongs into
-    :attr:`overrides`.
+    To add an option, add a field here, an argument in nucdet/commands/predict.py and the code that
+    uses it; ``--resume`` then also checks that its value is unchanged. An option that sets a config
+    key belongs in :attr:`overrides`.
 
     Attributes:
-        output: folder of the run; several machines must share it.
+        output: the output folder; if several machines take part, they must share it.
         input: files, folders and patterns, see :func:`nucdet.predict.files.find_inputs`.
         save: names of :data:`nucdet.predict.formats.FORMATS`.
-        config_file: of the network; None: the default model.
+        config_file: the config of the network; None: the default model.
         opts: ``KEY VALUE`` pairs that override the config.
-        channel, z, time, scene: of files with several, see :class:`nucdet.data.io.choice.Choice`.
+        channel, z, time, scene: what to read, see :class:`nucdet.data.io.choice.Choice`.
         diameter: see :meth:`nucdet.predict.Segmenter.predict`.
-        threshold: TEST.SCORE_THRESHOLD; None: the config's rules.
-        outline_offset: TEST.OUTLINE_OFFSET, pixels; None: the config's.
+        threshold: TEST.SCORE_THRESHOLD; None: as in the config.
+        outline_offset: TEST.OUTLINE_OFFSET, pixels; None: as in the config.
         exclude_border: leave out the nuclei that touch the border of the image.
-        pixel_size: µm, for measurements; None: the file's, or they are in pixels.
-        measure_channels: names or numbers of those whose intensity is measured; empty: all.
-        resume: leave out the images that an earlier run has done.
+        pixel_size: µm, for measurements; None: as stored in the file, or else measure in pixels.
+        measure_channels: names or numbers of the channels to measure; empty: all.
+        resume: skip the images that an earlier run has finished.
 
     Raises:
         InputError: an unknown format, or a number out of range.
@@ -100,12 +100,12 @@ class PredictOptions:
 
     @property
     def choice(self) -> Choice:
-        """The planes of each file."""
+        """Which planes of each file are predicted."""
         return Choice(self.channel, self.z, self.time, self.scene)
 
     @property
     def overrides(self) -> tuple[str, ...]:
-        """``opts``, and the config keys that other options set."""
+        """``opts``, followed by the config keys that other options set."""
         keys: dict[str, Any] = {
             "TEST.SCORE_THRESHOLD": self.threshold,
             "TEST.OUTLINE_OFFSET": self.outline_offset,
@@ -114,12 +114,12 @@ class PredictOptions:
         return (*self.opts, *(text for pair in chosen for text in pair))
 
     def result_options(self) -> dict[str, Any]:
-        """The options, by name, that change what is found or measured, beside the config's keys."""
+        """The options, by name, that affect the results in addition to the config's keys."""
         return {k: value for k, value in asdict(self).items() if k not in _NOT_IN_RESULTS}
 
 
 def check_diameter(diameter: float | str | None) -> None:
-    """Raise InputError unless it is a number of pixels, "auto" or None."""
+    """Raise InputError unless the diameter is a number of pixels >= 1, "auto" or None."""
     if diameter is None or (isinstance(diameter, str) and diameter == "auto"):
         return
     if not isinstance(diameter, numbers.Real) or not 1 <= diameter < math.inf:
@@ -127,11 +127,11 @@ def check_diameter(diameter: float | str | None) -> None:
 
 
 def check_pixel_size(pixel_size: float | None, name: str = "pixel_size") -> None:
-    """Raise InputError unless it is a number of µm that a pixel may have, or None.
+    """Raise InputError unless the pixel size is a plausible number of µm, or None.
 
     Args:
-        pixel_size: to check.
-        name: what the error calls it.
+        pixel_size: the value to check.
+        name: its name in the error message.
     """
     if pixel_size is None:
         return

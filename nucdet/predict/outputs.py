@@ -1,4 +1,4 @@
-"""The files of one predicted image, and those over all of them."""
+"""Write the files of each predicted image and those that cover all images."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ if TYPE_CHECKING:
 def make_outputs(
     file: InputFile, prediction: Prediction, class_names: Sequence[str], options: PredictOptions
 ) -> ImageOutputs:
-    """Measure the nuclei of an image and read what they are drawn on.
+    """Measure the nuclei of an image, and read the image that they are drawn on.
 
     Args:
         file: the image.
         prediction: its nuclei.
-        class_names: what their classes mean.
-        options: which nuclei are kept, and how they are measured.
+        class_names: the names of their classes.
+        options: say which nuclei are kept and how they are measured.
 
     Raises:
-        InputError, OSError: the file is damaged where it had not been read yet, or has no such
-            channel to measure.
+        InputError, OSError: the file is damaged in a part that had not been read yet, or does not
+            have a channel to be measured.
     """
     if options.exclude_border:
         prediction = prediction.without_border()
@@ -62,13 +62,13 @@ def make_record(
     class_names: Sequence[str],
     table: pd.DataFrame,
 ) -> ImageRecord:
-    """What the files over all images need of one.
+    """Make the record of an image that the files covering all images are written from.
 
     Args:
         file: the image.
-        prediction: its nuclei.
+        prediction: its N nuclei.
         image: see :func:`nucdet.predict.drawing.read_for_drawing`.
-        class_names: what the classes mean.
+        class_names: the names of the classes.
         table: N rows of measurements.
     """
     masks = prediction.pred_masks
@@ -94,7 +94,7 @@ def make_record(
 
 
 def write_outputs(file: InputFile, outputs: ImageOutputs, job: Job) -> None:
-    """Write the files of one image, and last of all its record, with their sizes.
+    """Write the files of one image, and finally its record, which contains their sizes.
 
     Raises:
         OSError: a file cannot be written.
@@ -110,13 +110,13 @@ def write_outputs(file: InputFile, outputs: ImageOutputs, job: Job) -> None:
 def write_shared_outputs(job: Job) -> None:
     """Write ``summary.csv``, ``report.html`` and the formats with one file for all images.
 
-    Where each image has a csv, ``nuclei.csv`` has the rows of all.
+    If the images have csv files, ``nuclei.csv`` gets the rows of all of them.
 
     Raises:
         OSError: a file cannot be written.
     """
     options, store = job.options, job.store
-    # each is read from its file whenever it is needed: a run may have more than fit into memory
+    # records are read from disk whenever they are needed: a run may have more than fit in memory
     records = store.records(job.files)
     outcomes = {file: store.outcome(file) for file in job.files}
     done = {file: outcome for file, outcome in outcomes.items() if outcome.is_predicted}
@@ -125,7 +125,7 @@ def write_shared_outputs(job: Job) -> None:
     for name, path in shared_paths(job.output, options.save).items():
         FORMATS[name].write(path, records)
     if "csv" in options.save:
-        # the csv of a stack has the name of an image's
+        # the csv of a stack is named like that of an image
         tables = {file.file_name: job.paths(file)["csv"] for file in done}
         write_nuclei(job.output / "nuclei.csv", tables)
     write_summary(job.output / "summary.csv", records, failures)
@@ -138,7 +138,7 @@ def write_shared_outputs(job: Job) -> None:
 
 
 def _pixel_size_fact(chosen: float | None, sizes: Sequence[float | None]) -> str:
-    """What the report says of the pixel sizes of its files."""
+    """The pixel sizes of the files in words, for the report."""
     if chosen is not None:
         return f"{chosen:g} µm"
     known = [size for size in sizes if size is not None]

@@ -1,4 +1,4 @@
-"""Which planes of a stack are done: a list on the disk that grows by a line a plane."""
+"""Records of the finished planes of a stack: a file on disk to which each plane adds a line."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from nucdet.files import digest
 
 @dataclass(frozen=True)
 class StoredPlane:
-    """What is kept of a predicted plane.
+    """What is stored of a predicted plane.
 
     Attributes:
-        record: for the files over all images; its numbers of nuclei count through the stack.
-        table: its rows of the csv, see :func:`nucdet.export.csv_text`.
-        sizes: of the files that it has alone, bytes by name.
+        record: for the files that cover all images; ids of nuclei are consecutive over the stack.
+        table: its csv with a header, see :func:`nucdet.export.csv_text`.
+        sizes: the size in bytes of each file that the plane has on its own, by format.
     """
 
     record: ImageRecord
@@ -30,13 +30,13 @@ class StoredPlane:
 
 @dataclass(frozen=True)
 class StoredStack:
-    """The planes of a stack that is predicted as a whole.
+    """A stack of which all planes are predicted.
 
     Attributes:
-        planes: in their order; each is read from the disk when it is asked for.
-        lengths: of the axes that the stack has.
-        nuclei: in all planes.
-        is_whole: whether they are all times and depths of the file.
+        planes: the planes in order; each is read from disk when iterated over.
+        lengths: the number of planes along each axis of the stack.
+        nuclei: the number of nuclei in all planes.
+        is_whole: whether the planes are all times and depths of the file.
     """
 
     planes: PlaneRecords
@@ -46,12 +46,12 @@ class StoredStack:
 
 
 class Kept(NamedTuple):
-    """How far an earlier run has come.
+    """How many planes of a stack an earlier run has finished.
 
     Attributes:
-        planes: how many.
-        nuclei: in them.
-        end: bytes of the list that they take.
+        planes: the number of planes.
+        nuclei: the number of nuclei in them.
+        end: the size of their lines in the list, bytes.
     """
 
     planes: int
@@ -60,17 +60,18 @@ class Kept(NamedTuple):
 
 
 class PlaneRecords:
-    """The planes of one file that are done, in their order, in a file of JSON lines.
+    """The finished planes of one image file, in order, as a file of JSON lines.
 
-    Each line holds the sha256 of its content. The list ends at the first line that is damaged, cut
-    short, or was made from another file or with other settings. One process writes it.
+    Each line contains the sha256 of its content. The list ends at the first line that is damaged,
+    incomplete, or from another version of the image file or other settings. Only one process writes
+    the list.
     """
 
     def __init__(self, path: Path, key: dict[str, Any]):
         """
         Args:
-            path: of the list.
-            key: what the results depend on; it stands in each line.
+            path: the path of the list.
+            key: what the results depend on; it is stored in each line.
         """
         self._path, self._key = path, key
 
@@ -78,11 +79,11 @@ class PlaneRecords:
         return (plane for plane, _ in self._lines())
 
     def of_any_run(self) -> Iterator[StoredPlane]:
-        """Also those that were made from another file, or with other settings."""
+        """Iterate over all planes, even if they are from another file or other settings."""
         return (plane for plane, _ in self._lines(of_any_run=True))
 
     def append(self, plane: StoredPlane) -> None:
-        """Add the next plane; it is on the disk when this returns.
+        """Append the next plane; it has been flushed to disk when this returns.
 
         Raises:
             OSError: it cannot be written.
@@ -96,10 +97,10 @@ class PlaneRecords:
             os.fsync(file.fileno())
 
     def count(self, is_whole: Callable[[StoredPlane], bool]) -> Kept:
-        """How far the list goes before its first line that is no good.
+        """Count the planes up to the first that is not valid.
 
         Args:
-            is_whole: whether the files that a plane has alone are there.
+            is_whole: whether the files that a plane has on its own are complete.
         """
         kept = Kept(0, 0, 0)
         for plane, end in self._lines():
@@ -109,20 +110,20 @@ class PlaneRecords:
         return kept
 
     def cut(self, kept: Kept) -> None:
-        """Forget what follows."""
+        """Remove the planes after these from the list."""
         if self.exists():
             os.truncate(self._path, kept.end)
 
     def clear(self) -> None:
-        """Forget all planes."""
+        """Remove the list."""
         self._path.unlink(missing_ok=True)
 
     def exists(self) -> bool:
-        """Whether there is a list, be it of another run, an empty or a damaged one."""
+        """Whether there is a list, even if it is empty, damaged or from another run."""
         return self._path.exists()
 
     def _lines(self, of_any_run: bool = False) -> Iterator[tuple[StoredPlane, int]]:
-        """Planes, and where their lines end."""
+        """The valid planes, each with the position in bytes where its line ends."""
         try:
             file = self._path.open("rb")
         except OSError:
@@ -145,7 +146,7 @@ class PlaneRecords:
             expected = content.pop("sha256")
             if expected != digest(content) or any(content[k] != v for k, v in key.items()):
                 return None
-            # of another version of nucdet it may have other fields
+            # a record from another version of nucdet may have other fields
             return StoredPlane(ImageRecord(**content["record"]), content["table"], content["sizes"])
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return None

@@ -1,8 +1,7 @@
-"""Chooses the zoom of an image and whether it goes to the network whole or in overlapping tiles.
+"""Chooses the zoom of an image and whether it is predicted whole or in overlapping tiles.
 
-Neighboring tiles share a strip. A nucleus in it is found in both tiles, and it is whole in at
-least one of them as long as it is smaller than the strip; nucdet/predict/joining.py makes one
-nucleus of the two.
+Neighboring tiles share a strip. A nucleus in the strip is found in both tiles, and it is whole in
+at least one of them if it is smaller than the strip; nucdet/predict/joining.py merges the two.
 """
 
 from __future__ import annotations
@@ -18,14 +17,14 @@ from nucdet.errors import InputError
 from nucdet.predict.diameter import estimate_diameter
 from nucdet.predict.network import Network, View, usual_capacity
 
-# in pixels as the network sees them
-WHOLE_SIDE = 1536  # images up to this side go as they are
+# in pixels of the network's input
+WHOLE_SIDE = 1536  # images up to this side are predicted whole
 TILE_SIDE = 1152
-TILE_OVERLAP = 128  # four nuclei of common size
+TILE_OVERLAP = 128  # four nuclei of usual diameter
 _STRIDE = 64  # of the coarsest feature map
-# nuclei more than this many times as large as the image are a mistake
-_LARGEST = 2
-# what floating point may add to a whole number
+# a diameter of more than this many times the image's longer side is rejected as a mistake
+_MAX_DIAMETER = 2
+# tolerance for rounding errors of floating-point numbers that should be integers
 _ROUNDING = 1e-6
 
 
@@ -49,7 +48,7 @@ class Tile:
         return self.y1 - self.y0, self.x1 - self.x0
 
     def shared_with(self, other: Tile) -> Tile | None:
-        """The window that this tile and another one share."""
+        """The intersection with another tile; None if it is empty."""
         y0, x0 = max(self.y0, other.y0), max(self.x0, other.x0)
         y1, x1 = min(self.y1, other.y1), min(self.x1, other.x1)
         return Tile(y0, x0, y1, x1) if y0 < y1 and x0 < x1 else None
@@ -60,11 +59,11 @@ def tile_grid(size: tuple[int, int], tile: int, overlap: int, grid: float = 1) -
 
     Args:
         size: (height, width) of the image.
-        tile: largest side of a tile, more than ``overlap``, a pixel more where ``grid`` is not
-            whole; an image that fits is one tile.
-        overlap: pixels that neighbors share, at least.
-        grid: tiles start at multiples of it, rounded (the network's stride, so that it sees a pixel
-            at the same place of its grid in every tile).
+        tile: largest side of a tile, which must be more than ``overlap``; tiles may be one pixel
+            larger if ``grid`` is not an integer. An image that fits in one tile is not divided.
+        overlap: the least number of pixels that neighbors share.
+        grid: tiles start at multiples of this (rounded): the network's stride, so that a pixel has
+            the same position relative to the feature map's grid in every tile.
     """
     rows, columns = (_spans(length, tile, overlap, grid) for length in size)
     return [Tile(y0, x0, y1, x1) for y0, y1 in rows for x0, x1 in columns]
@@ -75,11 +74,11 @@ def _spans(length: int, tile: int, overlap: int, grid: float) -> list[tuple[int,
         return [(0, length)]
     upper = max(1, int((tile - overlap) / grid + _ROUNDING))
     count = math.ceil((length - overlap) / (upper * grid) - _ROUNDING)
-    # no stub of a tile at the end
+    # equal steps, so that the last tile is not much smaller than the others
     step = math.ceil((length - overlap) / (count * grid) - _ROUNDING) * grid
     starts = [number * step for number in range(count)]
     spans = [(round(start), math.ceil(start + step + overlap - _ROUNDING)) for start in starts]
-    # rounded up, steps may reach the end early
+    # because the step is rounded up, fewer tiles may be enough
     last = next(number for number, (_, end) in enumerate(spans) if end >= length)
     return [*spans[:last], (spans[last][0], length)]
 
@@ -88,35 +87,34 @@ class Plan(NamedTuple):
     """How an image is shown to the network."""
 
     zoom: float
-    diameter: float | None  # that the zoom is for
+    diameter: float | None  # of the nuclei, from which the zoom follows; None: the usual zoom
     tiles: list[Tile]
-    view: View | None = None  # what a first look has found that was just like that
+    view: View | None = None  # the prediction, if estimating the diameter has already computed it
 
     @property
     def capacity(self) -> float:
-        """A tile may hold more nuclei than the images that a config's limits are meant for."""
+        """The factor on a config's limits, because a tile may contain more nuclei than usual."""
         return max(usual_capacity(tile.size, self.zoom) for tile in self.tiles)
 
 
 def plan_tiles(
     network: Network, source: ImageWindows, trained_diameter: float, diameter: float | str | None
 ) -> Plan:
-    """Choose zoom and tiles of an image.
+    """Choose the zoom and tiles of an image.
 
     Args:
-        network: gives the usual zoom, and predicts parts of the image where the diameter is
-            "auto".
+        network: gives the usual zoom, and predicts parts of the image if the diameter is "auto".
         source: the image.
-        trained_diameter: TEST.NUCLEUS_DIAMETER: the diameter of nuclei in training, in pixels as
-            the network sees them.
-        diameter: of the nuclei, in pixels of the image; "auto": estimated from a first look; None:
-            the image is resized as in evaluation.
+        trained_diameter: TEST.NUCLEUS_DIAMETER, the diameter of nuclei in training, in pixels of
+            the network's input.
+        diameter: diameter of the nuclei in pixels of the image; "auto": estimated from a first
+            prediction; None: resized by INPUT.MIN_SIZE_TEST.
 
     Raises:
-        InputError: nuclei of that diameter are larger than the image.
+        InputError: the diameter is more than twice the image's longer side.
     """
     height, width = source.size
-    if isinstance(diameter, numbers.Real) and diameter > _LARGEST * max(height, width):
+    if isinstance(diameter, numbers.Real) and diameter > _MAX_DIAMETER * max(height, width):
         raise InputError(
             f"diameter is {diameter:g} pixels, but the image has only {height} × {width}; expected "
             "that of the nuclei in pixels of the image"

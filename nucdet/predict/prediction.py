@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Prediction(Instances):
-    """The nuclei of one image, surest first.
+    """The nuclei of one image, highest score first.
 
     Fields, in pixels of the image: ``pred_masks`` (:class:`nucdet.structures.CroppedMasks`,
     disjoint unless overlap elimination is off), ``pred_boxes``, ``scores``, ``pred_classes``.
@@ -40,9 +40,9 @@ class Prediction(Instances):
             instances: the nuclei.
             source: the image.
             diameter: see :attr:`diameter`.
-            class_names: what the numbers of ``pred_classes`` mean.
+            class_names: the name of each class index in ``pred_classes``.
             familiarity: see :attr:`familiarity`.
-            found: the masks of all nuclei of the image, if these are some of them.
+            found: the masks of all nuclei found in the image, if ``instances`` is a subset.
         """
         super().__init__(instances.image_size, **instances.get_fields())
         self._source = source
@@ -58,26 +58,26 @@ class Prediction(Instances):
 
     @property
     def place(self) -> Place:
-        """Where the image lies in its file: ``place.time`` and ``place.z``."""
+        """The position of the image in its file: ``place.time`` and ``place.z``."""
         return self._source.place
 
     @property
     def diameter(self) -> float | None:
-        """The diameter of nuclei in pixels that the image was rescaled for; None: it was not."""
+        """The nuclei's diameter in image pixels that the zoom is based on; None: the usual zoom."""
         return self._diameter
 
     @property
     def familiarity(self) -> float | None:
         """How similar the image is to those that the model was trained on; see :attr:`warning`.
 
-        Few images of the kinds in training are below 1. None: the model holds no statistics of its
-        training images, or the image is blank.
+        It is below 1 for few images of the kinds in training. None: the model has no statistics of
+        its training images, or the image is blank.
         """
         return self._familiarity
 
     @property
     def warning(self) -> str:
-        """A warning for the user of these nuclei; an empty text for most images."""
+        """A warning about the reliability of these nuclei; an empty string for most images."""
         return warning(self._familiarity)
 
     def __getitem__(self, item: Any) -> Prediction:
@@ -97,27 +97,27 @@ class Prediction(Instances):
         )
 
     def without_border(self) -> Prediction:
-        """The nuclei that do not touch the border of the image, which may cut the others."""
+        """The nuclei that do not touch the border of the image; the others may be cut by it."""
         return self[torch.from_numpy(~self.pred_masks.touches_border())]
 
     def label_map(self) -> np.ndarray:
-        """(H, W) int32: 0 is background, i + 1 the i-th nucleus."""
+        """The label map, (H, W) int32: 0 is background, i + 1 is the nucleus with index i."""
         return self.pred_masks.to_label_map()
 
     def table(
         self, pixel_size: float | None = None, measure_channels: Sequence[str | int] = ()
     ) -> pd.DataFrame:
-        """Measurements, one row a nucleus; see :func:`nucdet.predict.measurements.measure`.
+        """Measurements, one row per nucleus; see :func:`nucdet.predict.measurements.measure`.
 
-        Nuclei that were found but are no longer among these (``prediction[:5]``,
+        Nuclei that were found but have been left out since (``prediction[:5]``,
         :meth:`without_border`) do not count as background.
 
         Args:
-            pixel_size: µm; without it, everything is in pixels.
-            measure_channels: names or numbers of those whose intensity is measured; empty: all.
+            pixel_size: µm; None: lengths and areas are in pixels.
+            measure_channels: names or numbers of the channels to measure; empty: all.
 
         Raises:
-            InputError: the image has no such channel, or a pixel size that none can have.
+            InputError: the image has no such channel, or the pixel size is impossible.
         """
         channels = Channels.of_windows(self._source)
         return measure(

@@ -39,23 +39,23 @@ class Progress:
         self._bar.__exit__(*error)
 
     def expect(self, planes: int) -> None:
-        """One of the files is a stack, of which this many planes are to be predicted."""
+        """Note that one of the files is a stack with this many planes to predict."""
         self._bar.grow(planes - 1)
 
     def done(self, file: InputFile, where: str = "") -> None:
-        """Count an image whose files are written, or a plane of one."""
+        """Count an image, or a plane of a stack, as done."""
         self._bar.update()
         if where:
             self._bar.note(f"{file.file_name}: {where}")
 
     def failed(self, file: InputFile, error: Exception, where: str = "", planes: int = 1) -> None:
-        """Name an image that cannot be read or predicted on the screen, and record the reason.
+        """Report on the screen that an image cannot be read or predicted, and record the reason.
 
         Args:
             file: the image.
-            error: why.
-            where: which plane of a stack.
-            planes: how many are left out.
+            error: the reason.
+            where: the plane of a stack, in words.
+            planes: the number of planes that are left out.
         """
         reason = ": ".join(filter(None, [where, _reason(error, file)]))
         self._bar.write(f"failed: {file.path}: {reason}")
@@ -63,21 +63,21 @@ class Progress:
         self._bar.update(planes)
 
     def show_tiles(self, file: InputFile, where: str, done: int, tiles: int) -> None:
-        """Show how many tiles of a large image are predicted."""
+        """Show how many tiles of a large image have been predicted."""
         place = ", ".join(filter(None, [where, f"tile {done} of {tiles}"]))
         self._bar.note(f"{file.file_name}: {place}")
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether there was not enough memory: that of Python and numpy, of PyTorch's GPU or CPU."""
+    """Whether memory ran out: in Python or numpy, or in PyTorch on a GPU or CPU."""
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return True
-    # on a CPU PyTorch has no class of its own for it
+    # PyTorch has no exception class for it on a CPU
     return isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
 
 
 def _reason(error: Exception, file: InputFile) -> str:
-    """The error in one line, without the path of the image, which is printed before it."""
+    """The error in one line, without the path of the image, which the caller prints before it."""
     if is_out_of_memory(error):
         return "not enough memory for this image"
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)

@@ -1,4 +1,4 @@
-"""Images from files, a few at a time."""
+"""Opens image files in small groups that are predicted together."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _PIXELS_TOGETHER = 1 << 22
 
 
 class OpenImage(NamedTuple):
-    """An image file, or a plane of one, and its pixels, which are read as they are needed."""
+    """An opened image file, or a plane of one; its pixels are read when they are needed."""
 
     file: InputFile
     source: ImageWindows
-    stack: StackWriter | None = None  # what takes the plane; None: the file is one image
-    where: str = ""  # which plane, for people
+    stack: StackWriter | None = None  # writes the outputs of a plane; None: a single image
+    where: str = ""  # the plane in words
 
 
 def read_images(
@@ -35,12 +35,12 @@ def read_images(
 
     Args:
         files: the images.
-        job: says which plane of a file is read.
+        job: says which planes of a file are read.
         segmenter: its config says how stored values become 8 bits.
-        progress: records the files that cannot be read; the run goes on with the rest.
+        progress: records files that cannot be read; the run continues with the others.
 
     Yields:
-        Groups of at least one image.
+        Groups of one or more images.
     """
     group: list[OpenImage] = []
     pixels = 0
@@ -59,7 +59,7 @@ def read_images(
 def _opened(
     file: InputFile, job: Job, segmenter: Segmenter, progress: Progress
 ) -> Iterator[OpenImage]:
-    """The planes of a file that are not done yet; as a rule one."""
+    """The planes of a file that are not done yet; usually the file has only one."""
     try:
         planes = segmenter.open(file.path, job.options.choice)
         whole = None if planes.axes else planes[0]
@@ -71,7 +71,7 @@ def _opened(
         return
     stack = StackWriter(file, planes, job)
     progress.expect(stack.left)
-    if not stack.left:  # a format is new, or the run was killed at the very end
+    if not stack.left:  # a new format is asked for, or the run was killed just before finishing
         stack.finish()
     for number in range(stack.done, len(planes)):
         if stack.has_failed:
@@ -80,7 +80,7 @@ def _opened(
         try:
             source = planes[number]
         except (InputError, OSError, MemoryError) as error:
-            # planes before it that wait for their group are predicted all the same
+            # earlier planes in the current group are still predicted
             progress.failed(file, error, where, len(planes) - number)
             return
         yield OpenImage(file, source, stack, where)

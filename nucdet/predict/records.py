@@ -1,4 +1,4 @@
-"""Which images of a prediction run are done, kept so that ``--resume`` can go on."""
+"""Records of the finished images of a prediction run, so that ``--resume`` can continue it."""
 
 from __future__ import annotations
 
@@ -14,20 +14,25 @@ from nucdet.predict.plane_records import PlaneRecords
 
 
 class StackFacts(NamedTuple):
-    """What is kept of a stack beside the list of its planes: how many, and µm or None."""
+    """What is stored of a stack in addition to the list of its planes.
+
+    Attributes:
+        planes: the number of planes.
+        pixel_size: µm, or None.
+    """
 
     planes: int
     pixel_size: float | None
 
 
 class Outcome(NamedTuple):
-    """What became of an image.
+    """The outcome of an image with the current settings.
 
     Attributes:
-        is_predicted: with these settings; whether its files are there is asked by ``is_done``.
-        planes: of a stack; 0: it is one image.
+        is_predicted: whether it was predicted; ``is_done`` also checks that its files exist.
+        planes: the number of planes of a stack; 0: a single image.
         pixel_size: µm, or None.
-        error: why it failed.
+        error: why it failed, or None.
     """
 
     is_predicted: bool = False
@@ -37,24 +42,25 @@ class Outcome(NamedTuple):
 
 
 class RecordStore:
-    """A small JSON for each image that was predicted or failed, in ``<output>/.records``.
+    """A small JSON file for each image that was predicted or failed, in ``<output>/.records``.
 
-    It is written last of an image's files, tells a resumed run what is done and how large the files
-    are, and holds what the files over all images need. A record that is damaged or was made by
-    another program counts as not there: each holds the sha256 of its content. It also names what
-    earlier runs wrote for the image, so that a run knows which files it may replace and remove.
+    It is written after the image's other files. It tells a resumed run that the image is done and
+    how large its files are, and contains the data for the files that cover all images. It also
+    names the files that earlier runs wrote for the image, so that a run knows which files it may
+    replace or remove. Each record contains the sha256 of its content; one that is damaged or was
+    written by another program is ignored.
 
     Attributes:
         output: the output folder.
-        shared_path: of the list of the files over all images that nucdet wrote.
+        shared_path: path of the list of the files covering all images that nucdet wrote.
     """
 
     def __init__(self, output: Path, settings: str):
         """
         Args:
             output: the output folder.
-            settings: what the results depend on beside the image; a record made with another
-                text counts as not there.
+            settings: hash of what the results depend on in addition to the image; records with
+                other settings are ignored.
         """
         self.output = output
         self._folder = output / RECORDS
@@ -63,7 +69,7 @@ class RecordStore:
         self._settings = settings
 
     def begin(self, file: InputFile, outputs: Iterable[Path]) -> None:
-        """Keep that these files of an image are about to be written; it counts as not done then."""
+        """Record that an image's files are about to be written; until then it is not done."""
         written = self.written(file) | dict.fromkeys(path.name for path in outputs)
         self._save(file, {"sizes": {}, "earlier": written})
 
@@ -75,14 +81,14 @@ class RecordStore:
         outputs: Iterable[Path] = (),
         stack: StackFacts | None = None,
     ) -> None:
-        """Keep an image's record, or why it has none.
+        """Save the record of an image, or the reason why it failed.
 
         Args:
             file: the image.
-            record: what the files over all images need of it.
+            record: the data for the files that cover all images; None for a stack or a failure.
             error: why it failed.
             outputs: its files, already written; :meth:`is_done` compares their sizes.
-            stack: in place of a record, of a file whose planes are done.
+            stack: used instead of ``record`` for a stack, all planes of which are done.
         """
         sizes = {path.name: path.stat().st_size for path in outputs}
         earlier = {name: size for name, size in self.written(file).items() if name not in sizes}
@@ -91,50 +97,55 @@ class RecordStore:
         self._save(file, content | {"earlier": self._unchanged(file, earlier)})
 
     def written(self, file: InputFile) -> dict[str, int | None]:
-        """The names of all that nucdet wrote for an image, by whatever version and settings.
+        """The names of all files that nucdet wrote for an image, with any version and settings.
 
         Returns:
-            Their sizes in bytes; None: unknown, as a run was killed that was writing them.
+            Their sizes in bytes; None: unknown, because a run was killed while writing them.
         """
         return _written(self._read(file))
 
     def left(self, file: InputFile) -> list[Path]:
-        """Those of :meth:`written` that are there as they were written; no folders."""
+        """The files in :meth:`written` that exist with the size they were written with."""
         unchanged = self._unchanged(file, self.written(file))
-        return [path for path in map(self._beside(file), unchanged) if path.is_file()]
+        return [path for path in map(self._output_path(file), unchanged) if path.is_file()]
 
     def foreign(self, file: InputFile, there: Sequence[Path]) -> list[Path]:
-        """Those of an image's outputs that are there, but not as nucdet wrote them.
+        """The existing outputs of an image that are not as nucdet wrote them.
 
-        A record names all that nucdet wrote; a user may have corrected some of it since.
+        The record names all files that nucdet wrote; a user may have corrected some of them since.
+
+        Args:
+            file: the image.
+            there: those of its outputs that exist.
         """
         if not there:
             return []
         content, has_planes = self._read(file), self.planes(file).exists()
         if not content:
-            # earlier versions removed the record before they wrote; a damaged one says nothing
+            # If a record exists it is damaged, and may have named the files. Earlier versions
+            # removed the record of a stack before writing, but not the list of its planes.
             return [] if has_planes or self.path(file).exists() else list(there)
         written, time = _written(content), self.path(file).stat().st_mtime_ns
 
         def is_own(path: Path) -> bool:
             if path.is_dir():
                 return has_planes or path.name in written
-            # where power failed a file may have another size, but it is not newer than the record
+            # after a power failure a file may have another size, but is not newer than the record
             is_changed = written.get(path.name) not in (None, file_size(path))
             return path.name in written and not (is_changed and path.stat().st_mtime_ns > time)
 
         return [path for path in there if not is_own(path)]
 
     def wrote_shared(self, path: Path) -> bool:
-        """Whether nucdet wrote this file over all images."""
+        """Whether nucdet wrote this file, which covers all images."""
         listed = self._listed()
         if listed is None:
-            # earlier versions kept no list, and a damaged one says nothing
+            # the list is missing (earlier versions kept none) or damaged
             return self._folder.is_dir() and any(self._folder.iterdir())
         return path.name in listed
 
     def has_listed(self, path: Path) -> bool:
-        """Whether this file over all images is in the list of those that nucdet wrote."""
+        """Whether this file, which covers all images, is in the list of those nucdet wrote."""
         return path.name in (self._listed() or ())
 
     def _listed(self) -> list[str] | None:
@@ -144,11 +155,11 @@ class RecordStore:
             return None
 
     def begin_shared(self, outputs: Iterable[Path]) -> None:
-        """Keep that these files over all images are about to be written."""
+        """Record that these files, which cover all images, are about to be written."""
         write_json(self.shared_path, {"files": sorted(path.name for path in outputs)})
 
     def planes(self, file: InputFile) -> PlaneRecords:
-        """The planes that are done of a stack."""
+        """The planes of a stack that are done."""
         return PlaneRecords(self._folder / f"{file.name}.jsonl", self._key(file))
 
     def of_file(self, file: InputFile) -> Iterator[ImageRecord]:
@@ -164,7 +175,7 @@ class RecordStore:
         return Records(self, files)
 
     def outcome(self, file: InputFile) -> Outcome:
-        """What became of the image with these settings."""
+        """The outcome of the image with the current settings."""
         content = self._load(file)
         found = content.get("record") or content.get("stack")
         if not found:
@@ -172,9 +183,9 @@ class RecordStore:
         return Outcome(True, found.get("planes", 0), found["pixel_size"])
 
     def is_done(self, file: InputFile, outputs: Iterable[Path]) -> bool:
-        """Whether the image is predicted with these settings and has all these files whole.
+        """Whether the image is predicted with the current settings and these files are complete.
 
-        A file counts as whole when it has the size that it was written with.
+        A file counts as complete if it has the size that it was written with.
         """
         content = self._load(file)
         if not content.get("record") and not content.get("stack"):
@@ -183,11 +194,11 @@ class RecordStore:
         return all(file_size(path) == sizes.get(path.name, -1) for path in outputs)
 
     def path(self, file: InputFile) -> Path:
-        """Where the image's record is kept."""
+        """The path of the image's record."""
         return self._folder / f"{file.name}.json"
 
     def paths(self, file: InputFile) -> list[Path]:
-        """Where the image's record, and the list of a stack's planes, are kept."""
+        """The paths of the image's record and, for a stack, of the list of its planes."""
         return [self.path(file), self._folder / f"{file.name}.jsonl"]
 
     def _key(self, file: InputFile) -> dict[str, Any]:
@@ -202,26 +213,26 @@ class RecordStore:
         content |= self._key(file)
         write_json(self.path(file), content | {"sha256": digest(content)})
 
-    def _beside(self, file: InputFile) -> Callable[[str], Path]:
-        """Where a file of this name would be written for the image."""
+    def _output_path(self, file: InputFile) -> Callable[[str], Path]:
+        """A function that gives the path of an image's output, by its name."""
         return (self.output / file.name).with_name
 
     def _unchanged(self, file: InputFile, sizes: dict[str, int | None]) -> dict[str, int | None]:
-        """Those that are there and as large as they were written; others a user has changed."""
+        """The files that exist with the size they were written with, and existing folders."""
 
         def is_unchanged(path: Path, size: int | None) -> bool:
             return path.is_dir() or (path.is_file() and size in (None, file_size(path)))
 
-        place = self._beside(file)
-        return {name: size for name, size in sizes.items() if is_unchanged(place(name), size)}
+        path = self._output_path(file)
+        return {name: size for name, size in sizes.items() if is_unchanged(path(name), size)}
 
     def _load(self, file: InputFile) -> dict[str, Any]:
-        """The record, if it was made from this image with these settings."""
+        """The record, or {} if it is from another version of the image or other settings."""
         content = self._read(file)
         return content if self._key(file).items() <= content.items() else {}
 
     def _read(self, file: InputFile) -> dict[str, Any]:
-        """The record, whatever it was made from; empty where there is none or a damaged one."""
+        """The record, whatever image and settings it is from; {} if it is missing or damaged."""
         try:
             content = json.loads(self.path(file).read_bytes())
             expected = content.pop("sha256")
@@ -231,18 +242,18 @@ class RecordStore:
 
 
 def _written(content: dict[str, Any]) -> dict[str, int | None]:
-    """What a record says of :meth:`RecordStore.written`; earlier versions had sizes alone."""
+    """See :meth:`RecordStore.written`; records of earlier versions have no "earlier"."""
     return content.get("earlier", {}) | content.get("sizes", {})
 
 
 class Records:
-    """The records of many images: read anew each time they are gone through, never all at once."""
+    """The records of many images; each iteration reads them from disk, one at a time."""
 
     def __init__(self, store: RecordStore, files: Sequence[InputFile]):
         """
         Args:
-            store: where they are.
-            files: the images; those that were not predicted are left out.
+            store: the records of the output folder.
+            files: the images; those that were not predicted are skipped.
         """
         self._store = store
         self._files = files
@@ -252,5 +263,5 @@ class Records:
 
 
 def file_size(path: Path) -> int | None:
-    """In bytes; None where there is no file."""
+    """The size in bytes; None if there is no such file."""
     return path.stat().st_size if path.is_file() else None

@@ -1,6 +1,6 @@
-"""A prediction run from files to files; what ``nucdet-predict`` runs.
+"""A prediction run from image files to output files, as ``nucdet-predict`` does it.
 
-The way of an image, each step a function of one file:
+The steps for an image, with the modules of nucdet/predict and their functions:
 
     find files            files.find_inputs, called by job.prepare
     read                  reading.read_images
@@ -9,7 +9,7 @@ The way of an image, each step a function of one file:
     join tiles            joining.join_tiles           │
     eliminate overlaps    OverlapElimination           ┘
     write outputs         outputs.make_outputs (measure, thumbnail), write_outputs;
-                          of stacks stack_outputs.StackWriter
+                          for stacks stack_outputs.StackWriter
     report                outputs.write_shared_outputs
 """
 
@@ -35,7 +35,7 @@ from nucdet.predict.reading import OpenImage, read_images
 from nucdet.predict.segmenter import Segmenter
 from nucdet.processes import check_devices, run_processes
 
-# images that a warning on the screen names; summary.csv has all
+# largest number of images that a warning on the screen names; summary.csv lists all of them
 _NAMED = 5
 
 
@@ -47,15 +47,15 @@ def predict(options: PredictOptions, devices: argparse.Namespace) -> int:
         devices: the arguments of :func:`nucdet.arguments.add_devices`.
 
     Returns:
-        How many images could not be predicted.
+        The number of images that could not be predicted.
 
     Raises:
-        InputError, OSError: found before any process starts, as far as that is possible.
+        InputError, OSError: raised before any process starts, as far as possible.
     """
     check_devices(devices)
     job = prepare(options)
     try:
-        # a process may wait as long as another works
+        # processes that have finished wait for the others, however long that takes
         run_processes(_run_process, devices, job, timeout=timedelta(days=30))
     except KeyboardInterrupt:
         done = sum(job.store.outcome(file).is_predicted for file in job.files)
@@ -74,7 +74,7 @@ def _count_failed(job: Job) -> int:
 
 
 def _print_warnings(job: Job) -> None:
-    """A line for each warning, with the first images that it is of."""
+    """Print a line for each warning, with the first images that it applies to."""
     warned: dict[str, list[str]] = {}
     images = 0
     for record in job.store.records(job.files):
@@ -88,7 +88,7 @@ def _print_warnings(job: Job) -> None:
 
 
 def _run_process(job: Job) -> None:
-    # what Detectron2's code makes torch say tells a user nothing and breaks the progress bar
+    # torch's messages about Detectron2's code mean nothing to a user and break the progress bar
     logging.getLogger("torch.fx._symbolic_trace").setLevel(logging.ERROR)
     options = job.options
     predict_images(job, lambda: Segmenter(options.config_file, overrides=options.overrides))
@@ -97,12 +97,12 @@ def _run_process(job: Job) -> None:
 def predict_images(job: Job, open_segmenter: Callable[[], Segmenter]) -> None:
     """Predict this process's share of the images; the main process writes the shared files.
 
-    An image that cannot be read or predicted is named on the screen, in the summary and in the
-    report, and the rest goes on.
+    An image that cannot be read or predicted is reported on the screen, in the summary and in the
+    report, and the run continues with the others.
 
     Args:
-        job: what to do.
-        open_segmenter: called once there is something to predict.
+        job: the checked run.
+        open_segmenter: loads the network; called only if there is something to predict.
 
     Raises:
         OSError: an output cannot be written.
@@ -127,10 +127,13 @@ def predict_images(job: Job, open_segmenter: Callable[[], Segmenter]) -> None:
 def _predicted(
     images: list[OpenImage], options: PredictOptions, segmenter: Segmenter, progress: Progress
 ) -> Iterator[tuple[OpenImage, ImageOutputs]]:
-    """The images with what is to be written of them; without those that fail.
+    """Predict a group of images, and leave out those that fail.
 
-    Where a group fails, its images are tried one by one. A stack ends at its first plane that
-    fails.
+    If a group fails, its images are tried one by one. No planes of a stack are predicted after the
+    first that fails.
+
+    Yields:
+        Each image with the data for its files.
     """
     if len(images) == 1 and images[0].stack is not None and images[0].stack.has_failed:
         return
@@ -138,7 +141,7 @@ def _predicted(
     try:
         sources = [image.source for image in images]
         predictions = segmenter.predict_windows(sources, options.diameter, show_tiles)
-        # a damaged part of a large image may show only now
+        # a damaged part of a large image may be discovered only here
         outputs = [
             make_outputs(image.file, prediction, segmenter.class_names, options)
             for image, prediction in zip(images, predictions, strict=True)
@@ -152,7 +155,7 @@ def _predicted(
     else:
         yield from zip(images, outputs, strict=True)
         return
-    # here the error and what it holds in memory are gone
+    # outside the except block, because there the error would keep its objects in memory
     for image in images:
         yield from _predicted([image], options, segmenter, progress)
 

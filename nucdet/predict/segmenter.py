@@ -1,4 +1,4 @@
-"""Nuclei of an image in two lines of Python, whatever its size, depth or magnification."""
+"""Find the nuclei of an image of any size, bit depth or magnification in two lines of Python."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ from nucdet.processes import find_device
 
 
 def default_model() -> Path:
-    """The config of the model that ships with nucdet; it names its weights, ``nucdet://…``.
+    """The config file of the model that ships with nucdet; it names its weights, ``nucdet://…``.
 
     Raises:
-        InputError: this copy of nucdet ships none, or its files are damaged.
+        InputError: no model ships with this copy of nucdet, or its files are damaged.
     """
     if DEFAULT_MODEL not in model_names():
         raise InputError(
@@ -55,7 +55,7 @@ class Segmenter:
 
     Attributes:
         cfg: the frozen config.
-        class_names: what the numbers of ``pred_classes`` mean.
+        class_names: the name of each class index in ``pred_classes``.
     """
 
     def __init__(
@@ -70,12 +70,12 @@ class Segmenter:
         """
         Args:
             config_file: a yaml; None: the model that ships with nucdet.
-            weights: a checkpoint; None: MODEL.WEIGHTS of the config and overrides.
+            weights: a checkpoint; None: MODEL.WEIGHTS from the config and overrides.
             overrides: ``KEY VALUE`` pairs for the config.
-            device: "cpu", "cuda", "cuda:1", …; "auto": MODEL.DEVICE, or the CPU without a GPU.
+            device: "cpu", "cuda", "cuda:1", …; "auto": MODEL.DEVICE, or the CPU if there is no GPU.
             precision: see :class:`nucdet.predict.network.Network`.
             threshold: the score that a nucleus must exceed, from 0 ("find more") to below 1 ("be
-                sure"), see docs/threshold.md; None: the config's own rules.
+                sure"), see docs/threshold.md; None: as in the config.
 
         Raises:
             FileNotFoundError, InputError: see :func:`configure`.
@@ -97,20 +97,20 @@ class Segmenter:
 
         Args:
             image: (H, W), (H, W, 1), (H, W, 3) RGB or (H, W, 4) RGBA; bool, integers or floats.
-                They become 8 bits by the rule INPUT.NORMALIZE of the config.
-            diameter: of the nuclei, in pixels of the image: it is rescaled so that they are as
-                large as in training. "auto": estimated from a first look. None: resized as in
-                evaluation.
-            channel: that shows the nuclei, from 0, of RGB and RGBA also "red", "green" or "blue";
-                the image may then be (H, W, C) of any C, the channels last. Only this one is
-                measured; :meth:`predict_file` measures all.
+                INPUT.NORMALIZE says how the values are converted to 8 bits.
+            diameter: diameter of the nuclei in pixels of the image, which is rescaled so that they
+                are as large as in training. "auto": estimated from a first prediction. None: as in
+                evaluation: "auto" or resized, depending on INPUT.RESIZE_RULE of the config.
+            channel: the channel that shows the nuclei: a number from 0, or for RGB and RGBA also
+                "red", "green" or "blue". The image may then be (H, W, C) with any C. Only this
+                channel is measured; :meth:`predict_file` measures all.
 
         Raises:
-            InputError: another shape or dtype, no such channel, or a diameter that is none.
+            InputError: another shape or dtype, no such channel, or an invalid diameter.
         """
         if channel is not None and np.ndim(image) == 3:
             count = np.shape(image)[2]
-            # of four channels by number, none need be an alpha
+            # if one of four channels is chosen by number, the fourth need not be alpha
             if count == 3 or (count == 4 and isinstance(channel, str)):
                 image = image[..., choose_color("the image", channel)]
             else:
@@ -120,10 +120,10 @@ class Segmenter:
     def predict_batch(
         self, images: Sequence[np.ndarray], diameter: float | str | None = None
     ) -> list[Prediction]:
-        """:meth:`predict` for several images; on a GPU those of equal size go through together.
+        """:meth:`predict` for several images; on a GPU, images of equal size form batches.
 
         Returns:
-            One prediction an image, in their order.
+            One prediction per image, in the same order.
         """
         rule = self.cfg.INPUT.NORMALIZE
         sources = [ImageWindows(image, f"image {i}", rule) for i, image in enumerate(images)]
@@ -140,7 +140,7 @@ class Segmenter:
         time: int | str | None = None,
         scene: int | str | None = None,
     ) -> Prediction | Iterator[Prediction]:
-        """Find the nuclei of an image file; of a large TIFF only windows are in memory.
+        """Find the nuclei of an image file; of a large TIFF, only windows are held in memory.
 
         Example::
 
@@ -151,15 +151,15 @@ class Segmenter:
             path: see :func:`nucdet.data.io.planes.open_planes`.
             channel, z, time, scene: see :class:`nucdet.data.io.choice.Choice`.
             diameter: see :meth:`predict`.
-            progress: called as ``progress(tiles done, tiles)`` where there are several.
+            progress: called as ``progress(tiles done, tiles)`` for images with several tiles.
 
         Returns:
-            The nuclei; where z or time is "all", those of each plane, time by time and depth by
-            depth, each read and predicted when it is asked for.
+            The nuclei. If z or time is "all": an iterator over the planes, all depths of the first
+            time, then of the next …, each read and predicted when it is requested.
 
         Raises:
-            FileNotFoundError, InputError: the file cannot be read, the plane is unclear or not
-                there; a diameter that is none.
+            FileNotFoundError, InputError: the file cannot be read, the choice of a plane is
+                ambiguous or impossible, or the diameter is invalid.
         """
         check_diameter(diameter)
         choice = Choice(channel, z, time, scene)
@@ -168,7 +168,7 @@ class Segmenter:
         return found if choice.asks_for_all else next(found)
 
     def open(self, path: str | os.PathLike[str], choice: Choice | None = None) -> Planes:
-        """A file's planes as :meth:`predict_windows` takes them, normalized as the config says.
+        """Open the planes of a file for :meth:`predict_windows`, with the config's normalization.
 
         Args:
             path, choice: see :func:`nucdet.data.io.planes.open_planes`.
@@ -187,7 +187,7 @@ class Segmenter:
         """:meth:`predict_batch` for planes of :meth:`open`; arguments as for :meth:`predict_file`.
 
         Raises:
-            InputError: a file is damaged; a diameter that is none.
+            InputError: a file is damaged, or the diameter is invalid.
         """
         predictions = []
         for source, found in zip(sources, self._finder(sources, diameter, progress), strict=True):
@@ -204,11 +204,11 @@ def configure(
     overrides: Sequence[str] = (),
     device: str = "auto",
 ) -> CfgNode:
-    """The config of a :class:`Segmenter`, checked without building the network.
+    """Load and check the config of a :class:`Segmenter`, without building the network.
 
     Raises:
         FileNotFoundError: there is no such config or weights file.
-        InputError: a mistake in the config, no weights named, no such device, no default model.
+        InputError: a mistake in the config, no weights given, no such device, or no default model.
     """
     if config_file is None:
         config_file = default_model()
@@ -227,12 +227,12 @@ def configure(
 
 
 def _class_names(cfg: CfgNode) -> list[str]:
-    """From the data set that the network was trained on, one name for each class it may find."""
+    """One name for each class that the network predicts, from the data set it was trained on."""
     count = cfg.MODEL.ROI_HEADS.NUM_CLASSES
     for name in cfg.DATASETS.TRAIN:
         if found := class_names(name):
             if count == 1 < len(found):  # a network that learns one class, whatever the data has
                 break
-            # the network may know more classes than its data set
+            # the network may have more classes than the data set
             return [*found, *(f"class {i}" for i in range(len(found), count))]
     return ["nucleus"] if count == 1 else [f"class {i}" for i in range(count)]

@@ -1,4 +1,4 @@
-"""The files of a stack: planes are kept as they come, and become one file a format at the end."""
+"""Write the files of a stack: each plane is stored when it is predicted, the files at the end."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from nucdet.predict.records import StackFacts
 
 
 class StackWriter:
-    """Takes the planes of one file in their order; one plane is in memory at a time.
+    """Stores the planes of one file in order; only one plane is in memory at a time.
 
     Attributes:
-        done: how many planes are kept, by an earlier run too.
-        has_failed: whether a plane could not be predicted; no more are taken then.
+        done: the number of planes stored so far, including those of an earlier run.
+        has_failed: whether a plane could not be predicted; later planes are then skipped.
     """
 
     def __init__(self, file: InputFile, planes: Planes, job: Job):
         """
         Args:
-            file: the stack, which counts as not done from here to the end.
-            planes: of it.
-            job: with ``resume``, planes that an earlier run has kept stay.
+            file: the stack, which counts as not done until :meth:`finish`.
+            planes: the planes of the stack.
+            job: with ``resume``, planes that an earlier run has stored are kept.
         """
         self._file, self._planes, self._job = file, planes, job
         self._stored = job.store.planes(file)
@@ -40,11 +40,11 @@ class StackWriter:
 
     @property
     def left(self) -> int:
-        """How many planes are not kept yet."""
+        """The number of planes that are still to be stored."""
         return len(self._planes) - self.done
 
     def write(self, outputs: ImageOutputs) -> None:
-        """Keep the next plane, and write the files of the stack when it is the last.
+        """Store the next plane, and write the files of the stack if it is the last.
 
         Raises:
             OSError: a file cannot be written.
@@ -64,7 +64,7 @@ class StackWriter:
             self.finish()
 
     def finish(self) -> None:
-        """Write the files of the stack, and last of all its record, with their sizes.
+        """Write the files of the stack, and finally its record, which contains their sizes.
 
         Raises:
             OSError: a file cannot be written.
