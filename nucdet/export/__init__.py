@@ -1,4 +1,4 @@
-"""Predictions as files that other programs read: one independent writer for each format."""
+"""Writers for prediction files that other programs read, one independent writer per format."""
 
 from nucdet.export.coco import write_coco
 from nucdet.export.geojson import PlaneNuclei, write_geojson

@@ -1,4 +1,4 @@
-"""Predictions of many images as one COCO JSON."""
+"""Writes the predictions of many images as one COCO JSON."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ def write_coco(path: str | os.PathLike[str], records: Iterable[ImageRecord]) -> 
     Format: https://cocodataset.org/#format-data. Ids count from 1: images in the order of the
     records, annotations in the order of the labels in each label image. Segmentations are
     compressed RLE, boxes (x, y, width, height) in pixels. Each annotation also has a ``score``, so
-    that the list of annotations is a list of COCO results. Each plane of a stack is an image that
-    also has ``time`` and ``z``, from 0.
+    that the list of annotations is a valid list of COCO results. Each plane of a stack is an image
+    that also has ``time`` and ``z``, from 0.
 
     Args:
-        path: replaced as a whole.
-        records: read once, one after the other.
+        path: an existing file is replaced.
+        records: iterated over once, one at a time.
 
     Raises:
         OSError: the file cannot be written.

@@ -1,4 +1,4 @@
-"""Nuclei as GeoJSON detections, as QuPath imports them."""
+"""Writes nuclei as GeoJSON detections that QuPath can import."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from nucdet.structures import CroppedMasks
 if TYPE_CHECKING:
     import pandas as pd
 
-# RGB; QuPath draws a class in this color unless its user has given it another
+# RGB; QuPath draws a class in this color unless the user has set another one
 _COLOR = (0, 205, 255)
 
 
@@ -26,10 +26,10 @@ class PlaneNuclei(NamedTuple):
 
     Attributes:
         masks: N masks; empty ones are left out.
-        classes: N names of classes.
-        table: N rows of measurements, as :func:`nucdet.predict.measurements.measure` makes them.
-            ``id`` becomes the object's name, the other columns of numbers its measurements, except
-            ``time`` and ``z``.
+        classes: N class names.
+        table: N rows of measurements, from :func:`nucdet.predict.measurements.measure`. ``id``
+            becomes the object's name; the other numeric columns, except ``time`` and ``z``, become
+            its measurements.
         time, z: of the plane, from 0; ``z`` may be "max" or "mean", a projection of all depths.
     """
 
@@ -49,14 +49,14 @@ def write_geojson(path: str | os.PathLike[str], planes: Iterable[PlaneNuclei]) -
     on its plane; older versions import the objects without measurements.
 
     Args:
-        path: replaced as a whole.
-        planes: read once, one after the other, and not kept.
+        path: an existing file is replaced.
+        planes: iterated over once, one at a time, so that only one is in memory.
 
     Raises:
         OSError: the file cannot be written.
     """
     separator = "\n"
-    # one feature at a time, as a whole slide has a million of them
+    # one feature at a time, because a whole-slide image has a million of them
     with write_atomically(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         file.write('{"type":"FeatureCollection","features":[')
         for plane in planes:
@@ -70,13 +70,13 @@ def _features(plane: PlaneNuclei) -> Iterator[dict[str, Any]]:
     measured = plane.table.drop(columns=["id", "time", "z"], errors="ignore")
     measured = measured.select_dtypes("number")
     masks, numbers = plane.masks, plane.table["id"].tolist()
-    # a projection lies on the first depth; c -1 stands for all channels, as QuPath writes it
+    # a projection is placed on the first depth; c = -1 stands for all channels, as in QuPath
     z = 0 if isinstance(plane.z, str) else plane.z
     place = {"plane": {"c": -1, "z": z, "t": plane.time}} if z or plane.time else {}
     rows = measured.itertuples(name=None)
     for i, (crop, offset, row) in enumerate(zip(masks.crops, masks.offsets, rows, strict=True)):
         if polygons := mask_polygons(crop, offset):
-            values = dict(zip(measured, row[1:], strict=True))  # behind the index
+            values = dict(zip(measured, row[1:], strict=True))  # row[0] is the index
             yield {
                 "type": "Feature",
                 "geometry": _geometry([[_close(ring) for ring in p] for p in polygons]) | place,

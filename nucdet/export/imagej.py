@@ -1,4 +1,4 @@
-"""Nuclei as a zip of ImageJ regions of interest, as its ROI Manager opens and saves them."""
+"""Writes nuclei as a zip of ImageJ regions of interest, the format of its ROI Manager."""
 
 from __future__ import annotations
 
@@ -14,20 +14,21 @@ from nucdet.export.outlines import Polygon, mask_polygons
 from nucdet.files import write_atomically
 from nucdet.structures import CroppedMasks
 
-# the earliest date of a zip, for all members, so that the same masks give the same bytes
+# all members get the earliest date that a zip can hold, so that equal masks give equal bytes
 _DATE = (1980, 1, 1, 0, 0, 0)
-# kinds of segments in a composite ROI: those of java.awt.geom.PathIterator
+# types of segments in a composite ROI, as in java.awt.geom.PathIterator
 _MOVE, _LINE, _CLOSE = 0.0, 1.0, 4.0
 
 
 class RoiPosition(NamedTuple):
-    """Where ROIs lie in a stack, from 1 as ImageJ counts.
+    """The position of ROIs in a stack; like ImageJ, it counts from 1.
 
     Attributes:
         slice: the plane's number among all planes.
-        z, time: of the plane in its file; ``z`` is 0 for a projection, which stands for all depths.
-            Where one is given, ImageJ forgets ``slice``; but it looks at them in hyperstacks only,
-            so both are 0 for a file with one axis, which it opens as a plain stack.
+        z, time: position of the plane in its file; ``z`` is 0 for a projection, which stands for
+            all depths. If one of them is not 0, ImageJ ignores ``slice``. As ImageJ uses them in
+            hyperstacks only, both must be 0 for a file with one axis, which it opens as a plain
+            stack.
     """
 
     slice: int
@@ -42,16 +43,16 @@ def write_rois(
 ) -> None:
     """Write one ROI per nucleus, named by its number in the label image.
 
-    A nucleus in one piece is a traced polygon along its pixel edges, as ImageJ's wand makes it. One
-    with holes or in several pieces is a composite ROI of all its outlines, so that there are as
-    many ROIs as nuclei. Empty masks are left out. ImageJ's ROI Manager cannot open the empty zip of
-    an image without nuclei.
+    A nucleus in one piece is a traced polygon along its pixel edges, as made by ImageJ's wand tool.
+    One with holes or in several pieces is a composite ROI of all its outlines, so that there is
+    exactly one ROI per nucleus. Empty masks are left out. ImageJ's ROI Manager cannot open the
+    empty zip of an image without nuclei.
 
     Args:
-        path: replaced as a whole.
-        planes: of each plane its masks and their position in a stack, or None for a single image.
-            Numbers go on from plane to plane.
-        count: how many masks all planes have, for names of equal length.
+        path: an existing file is replaced.
+        planes: for each plane its masks and their position in a stack, or None for a single image.
+            The numbers continue from plane to plane.
+        count: the number of masks in all planes, from which the length of the names follows.
 
     Raises:
         OSError: the file cannot be written.
@@ -75,7 +76,7 @@ def _roi(polygons: list[Polygon], name: str, position: RoiPosition | None) -> Im
     rings = [ring for polygon in polygons for ring in polygon]
     roi = ImagejRoi.frompoints(rings[0], name=name)
     roi.roitype = ROI_TYPE.TRACED
-    # frompoints takes points for pixels, and the box one pixel larger; these lie on pixel edges
+    # frompoints assumes points in pixels and makes the box one pixel too large for pixel edges
     corners = np.concatenate(rings)
     roi.left, roi.top = (int(v) for v in corners.min(axis=0))
     roi.right, roi.bottom = (int(v) for v in corners.max(axis=0))
@@ -91,7 +92,7 @@ def _roi(polygons: list[Polygon], name: str, position: RoiPosition | None) -> Im
 
 
 def _segments(ring: np.ndarray) -> np.ndarray:
-    """A ring (K, 2) of points (x, y) as (3 K + 1,) float32: kind, x and y of each, then the end."""
+    """A ring (K, 2) of points (x, y) as (3 K + 1,) float32: type, x, y of each, then the end."""
     segments = np.full((len(ring), 3), _LINE, np.float32)
     segments[0, 0] = _MOVE
     segments[:, 1:] = ring

@@ -1,4 +1,4 @@
-"""Label images: a TIFF where each pixel holds the number of its nucleus; a stack is an OME-TIFF."""
+"""Writes label images, whose pixels hold the number of their nucleus, as TIFF or OME-TIFF."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ import tifffile
 from nucdet.files import write_atomically
 from nucdet.structures import CroppedMasks
 
-# images of more pixels are written in tiles, so that readers can open parts of them; smaller ones
-# in one strip, because ImageJ's own TIFF reader cannot read tiles
+# Images with more pixels are written in tiles, so that readers can open parts of them; smaller ones
+# are not, because ImageJ's own TIFF reader cannot read tiles.
 TILED_FROM = 8192**2
 TILE = 512  # pixels
-# the offsets of a classic TIFF have 32 bits; a margin is left for its tags
+# offsets in a classic TIFF have 32 bits; this leaves a margin for the tags
 _CLASSIC_TIFF_BYTES = 2**32 - 2**25
 
 
@@ -28,9 +28,9 @@ class StackLayout(NamedTuple):
 
     Attributes:
         axes: "T", "Z" or "TZ", outermost first; rows and columns follow.
-        lengths: how many planes each of these axes has.
+        lengths: the number of planes along each of these axes.
         size: (height, width) of each plane, pixels.
-        masks: how many masks all planes have.
+        masks: the number of masks in all planes.
     """
 
     axes: str
@@ -44,21 +44,21 @@ def write_label_image(
 ) -> None:
     """Write a label TIFF, compressed (zlib): 0 is background, i + 1 is mask i.
 
-    Pixels are uint16, or uint32 where there are more than 65,535 masks. Where masks overlap, the
-    lower index is on top. An image of more than :data:`TILED_FROM` pixels is painted in bands of
-    rows, so that memory grows with its width and the masks, not with its area.
+    Pixels are uint16, or uint32 if there are more than 65,535 masks. Where masks overlap, the lower
+    index is on top. An image of more than :data:`TILED_FROM` pixels is drawn in bands of rows, so
+    that memory grows with its width and the masks, not with its area.
 
     Args:
-        path: replaced as a whole.
+        path: an existing file is replaced.
         masks: N masks of the image.
-        pixel_size: µm; stored as the file's resolution. None: unknown.
+        pixel_size: µm; stored as the resolution of the TIFF. None: unknown.
 
     Raises:
         OSError: the file cannot be written.
     """
     height, width = masks.image_size
     dtype = _dtype(len(masks))
-    # no description: the same masks give the same bytes with any version of the writer's metadata
+    # without tifffile's own description, equal masks give equal bytes with any version of it
     options: dict[str, Any] = {"compression": "zlib", "metadata": None}
     if pixel_size is not None:
         options |= {"resolution": (1e4 / pixel_size,) * 2, "resolutionunit": "CENTIMETER"}
@@ -85,13 +85,13 @@ def write_label_stack(
 ) -> None:
     """Write label images as one OME-TIFF with named axes, compressed (zlib).
 
-    Labels go on from plane to plane, so that two nuclei of a stack never share one. Otherwise as
-    :func:`write_label_image`; one plane is in memory at a time.
+    Labels continue from plane to plane, so that no two nuclei of a stack share one. Otherwise like
+    :func:`write_label_image`; only one plane is in memory at a time.
 
     Args:
-        path: replaced as a whole.
-        planes: the masks of each, in the order of the axes; read once, one after the other.
-        layout: of the stack.
+        path: an existing file is replaced.
+        planes: the masks of each plane, in the order of the axes; iterated over once.
+        layout: the axes and size of the stack.
         pixel_size: µm, or None.
 
     Raises:
@@ -99,7 +99,8 @@ def write_label_stack(
     """
     height, width = layout.size
     dtype = _dtype(layout.masks)
-    # the same masks give the same bytes: tifffile's own UUID holds the time and the machine
+    # a UUID that depends only on these, so that equal masks give equal bytes; tifffile's default
+    # depends on the time and the machine
     name = uuid.uuid5(uuid.NAMESPACE_OID, f"nucdet {Path(path).name} {layout}")
     metadata: dict[str, Any] = {"axes": f"{layout.axes}YX", "UUID": str(name), "Creator": "nucdet"}
     for side in "XY" if pixel_size is not None else "":
@@ -129,7 +130,7 @@ def _dtype(masks: int) -> np.dtype:
 def _planes(
     planes: Iterable[CroppedMasks], dtype: np.dtype, is_tiled: bool
 ) -> Iterator[np.ndarray]:
-    """Label maps (H, W) of whole planes, or their tiles; labels go on from plane to plane."""
+    """Label maps (H, W) of whole planes, or their tiles; labels continue from plane to plane."""
     first = 1
     for masks in planes:
         if is_tiled:
@@ -149,7 +150,7 @@ def _tiles(masks: CroppedMasks, dtype: np.dtype, first: int = 1) -> Iterator[np.
     padded_width = -(-width // TILE) * TILE
     for top in range(0, height, TILE):
         band = np.zeros((TILE, padded_width), dtype)
-        # backwards, so that the lower index is on top
+        # in reverse order, so that the lower index is on top
         for i in np.flatnonzero((tops < top + TILE) & (bottoms > top))[::-1].tolist():
             rows, columns = boxes[i]
             start, stop = max(rows.start, top), min(rows.stop, top + TILE)

@@ -1,4 +1,4 @@
-"""Masks as polygons with holes that follow the pixel edges exactly and are valid geometries."""
+"""Converts masks to valid polygons with holes that follow the pixel edges exactly."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ def mask_polygons(crop: np.ndarray, offset: tuple[int, int] | np.ndarray) -> lis
     """Outline each 4-connected piece of a mask along the edges of its pixels.
 
     The polygons cover exactly the mask's pixels, each from its corner (x, y) to (x + 1, y + 1).
-    They are valid by OGC's Simple Features (and GeoJSON, RFC 7946): no ring touches itself; rings
-    touch one another in single points at most; outer rings have a positive signed area in (x, y),
-    which RFC 7946 calls counterclockwise, holes a negative one.
+    They are valid according to OGC's Simple Features (and GeoJSON, RFC 7946): no ring touches
+    itself; rings touch one another in single points at most; outer rings have a positive signed
+    area in (x, y), which RFC 7946 calls counterclockwise, holes a negative one.
 
-    :meth:`CroppedMasks.to_polygons` instead fills holes and joins pieces that meet at a corner, as
-    COCO does.
+    :meth:`CroppedMasks.to_polygons`, in contrast, fills holes and joins pieces that touch at a
+    corner, as COCO does.
 
     Args:
         crop: (h, w) bool.
@@ -26,7 +26,7 @@ def mask_polygons(crop: np.ndarray, offset: tuple[int, int] | np.ndarray) -> lis
 
     Returns:
         A polygon for each piece, in reading order of their first pixels: int64 rings (K, 2) of
-        corner points (x, y); the first point is not repeated at the end. An empty mask has none.
+        corner points (x, y), without repeating the first point at the end. An empty mask has none.
 
     Example:
         >>> pixel, = mask_polygons(np.ones((1, 1), bool), (0, 5))
@@ -53,15 +53,18 @@ def mask_polygons(crop: np.ndarray, offset: tuple[int, int] | np.ndarray) -> lis
 
 
 def _trace(crop: np.ndarray) -> list[list[int]]:
-    """Trace closed walks along the mask's border with the mask on the right: their corner points.
+    """Trace closed walks along the mask's border, with the mask on the right.
 
-    Points are numbered row by row, (w + 1) per row. A walk turns right wherever it can, so that it
-    stays on a 4-connected piece; it passes a point twice where pixels meet diagonally.
+    A walk turns right wherever it can, so that it stays on a 4-connected piece. It passes a point
+    twice where pixels touch diagonally.
+
+    Returns:
+        The corner points of each walk; points are numbered row by row, (w + 1) per row.
     """
     padded = np.pad(crop, 1)
     above_left, above = padded[:-1, :-1], padded[:-1, 1:]
     left, here = padded[1:, :-1], padded[1:, 1:]
-    # which ways lead on from each point: right, down, left, up as bits 0 to 3
+    # the directions in which each point can be left: right, down, left, up as bits 0 to 3
     ways = (here & ~above) | (left & ~here) << np.uint8(1)
     ways |= (above_left & ~left) << np.uint8(2) | (above & ~above_left) << np.uint8(3)
     starts = np.flatnonzero(ways).tolist()
@@ -76,7 +79,7 @@ def _trace(crop: np.ndarray) -> list[list[int]]:
 
 
 def _walk(open_ways: bytearray, start: int, steps: tuple[int, ...]) -> list[int]:
-    """The corner points of the walk from ``start``, whose ways are closed behind it."""
+    """The corner points of the walk from ``start``; the directions it takes are cleared."""
     corners = []
     point, last = start, -1
     while open_ways[point]:
@@ -90,7 +93,7 @@ def _walk(open_ways: bytearray, start: int, steps: tuple[int, ...]) -> list[int]
 
 
 def _split_at_touches(walk: list[int]) -> list[list[int]]:
-    """Cut a walk where it passes a point again: simple rings that touch in that point."""
+    """Split a walk where it passes a point again, into simple rings that touch at that point."""
     rings = []
     open_points: list[int] = []
     position: dict[int, int] = {}

@@ -1,4 +1,4 @@
-"""What is kept of one predicted image for the files that cover all images."""
+"""The record of a predicted image, from which the files that cover all images are written."""
 
 from __future__ import annotations
 
@@ -10,29 +10,30 @@ from nucdet.structures import CroppedMasks
 
 @dataclass(frozen=True)
 class ImageRecord:
-    """The nuclei of one image or plane, small enough to keep those of thousands of images.
+    """The nuclei of one image or plane, compact enough to store for thousands of images.
 
-    Every field is a plain value, so that ``vars`` gives what JSON can hold.
-    Thumbnail, outlines and columns are made by :mod:`nucdet.export.report_image`, for the report.
+    All fields are plain values, so that ``vars`` returns what JSON can represent. Thumbnail,
+    outlines and columns are for the report; :mod:`nucdet.export.report_image` makes them.
 
     Attributes:
-        name: of the image's outputs: a path without ending, relative to the output folder.
-        file_name: of the image, relative to the input folder.
+        name: stem of the image's outputs, relative to the output folder.
+        file_name: path of the image, relative to the input folder.
         height, width: pixels.
-        counts: N compressed run-length codes of COCO.
+        counts: N masks as COCO's compressed run-length codes.
         areas: N areas, pixels.
         scores: N scores, 0–1.
-        classes: N indices of classes, from 0.
-        class_names: of all classes, the same in all records of a run.
-        thumbnail: a small copy of the image, a ``data:`` URI.
+        classes: N class indices, from 0.
+        class_names: the names of all classes, the same in all records of a run.
+        thumbnail: a small copy of the image, as a ``data:`` URI.
         thumbnail_size: (width, height) of the thumbnail, pixels.
         outlines: N outlines on the thumbnail, as SVG path data.
         colors: N digits: indices into the report's palette, different for neighbors.
         columns: the table of measurements: N values for each column name.
         familiarity: see :attr:`nucdet.predict.Prediction.familiarity`.
         warning: see :attr:`nucdet.predict.Prediction.warning`.
-        time, z: of the plane in its file, from 0; ``z`` may be "max" or "mean", a projection.
-        axes: along which planes of the file were predicted: "", "T", "Z" or "TZ".
+        time, z: position of the plane in its file, from 0; ``z`` may be "max" or "mean", a
+            projection.
+        axes: the axes along which planes of the file were predicted: "", "T", "Z" or "TZ".
         pixel_size: µm, or None.
     """
 
@@ -59,12 +60,12 @@ class ImageRecord:
 
     @property
     def title(self) -> str:
-        """The name to show: the file, and the plane where there are several, "film.tif t3 z12"."""
+        """The name to display: the file and, for a stack, the plane, as "film.tif t3 z12"."""
         return " ".join([self.file_name, *(f"{a.lower()}{i}" for a, i in self._plane())])
 
     @property
     def plane_name(self) -> str:
-        """The plane's part of file names, zero-padded: "", "t0003", "z0012" or "t0003_z0012"."""
+        """The plane in file names, zero-padded: "", "t0003", "z0012" or "t0003_z0012"."""
         return "_".join(f"{axis.lower()}{index:04}" for axis, index in self._plane())
 
     def _plane(self) -> list[tuple[str, int | str]]:
@@ -76,7 +77,7 @@ class ImageRecord:
         return self.height, self.width
 
     def rles(self) -> list[dict]:
-        """The N masks as pycocotools takes them: ``{"size": [height, width], "counts": str}``."""
+        """The N masks for pycocotools: ``{"size": [height, width], "counts": str}`` each."""
         return [{"size": [self.height, self.width], "counts": text} for text in self.counts]
 
     def masks(self) -> CroppedMasks:

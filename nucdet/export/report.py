@@ -1,4 +1,4 @@
-"""The report of a run: one HTML file that needs no other."""
+"""Writes the report of a run, a self-contained HTML file."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from nucdet.export.record import ImageRecord
 from nucdet.export.report_image import OUTLINE_GRID, short_number
 from nucdet.files import write_atomically
 
-# a thumbnail is up to 51 kB of text; a browser could not open a page of thousands
+# a thumbnail is up to 51 kB of text; a browser could not open a page with thousands of them
 MAX_THUMBNAILS = 300
 # outline and measurements of one nucleus take about 250 bytes
 MAX_NUCLEI = 60_000
 
-# classic scripts, not modules, as they share global names; the order matters
+# classic scripts instead of modules, because they share global names; the order matters
 _SCRIPTS = ("data", "viewer", "nuclei", "plots", "images")
-# the rules for narrow screens and print have to come last
+# the rules for narrow screens and for print must come last
 _STYLES = ("report_parts.css", "report.css")
 
 
 @dataclass(frozen=True)
 class ReportFacts:
-    """What the page says about the run beside its results.
+    """What the report shows of the run in addition to its results.
 
     Attributes:
-        is_metric: whether areas are in µm²; only where all images have a pixel size.
+        is_metric: whether areas are in µm²; only if all images have a pixel size.
         settings: named values shown at the end of the page.
         failures: the reason for each file that could not be predicted, by file name.
         palette: CSS colors of the outlines, to which :attr:`ImageRecord.colors` refers.
@@ -58,15 +58,15 @@ def write_report(
 ) -> None:
     """Write images with outlines, tables and distributions as one HTML file.
 
-    The page has thumbnails of the first :data:`MAX_THUMBNAILS` images, and outlines and
-    measurements of those among them that fit, each as a whole, into :data:`MAX_NUCLEI` nuclei.
-    Counts, areas and scores cover all images. The page loads nothing and contains no date, so that
-    equal results give equal bytes.
+    The page has thumbnails of the first :data:`MAX_THUMBNAILS` images. Outlines and measurements
+    are included for those of them that do not bring the total above :data:`MAX_NUCLEI` nuclei.
+    Counts, areas and scores cover all images. The page loads no other files and contains no date,
+    so that equal results give equal bytes.
 
     Args:
-        path: replaced as a whole.
-        records: read once, one after the other, and not kept.
-        facts: of the run.
+        path: an existing file is replaced.
+        records: iterated over once, one at a time, so that only one is in memory.
+        facts: further information on the run.
 
     Raises:
         OSError: the file cannot be written.
@@ -94,7 +94,7 @@ def write_report(
 def _images(
     records: Iterable[ImageRecord], facts: ReportFacts, totals: dict[str, int]
 ) -> Iterator[Markup]:
-    """JSON of each image for the page's scripts; ``totals`` is updated on the way."""
+    """JSON of each image for the page's scripts; ``totals`` is updated meanwhile."""
     for record in records:
         count, pixel_area = len(record.areas), facts.pixel_area(record)
         content: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""What the report shows of one image: a small copy, outlines to draw on it, measurements."""
+"""What the report shows of one image: a thumbnail, outlines to draw on it, and measurements."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ if TYPE_CHECKING:
 
 # longer side of the thumbnail, pixels; a smaller image keeps its size
 THUMBNAIL_SIDE = 720
-# at most: 200 of them in base64 are 10 MB
+# largest size of a thumbnail; 200 of them in base64 are 10 MB
 THUMBNAIL_BYTES = 38_000
-# the points of outlines are rounded to 1 / this of a thumbnail pixel
+# points of outlines are rounded to multiples of 1 / OUTLINE_GRID thumbnail pixel
 OUTLINE_GRID = 2
-# by how many thumbnail pixels an outline may be off
+# largest deviation of a simplified outline, in thumbnail pixels
 _TOLERANCE = 0.7
-# WebP, the best first
+# WebP qualities to try, best first
 _QUALITIES = (85, 70, 50, 30)
-# effort of the encoder; 4, its default, takes three times as long for files 8 % smaller
+# effort of the WebP encoder; its default, 4, takes three times as long for files 8 % smaller
 _METHOD = 2
 
 
 def encode_thumbnail(image: np.ndarray) -> tuple[str, tuple[int, int]]:
-    """A small copy of an image as WebP of no more than :data:`THUMBNAIL_BYTES`.
+    """Encode a small copy of an image as WebP of at most :data:`THUMBNAIL_BYTES`.
 
-    An image that is hard to compress (noise) loses quality first, then size.
+    For an image that is hard to compress (noise), first the quality is reduced, then the size.
 
     Args:
         image: (H, W, 3) uint8 RGB.
@@ -55,15 +55,15 @@ def encode_thumbnail(image: np.ndarray) -> tuple[str, tuple[int, int]]:
 
 
 def outline_paths(masks: CroppedMasks, thumbnail_size: tuple[int, int]) -> list[str]:
-    """Outlines as SVG path data, simplified by less than can be seen on the thumbnail.
+    """Outlines as SVG path data, simplified by less than is visible on the thumbnail.
 
     Args:
         masks: N masks of the image.
         thumbnail_size: (width, height) in pixels.
 
     Returns:
-        N texts with one ``Mx yldx dy…z`` for each piece and hole, in units of
-        1 / :data:`OUTLINE_GRID` thumbnail pixel; an empty one for an empty mask.
+        N strings with one ``Mx yldx dy…z`` for each piece and hole, in units of
+        1 / :data:`OUTLINE_GRID` thumbnail pixel; an empty string for an empty mask.
     """
     height, width = masks.image_size
     scale = np.array(thumbnail_size) / (width, height)
@@ -76,15 +76,15 @@ def outline_paths(masks: CroppedMasks, thumbnail_size: tuple[int, int]) -> list[
 
 
 def report_columns(table: pd.DataFrame) -> dict[str, list[Any]]:
-    """The columns of a table of measurements as JSON can hold them, in its order.
+    """Convert a table of measurements to values that JSON can represent.
 
     Args:
         table: N rows.
 
     Returns:
-        For each column name N values: numbers with four significant digits, but from 1000 on with
-        all digits before the decimal point; 0 or 1 for booleans; None for missing and infinite
-        values; texts as they are.
+        For each column, in the table's order, its name and N values: integers and text unchanged;
+        other numbers rounded by :func:`short_number`; 0 or 1 for booleans; None for missing and
+        infinite values.
     """
     from pandas import NA
 
@@ -95,7 +95,7 @@ def report_columns(table: pd.DataFrame) -> dict[str, list[Any]]:
 
 
 def short_number(value: float) -> float | int:
-    """Four significant digits, but from 1000 on all digits before the decimal point."""
+    """Round to four significant digits or, from 1000 on, to an integer."""
     rounded = round(value) if abs(value) >= 1000 else float(f"{value:.4g}")
     return int(rounded) if rounded == int(rounded) else rounded
 

@@ -1,4 +1,4 @@
-"""Tables: measurements of the nuclei, the summary of all images, and Kaggle's csv."""
+"""Writes tables: measurements of nuclei, the summary of all images, and Kaggle's csv."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _Path = str | os.PathLike[str]
 
 
 def write_table(path: _Path, table: pd.DataFrame) -> None:
-    """Write a csv (UTF-8) with a header, six significant digits, and nothing for NaN.
+    """Write a csv (UTF-8) with a header, six significant digits, and empty cells for NaN.
 
-    Texts that a spreadsheet program would take for formulas are escaped by :func:`table_text`.
+    Text that a spreadsheet program would interpret as a formula is escaped by :func:`table_text`.
 
     Args:
-        path: replaced as a whole.
-        table: numbers and texts; the index is left out.
+        path: an existing file is replaced.
+        table: numbers and text; the index is left out.
 
     Raises:
         OSError: the file cannot be written.
@@ -52,7 +52,7 @@ def _to_csv(table: pd.DataFrame, target: Path | None) -> str | None:
 
 
 def read_csv_text(text: str) -> pd.DataFrame:
-    """Read the text of :func:`csv_text`: numbers have six digits, texts stay escaped."""
+    """Read the output of :func:`csv_text`; numbers stay rounded and text stays escaped."""
     import pandas as pd
 
     return pd.read_csv(
@@ -64,8 +64,8 @@ def write_csv_texts(path: _Path, texts: Iterable[str]) -> None:
     """Write several tables with the same columns as one csv.
 
     Args:
-        path: replaced as a whole.
-        texts: of :func:`csv_text`, read once, one after the other.
+        path: an existing file is replaced.
+        texts: from :func:`csv_text`; iterated over once.
 
     Raises:
         OSError: the file cannot be written.
@@ -80,13 +80,13 @@ def write_csv_texts(path: _Path, texts: Iterable[str]) -> None:
 
 
 def write_nuclei(path: _Path, tables: Mapping[str, _Path]) -> None:
-    """Write several tables as one csv, with the name of the image in a first column ``image``.
+    """Merge several csv files into one, with the name of the image in a first column ``image``.
 
-    Cells of columns that a table does not have, such as a channel of other images, are empty.
+    Columns that an image's table does not have, such as a channel of other images, are left empty.
 
     Args:
-        path: replaced as a whole.
-        tables: for each image's file name the csv of :func:`write_table`.
+        path: an existing file is replaced.
+        tables: for each image's file name, the path of its csv from :func:`write_table`.
 
     Raises:
         OSError: a table cannot be read, or the file cannot be written.
@@ -110,10 +110,10 @@ def write_nuclei(path: _Path, tables: Mapping[str, _Path]) -> None:
 def summary_table(
     records: Iterable[ImageRecord], failures: Mapping[str, str] | None = None
 ) -> pd.DataFrame:
-    """One row per image or plane, sorted by file name, also for those that failed.
+    """One row per image or plane, including those that failed, sorted by file name.
 
     Args:
-        records: what was predicted; read once, one after the other.
+        records: the predicted images; iterated over once.
         failures: the reason for each file that could not be predicted, by file name.
 
     Returns:
@@ -121,12 +121,12 @@ def summary_table(
         are stacks), ``width``, ``height`` (pixels), ``nuclei``, ``median_area_*``,
         ``mean_area_*``, ``std_area_*`` (population standard deviation), ``coverage`` (share of the
         pixels that belong to a nucleus), ``mean_score``, ``familiarity`` and ``warning`` (of the
-        image, see :class:`ImageRecord`), ``error`` (empty for a success). Areas are in µm²
-        (``*_um2``) where the pixel size is known, which ``pixel_size_um`` then gives, else in
-        pixels (``*_px``); if only some files have one, there are both columns and one of them is
-        NaN. Statistics of no nuclei are NaN.
+        image, see :class:`ImageRecord`), ``error`` (empty if it was predicted). Areas are in µm²
+        (``*_um2``) if the pixel size is known, which the column ``pixel_size_um`` contains, else in
+        pixels (``*_px``); if only some files have a pixel size, there are both columns, one of
+        which is NaN. Statistics of images without nuclei are NaN.
     """
-    import pandas as pd  # only here, as a prediction starts faster without it
+    import pandas as pd  # only here, because a prediction starts faster without it
 
     rows, has_planes = [], False
     units: set[float | None] = set()
@@ -143,7 +143,7 @@ def summary_table(
     rows += [{"image": name, "error": error} for name, error in (failures or {}).items()]
     table = pd.DataFrame(rows, columns=columns)
     table = table.sort_values("image", ignore_index=True, kind="stable")
-    # whole numbers stay whole beside the gaps of failed images
+    # a nullable type, because failed images have no values
     whole = ("width", "height", "nuclei", *(("time",) if has_planes else ()))
     return table.astype(dict.fromkeys(whole, "Int64"))
 
@@ -188,13 +188,13 @@ def write_kaggle(path: _Path, records: Iterable[ImageRecord]) -> None:
     """Write the csv of the 2018 Data Science Bowl: one row per nucleus.
 
     Format: https://www.kaggle.com/c/data-science-bowl-2018, page "Evaluation". ``ImageId`` is the
-    image's name without folders, or with them where two would be the same, followed by the plane
+    image's name without folders (with them if two images have the same name), followed by the plane
     of a stack (``name_t0000_z0003``). An image without nuclei has one row with an empty code. The
     masks must not overlap, which is not checked.
 
     Args:
-        path: replaced as a whole.
-        records: iterated twice.
+        path: an existing file is replaced.
+        records: iterated over twice.
 
     Raises:
         OSError: the file cannot be written.

@@ -1,4 +1,5 @@
-"""Images of nuclei: outlines on an image, predictions beside the ground truth, folders of both.
+"""Images of nuclei: outlines on an image, and predictions next to the ground truth.
 
-Import from the modules: those that draw load matplotlib, which takes a second, and colors do not.
+Import from the modules, not from the package: those that draw load matplotlib, which takes a
+second, while ``colors`` does not.
 """

@@ -1,4 +1,4 @@
-"""Colors: the meaning of three, and a palette from which neighbors get different ones."""
+"""Colors for matched, missed and false nuclei, and a palette that tells neighbors apart."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import numpy as np
 
 from nucdet.structures import CroppedMasks
 
-# uint8 RGB. Told apart in any kind of color blindness, and visible on black, white and purple
+# uint8 RGB; distinguishable with any color blindness, and visible on black, white and purple
 MATCHED = (0, 225, 190)
 MISSED = (255, 205, 0)
 FALSE = (255, 60, 40)
 
-# Bright enough for a dark image, saturated enough for a white one
+# bright enough for a dark image, saturated enough for a white one
 PALETTE = np.array(
     [
         (255, 75, 75),
@@ -30,9 +30,9 @@ PALETTE = np.array(
 
 # Nuclei with at most this many background pixels between them count as neighbors
 _GAP = 2
-# Distance in RGB from the median color of the image or of its nuclei, below which a color of the
-# palette is hard to see
-_TOO_NEAR = 115
+# A color of the palette is hard to see if its distance in RGB from the median color of the image or
+# of its nuclei is less than this
+_MIN_CONTRAST = 115
 
 
 def color_by_neighbors(masks: CroppedMasks, image: np.ndarray) -> np.ndarray:
@@ -51,12 +51,12 @@ def color_by_neighbors(masks: CroppedMasks, image: np.ndarray) -> np.ndarray:
 
 
 def palette_by_neighbors(masks: CroppedMasks, image: np.ndarray) -> np.ndarray:
-    """A color of the palette for each mask, another one than those of its neighbors.
+    """Choose a color of the palette for each mask that differs from those of its neighbors.
 
-    Neighbors are masks that overlap, touch or nearly do. Those with the most neighbors choose
-    first (Welsh and Powell, 1967), each the least used of the colors that are left, and one like
-    those of the image or of its nuclei (violet on a purple stain) only where no other is left. Only
-    a mask whose neighbors hold all eight colors shares one.
+    Neighbors are masks that overlap, touch or nearly touch. Masks with the most neighbors choose
+    first (Welsh and Powell, 1967), each taking the least used of the remaining colors. A color
+    similar to that of the image or of its nuclei (violet on a purple stain) is taken only if no
+    other remains. A mask shares a color with a neighbor only if its neighbors use all eight.
 
     Args:
         masks: N masks of the image.
@@ -65,7 +65,7 @@ def palette_by_neighbors(masks: CroppedMasks, image: np.ndarray) -> np.ndarray:
     Returns:
         (N,) int64, indices into :data:`PALETTE`.
     """
-    unclear = _like_the_image(masks, image)
+    unclear = _similar_to_image(masks, image)
     neighbors: dict[int, set[int]] = defaultdict(set)
     for a, b in _neighboring_pairs(masks).tolist():
         neighbors[a].add(b)
@@ -80,15 +80,15 @@ def palette_by_neighbors(masks: CroppedMasks, image: np.ndarray) -> np.ndarray:
     return chosen
 
 
-def _like_the_image(masks: CroppedMasks, image: np.ndarray) -> np.ndarray:
-    """(8,) bool: which colors are near the image's median color or that of its nuclei."""
-    grounds = [image[::3, ::3].reshape(-1, 3)]
+def _similar_to_image(masks: CroppedMasks, image: np.ndarray) -> np.ndarray:
+    """(8,) bool: which colors are close to the median color of the image or of its nuclei."""
+    samples = [image[::3, ::3].reshape(-1, 3)]
     inside = [image[box][crop][::3] for box, crop in zip(masks.slices(), masks.crops, strict=True)]
     if sum(map(len, inside)):
-        grounds.append(np.concatenate(inside))
-    medians = np.array([np.median(ground, axis=0) for ground in grounds])
+        samples.append(np.concatenate(inside))
+    medians = np.array([np.median(pixels, axis=0) for pixels in samples])
     distance = np.linalg.norm(PALETTE[:, None] - medians, axis=2)
-    return distance.min(axis=1) < _TOO_NEAR
+    return distance.min(axis=1) < _MIN_CONTRAST
 
 
 def _neighboring_pairs(masks: CroppedMasks) -> np.ndarray:
@@ -103,14 +103,14 @@ def _neighboring_pairs(masks: CroppedMasks) -> np.ndarray:
         a, b = a[meet].astype(np.int64), b[meet].astype(np.int64)
         found.append(np.unique(np.minimum(a, b) * base + np.maximum(a, b)))
 
-    # between any two pixels of neighbors lie two at the masks' edges, as near or nearer
+    # edge pixels are enough: no two pixels of two masks are closer than the closest edge pixels
     edges = np.flatnonzero(_edges(labels))
     values = labels.ravel()
     for dy in range(reach + 1):
         for dx in range(-reach, reach + 1):
-            if dy or dx > 0:  # the other half of the window meets the same pairs
+            if dy or dx > 0:  # the other half of the window would give the same pairs
                 add(values[edges], values[edges + (dy * labels.shape[1] + dx)])
-    # where masks overlap the map shows one of them only
+    # where masks overlap, the label map shows only one of them
     inner = labels[reach:-reach, reach:-reach]
     for i, (box, crop) in enumerate(zip(masks.slices(), masks.crops, strict=True)):
         above = inner[box][crop]
@@ -131,9 +131,9 @@ def _edges(labels: np.ndarray) -> np.ndarray:
 
 
 def brighten(image: np.ndarray) -> np.ndarray:
-    """Scale a dark image so that its 99.9 percentile becomes 255; others stay as they are.
+    """Scale a dark image so that its 99.9th percentile becomes 255; others are unchanged.
 
-    Fluorescence is often recorded so faintly that a screen shows black.
+    Fluorescence images are often so dark that they look black on a screen.
     """
     high = np.percentile(image, 99.9)
     if not 0 < high < 128:

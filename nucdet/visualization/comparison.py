@@ -1,4 +1,4 @@
-"""A prediction beside the ground truth: nuclei matched, missed, and found where none is."""
+"""Draws a prediction next to the ground truth, with matched, missed and false nuclei in color."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from nucdet.structures import CroppedMasks
 from nucdet.visualization.colors import FALSE, MATCHED, MISSED, brighten
 from nucdet.visualization.drawing import draw_instances
 
-_PAPER = 24  # grey level of what is not image
-_INK = (0.92, 0.92, 0.92)
+_BACKGROUND = 24  # grey level
+_TEXT_COLOR = (0.92, 0.92, 0.92)
 _GAP = 8  # pixels between the panels
-_MIN_PANEL_WIDTH = 420  # a legend has to fit above a narrow image
-_CHARACTERS = 52  # of the legend's text that fit in the width of a panel
-_NAME = 48  # characters of the image's name
+_MIN_PANEL_WIDTH = 420  # so that the legend fits above a narrow image
+_LEGEND_LENGTH = 52  # characters of the legend in the width of a panel
+_NAME_LENGTH = 48  # largest number of characters shown of the image's name
 
 
 class _Panel(NamedTuple):
@@ -34,20 +34,20 @@ def draw_comparison(
 ) -> np.ndarray:
     """Draw the prediction on the left and the ground truth on the right, under a legend.
 
-    Nuclei matched at an IoU above 0.5 have one color in both panels; false ones (left) and missed
-    ones (right) have others. The legend counts them and gives the image's Kaggle score (see
-    :mod:`nucdet.evaluation.matching`). A dark image is drawn brighter.
+    Nuclei matched at an IoU above 0.5 have the same color in both panels; false ones (left) and
+    missed ones (right) have other colors. The legend shows their numbers and the image's Kaggle
+    score (see :mod:`nucdet.evaluation.matching`). Dark images are brightened.
 
     Args:
         image: uint8 (H, W, 3) RGB.
         predicted, truth: masks of that image; empty ones are left out, as in the score.
-        name: written into the legend.
+        name: name of the image, for the legend.
 
     Returns:
         uint8 (height, width, 3) RGB; the panels are enlarged as in :func:`draw_instances`.
 
     Raises:
-        ValueError: image and masks are not of the same size.
+        ValueError: the image and the masks differ in size.
     """
     predicted, truth = predicted[predicted.areas > 0], truth[truth.areas > 0]
     matching = match(Intersections.of_masks(truth, predicted))
@@ -70,7 +70,7 @@ def draw_comparison(
 
 
 def _matched(matching: Matching) -> tuple[np.ndarray, np.ndarray]:
-    """Which true (T, 1) and predicted (P, 1) masks have a partner at an IoU above 0.5."""
+    """Which true and predicted masks are matched at an IoU above 0.5: (T, 1) and (P, 1) bool."""
     partner = matching.partner[0]
     is_found, is_right = partner >= 0, np.zeros(matching.n_pred, bool)
     is_right[partner[is_found]] = True
@@ -80,10 +80,10 @@ def _matched(matching: Matching) -> tuple[np.ndarray, np.ndarray]:
 def _compose(panels: tuple[_Panel, ...], name: str, score: str) -> np.ndarray:
     height, width = panels[0].image.shape[:2]
     column = max(width, _MIN_PANEL_WIDTH)
-    size = min(20.0, column / _CHARACTERS / 0.6)  # a letter is 0.6 of a text's size wide
+    size = min(20.0, column / _LEGEND_LENGTH / 0.6)  # a letter is 0.6 times the font size wide
     top = round(size * 3.6)
     starts = [i * (column + _GAP) for i in range(len(panels))]
-    sheet = np.full((top + height, starts[-1] + column, 3), _PAPER, np.uint8)
+    sheet = np.full((top + height, starts[-1] + column, 3), _BACKGROUND, np.uint8)
     for x, panel in zip(starts, panels, strict=True):
         sheet[top:, x : x + width] = panel.image
     header = VisImage(sheet[:top])
@@ -108,13 +108,13 @@ def _write_legend(header: VisImage, x: float, y: float, panel: _Panel, size: flo
 
 
 def _write(header: VisImage, x: float, y: float, text: str, size: float, **style: str) -> None:
-    # file names may hold a $, which would start a formula
+    # parse_math is off, because a $ in a file name would start a formula
     header.ax.text(
         x,
         y,
         text,
         size=size * _points(header),
-        color=_INK,
+        color=_TEXT_COLOR,
         va="center_baseline",
         parse_math=False,
         **style,
@@ -122,9 +122,9 @@ def _write(header: VisImage, x: float, y: float, text: str, size: float, **style
 
 
 def _points(header: VisImage) -> float:
-    """Points to a pixel, since matplotlib counts sizes in 1/72 inch."""
+    """Points per pixel; matplotlib measures sizes in points of 1/72 inch."""
     return 72 / header.dpi
 
 
 def _shorten(name: str) -> str:
-    return name if len(name) <= _NAME else f"{name[: _NAME - 9]}…{name[-8:]}"
+    return name if len(name) <= _NAME_LENGTH else f"{name[: _NAME_LENGTH - 9]}…{name[-8:]}"

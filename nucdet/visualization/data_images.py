@@ -1,4 +1,4 @@
-"""Images of a data set: as the network is given it in training, or as it is annotated."""
+"""Draws the images of a data set as the network receives them in training, or as annotated."""
 
 from __future__ import annotations
 
@@ -36,18 +36,18 @@ def visualize_data(
     Args:
         config_file: yaml.
         overrides: KEY VALUE pairs.
-        source: "training": image and masks after augmentation, what the network is given;
-            "annotation": as they are in the data set.
-        output_dir: made if missing; files of an earlier run are overwritten.
-        num: how many images, chosen at random; None: all.
-        seed: of the random choice and of the augmentations. How an image is augmented depends on
-            the seed and on its place in the data set, not on what else is drawn.
+        source: "training": image and masks after augmentation, as the network receives them;
+            "annotation": as stored in the data set.
+        output_dir: created if missing; files of an earlier run are overwritten.
+        num: number of images, chosen at random; None: all.
+        seed: random seed of the selection and the augmentations. How an image is augmented depends
+            only on the seed and on its index in the data set, not on which other images are drawn.
 
     Returns:
-        The files, in the order of the data set.
+        The paths of the images, in the order of the data set.
 
     Raises:
-        InputError, FileNotFoundError: unknown data set or key, no images, a missing file.
+        InputError, FileNotFoundError: an unknown data set or key, no images, or a missing file.
     """
     check_number(num)
     if seed < 0:
@@ -88,7 +88,7 @@ def _mapper(cfg: CfgNode, source: str, entries: Sequence[dict[str, Any]]) -> Nuc
 
 
 def _to_rgb(image: torch.Tensor, image_format: str) -> np.ndarray:
-    """What the network is given, uint8 (C, H, W) in INPUT.FORMAT, as RGB (H, W, 3)."""
+    """Convert the network's input, uint8 (C, H, W) in INPUT.FORMAT, to RGB (H, W, 3)."""
     pixels = image.permute(1, 2, 0).numpy()
     if image_format == "BGR":
         pixels = pixels[:, :, ::-1]

@@ -1,4 +1,4 @@
-"""Instances drawn on their image with Detectron2's Visualizer, quickly also where they are many."""
+"""Draws instances on their image with Detectron2's Visualizer, fast even for thousands of them."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from nucdet.structures import CroppedMasks
 from nucdet.structures.polygons import smooth_rings
 from nucdet.visualization.colors import color_by_neighbors
 
-# An image is enlarged by a whole number until its longer side reaches this many pixels, but not
-# more than MAX_ZOOM times
+# an image is enlarged by an integer factor until its longer side has at least this many pixels, but
+# by no more than MAX_ZOOM
 READABLE_SIDE = 1000
 MAX_ZOOM = 8
-# A dark line under each bright one is this much wider, in pixels of the result, and this opaque: of
-# two so different tones one differs from any image
+# Under each bright line there is a dark one, which is wider by this many pixels of the result and
+# has this opacity, so that on any image at least one of the two is visible
 HALO_WIDTH = 2.5
 HALO_ALPHA = 0.65
 
 
 def readable_zoom(image_size: tuple[int, int]) -> int:
-    """By how much an image of (height, width) is enlarged so that thin outlines do not hide it."""
+    """The integer factor that enlarges an image of (height, width) enough to draw outlines on."""
     return min(MAX_ZOOM, max(1, math.ceil(READABLE_SIDE / max(image_size))))
 
 
@@ -39,26 +39,26 @@ def draw_instances(
     line_width: float = 1.5,
     zoom: int | None = None,
 ) -> np.ndarray:
-    """Draw the outline, bright on dark, and a light fill of every instance.
+    """Draw an outline, bright on dark, and a transparent fill for every instance.
 
-    Outlines follow the inner edge, so that those of two touching nuclei lie side by side. Edges are
-    smoothed by less than a pixel of the image, holes are left open. Time and memory grow with the
-    pixels of image and masks, not with N×H×W.
+    Outlines follow the inner edge, so that those of touching nuclei lie side by side. Edges are
+    smoothed by less than a pixel of the image; holes are left open. Time and memory are
+    proportional to the pixels of the image and of the masks, not to N×H×W.
 
     Args:
         image: uint8 (H, W, 3) RGB.
-        masks: N masks of that image: CroppedMasks, or what :meth:`CroppedMasks.from_any` takes.
-        colors: uint8 RGB, (N, 3) or one for all (e.g. by class or by verdict); None chooses
-            different ones for neighbors.
-        alpha: how much the fill covers, 0 (nothing) to 1.
-        line_width: of the bright outlines, in pixels of the result; 0 draws none.
-        zoom: how many times the result is larger than the image; None: as :func:`readable_zoom`.
+        masks: N masks of that image: CroppedMasks or what :meth:`CroppedMasks.from_any` accepts.
+        colors: uint8 RGB, (N, 3) or one for all (e.g. by class or by match); None: colors that
+            differ between neighbors.
+        alpha: opacity of the fill, 0 (invisible) to 1.
+        line_width: width of the bright outlines, in pixels of the result; 0: no outlines.
+        zoom: factor by which the result is larger than the image; None: :func:`readable_zoom`.
 
     Returns:
         uint8 (H·zoom, W·zoom, 3) RGB.
 
     Raises:
-        ValueError: image, masks and colors do not fit each other.
+        ValueError: image, masks and colors do not match in shape or dtype.
     """
     masks = CroppedMasks.from_any(masks)
     if image.dtype != np.uint8 or image.shape != (*masks.image_size, 3):
@@ -76,41 +76,42 @@ def draw_instances(
 
 
 class NucleusVisualizer(Visualizer):
-    """Detectron2's Visualizer with a way to draw thousands of instances at once.
+    """Detectron2's Visualizer with a method that draws thousands of instances at once.
 
-    Its own ``overlay_instances`` needs dense N×H×W masks and draws an image element an instance.
-    ``scale`` has to be a whole number.
+    Its own ``overlay_instances`` needs dense N×H×W masks and creates a matplotlib object for each
+    instance. ``scale`` must be an integer.
     """
 
     def overlay_masks(
         self, masks: CroppedMasks, colors: np.ndarray, alpha: float, line_width: float
     ) -> None:
-        """Add outlines and fills to ``self.output``; arguments as of :func:`draw_instances`."""
+        """Add outlines and fills to ``self.output``; arguments as for :func:`draw_instances`."""
         scale = self.output.scale
-        # at least two points a pixel: one pixel alone still has an outline
+        # at least two points per pixel, so that a mask of one pixel still has an outline
         fineness = max(2, round(scale))
-        # the larger first, else they would cover what they enclose
+        # larger masks first, because they would cover smaller ones that they enclose
         order = np.argsort(-masks.areas, kind="stable").tolist()
         outlines = [outline(masks.crops[i], masks.offsets[i], fineness) for i in order]
         solid = colors[order] / 255
         fills = PathCollection(outlines, facecolors=solid, edgecolors="none", alpha=alpha)
         self._add(fills)
         if line_width:
-            # all dark lines before the first bright one, which none of them may cover
+            # all dark lines first, so that they do not cover bright lines
             dark = self._lines(outlines, "black", line_width + HALO_WIDTH)
             dark.set_alpha(HALO_ALPHA)
             self._add(dark)
             self._add(self._lines(outlines, solid, line_width))
 
     def get_image(self) -> np.ndarray:
-        """What ``self.output.get_image()`` gives, uint8 (H·scale, W·scale, 3) RGB.
+        """Like ``self.output.get_image()``: uint8 (H·scale, W·scale, 3) RGB.
 
-        To enlarge the image Matplotlib takes longer than for all else, and 130 bytes a pixel.
+        The image is enlarged by OpenCV, because matplotlib would need more time for it than for
+        everything else, and 130 bytes per pixel.
         """
         output, zoom = self.output, round(self.output.scale)
         renderer = output.canvas.get_renderer()
         pixels = np.asarray(renderer.buffer_rgba())
-        # in place of the Visualizer's own image, below what is drawn
+        # replaces the Visualizer's own image, below the instances
         output.ax.images[0].set_visible(False)
         image = cv2.resize(self.img, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_NEAREST)
         cv2.cvtColor(image, cv2.COLOR_RGB2RGBA, dst=pixels)
@@ -118,7 +119,7 @@ class NucleusVisualizer(Visualizer):
         return cv2.cvtColor(pixels, cv2.COLOR_RGBA2RGB)
 
     def _lines(self, outlines: list[Path], colors: Any, width: float) -> PathCollection:
-        # matplotlib counts in points of 1/72 inch
+        # matplotlib measures line widths in points of 1/72 inch
         points = width * 72 / self.output.dpi
         return PathCollection(outlines, facecolors="none", edgecolors=colors, linewidths=points)
 

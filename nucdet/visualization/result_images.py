@@ -1,4 +1,4 @@
-"""Images of a prediction beside the ground truth, the worst first if wanted."""
+"""Draws predictions next to the ground truth, optionally the worst images first."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ class TruthSource:
     """Where the ground truth and the images come from.
 
     Attributes:
-        dataset: name of a registered data set, e.g. "dsb2018_val"; or
-        ground_truth: COCO JSON.
+        dataset: name of a registered data set, e.g. "dsb2018_val"; None: ``ground_truth`` is given.
+        ground_truth: a COCO JSON; None: ``dataset`` is given.
         image_root: folder to which the JSON's file names are relative; None: that of the data set,
-            or the folder above the one of the JSON (``<root>/annotations/x.json``).
+            or the parent of the JSON's folder (``<root>/annotations/x.json``).
     """
 
     dataset: str | None = None
@@ -51,10 +51,11 @@ class TruthSource:
     image_root: _Path | None = None
 
     def open(self) -> tuple[GroundTruth, Path]:
-        """Read the ground truth; returns it with the folder of the images.
+        """Read the ground truth, and return it with the folder of the images.
 
         Raises:
-            InputError, FileNotFoundError: neither or both of data set and JSON, or no images.
+            InputError, FileNotFoundError: neither or both of data set and JSON are given, one does
+                not exist, or there are no images.
         """
         if (self.dataset is None) == (self.ground_truth is None):
             raise InputError("give either a data set or a ground truth JSON, not both")
@@ -81,25 +82,25 @@ def visualize_results(
     sort: str = "name",
     elimination: OverlapElimination | None = None,
 ) -> list[Path]:
-    """Draw each image's prediction beside its ground truth, as ``<name of the image>.png``.
+    """Draw each image's prediction next to its ground truth, as ``<name of the image>.png``.
 
-    The scores are printed with the files.
+    The score and path of each image are printed.
 
     Args:
         predictions: see :func:`nucdet.evaluation.predictions_io.read_predictions`.
-        output_dir: made if missing; files of an earlier run are overwritten.
-        source: of the ground truth and the images.
-        num: how many images, the first in order of ``sort``; None: all.
-        score_threshold: predictions with a lower score are left out; None: none.
+        output_dir: created if missing; files of an earlier run are overwritten.
+        source: the ground truth and the images.
+        num: draw only this many images, the first in the order of ``sort``; None: all.
+        score_threshold: predictions with a lower score are left out; None: none are.
         sort: "name", or "worst" or "best" by the image's Kaggle score.
         elimination: rules for overlaps, such as those of a config; None: the largest mask keeps
-            what several claim, as in :func:`nucdet.evaluation.offline.score_files`.
+            pixels that several masks cover, as in :func:`nucdet.evaluation.offline.score_files`.
 
     Returns:
-        The files, in the order of ``sort``.
+        The paths of the images, in the order of ``sort``.
 
     Raises:
-        InputError, FileNotFoundError: what is wrong with the files or arguments, in one line.
+        InputError, FileNotFoundError: a mistake in the files or arguments.
     """
     check_number(num)
     if sort not in SORTS:

@@ -1,4 +1,4 @@
-"""Scores of several data sets as bars, and below them an image of each set with its prediction."""
+"""Draws scores of several data sets as bars, with an image and its prediction for each below."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-_WIDTH = 1400  # pixels of the whole
+_WIDTH = 1400  # of the result, pixels
 _DPI = 100
-_MOST_BARS = 100.0
+_MAX_SCORE = 100.0
 
 
 def draw_sets(
     table: pd.DataFrame, measures: Sequence[str], title: str, images: Sequence[np.ndarray]
 ) -> np.ndarray:
-    """Draw a group of bars for each data set and put the images below, one above the other.
+    """Draw a group of bars for each data set, and the images below, one under the other.
 
     Args:
-        table: a row a data set, its name in the column ``set``; ``measures`` in 0–100.
+        table: one row per data set, with its name in the column ``set``; ``measures`` in 0–100.
         measures: the columns to draw.
-        title: written above the bars.
-        images: uint8 (H, W, 3) RGB, of any sizes; brought to one width.
+        title: title above the bars.
+        images: uint8 (H, W, 3) RGB, of any sizes; resized to the same width.
 
     Returns:
         uint8 (height, 1400, 3) RGB.
@@ -42,7 +42,7 @@ def _bars(table: pd.DataFrame, measures: Sequence[str], title: str) -> np.ndarra
         bars = axes.bar(left, table[measure], 0.95 * width, label=measure)
         axes.bar_label(bars, fmt="%.0f", fontsize=8)
     axes.set_xticks(places, table["set"], parse_math=False)
-    axes.set_ylim(0, _MOST_BARS)
+    axes.set_ylim(0, _MAX_SCORE)
     axes.set_title(title, parse_math=False)
     axes.legend(ncols=len(measures), loc="upper right")
     canvas = FigureCanvasAgg(figure)

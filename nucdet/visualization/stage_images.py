@@ -1,4 +1,4 @@
-"""Pictures of the stages of CropRCNN, from anchors to masks, side by side."""
+"""Draws the stages of CropRCNN side by side, from anchors to masks."""
 
 from __future__ import annotations
 
@@ -29,25 +29,26 @@ from nucdet.visualization.colors import FALSE, MATCHED, MISSED, brighten
 from nucdet.visualization.drawing import draw_instances
 from nucdet.visualization.files import check_number, image_names, save_png
 
-_PAPER, _INK = 24, (235, 235, 235)  # grey level of the background, RGB of the text
-_GAP, _TITLE = 8, 28  # between panels, and the height of a title, pixels
+_BACKGROUND, _TEXT_COLOR = 24, (235, 235, 235)  # grey level, RGB
+_GAP, _TITLE = 8, 28  # gap between panels and height of a title, pixels
 _COLUMNS = 3
-# the longer side of small images is enlarged to this many pixels at least
+# small images are enlarged until their longer side has at least this many pixels
 _PANEL_SIDE = 480
-# side of a crop and its mask on the panel of crops, pixels
+# side of a crop and of its mask in the panel of crops, pixels
 _TILE = 48
 
 
 class Stages(NamedTuple):
-    """The results of all stages for one image; boxes are in pixels of the image that the RPN saw.
+    """The results of all stages for one image; boxes are in pixels of the network's input.
 
     Attributes:
-        anchors: those that score at least ``test_score_thresh``.
-        proposals: the same after box regression, clipped to the image.
-        after_nms: the proposals that non-maximum suppression keeps and that score enough.
-        kept: the N detections that the filter keeps, with ``pred_boxes``, ``scores`` and
+        anchors: the anchors with a score of at least ``test_score_thresh``.
+        proposals: the same anchors after box regression, clipped to the image.
+        after_nms: the proposals that remain after non-maximum suppression and whose scores are high
+            enough.
+        kept: the N detections that the nucleus filter keeps, with ``pred_boxes``, ``scores`` and
             ``pred_masks`` (N, 1, M, M), probabilities.
-        crops: (N, 1, S, S) float32, 0–1, of these detections.
+        crops: the crops of these detections, (N, 1, S, S) float32, 0–1.
     """
 
     anchors: Boxes
@@ -59,11 +60,11 @@ class Stages(NamedTuple):
 
 @torch.no_grad()
 def find_stages(model: CropRCNN, inputs: dict[str, Any]) -> Stages:
-    """Send one image through the parts of a model in evaluation mode.
+    """Run the parts of a model on one image.
 
     Args:
-        model: with its weights, in evaluation mode.
-        inputs: of the mapper, with "image" (1, H, W) uint8.
+        model: the model with its weights, in evaluation mode.
+        inputs: from the mapper, with "image" (1, H, W) uint8.
     """
     images = model.preprocess_image([inputs])
     features = model.backbone(images.tensor)
@@ -83,13 +84,13 @@ def find_stages(model: CropRCNN, inputs: dict[str, Any]) -> Stages:
 def draw_stages(image: np.ndarray, stages: Stages, masks: Any) -> np.ndarray:
     """Draw six panels: anchors, proposals before and after NMS, detections, crops, nuclei.
 
-    On the fourth, detections that the filter dropped are red. On the fifth each crop stands above
-    its mask.
+    In the fourth panel, detections that the filter dropped are red. In the fifth, each crop is
+    shown above its mask.
 
     Args:
-        image: (H, W, 3) uint8 RGB, of the size that the network saw.
-        stages: of that image.
-        masks: the final masks, as :meth:`CroppedMasks.from_any` takes them.
+        image: (H, W, 3) uint8 RGB, of the size of the network's input.
+        stages: the stages of that image.
+        masks: the final masks, in a form that :meth:`CroppedMasks.from_any` accepts.
 
     Returns:
         (height, width, 3) uint8 RGB.
@@ -124,17 +125,17 @@ def visualize_stages(
 
     Args:
         config_file: yaml of a CropRCNN.
-        overrides: KEY VALUE pairs, MODEL.WEIGHTS among them.
-        output_dir: made if missing; files of an earlier run are overwritten.
-        num: how many images, the first ones of the data set; None: all.
+        overrides: KEY VALUE pairs, including MODEL.WEIGHTS.
+        output_dir: created if missing; files of an earlier run are overwritten.
+        num: draw only the first ``num`` images of the data set; None: all.
 
     Returns:
-        The files, in the order of the data set.
+        The paths of the images, in the order of the data set.
 
     Raises:
-        InputError: ``num`` is below 1, the model is no CropRCNN, the data set is unknown, or the
-            weights do not fit.
-        FileNotFoundError: config or weights do not exist.
+        InputError: ``num`` is below 1, the model is not a CropRCNN, the data set is unknown, or the
+            weights do not fit the model.
+        FileNotFoundError: the config, the weights or the data set do not exist.
     """
     check_number(num)
     cfg = load_config(config_file, overrides)
@@ -179,8 +180,8 @@ def _draw_boxes(
 
 
 def _sheet_of_crops(crops: Tensor, masks: Tensor, size: tuple[int, int]) -> np.ndarray:
-    """As many crops, each above its mask, as fit into (height, width)."""
-    sheet = np.full((*size, 3), _PAPER, np.uint8)
+    """A panel of (height, width) with as many crops as fit, each above its mask."""
+    sheet = np.full((*size, 3), _BACKGROUND, np.uint8)
     step = _TILE + 2
     places = [
         (y, x)
@@ -203,10 +204,11 @@ def _compose(panels: dict[str, np.ndarray]) -> np.ndarray:
     height, width = next(iter(panels.values())).shape[:2]
     rows = -(-len(panels) // _COLUMNS)
     row, column = height + _TITLE + _GAP, width + _GAP
-    sheet = np.full((rows * row - _GAP, _COLUMNS * column - _GAP, 3), _PAPER, np.uint8)
+    sheet = np.full((rows * row - _GAP, _COLUMNS * column - _GAP, 3), _BACKGROUND, np.uint8)
     for i, (title, panel) in enumerate(panels.items()):
         y, x = i // _COLUMNS * row, i % _COLUMNS * column
         sheet[y + _TITLE : y + _TITLE + height, x : x + width] = panel
         place = (x + 6, y + _TITLE - 9)
-        cv2.putText(sheet, title, place, cv2.FONT_HERSHEY_SIMPLEX, 0.55, _INK, 1, cv2.LINE_AA)
+        font, color = cv2.FONT_HERSHEY_SIMPLEX, _TEXT_COLOR
+        cv2.putText(sheet, title, place, font, 0.55, color, 1, cv2.LINE_AA)
     return sheet

@@ -1,4 +1,4 @@
-"""Losses and validation score of trainings, drawn from the csv logs in their folders."""
+"""Plots losses and validation scores of trainings from the csv logs in their folders."""
 
 from __future__ import annotations
 
@@ -21,19 +21,21 @@ from nucdet.files import read_json, write_atomically
 
 _TOTAL = "total_loss"
 _COLORS = [f"C{i}" for i in range(10)]
-_MOST_MARKS = 40  # epochs that are marked; of more, every 2nd, 5th, 10th, …
+_MOST_MARKS = 40  # if there are more epochs, only every 2nd, 5th, 10th, … is marked
 
 
 @dataclass
 class TrainingLog:
-    """What one training left in its OUTPUT_DIR.
+    """The logs of one training in its OUTPUT_DIR.
 
     Attributes:
         name: the folder's name.
-        losses: a row an iteration, columns ``iteration``, ``total_loss`` and its parts.
-        evaluations: a row an evaluation, column ``iteration`` and one a metric; may be empty.
-        metric: that of TEST.BEST_METRIC, or the first that there is; None without evaluations.
-        epoch: iterations in which each image is seen once on average; None if not known.
+        losses: one row per iteration, with columns ``iteration``, ``total_loss`` and its parts.
+        evaluations: one row per evaluation, with columns ``iteration`` and one per metric; may be
+            empty.
+        metric: TEST.BEST_METRIC, or else the first metric there is; None without evaluations.
+        epoch: the number of iterations in an epoch, in which each image is seen once on average;
+            None if unknown.
     """
 
     name: str
@@ -46,12 +48,12 @@ class TrainingLog:
 def plot_training(
     folders: Sequence[str | os.PathLike[str]], output: str | os.PathLike[str] | None = None
 ) -> Path:
-    """Draw one run's losses, or the total losses of several runs, and the validation score below.
+    """Plot the losses of one run, or the total losses of several, and below the validation scores.
 
     Args:
-        folders: OUTPUT_DIRs with ``losses.csv``; epochs are marked where ``config.yaml`` is there
-            and names data sets that are converted on this machine.
-        output: the image, by default ``training.png`` in the first folder.
+        folders: OUTPUT_DIRs with ``losses.csv``; epochs are marked if there is a ``config.yaml``
+            and its data sets exist on this machine.
+        output: path of the image; None: ``training.png`` in the first folder.
 
     Returns:
         The path of the image.
@@ -79,7 +81,7 @@ def read_log(folder: Path) -> TrainingLog:
 
     Raises:
         FileNotFoundError: there is no losses.csv.
-        InputError: a csv is not one of nucdet's, or holds no row.
+        InputError: a csv was not written by nucdet, or has no rows.
     """
     if not (folder / "losses.csv").is_file():
         raise FileNotFoundError(
@@ -116,7 +118,7 @@ def _read_csv(path: Path, column: str = "iteration") -> pd.DataFrame:
 
 
 def _numbers(path: Path, column: pd.Series) -> pd.Series:
-    """A column as numbers; InputError where it holds text."""
+    """A column as numbers; raises InputError if it contains text."""
     numbers = pd.to_numeric(column, errors="coerce")
     text = column[numbers.isna() & column.notna()]
     if len(text):
@@ -128,7 +130,7 @@ def _numbers(path: Path, column: pd.Series) -> pd.Series:
 
 
 def _epoch_length(config: dict[str, Any]) -> float | None:
-    """Images that are trained on, by images an iteration."""
+    """The number of training images divided by the number of images per iteration."""
     images = 0
     for name in config.get("DATASETS", {}).get("TRAIN", ()):
         json_file = MetadataCatalog.get(name).get("json_file")
@@ -196,12 +198,12 @@ def _draw_score(axes: Axes, run: TrainingLog, color: str) -> None:
 
 
 def smoothed(values: pd.Series) -> pd.Series:
-    """Mean over a window about each value: a fiftieth of the run, at least 11 iterations."""
+    """Moving average, centered, over a fiftieth of the run but at least 11 iterations."""
     return values.rolling(max(11, len(values) // 50), center=True, min_periods=1).mean()
 
 
 def epoch_ends(run: TrainingLog) -> list[float]:
-    """Iterations at which epochs end, thinned where they are many; none if not known."""
+    """The iterations at which epochs end, thinned out if there are many; empty if unknown."""
     if run.epoch is None:
         return []
     count = int((run.losses["iteration"].max() + 1) / run.epoch)
