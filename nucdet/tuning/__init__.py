@@ -1,1 +1,1 @@
-"""Many runs for one choice: thresholds, searches over config keys, cross-validation."""
+"""Tuning of thresholds, searches over config keys, and cross-validation."""

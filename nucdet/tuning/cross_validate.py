@@ -1,4 +1,4 @@
-"""Train and score on each fold, or without each kind of image: nucdet-cross-validate."""
+"""Cross-validation over folds, or leaving out each kind of image: nucdet-cross-validate."""
 
 from __future__ import annotations
 
@@ -41,26 +41,27 @@ def cross_validate(
     only: Sequence[str] = (),
     retry_failed: bool = False,
 ) -> int:
-    """Train and score each part, and after each training write both csv files.
+    """Train and score each part (fold or kind), and write both csv files after each training.
 
-    cross_validation.csv has a row a part, summary.csv a row a metric: mean and sample standard
-    deviation over the parts that are done and have it.
+    cross_validation.csv has one row per part, summary.csv one row per metric: mean and sample
+    standard deviation over the finished parts that have this metric.
 
     Args:
         config_file: yaml; its DATASETS.TRAIN and TEST are replaced.
-        output_dir: default: OUTPUT_DIR of the config with ``_folds`` or ``_kinds`` appended.
+        output_dir: None: OUTPUT_DIR of the config with ``_folds`` or ``_kinds`` appended.
         overrides: KEY VALUE pairs for all trainings.
-        folds: into how many the data were converted.
-        leave_out_kind: instead of folds, train without one kind of image and score on it: how
-            well it does on kinds of microscopy that it has not seen.
-        only: folds (numbers) or kinds to train now; none: all. Others that are done count.
-        retry_failed: train again what failed before.
+        folds: the number of folds that the data set was converted with.
+        leave_out_kind: instead of using folds, train without one kind of image and score on it, to
+            measure performance on kinds of microscopy that were not in training.
+        only: folds (numbers) or kinds to train now; empty: all. Others that are finished still
+            count.
+        retry_failed: repeat trainings that failed before.
 
     Returns:
         1 if a training failed, else 0.
 
     Raises:
-        InputError, OSError: found before the first training starts.
+        InputError, OSError: raised before the first training starts.
     """
     cfg = load_config(config_file, overrides)
     metric = cfg.TEST.BEST_METRIC
@@ -94,7 +95,7 @@ def cross_validate(
 
 
 def _parts(folds: int, leave_out_kind: bool) -> dict[str, tuple[str, str]]:
-    """The splits of each part to train on and to score on."""
+    """For each part, the splits to train on and to score on."""
     if leave_out_kind:
         return {kind: (f"without_{kind}", f"only_{kind}") for kind in IMAGE_KINDS}
     _check_folds(folds)
@@ -126,7 +127,7 @@ def _summarize(outcomes: Sequence[Outcome | None]) -> pd.DataFrame:
     done = pd.DataFrame([o.metrics for o in outcomes if o and o.state == DONE])
     rows: list[dict[str, Any]] = []
     for name, column in done.items():
-        values = column.dropna().tolist()  # a fold need not have every kind of image
+        values = column.dropna().tolist()  # not every fold contains every kind of image
         mean, sd = mean_and_sd(values)
         rows.append({"metric": name, "mean": mean, "sd": sd, "trainings": len(values)})
     return pd.DataFrame(rows, columns=["metric", "mean", "sd", "trainings"])

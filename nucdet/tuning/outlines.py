@@ -1,4 +1,4 @@
-"""How far outlines should move so that they lie where the annotators of some images draw them."""
+"""Finds how far to move outlines so that they agree with those drawn by the annotators."""
 
 from __future__ import annotations
 
@@ -19,10 +19,13 @@ from nucdet.progress import ProgressBar
 
 @dataclass(frozen=True)
 class OffsetScore:
-    """What ``TEST.OUTLINE_OFFSET`` gives: the Kaggle mAP in 0–100, and the outline bias.
+    """The score of one value of ``TEST.OUTLINE_OFFSET``.
 
-    ``bias`` is the median over all matched pairs of the predicted less the true radius (see
-    :func:`nucdet.evaluation.generalisation.matched_radii`), pixels; NaN where nothing matches.
+    Attributes:
+        offset: pixels.
+        score: the Kaggle mAP, 0–100.
+        bias: median over all matched pairs of the predicted minus the true radius (see
+            :func:`nucdet.evaluation.generalisation.matched_radii`), pixels; NaN without matches.
     """
 
     offset: float
@@ -36,16 +39,17 @@ def score_offsets(
     elimination: OverlapElimination,
     offsets: Sequence[float],
 ) -> list[OffsetScore]:
-    """Score the masks that overlap elimination leaves, with each of the offsets.
+    """Score the masks that remain after overlap elimination with each of the offsets.
 
     Args:
-        truth: at least one image.
+        truth: ground truth with at least one image.
         predictions: see :func:`nucdet.evaluation.predictions_io.read_predictions`.
-        elimination: with an outline offset of 0.
+        elimination: overlap elimination with an outline offset of 0.
         offsets: pixels.
 
     Raises:
-        FileNotFoundError, InputError: what is wrong with the file, in one line.
+        FileNotFoundError, InputError: the predictions cannot be read or do not fit the ground
+            truth.
     """
     scores: dict[float, list[float]] = {offset: [] for offset in offsets}
     radii: dict[float, list[np.ndarray]] = {offset: [] for offset in offsets}
@@ -66,7 +70,7 @@ def score_offsets(
 
 
 def best_offset(scores: Sequence[OffsetScore]) -> OffsetScore:
-    """That of the highest score; of equals the one that moves outlines least."""
+    """The offset with the highest score; among equals, the one that moves outlines least."""
     return max(scores, key=lambda entry: (entry.score, -abs(entry.offset)))
 
 

@@ -1,4 +1,4 @@
-"""What nucdet-tune does: read, try the grid, write a csv and the best as a yaml."""
+"""Tunes thresholds, as nucdet-tune does: tries a grid and writes its scores and the best config."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _COLUMNS = (
     "mAP",
 )
 _SHOWN = 5
-# Pixels. The distances at which a grid has pixels are 1, √2, 2, √5, …; all between act alike.
+# Pixels. Distances between pixels are 1, √2, 2, √5, …; offsets between two of these act alike.
 OUTLINE_OFFSETS = (-2.0, -1.5, -1.0, 0.0, 1.0, 1.5, 2.0)
 
 
@@ -49,23 +49,24 @@ def tune_thresholds(
     config_file: _Path | None = None,
     outline_offsets: Sequence[float] = OUTLINE_OFFSETS,
 ) -> Point:
-    """Find the best of a grid, and then the best outline offset; write and print what was tried.
+    """Find the best point of a grid, then the best outline offset; print and write all scores.
 
     The files are ``thresholds.csv``, ``outline_offsets.csv`` and ``best.yaml``.
 
     Args:
         ground_truth: COCO JSON.
-        predictions: files with masks as the network gave them: low score threshold, overlaps not
-            yet eliminated. One, or one for each of ``mask_thresholds``.
-        output_dir: for the files.
-        grid: values to try. With several classes, each then gets its own, from the best on.
-        mask_thresholds: the MASK_THRESH that each file of ``predictions`` was made with; binary
-            masks do not tell.
-        config_file: what ``best.yaml`` builds on (``_BASE_``).
+        predictions: files with the raw masks of the network: predicted with a low score threshold
+            and without overlap elimination. One file, or one for each of ``mask_thresholds``.
+        output_dir: folder for the files.
+        grid: values to try. With several classes, values for each class are tried afterwards,
+            starting from the best point.
+        mask_thresholds: the MASK_THRESH that each file of ``predictions`` was made with, which
+            binary masks do not show.
+        config_file: the config that ``best.yaml`` builds on (``_BASE_``).
         outline_offsets: values of TEST.OUTLINE_OFFSET to try, in pixels.
 
     Raises:
-        FileNotFoundError, InputError: what is wrong with the files or values, in one line.
+        FileNotFoundError, InputError: a mistake in the files or values.
     """
     limits = _limits(predictions, mask_thresholds)
     for offset in outline_offsets:
@@ -106,7 +107,7 @@ def tune_thresholds(
 def _limits(
     predictions: Sequence[_Path], mask_thresholds: Sequence[float] | None
 ) -> list[float | None]:
-    """The mask threshold of each file, None where it is not known."""
+    """The mask threshold of each file, None if it is unknown."""
     if mask_thresholds is None and len(predictions) == 1:
         return [None]
     found = len(mask_thresholds or ())
@@ -121,12 +122,12 @@ def _limits(
 
 
 def _best(points: Sequence[Point]) -> Point:
-    """The one with the highest score; of equals the first, which has the lowest thresholds."""
+    """The point with the highest score; among equals the first, with the lowest thresholds."""
     return max(points, key=lambda point: point.score)
 
 
 def _usable(grid: Grid, cached: CachedPredictions, file: _Path) -> Grid:
-    """The grid without what these predictions cannot tell; the screen says what and why."""
+    """The grid without values that cannot be tuned on these predictions; prints the reason."""
     if not cached.has_scores:
         print(f"{file}: no scores in it, so thresholds and rules by score are left out")
         return replace(
@@ -174,7 +175,7 @@ def _write_offsets(offsets: Sequence[OffsetScore], path: Path) -> None:
 
 
 def _content(best: Point, class_count: int, has_scores: bool) -> dict[str, Any]:
-    """Config keys that give the best point's score; rules that were not tried are off, as then."""
+    """Config keys that reproduce the best point; rules that were not tried stay at the default."""
     common = len(best.min_areas) == 1
     usual = load_config().TEST.OVERLAP_ELIMINATION.items()
     overlap = {key: value for key, value in usual if not key.startswith("CLASS_")} | {
@@ -195,7 +196,7 @@ def _content(best: Point, class_count: int, has_scores: bool) -> dict[str, Any]:
 
 
 def _config_of(content: dict[str, Any]) -> CfgNode:
-    """Defaults and these keys."""
+    """The default config with these keys."""
     cfg = load_config()
     cfg.merge_from_other_cfg(CfgNode(content))
     return cfg
@@ -218,7 +219,7 @@ def _offset_table(offsets: Sequence[OffsetScore]) -> Table:
 
 
 def _table(points: Sequence[Point]) -> Table:
-    """The best points, and what the masks score as they are, if that was tried."""
+    """The best points, and the point without any thresholds, if that was tried."""
     table = Table(title=f"Kaggle mAP of {len(points)} points", box=box.SIMPLE)
     for column in ("class", "mask ≥", "score >", "area ≥", "share ≥", "sure ≥", "rule", "mAP"):
         table.add_column(column, justify="right")

@@ -1,7 +1,7 @@
-"""Search over config keys by short trainings, an Optuna study: what nucdet-search runs.
+"""Search over config keys by short trainings, as an Optuna study; nucdet-search runs it.
 
-The study lies in the output folder (SQLite), so that the same command goes on where it was
-interrupted, and the same command in several processes shares the settings among them.
+The study is stored in the output folder (SQLite), so that the same command continues an interrupted
+search, and several processes that run the same command share the settings among them.
 """
 
 from __future__ import annotations
@@ -59,22 +59,22 @@ def search(
     """Train every setting, and after each one write search.csv, Optuna's plots and best.yaml.
 
     Args:
-        config_file: yaml that all start from.
-        output_dir: default: OUTPUT_DIR of the config with ``_search`` appended.
+        config_file: yaml that all settings start from.
+        output_dir: None: OUTPUT_DIR of the config with ``_search`` appended.
         overrides: KEY VALUE pairs for all trainings.
         space: what is varied.
-        seeds: train each setting once with each of these and rank by the mean; none: once with SEED
-            of the config.
-        metric: ``"task/metric"`` of the last evaluation that ranks them, higher is better; default:
-            TEST.BEST_METRIC.
-        retry_failed: train again what failed before.
+        seeds: train each setting once with each of these and rank by the mean; empty: once with
+            SEED of the config.
+        metric: ``"task/metric"`` of the last evaluation, by which settings are ranked (higher is
+            better); None: TEST.BEST_METRIC.
+        retry_failed: repeat trainings that failed before.
 
     Returns:
         1 if a training failed, else 0.
 
     Raises:
-        InputError, OSError: found in any of the configs, before the first training starts; with
-            ``"tpe"`` in those of the first settings.
+        InputError, OSError: a mistake in any of the configs (with ``"tpe"``, in those of the first
+            settings), raised before the first training starts.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
@@ -101,7 +101,7 @@ def search(
 
 @dataclass(frozen=True)
 class _Search:
-    """What all steps of a search need to know; ``planned`` remembers trainings by their point."""
+    """The arguments of a search; ``planned`` caches the trainings of each point."""
 
     config_file: str
     output: Path
@@ -113,7 +113,7 @@ class _Search:
     planned: dict[str, list[Trial]]
 
     def trainings(self, point: Point) -> list[Trial]:
-        """A training for each seed; their configs are checked."""
+        """One training for each seed, with checked configs."""
         key = repr(sorted(point.items()))
         if key not in self.planned:
             pairs = [text for axis in self.axes for text in axis.overrides(point[axis.name])]
@@ -126,12 +126,12 @@ class _Search:
         return self.planned[key]
 
     def all_trainings(self, study: optuna.Study) -> list[Trial]:
-        """Of all settings in the study, each once; of settings with equal configs the first."""
+        """The trainings of all settings in the study; of those with equal configs, the first."""
         trials = [t for frozen in study.trials for t in self.trainings(_point(frozen))]
         return list({trial.folder: trial for trial in trials}.values())
 
     def open_study(self, seed: int) -> optuna.Study:
-        """The study in the output folder that has this space, these configs, seeds and metric."""
+        """Open or create the output folder's study for this space, config, seeds and metric."""
         cfg = flat_config(load_config(self.config_file, self.overrides))
         cfg.pop("OUTPUT_DIR")
         space = [(a.name, repr(a.distribution), dict(a.choices)) for a in self.axes]
@@ -149,7 +149,7 @@ class _Search:
             )
 
     def enqueue(self, study: optuna.Study, points: Sequence[Point]) -> None:
-        """Queue what is new, what was interrupted and, on demand, what failed."""
+        """Queue points that are new or were interrupted and, with ``retry_failed``, that failed."""
         with lock_folder(self.output, wait=True):
             remove_left_over(self.output / name for name in (TABLE, *PLOTS, BEST))
             for frozen in study.get_trials(states=[TrialState.RUNNING]):
@@ -168,7 +168,7 @@ class _Search:
         return self.retry_failed or not any(o and o.state == FAILED for o in outcomes)
 
     def _is_alive(self, frozen: FrozenTrial) -> bool:
-        """Whether a process, or a training that it left behind, works on it."""
+        """Whether another process, or a training that it left behind, is working on this trial."""
         try:
             with ExitStack() as locks:
                 for trial in self.trainings(_point(frozen)):
@@ -178,7 +178,11 @@ class _Search:
         return False
 
     def run_next(self, study: optuna.Study, count: int) -> bool:
-        """Train the next setting that waits, or while there are fewer than ``count``, a new one."""
+        """Train the next setting in the queue or, if there are fewer than ``count``, a new one.
+
+        Returns:
+            False if there was nothing left to train.
+        """
         with ExitStack() as locks:
             with lock_folder(self.output, wait=True):
                 waiting = study.get_trials(deepcopy=False, states=[TrialState.WAITING])
@@ -209,14 +213,14 @@ class _Search:
         return True
 
     def write_table(self, study: optuna.Study) -> None:
-        """search.csv: a row a training."""
+        """Write search.csv, with one row per training."""
         trials = self.all_trainings(study)
         outcomes = [read_outcome(trial.folder) for trial in trials]
         with lock_folder(self.output, wait=True):
             write_trials(self.output / TABLE, trials, outcomes, self.metric)
 
     def write(self, study: optuna.Study) -> None:
-        """search.csv, and once a setting is complete Optuna's plots and best.yaml."""
+        """Write search.csv and, once a setting is complete, Optuna's plots and best.yaml."""
         self.write_table(study)
         done = {repr(t.params) for t in study.get_trials(states=[TrialState.COMPLETE])}
         if not done:
@@ -238,7 +242,7 @@ class _Search:
         return [o.metrics[self.metric] for o in outcomes if o and o.state == DONE]
 
     def print_ranking(self, study: optuna.Study) -> None:
-        """Every setting with its mean and standard deviation; complete ones first, best first."""
+        """Print each setting with its mean and standard deviation, complete and best ones first."""
         shown = Table(title=f"{self.metric}, best first", title_justify="left")
         for axis in self.axes:
             shown.add_column(axis.name, overflow="fold")
@@ -259,5 +263,5 @@ _UNDER_WAY = (TrialState.WAITING, TrialState.RUNNING, TrialState.COMPLETE)
 
 
 def _point(frozen: FrozenTrial) -> Point:
-    # one that waits has no parameters yet, only what it was enqueued with
+    # a trial in the queue has no parameters yet, only those it was enqueued with
     return frozen.params or frozen.system_attrs["fixed_params"]

@@ -1,4 +1,4 @@
-"""What a search varies: its axes, read from the command line, as Optuna's distributions."""
+"""The search space: axes, read from the command line, as Optuna distributions."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ VARIANT = "variant"
 Point = dict[str, Any]  # a value of each axis
 TPE_STARTUP = 10  # settings that are drawn at random before TPE has learned anything
 _DRAW = re.compile(r"(loguniform|uniform|choice)\((.*)\)")
-_DIGITS = 4  # significant, of a drawn number
-_LOG_FROM = 30  # ratio of the largest to the smallest number of a grid
+_DIGITS = 4  # significant digits of a drawn number
+_LOG_FROM = 30  # a grid is plotted on a log scale if its largest / smallest number is at least this
 
 
 @dataclass(frozen=True)
@@ -35,12 +35,13 @@ class SearchSpace:
     Attributes:
         grids, variants: see :func:`grid_axes`.
         draws: see :func:`drawn_axes`.
-        trials: how many settings are drawn; None for grids and variants.
-        sampler: ``"random"``, or ``"tpe"`` to draw where earlier settings did well.
-        seed: of the draws.
+        trials: the number of settings drawn; None for grids and variants.
+        sampler: ``"random"``, or ``"tpe"`` to draw more often where earlier settings did well.
+        seed: random seed of the draws.
 
     Raises:
-        InputError: both or none of the two, or a number of trials that does not go with them.
+        InputError: both grids or variants and draws are given, or neither, or ``trials`` is missing
+            for draws or given without them.
     """
 
     grids: Sequence[str] = ()
@@ -61,17 +62,17 @@ class SearchSpace:
 
     @property
     def learned_trials(self) -> int:
-        """How many settings there are in the end where TPE chooses them on the way, else 0."""
+        """The final number of settings if TPE chooses them during the search, else 0."""
         return self.trials if self.draws and self.sampler == "tpe" else 0
 
     def axes(self, current: Mapping[str, Any]) -> list[Axis]:
-        """What is varied; ``current`` has the value of every key in the config."""
+        """The axes; ``current`` contains the value of every key in the config."""
         if self.draws:
             return drawn_axes(self.draws, current)
         return grid_axes(self.grids, self.variants)
 
     def points(self, axes: Sequence[Axis]) -> list[Point]:
-        """The settings that are known before the first training; with TPE its random start."""
+        """The settings known before the first training; for TPE, those drawn at random first."""
         if not self.draws:
             return grid_points(axes)
         count = min(self.trials, TPE_STARTUP) if self.learned_trials else self.trials
@@ -84,8 +85,8 @@ class Axis:
 
     Attributes:
         name: a config key, or VARIANT.
-        distribution: where Optuna takes values from.
-        choices: KEY VALUE pairs that make each value; empty for numbers of a range.
+        distribution: the distribution from which Optuna takes values.
+        choices: the KEY VALUE pairs of each value; empty for numbers drawn from a range.
     """
 
     name: str
@@ -93,22 +94,22 @@ class Axis:
     choices: Mapping[Any, tuple[str, ...]]
 
     def overrides(self, value: Any) -> tuple[str, ...]:
-        """KEY VALUE pairs that give the config this value."""
+        """The KEY VALUE pairs that set this value in the config."""
         if self.choices:
             return self.choices[value]
         whole = isinstance(self.distribution, IntDistribution)
-        # a key that is a float insists on a point or an exponent
+        # a float key requires a decimal point or an exponent
         return self.name, str(value) if whole else str(float(f"{value:.{_DIGITS}g}"))
 
 
 def grid_axes(grids: Sequence[str], variants: Sequence[str] = ()) -> list[Axis]:
-    """Axes of which every combination is tried.
+    """Axes all combinations of which are tried.
 
     Args:
-        grids: ``"KEY=V1,V2,…"``, an axis each; values as on the command line of nucdet-train, with
-            commas inside brackets and quotes belonging to the value.
-        variants: ``"NAME: KEY VALUE KEY VALUE …"``, together one more axis, for what takes several
-            keys at once (with and without augmentation); no pair: the config as it is.
+        grids: one axis each, as ``"KEY=V1,V2,…"``; values as on the command line of nucdet-train.
+            Commas inside brackets and quotes belong to the value.
+        variants: together one more axis, as ``"NAME: KEY VALUE KEY VALUE …"``, for changes of
+            several keys at once (with and without augmentation); no pairs: the unchanged config.
 
     Raises:
         InputError: a text that does not parse, or an axis given twice.
@@ -120,7 +121,7 @@ def grid_axes(grids: Sequence[str], variants: Sequence[str] = ()) -> list[Axis]:
         numbers = _numbers(values)
         choices = {v: (key, text) for v, text in zip(numbers or values, values, strict=True)}
         distribution: BaseDistribution = CategoricalDistribution(list(choices))
-        if numbers:  # a range rather than categories: Optuna's plots then have an axis of numbers
+        if numbers:  # a range instead of categories, so that Optuna's plots have a numeric axis
             low, high = min(numbers), max(numbers)
             distribution = FloatDistribution(low, high, log=low > 0 and high / low >= _LOG_FROM)
         axes.append(Axis(key, distribution, choices))
@@ -134,12 +135,12 @@ def grid_axes(grids: Sequence[str], variants: Sequence[str] = ()) -> list[Axis]:
 
 
 def drawn_axes(draws: Sequence[str], current: Mapping[str, Any]) -> list[Axis]:
-    """Axes of which values are drawn.
+    """Axes whose values are drawn at random.
 
     Args:
         draws: ``"KEY=loguniform(LOW,HIGH)"``, ``"KEY=uniform(LOW,HIGH)"`` or
             ``"KEY=choice(V1,V2,…)"``.
-        current: value of every key in the config; where it is an integer, so are the drawn numbers.
+        current: the value of every key in the config; if it is an integer, integers are drawn.
 
     Raises:
         InputError: a text that does not parse, a key that is unknown or given twice, a range that
@@ -184,7 +185,7 @@ def grid_points(axes: Sequence[Axis]) -> list[Point]:
 
 
 def random_points(axes: Sequence[Axis], count: int, seed: int) -> list[Point]:
-    """Points drawn independently by Optuna's random sampler; more of them begin with the same."""
+    """Points drawn independently by Optuna's random sampler; a larger count extends the list."""
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed))
     distributions = {axis.name: axis.distribution for axis in axes}
     return [study.ask(distributions).params for _ in range(count)]
@@ -222,7 +223,7 @@ def split_values(text: str, source: str) -> list[str]:
 
 
 def _numbers(values: Sequence[str]) -> list[float] | None:
-    """The values as finite, different numbers, if they all are that."""
+    """The values as numbers if all of them are finite and distinct, else None."""
     try:
         numbers = [float(value) for value in values]
     except ValueError:

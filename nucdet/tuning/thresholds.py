@@ -1,6 +1,6 @@
-"""Score thresholds, least areas and the overlap rule, chosen by the Kaggle score of cached masks.
+"""Chooses score thresholds, minimum areas and the overlap rule by the Kaggle score of cached masks.
 
-What is chosen on some images is flattered by them: report the score on others.
+Scores on the images used for tuning are optimistic: report scores on other images.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from nucdet.progress import ProgressBar
 
 _Path = str | os.PathLike[str]
 
-# rounds over the classes; each takes its own best in turn, and two settle it nearly always
+# rounds over the classes, in which each is tuned in turn; two are nearly always enough
 _MAX_ROUNDS = 3
-# all settings but the one that acts only after the cut
+# all settings except the one that acts only after overlaps are cut
 _up_to_the_cut = attrgetter(
     *(field.name for field in fields(OverlapSettings) if field.name != "min_relative_area")
 )
@@ -33,10 +33,10 @@ _up_to_the_cut = attrgetter(
 
 @dataclass(frozen=True)
 class Grid:
-    """Values to try: all combinations of them.
+    """Values to try, in all combinations.
 
     Raises:
-        InputError: one of them is out of the range of its config key.
+        InputError: a value is out of the range of its config key.
     """
 
     score_thresholds: Sequence[float] = tuple(round(0.05 * k, 2) for k in range(20))
@@ -56,12 +56,12 @@ class Grid:
 
 @dataclass(frozen=True)
 class Point:
-    """One combination and its ``score``, the Kaggle mAP in 0–100.
+    """One combination of values and its ``score``, the Kaggle mAP in 0–100.
 
-    ``score_thresholds`` and ``min_areas`` hold one value for all classes or one for each. With one,
-    ``min_areas`` acts before and after the cut (MIN_AREA), else before it (CLASS_MIN_AREAS).
-    ``mask_threshold`` is that of the predictions' file, None if it was not told. ``varied`` is the
-    class whose values were varied, "all" for all at once.
+    ``score_thresholds`` and ``min_areas`` contain one value for all classes or one for each class.
+    A single ``min_areas`` applies before and after overlaps are cut (MIN_AREA), several only before
+    (CLASS_MIN_AREAS). ``mask_threshold`` is that of the file of predictions, None if unknown.
+    ``varied`` is the class whose values were varied, "all" for all at once.
     """
 
     score_thresholds: tuple[float, ...]
@@ -74,7 +74,7 @@ class Point:
     score: float = 0.0
 
     def settings(self, class_count: int) -> OverlapSettings:
-        """What the rules of overlap elimination go by at this point."""
+        """The settings of overlap elimination at this point."""
         common = len(self.min_areas) == 1
         shared = class_count if len(self.score_thresholds) == 1 else 1
         return OverlapSettings(
@@ -88,16 +88,17 @@ class Point:
 
 
 class CachedPredictions:
-    """The predictions of one file for all images of a ground truth, ready to be scored often."""
+    """The predictions of one file for all images, prepared for fast repeated scoring."""
 
     def __init__(self, truth: GroundTruth, predictions: _Path) -> None:
         """
         Args:
-            truth: at least one image.
+            truth: ground truth with at least one image.
             predictions: see :func:`nucdet.evaluation.predictions_io.read_predictions`.
 
         Raises:
-            FileNotFoundError, InputError: what is wrong with the files, in one line.
+            FileNotFoundError, InputError: the predictions cannot be read or do not fit the ground
+                truth.
         """
         self.class_names = [truth.categories[i] for i in sorted(truth.categories)] or ["nucleus"]
         self._images: list[_Image] = []
@@ -117,11 +118,11 @@ class CachedPredictions:
 
     @property
     def lowest_score(self) -> float:
-        """The lowest score of any mask, inf without masks."""
+        """The lowest score of all masks, inf if there are none."""
         return min(float(i.scores.min(initial=np.inf)) for i in self._images)
 
     def score_grid(self, grid: Grid) -> list[Point]:
-        """All combinations of the grid, scored; the same values for all classes."""
+        """Score all combinations of the grid, with the same values for all classes."""
         points = [
             Point((threshold,), (area,), share, sure, priority)
             for priority, threshold, sure, area, share in itertools.product(
@@ -141,10 +142,10 @@ class CachedPredictions:
         ]
 
     def score_classes(self, grid: Grid, start: Point) -> list[Point]:
-        """Vary one class after another from ``start`` on, each to its best, until none improves.
+        """Starting from ``start``, tune one class after another until none improves the score.
 
         Returns:
-            All points that were tried, the best of them not always last.
+            All points that were tried; the best one need not be the last.
         """
         count = len(self.class_names)
         best = replace(
@@ -175,7 +176,7 @@ class CachedPredictions:
 
 @dataclass(frozen=True)
 class _Image:
-    """One image's masks as atoms, with the scores (N,) and the classes (N,), from 0."""
+    """The masks of an image as atoms, with their scores (N,) and classes (N,), from 0."""
 
     atoms: Atoms
     scores: np.ndarray
@@ -190,18 +191,21 @@ def _classes(prediction: Prediction, truth: GroundTruth, path: _Path) -> np.ndar
 
 
 def _score_all(image: _Image, settings: Sequence[OverlapSettings]) -> np.ndarray:
-    """Scores of one image, 0–1, with each of the settings; neighbors that cut alike cut once."""
+    """Scores of one image, 0–1, with each of the settings.
+
+    Overlaps are cut only once for consecutive settings that cut them in the same way.
+    """
     masks = AtomCandidates.of_atoms(image.atoms, image.scores, image.classes)
     scores = []
-    for _, alike in itertools.groupby(settings, _up_to_the_cut):
-        same_cut = list(alike)
+    for _, group in itertools.groupby(settings, _up_to_the_cut):
+        same_cut = list(group)
         cut = apply_rules(masks, same_cut[0], SHARING)
         scores += [apply_rules(cut, one, FINISHING).score() for one in same_cut]
     return np.array(scores)
 
 
 def _varied(grid: Grid, point: Point, number: int) -> Iterator[Point]:
-    """The point with all values of the grid for one class."""
+    """The point, with each combination of the grid's thresholds and areas for one class."""
     for threshold, area in itertools.product(grid.score_thresholds, grid.min_areas):
         thresholds, areas = list(point.score_thresholds), list(point.min_areas)
         thresholds[number], areas[number] = threshold, area

@@ -1,4 +1,4 @@
-"""What trials gave: as a csv, in numbers, as a config."""
+"""Results of trials: a csv, mean and standard deviation, and the config of the best one."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ _WAITING = "waiting"
 def write_trials(
     path: Path, trials: Sequence[Trial], outcomes: Sequence[Outcome | None], metric: str
 ) -> None:
-    """Write one csv row a trial: its labels, seed, state, ``metric``, iterations, seconds, error,
-    folder, and then all other metrics."""
+    """Write one csv row per trial: its labels, seed, state, ``metric``, iterations, seconds, error
+    and folder, and then all other metrics."""
     rows = []
     for trial, outcome in zip(trials, outcomes, strict=True):
         outcome = outcome or Outcome(_WAITING, 0)
@@ -44,7 +44,7 @@ def write_trials(
 
 
 def write_config(path: Path, config_file: str, trial: Trial, headline: str) -> None:
-    """Write what a trial trained with as a yaml: ``_BASE_`` and the keys that it overrides."""
+    """Write the config of a trial as a yaml: ``_BASE_`` and the keys that the trial overrides."""
     delta: dict[str, Any] = {"_BASE_": os.path.relpath(config_file, path.parent)}
     for key in (key for key in trial.overrides[::2] if key != "OUTPUT_DIR"):
         *nodes, last = key.split(".")
@@ -62,20 +62,20 @@ def _plain(value: Any) -> Any:
 
 
 def mean_and_sd(values: Sequence[float]) -> tuple[float, float]:
-    """Mean and sample standard deviation (over N - 1); NaN where there are too few values."""
+    """Mean and sample standard deviation (N - 1); NaN if there are too few values."""
     mean = float(np.mean(values)) if len(values) else np.nan
     return mean, float(np.std(values, ddof=1)) if len(values) > 1 else np.nan
 
 
 def with_sd(mean: float, sd: float) -> str:
-    """``"45.32 ± 1.20"``, or as much of it as there is."""
+    """Format as ``"45.32 ± 1.20"``; without the deviation if it is NaN, "–" if the mean is."""
     if np.isnan(mean):
         return "–"
     return f"{mean:.2f}" if np.isnan(sd) else f"{mean:.2f} ± {sd:.2f}"
 
 
 def exit_code(outcomes: Sequence[Outcome | None], table: Path) -> int:
-    """0, or 1 with a word on stderr when a trial failed."""
+    """0, or 1 and a message on stderr if a trial failed."""
     failed = sum(1 for outcome in outcomes if outcome and outcome.state == FAILED)
     if not failed:
         return 0

@@ -1,9 +1,9 @@
-"""Trainings in a row that may be interrupted: what searches and cross-validation are made of.
+"""Series of trainings that may be interrupted, on which searches and cross-validation are built.
 
-Each training runs as ``nucdet-train`` would, in a process of its own, so that seeds, registries
-and memory start fresh and a crash takes nothing else along. Its folder is named after its config:
-the same command finds its finished trainings again, another command in the same folder those whose
-configs it shares. Results are those of a training's last evaluation.
+Each training runs like ``nucdet-train``, in its own process, so that seeds, registries and memory
+start fresh and a crash affects nothing else. Its folder is named after its config, so that the same
+command finds its finished trainings again, as does another command in the same folder if it trains
+with the same configs. The results are those of a training's last evaluation.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ from nucdet.progress import ProgressBar
 DONE, FAILED, INTERRUPTED = "done", "failed", "interrupted"
 _STATE_FILE = "trial.json"
 _LOG_FILE = "train.log"
-_NAME_LENGTH = 60  # of a folder, before the digest
-_LOOK = 5.0  # seconds between two looks at how far a training is
+_NAME_LENGTH = 60  # largest length of a folder's name, without the digest
+_POLL_PERIOD = 5.0  # seconds between two checks of a training's progress
 
 
 @dataclass(frozen=True)
@@ -45,9 +45,9 @@ class Trial:
     """One training.
 
     Attributes:
-        labels: what tells it from the others, e.g. ``{"SOLVER.BASE_LR": 0.001, "SEED": 1}``.
-        overrides: KEY VALUE pairs on top of the config file.
-        cfg: its whole config.
+        labels: how it differs from the others, e.g. ``{"SOLVER.BASE_LR": 0.001, "SEED": 1}``.
+        overrides: KEY VALUE pairs that override the config file.
+        cfg: the complete config.
         folder: its OUTPUT_DIR.
     """
 
@@ -58,20 +58,20 @@ class Trial:
 
     @property
     def name(self) -> str:
-        """Labels in short, e.g. ``"BASE_LR=0.001 SEED=1"``."""
+        """The labels in short form, e.g. ``"BASE_LR=0.001 SEED=1"``."""
         return _name(self.labels)
 
 
 @dataclass
 class Outcome:
-    """How a trial went so far.
+    """The outcome of a trial so far.
 
     Attributes:
         state: DONE, FAILED or INTERRUPTED.
-        seconds: in all its processes, but for one whose search was killed outright.
-        iterations: that it trained.
-        metrics: ``"task/metric"`` to value, 0–100.
-        error: why it failed, one line.
+        seconds: duration of all its runs, except those whose search was killed.
+        iterations: the number of iterations trained.
+        metrics: values, 0–100, by ``"task/metric"``.
+        error: why it failed, in one line.
     """
 
     state: str
@@ -93,14 +93,13 @@ def plan_trials(
     """Load and check every config before the first training starts.
 
     Args:
-        config_file: yaml that all start from.
-        settings: labels and KEY VALUE pairs of each trial; a label that is the name of a key takes
-            the key's value as the config has it. Of settings with equal configs the first counts.
-        output_dir: folder of the trials' folders.
+        config_file: yaml that all trials start from.
+        settings: labels and KEY VALUE pairs of each trial; a label named like a config key gets the
+            key's value from the config. Of settings with equal configs, only the first is used.
+        output_dir: parent folder of the trials' folders.
 
     Raises:
-        InputError, FileNotFoundError: a mistake in one of the configs, or data or weights that are
-            not there.
+        InputError, FileNotFoundError: a mistake in one of the configs, or missing data or weights.
     """
     register_datasets()
     defaults = flat_config(load_config())
@@ -119,7 +118,7 @@ def plan_trials(
         digest = _digest(flat, defaults)
         slug = re.sub(r"[^\w.=+-]+", "_", _name(labels))[:_NAME_LENGTH]
         folder = Path(output_dir) / f"{slug}-{digest}"
-        if not (folder / "last_checkpoint").is_file():  # else it goes on with weights of its own
+        if not (folder / "last_checkpoint").is_file():  # otherwise it continues from a checkpoint
             check_weights(cfg.MODEL.WEIGHTS)
         planned.setdefault(digest, Trial(labels, tuple(overrides), cfg, folder))
     return list(planned.values())
@@ -128,14 +127,14 @@ def plan_trials(
 def run_trial(
     trial: Trial, config_file: str | Path, metric: str, lock: int, retry_failed: bool = False
 ) -> Outcome:
-    """Train unless the trial has ended; an interrupted one goes on from its last checkpoint.
+    """Train unless the trial has ended; an interrupted trial continues from its last checkpoint.
 
     Args:
         trial: from :func:`plan_trials`.
-        config_file: as given to it.
-        metric: ``"task/metric"`` that is expected among the results.
+        config_file: the same as for :func:`plan_trials`.
+        metric: ``"task/metric"`` that must be among the results.
         lock: from :func:`lock_folder` for the trial's folder.
-        retry_failed: also train again what failed.
+        retry_failed: also train if the trial has failed.
 
     Raises:
         InputError: ``metric`` is not among the results.
@@ -156,7 +155,9 @@ def train(trial: Trial, config_file: str | Path, lock: int) -> None:
     """Train in another process until the end, from the last checkpoint if there is one.
 
     Args:
-        lock: file descriptor that the process holds open as long as it lives.
+        trial: from :func:`plan_trials`.
+        config_file: the same as for :func:`plan_trials`.
+        lock: file descriptor that the process keeps open while it runs.
 
     Raises:
         TrialError: the process ended with an error.
@@ -166,7 +167,7 @@ def train(trial: Trial, config_file: str | Path, lock: int) -> None:
     command += ["--resume", *trial.overrides, "OUTPUT_DIR", str(trial.folder)]
     log = trial.folder / _LOG_FILE
     with log.open("w") as file:
-        # a killed search takes its training along, which goes on from its checkpoint
+        # the training ends if this process is killed; it can continue from its checkpoint
         process = subprocess.Popen(
             command, stdout=file, stderr=file, pass_fds=(lock,), preexec_fn=end_with_parent
         )
@@ -180,13 +181,13 @@ def train(trial: Trial, config_file: str | Path, lock: int) -> None:
 
 
 def _wait(process: subprocess.Popen[bytes], trial: Trial) -> int:
-    """The exit code of a training; until it ends, show how far its losses.csv is."""
+    """Wait for a training, show its progress from losses.csv, and return its exit code."""
     total = trial.cfg.SOLVER.MAX_ITER
     with process, ProgressBar(name=trial.name, total=total, unit="iteration") as progress:
         try:
             while True:
                 with suppress(subprocess.TimeoutExpired):
-                    return process.wait(_LOOK)
+                    return process.wait(_POLL_PERIOD)
                 progress.reach(_iterations(trial.folder / "losses.csv"))
         except BaseException:  # as subprocess.run does
             process.kill()
@@ -194,7 +195,7 @@ def _wait(process: subprocess.Popen[bytes], trial: Trial) -> int:
 
 
 def _iterations(losses: Path) -> int:
-    """How many iterations a losses.csv has, which a training may be writing to; without one 0."""
+    """The number of iterations in a losses.csv, to which a training may be writing; 0 if none."""
     try:
         with losses.open("rb") as file:
             file.seek(max(0, losses.stat().st_size - 4096))
@@ -213,7 +214,7 @@ def _run_trial(trial: Trial, config_file: str | Path, before: Outcome | None, lo
         outcome.metrics, outcome.iterations = _read_results(trial.folder)
         outcome.state = DONE
         for checkpoint in trial.folder.glob("model_[0-9]*.pth"):
-            checkpoint.unlink()  # there to go on from; model_best and model_final stay
+            checkpoint.unlink()  # no longer needed to continue; model_best and model_final are kept
     except TrialError as failure:
         outcome.state, outcome.error = FAILED, str(failure)
     finally:
@@ -223,10 +224,10 @@ def _run_trial(trial: Trial, config_file: str | Path, before: Outcome | None, lo
 
 
 def read_outcome(folder: Path) -> Outcome | None:
-    """How the trial of a folder went so far, None where it has not been started.
+    """The outcome of the trial in a folder so far, None if it has not been started.
 
     Raises:
-        InputError: the folder's record of it is damaged.
+        InputError: the folder's state file is damaged.
     """
     path = folder / _STATE_FILE
     if not path.is_file():
@@ -250,7 +251,7 @@ def _read_results(folder: Path) -> tuple[dict[str, float], int]:
 
 
 def check_metric(outcomes: Sequence[Outcome | None], metric: str) -> None:
-    """Raise InputError where a finished trial has no such metric."""
+    """Raise InputError if a finished trial does not have this metric."""
     for outcome in outcomes:
         if outcome and outcome.state == DONE and metric not in outcome.metrics:
             found = ", ".join(name for name in outcome.metrics if "errors-" not in name)
@@ -259,10 +260,13 @@ def check_metric(outcomes: Sequence[Outcome | None], metric: str) -> None:
 
 @contextmanager
 def lock_folder(folder: Path, wait: bool = False) -> Iterator[int]:
-    """Hold a folder's lock; a training that outlives this process keeps holding it.
+    """Hold a folder's lock; a training that outlives this process continues to hold it.
+
+    Yields:
+        The file descriptor of the lock.
 
     Raises:
-        InputError: another process holds it, and ``wait`` is not set.
+        InputError: another process holds the lock, and ``wait`` is False.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("a") as file:
@@ -277,7 +281,7 @@ def lock_folder(folder: Path, wait: bool = False) -> Iterator[int]:
 
 
 def _last_error(log: str) -> str:
-    """The line of a log that says why a process ended: ours, or a traceback's last."""
+    """The line of a log that says why a process failed: nucdet's, or the last of a traceback."""
     lines = [line.strip() for line in log.splitlines() if line.strip()]
     said = re.compile(r"error: |([a-zA-Z_]\w*\.)*[A-Z]\w*(Error|Exception|Interrupt|Exit)\b")
     return next((line for line in reversed(lines) if said.match(line)), "\n".join(lines[-1:]))
@@ -288,7 +292,7 @@ def _name(labels: Mapping[str, Any]) -> str:
 
 
 def flat_config(node: CfgNode, prefix: str = "") -> dict[str, Any]:
-    """``{"A.B.C": value}`` of all keys."""
+    """All keys of a config as ``{"A.B.C": value}``."""
     result = {}
     for key, value in node.items():
         name = prefix + key
@@ -297,7 +301,7 @@ def flat_config(node: CfgNode, prefix: str = "") -> dict[str, Any]:
 
 
 def _digest(flat: Mapping[str, Any], defaults: Mapping[str, Any]) -> str:
-    """Name of a config by what it changes: one that a new key of ours leaves as it is."""
+    """A hash of the keys that differ from the defaults, so that new keys do not change it."""
     changed = {
         key: value
         for key, value in flat.items()
