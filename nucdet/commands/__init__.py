@@ -1,5 +1,5 @@
-"""The command lines: one module each, which a script in ``tools/`` and a console command call.
+"""The command lines: one module each, called by a script in ``tools/`` and a console command.
 
-A module parses its arguments (:mod:`nucdet.arguments` has those that several share) and makes one
-call into nucdet, which it imports after parsing.
+A module parses its arguments (those shared by several commands are in :mod:`nucdet.arguments`),
+then imports the rest of nucdet and calls one function of it.
 """

@@ -83,7 +83,7 @@ def _arguments() -> argparse.Namespace:
         help="a score measured elsewhere; can be repeated",
     )
     add_config(parser, default="config.yaml beside the checkpoint")
-    # KEY VALUE pairs stand behind options, the checkpoint before them
+    # the checkpoint comes before the options, the KEY VALUE pairs after them
     return parser.parse_intermixed_args()
 
 

@@ -19,7 +19,7 @@ from nucdet.data.io.choice import number_or_name
 from nucdet.predict.formats import FORMATS, formats_text
 from nucdet.predict.options import PredictOptions
 
-# exit code of a run that left out images because they could not be read or predicted
+# exit code of a run in which some images could not be read or predicted
 SOME_FAILED = 3
 
 _FORMAT_LINES = "\n".join(
@@ -57,7 +57,7 @@ def main() -> int:
 
 
 def argument_parser() -> argparse.ArgumentParser:
-    """The arguments of :class:`nucdet.predict.options.PredictOptions`, and the devices."""
+    """A parser with the arguments of :class:`PredictOptions` and of the devices."""
     parser = command_parser(__doc__, _EPILOG)
     add = parser.add_argument
     add(
@@ -128,7 +128,7 @@ def argument_parser() -> argparse.ArgumentParser:
 
 
 def _add_planes(add: Callable[..., Any]) -> None:
-    """Which plane of each file is read."""
+    """Add the arguments that choose which planes of each file are read."""
     add(
         "--channel",
         type=number_or_name,

@@ -24,7 +24,7 @@ def main() -> None:
 
 
 def argument_parser() -> argparse.ArgumentParser:
-    """The arguments that :func:`nucdet.train.run.run` takes; names are Detectron2's."""
+    """A parser for :func:`nucdet.train.run.run`; argument names are the same as in Detectron2."""
     parser = command_parser(__doc__)
     add_config(parser, default="Detectron2's and nucdet's defaults")
     parser.add_argument("--resume", action="store_true", help="continue from the last checkpoint")
@@ -40,5 +40,5 @@ def argument_parser() -> argparse.ArgumentParser:
     return parser
 
 
-if __name__ == "__main__":  # trials of a search start it as a module
+if __name__ == "__main__":  # the trials of a search run this module with python -m
     main()

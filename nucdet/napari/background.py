@@ -1,4 +1,4 @@
-"""Work on another thread, so that the viewer stays responsive."""
+"""Runs work on another thread, so that the viewer stays responsive."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Background(WorkerBase):
     def __init__(self, function: Callable[[Progress], Any]):
         """
         Args:
-            function: runs on the other thread; what it returns is emitted as ``returned``.
+            function: runs on the other thread; its result is emitted as ``returned``.
         """
         super().__init__(SignalsClass=GeneratorWorkerSignals)
         self._function = function

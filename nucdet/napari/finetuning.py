@@ -1,4 +1,4 @@
-"""Fine-tuning of a model on a training folder, in a process of its own."""
+"""Fine-tunes a model on a training folder, in a separate process."""
 
 from __future__ import annotations
 
@@ -52,25 +52,25 @@ def recipe_of(model: Model) -> str:
 def finetune(folder: Path, model: Model, iterations: int, progress: Progress) -> Model:
     """Train a model further on a training folder.
 
-    The training runs in another process, so that the caller's stays responsive. Its output goes to
-    ``<folder>/finetuned/<number>``, which is removed where the training is stopped or fails for a
-    mistake of the user.
+    The training runs in another process, so that the viewer stays responsive. Its output goes to
+    ``<folder>/finetuned/<number>``, which is removed if the training is stopped or fails because of
+    a user error.
 
     Args:
         folder: see :mod:`nucdet.napari.training_folder`.
-        model: to start from.
-        iterations: of the training.
-        progress: called with the number of iterations done; what it raises stops the training and
-            is raised here.
+        model: the model to start from.
+        iterations: the number of iterations to train.
+        progress: called with the number of iterations done; an exception from it stops the training
+            and is passed on.
 
     Returns:
         The fine-tuned model.
 
     Raises:
         FileNotFoundError: images, labels, config or weights do not exist.
-        InputError: images or labels are bad, or the model cannot be fine-tuned.
-        RuntimeError: the training failed for another reason; the message names its log, which
-            stays.
+        InputError: images or labels are invalid, or the model cannot be fine-tuned.
+        RuntimeError: the training failed for another reason; the message names its log, which is
+            kept.
     """
     progress(0, 0, "reading the training data")
     recipe = recipe_of(model)
@@ -82,19 +82,19 @@ def finetune(folder: Path, model: Model, iterations: int, progress: Progress) ->
         convert_labels(folder / IMAGES, folder / LABELS, data)
         _train(output, recipe, model.weights, iterations, progress)
     except RuntimeError:
-        raise  # with its log, for a report of the failure
+        raise  # the output is kept, because the log is needed to report the failure
     except BaseException:
         shutil.rmtree(output, ignore_errors=True)
-        with contextlib.suppress(OSError):  # it holds other models
+        with contextlib.suppress(OSError):  # the folder contains other models
             output.parent.rmdir()
         raise
     return finetuned_model(output)
 
 
 def read_progress(losses: Path) -> tuple[int, float | None]:
-    """Iterations done and the latest total loss, from the losses.csv of a training.
+    """The number of iterations done and the latest total loss, from the losses.csv of a training.
 
-    (0, None) before its first row is there.
+    (0, None) before the first row has been written.
     """
     try:
         table = pd.read_csv(losses)
@@ -143,7 +143,7 @@ def _train(
 
 
 def _stop(process: subprocess.Popen) -> None:
-    """End the process if it still runs."""
+    """End the process if it is still running."""
     process.terminate()
     try:
         process.wait(timeout=10)

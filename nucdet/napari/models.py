@@ -1,4 +1,4 @@
-"""The models that the plug-in offers: shipped ones, fine-tuned ones, and the user's own."""
+"""The models that the plug-in offers: shipped models, fine-tuned ones, and the user's own."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from nucdet.modeling.model_zoo import DEFAULT_MODEL, MODEL_ZOO, PREFIX, ZooModel
 from nucdet.predict import Segmenter
 
 FINETUNED = "finetuned"  # the folder of fine-tuned models inside a training folder
-CONFIG_FILE, WEIGHTS_FILE = "config.yaml", "model_final.pth"  # as a training leaves them
+CONFIG_FILE, WEIGHTS_FILE = "config.yaml", "model_final.pth"  # names given by a training
 
 
 @dataclass(frozen=True)
@@ -47,25 +47,25 @@ def finetuned_model(output: Path) -> Model:
 
 
 class LoadedModel:
-    """Keeps the model that was used last in memory, since loading one takes seconds."""
+    """Keeps the most recently used model in memory, because loading one takes seconds."""
 
     def __init__(self) -> None:
         self._loaded: tuple[Model, float | None] | None = None
         self._segmenter: Segmenter | None = None
 
     def segmenter(self, model: Model, threshold: float | None = None) -> Segmenter:
-        """A segmenter with this model, loaded if it was not the last one.
+        """A segmenter with this model and threshold, loaded unless it was the last one used.
 
         Args:
-            model: any.
-            threshold: of the score, see :class:`nucdet.predict.Segmenter`.
+            model: the model to use.
+            threshold: score threshold, see :class:`nucdet.predict.Segmenter`.
 
         Raises:
             FileNotFoundError: config or weights do not exist.
-            InputError: config, weights or ``threshold`` are bad.
+            InputError: config, weights or ``threshold`` are invalid.
         """
         if (model, threshold) != self._loaded:
-            self._loaded = self._segmenter = None  # frees its memory first
+            self._loaded = self._segmenter = None  # free the memory of the previous model first
             self._segmenter = Segmenter(model.config, model.weights, threshold=threshold)
             self._loaded = (model, threshold)
         return self._segmenter

@@ -1,4 +1,4 @@
-"""From napari's layers to the planes that are segmented, and back."""
+"""Converts between napari's layers and the planes that are segmented."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-# the choices for a layer in color -> what is taken of its last axis
+# the choices for a color layer -> index of its last axis
 COLORS = {"RGB": slice(None), "red": 0, "green": 1, "blue": 2}
 _MICROMETRE = 1e-6
 
@@ -18,9 +18,9 @@ class Plane:
     """One plane of a layer, as the viewer's sliders show it.
 
     Attributes:
-        pixels: (H, W), or (H, W, 3) RGB of a layer in color, with the layer's values and dtype.
-        name: of the layer, followed by ``step``.
-        step: the plane's index on each axis before y and x.
+        pixels: (H, W), or (H, W, 3) RGB for a color layer, with the layer's values and dtype.
+        name: the name of the layer, followed by ``step``.
+        step: the plane's index along each axis before y and x.
     """
 
     pixels: np.ndarray
@@ -33,32 +33,32 @@ def shown_plane(layer: Any, point: Sequence[float], color: str = "RGB") -> Plane
 
     Args:
         layer: a napari Image or Labels layer; its last two axes are y and x, followed by the color
-            channels if it is in color. Of a multiscale layer the full resolution is taken.
-        point: ``viewer.dims.point``, in world coordinates; outside the layer its nearest plane is
-            taken.
-        color: a key of :data:`COLORS`; ignored where the layer is not in color.
+            channels if it is a color layer. Of a multiscale layer, the full resolution is used.
+        point: ``viewer.dims.point``, in world coordinates; if it is outside the layer, the nearest
+            plane is used.
+        color: a key of :data:`COLORS`; ignored unless it is a color layer.
     """
     in_color = getattr(layer, "rgb", False)
     data = layer.data[0] if getattr(layer, "multiscale", False) else layer.data
     leading = layer.ndim - 2
     place = np.rint(layer.world_to_data(point)[:leading]).astype(int)
     step = tuple(int(i) for i in np.clip(place, 0, np.array(data.shape[:leading]) - 1))
-    pixels = np.asarray(data[step])  # a lazy layer is read here, and only this plane
+    pixels = np.asarray(data[step])  # of a lazy layer, only this plane is read
     if in_color:
         pixels = pixels[..., :3][..., COLORS[color]]
     return Plane(pixels, "_".join([layer.name, *map(str, step)]), step)
 
 
 def labels_placement(layer: Any, step: tuple[int, ...]) -> dict[str, Any]:
-    """How to place a labels layer on one plane of its image layer, and on no other.
+    """Arguments that place a labels layer on a single plane of its image layer.
 
     Args:
         layer: the image layer.
-        step: of the plane, see :class:`Plane`.
+        step: the index of the plane, see :class:`Plane`.
 
     Returns:
-        Keyword arguments for ``viewer.add_labels``; its data need ``len(step)`` axes of length 1
-        before (H, W).
+        Keyword arguments for ``viewer.add_labels``; its data must have ``len(step)`` axes of length
+        1 before (H, W).
     """
     translate = np.array(layer.translate, float)
     translate[: len(step)] += np.array(layer.scale)[: len(step)] * step
@@ -76,7 +76,7 @@ def labels_placement(layer: Any, step: tuple[int, ...]) -> dict[str, Any]:
 def pixel_size_of(layer: Any) -> float | None:
     """The side of a layer's pixels in µm.
 
-    None where its scale has no unit of length, or where pixels are not square (by more than 1 %).
+    None if its scale has no unit of length, or if pixels deviate from squares by more than 1 %.
     """
     unit, (height, width) = layer.units[-1], np.abs(layer.scale[-2:])
     if not unit.is_compatible_with("metre") or not np.isclose(height, width, rtol=0.01):

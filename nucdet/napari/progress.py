@@ -1,10 +1,10 @@
-"""How long computations report their progress, and how they are stopped."""
+"""The interface by which long computations report their progress and are stopped."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-# Called now and then as ``progress(done, total, text)``; a total of 0 means that it is unknown. It
+# Called repeatedly as ``progress(done, total, text)``; a total of 0 means that it is unknown. It
 # raises Cancelled to stop the computation.
 Progress = Callable[[int, int, str], None]
 

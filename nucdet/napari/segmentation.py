@@ -1,4 +1,4 @@
-"""Segmenting and measuring one plane, with progress."""
+"""Segments and measures one plane."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from nucdet.structures import CroppedMasks
 
 
 def number_of(name: str, text: str, *words: str) -> float | str | None:
-    """Read a field for a number, which may stay empty.
+    """Parse the content of an input field for a number, which may be empty.
 
     Args:
-        name: of the field, for the message.
-        text: its content; case and surrounding spaces do not matter.
+        name: the name of the field, for the error message.
+        text: its content; case and surrounding spaces are ignored.
         words: lower-case words that are accepted instead of a number.
 
     Returns:
         The number, one of ``words``, or None for an empty field.
 
     Raises:
-        InputError: the field has something else.
+        InputError: the field contains anything else.
     """
     text = text.strip().lower()
     if not text or text in words:
@@ -48,7 +48,7 @@ def segment(
     Args:
         segmenter: the loaded model.
         plane: the image.
-        diameter: of the nuclei in pixels, "auto", or None, see
+        diameter: diameter of the nuclei in pixels, "auto" or None, see
             :meth:`nucdet.predict.Segmenter.predict`.
         progress: called at the start and after each tile; it may raise :class:`Cancelled`.
 
@@ -74,16 +74,17 @@ def measure_labels(
     Args:
         labels: (H, W) integers, 0 for background.
         image: (H, W) or (H, W, 3), for the intensities.
-        scores: by label, of those that a model has found; labels drawn by hand have none.
+        scores: by label, for the nuclei found by a model; labels drawn by hand have none.
         pixel_size: µm; None: lengths and areas are in pixels.
 
     Returns:
-        One row per label, ascending, as :func:`nucdet.predict.measurements.measure` makes it; but
-        ``id`` is the label, the columns ``time`` and ``z`` are left out, and ``score`` is there if
-        there are scores, NaN for labels without.
+        One row per label, in ascending order, as from
+        :func:`nucdet.predict.measurements.measure`, except that ``id`` is the label, the columns
+        ``time`` and ``z`` are left out, and there is a column ``score`` only if scores are given,
+        with NaN for labels without a score.
 
     Raises:
-        InputError: labels and image differ in size, or the image is not one.
+        InputError: labels and image differ in size, or the image is not valid.
     """
     check_sizes(labels, image)
     masks = CroppedMasks.from_label_map(labels)

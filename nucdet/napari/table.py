@@ -14,12 +14,12 @@ NAME = "Nuclei"
 def show_table(viewer: Any, layer: Any, table: pd.DataFrame) -> Table:
     """Show measurements in a dock widget, and in the status bar for the nucleus under the mouse.
 
-    An earlier table is replaced.
+    An existing table is replaced.
 
     Args:
         viewer: the napari viewer.
         layer: the labels layer that was measured.
-        table: with a column ``id``, the label of each nucleus.
+        table: the measurements; the column ``id`` contains the label of each nucleus.
 
     Returns:
         The new widget.
@@ -27,7 +27,7 @@ def show_table(viewer: Any, layer: Any, table: pd.DataFrame) -> Table:
     layer.features = table.rename(columns={"id": "index"})
     if NAME in viewer.window.dock_widgets:
         viewer.window.remove_dock_widget(viewer.window.dock_widgets[NAME].native)
-    widget = Table(value=table.to_dict("list"))  # a DataFrame would become floats throughout
+    widget = Table(value=table.to_dict("list"))  # all values of a DataFrame would become floats
     widget.read_only = True
     widget.native.setSortingEnabled(True)
     widget.native.itemSelectionChanged.connect(lambda: _show_nucleus(viewer, layer, widget))
@@ -43,6 +43,6 @@ def _show_nucleus(viewer: Any, layer: Any, widget: Table) -> None:
     label = int(widget.data[rows.pop()][widget.column_headers.index("id")])
     layer.selected_label = label
     indices = np.nonzero(np.asarray(layer.data) == label)
-    if len(indices[0]):  # it may have been erased since
+    if len(indices[0]):  # the label may have been erased since
         center = layer.data_to_world([axis.mean() for axis in indices])
         viewer.camera.center = (0, *center[-2:])

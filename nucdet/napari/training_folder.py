@@ -1,6 +1,6 @@
-"""A folder of training data: ``images/`` and ``labels/`` with files of equal names.
+"""A folder of training data: ``images/`` and ``labels/`` with matching file names.
 
-It is in the form that :func:`nucdet.data.conversion.labels.convert_labels` reads.
+:func:`nucdet.data.conversion.labels.convert_labels` reads this layout.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ IMAGES, LABELS = "images", "labels"
 
 
 def save_pair(folder: Path, name: str, image: np.ndarray, labels: np.ndarray) -> Path:
-    """Add an image with its label map, or replace the label map of an image that is in the folder.
+    """Add an image with its label map; if the image is already there, replace its label map.
 
     Args:
-        folder: of the training data; made if missing.
-        name: of the image; characters that are unsafe in file names become "_". A number is added
-            where the folder has another image of that name.
+        folder: the folder of training data; created if missing.
+        name: name of the image; characters that are unsafe in file names become "_". A number is
+            appended if the folder contains another image with that name.
         image: (H, W) or (H, W, 3) RGB, any dtype; values are kept, but bool becomes 0 and 255.
         labels: (H, W) integers, 0 for background.
 
     Returns:
-        The image's file, a TIFF.
+        The path of the image, a TIFF.
 
     Raises:
-        InputError: ``image`` is not an image, or ``labels`` have another size.
+        InputError: ``image`` is not a valid image, or ``labels`` have a different size.
         OSError: the folder cannot be written to.
     """
     image = check_pixels(image, name)
@@ -59,12 +59,12 @@ def count_pairs(folder: Path) -> int:
 
 def _file_stem(name: str) -> str:
     stem = re.sub(r"[^\w.-]+", "_", name).strip("._") or "image"
-    # or the converter would not take it for an image
+    # with such an ending, the converter would not recognize the file as an image
     return f"{stem}_image" if stem.endswith(ENDINGS_WITH_A_MEANING) else stem
 
 
 def _place(folder: Path, stem: str, image: np.ndarray) -> Path:
-    """The path of the file that has this image, or of a new one beside others of its name."""
+    """The path of the file with this image or, if there is none, an unused path with its name."""
     number, path = 1, folder / f"{stem}.tif"
     while path.exists() and not np.array_equal(decode_image(path), image):
         number += 1

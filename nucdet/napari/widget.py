@@ -42,20 +42,20 @@ from nucdet.napari.training_folder import count_pairs, save_pair
 from nucdet.predict import Prediction
 
 _OWN = "my own config and weights"
-# keys in the metadata of a labels layer: its plane of the image, scores by label, and µm or None
+# keys in the metadata of a labels layer: the Plane it belongs to, scores by label, and µm or None
 _PLANE, _SCORES, _PIXEL_SIZE = "nucdet plane", "nucdet scores", "nucdet pixel size"
 
 
 class NucleusWidget(Container):
-    """Plugins > nucdet > Segment nuclei: docs/napari.md explains its use.
+    """The widget in Plugins > nucdet > Segment nuclei; docs/napari.md explains how to use it.
 
-    One segmentation or fine-tuning runs at a time, on another thread.
+    Only one segmentation or fine-tuning runs at a time, on another thread.
     """
 
     def __init__(self, viewer: napari.viewer.Viewer):
         """
         Args:
-            viewer: whose layers are segmented; napari passes it.
+            viewer: the viewer whose layers are segmented; napari passes it.
         """
         super().__init__()
         self._viewer = viewer
@@ -132,7 +132,7 @@ class NucleusWidget(Container):
         self.config.visible = self.weights.visible = own
 
     def _show_folder(self) -> None:
-        """Show how many images the training folder has, and offer its fine-tuned models."""
+        """Show the number of images in the training folder, and offer its fine-tuned models."""
         self.status.value = f"{count_pairs(self.folder.value)} images in {self.folder.value.name}"
         self._new_models = finetuned_models(self.folder.value)
         chosen = self.model.value
@@ -146,7 +146,7 @@ class NucleusWidget(Container):
         """Segment the plane that is shown; the result becomes a labels layer.
 
         Raises:
-            InputError: there is no image, a field is not valid, or something runs already.
+            InputError: there is no image, a field is not valid, or another task is running.
         """
         layer = self._chosen(self.image_layer, "an image")
         plane = shown_plane(layer, self._viewer.dims.point, self.color.value)
@@ -161,7 +161,7 @@ class NucleusWidget(Container):
         self._start(work, lambda prediction: self._show_labels(layer, plane, prediction))
 
     def measure(self) -> None:
-        """Measure the labels as they are now, and show the table.
+        """Measure the current labels, and show the table.
 
         Raises:
             InputError: there are no labels, or they do not fit the image.
@@ -170,7 +170,7 @@ class NucleusWidget(Container):
         show_table(self._viewer, layer, self._measured(layer))
 
     def save_csv(self) -> None:
-        """Measure the labels as they are now, and write the table to the csv file.
+        """Measure the current labels, and write the table to the csv file.
 
         Raises:
             InputError: there are no labels, or they do not fit the image.
@@ -181,7 +181,7 @@ class NucleusWidget(Container):
         show_info(f"{len(table)} nuclei in {self.csv.value}")
 
     def save_training_data(self) -> None:
-        """Put the labels as they are now, with their image, into the training folder.
+        """Save the current labels with their image in the training folder.
 
         Raises:
             InputError: there are no labels, or they do not fit the image.
@@ -194,10 +194,10 @@ class NucleusWidget(Container):
         show_info(f"saved {file} and its label map")
 
     def finetune(self) -> None:
-        """Fine-tune on the training folder in the background; the result becomes the chosen model.
+        """Fine-tune on the training folder in the background, and select the resulting model.
 
         Raises:
-            InputError: something runs already.
+            InputError: another task is running.
         """
         folder, model = self.folder.value, self._model()
         iterations = self.iterations.value
@@ -208,7 +208,7 @@ class NucleusWidget(Container):
         self._start(work, self._use_model)
 
     def cancel(self) -> None:
-        """Stop what runs, at its next report of progress."""
+        """Stop the running task at its next report of progress."""
         if self._worker is not None:
             self.status.value = "stopping"
             self._worker.quit()
@@ -246,7 +246,7 @@ class NucleusWidget(Container):
         )
 
     def _plane_of(self, labels: Any) -> Plane:
-        """The image of a labels layer: the one that was segmented, else the one that is chosen."""
+        """The plane of a labels layer: the one that was segmented, else the selected image's."""
         if _PLANE in labels.metadata:
             return labels.metadata[_PLANE]
         layer = self._chosen(self.image_layer, "an image")
@@ -278,7 +278,7 @@ class NucleusWidget(Container):
             "errored": self._complain,
             "finished": self._finished,
         }
-        # by create_worker napari knows of it: it asks before it closes, and stops it
+        # with create_worker, napari asks before it closes while the worker runs, and stops it
         self._worker = create_worker(
             work,
             _worker_class=Background,
@@ -286,7 +286,7 @@ class NucleusWidget(Container):
         )
 
     def _while_open(self, slot: Callable[..., None]) -> Callable[..., None]:
-        """A slot that ignores signals after the window is closed, when its widgets are gone."""
+        """Wrap a slot to ignore signals after the window is closed, when its widgets are gone."""
         return lambda *arguments: None if self._closed else slot(*arguments)
 
     def _close(self) -> None:
@@ -308,7 +308,7 @@ class NucleusWidget(Container):
         self.segment_button.enabled = self.finetune_button.enabled = not busy
 
     def _guarded(self, function: Callable[..., None]) -> Callable[..., None]:
-        """A slot that shows the message of a user's mistake instead of a traceback."""
+        """Wrap a slot to show the message of a user error instead of a traceback."""
 
         def call(*arguments: Any) -> None:
             try:
