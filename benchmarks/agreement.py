@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""How far this code's predictions agree with an older commit's: its Kaggle score against them.
+"""Agreement of this code's predictions with those of an older commit, as a Kaggle score.
 
     python benchmarks/agreement.py --images FOLDER [--against COMMIT] [KEY VALUE …]
 
-A change for speed may round otherwise; this shows that the nuclei stay what they were. Both predict
-the images with the model that ships, or as ``--config-file`` and KEY VALUE pairs say, and the older
-commit's nuclei count as ground truth.
+A change for speed may alter rounding; this shows that the nuclei stay the same. Both versions
+predict the images with the shipped model, or as ``--config-file`` and KEY VALUE pairs say, and the
+older commit's nuclei serve as ground truth.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from train_throughput import AGAINST, REPOSITORY, unpack
 
 
 def predict(checkout: Path, images: Path, output: Path, options: list[str]) -> None:
-    """Run a checkout's nucdet-predict: label images and one COCO JSON."""
+    """Run nucdet-predict of a checkout; it writes label images and one COCO JSON."""
     command = [sys.executable, str(checkout / "tools/predict.py"), "--input", str(images)]
     command += ["--output", str(output), "--save", "label,coco", *options]
     environment = {**os.environ, "PYTHONPATH": str(checkout)}

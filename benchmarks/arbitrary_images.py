@@ -1,16 +1,18 @@
 #!/usr/bin/env python
-"""Gather images without nuclei, on which report 000's filter learns where CIFAR-10 is not at hand.
+"""Gather images without nuclei to train report 000's nucleus filter, as a substitute for CIFAR-10.
 
     python benchmarks/arbitrary_images.py --output datasets/arbitrary [FOLDER …]
 
-Writes scikit-image's own photographs, drawn textures, and the images of the folders, shrunk to 48
-pixels so that a crop of 32 shows a whole thing, as CIFAR-10's images do; transparent ones on a
-drawn ground. Any photographs will do; Debian has 700 of animals, plants, food and vehicles (GPL-2):
+Writes scikit-image's photographs, synthetic textures, and the images in the folders. Images are
+resized to a shorter side of 48 pixels, so that a crop of 32 pixels shows most of an object, as in
+CIFAR-10; those with transparency get a synthetic background. Any photographs can be used; Debian
+has 700 of animals, plants, food and vehicles (GPL-2):
 
     apt-get download tuxpaint-stamps-default && dpkg -x tuxpaint-stamps-default_*.deb stamps
     python benchmarks/arbitrary_images.py --output datasets/arbitrary stamps
 
-MODEL.NUCLEUS_FILTER.OTHERS_FOLDER takes the folder; every fifth image of it only judges.
+Set MODEL.NUCLEUS_FILTER.OTHERS_FOLDER to the output folder; every fifth image in it is used only
+for evaluation.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ import skimage
 
 from nucdet.errors import InputError, run_tool
 
-# of skimage/data: no cells, and no drawings of one color
+# files in skimage/data that show no cells and are not single-color drawings
 PHOTOGRAPHS = (
     "astronaut.png", "brick.png", "camera.png", "chelsea.png", "clock_motion.png", "coffee.png",
     "coins.png", "color.png", "grass.png", "gravel.png", "horse.png", "hubble_deep_field.jpg",
@@ -36,7 +38,7 @@ SIDE = 48
 
 
 def texture(rng: np.random.Generator) -> np.ndarray:
-    """uint8 (SIDE, SIDE, 3): noise of one to three scales, with stripes or not, in two colors."""
+    """uint8 (SIDE, SIDE, 3): noise of one to three scales, maybe with stripes, in two colors."""
     total = np.zeros((SIDE, SIDE))
     for _ in range(rng.integers(1, 4)):
         sigma = np.exp(rng.uniform(np.log(0.7), np.log(12)))
@@ -53,10 +55,10 @@ def texture(rng: np.random.Generator) -> np.ndarray:
     return (dark + share[..., None] * (bright - dark)).astype(np.uint8)
 
 
-def on_ground(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """uint8 (H, W, 3) of grey, BGR or BGRA, its shorter side SIDE pixels.
+def on_background(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Resize a grey, BGR or BGRA image to uint8 (H, W, 3) with a shorter side of SIDE pixels.
 
-    What is transparent shows a ground of one color or a texture.
+    Transparent areas show a background with a single color or a texture.
     """
     scale = SIDE / min(image.shape[:2])
     size = [max(1, round(length * scale)) for length in image.shape[1::-1]]
@@ -65,10 +67,11 @@ def on_ground(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         return np.repeat(image[..., None], 3, axis=2)
     if image.shape[2] == 3:
         return image
-    ground = texture(rng) if rng.random() < 0.5 else np.full((SIDE, SIDE, 3), rng.uniform(0, 255))
-    ground = cv2.resize(ground, size)
+    is_texture = rng.random() < 0.5
+    behind = texture(rng) if is_texture else np.full((SIDE, SIDE, 3), rng.uniform(0, 255))
+    behind = cv2.resize(behind, size)
     alpha = image[..., 3:] / 255
-    return (alpha * image[..., :3] + (1 - alpha) * ground).astype(np.uint8)
+    return (alpha * image[..., :3] + (1 - alpha) * behind).astype(np.uint8)
 
 
 def images(folders: list[Path], rng: np.random.Generator) -> Iterator[tuple[str, np.ndarray]]:
@@ -76,7 +79,7 @@ def images(folders: list[Path], rng: np.random.Generator) -> Iterator[tuple[str,
 
     Raises:
         FileNotFoundError: a folder does not exist.
-        InputError: a folder holds no image.
+        InputError: a folder contains no images.
     """
     for number in range(TEXTURES):
         yield f"texture_{number:02d}", texture(rng)
@@ -92,7 +95,7 @@ def images(folders: list[Path], rng: np.random.Generator) -> Iterator[tuple[str,
     for number, path in enumerate(files):
         image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
         if image is not None and image.dtype == np.uint8 and min(image.shape[:2]) >= SIDE:
-            yield f"{number:04d}_{path.stem}", on_ground(image, rng)
+            yield f"{number:04d}_{path.stem}", on_background(image, rng)
 
 
 def main() -> None:

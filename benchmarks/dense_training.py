@@ -2,11 +2,11 @@
 """Time and peak memory of training on, and predicting, the densest image of a data set.
 
     python benchmarks/dense_training.py --dataset livecell_test [--config FILE] [KEY VALUE …]
-    python benchmarks/dense_training.py --cells 2500    # a drawn image of LIVECell's size
+    python benchmarks/dense_training.py --cells 2500    # a synthetic image of LIVECell's size
 
-Each figure comes from a process of its own; "CPU" counts the seconds of all its threads. Weights
-are random and the score threshold is 0, so that the prediction gives as many instances as it may:
-its worst case.
+Each row is measured in a separate process; "CPU" is the CPU time of all its threads. Weights are
+random and the score threshold is 0, so that the prediction has as many instances as possible, which
+is its worst case.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ ROUNDS = 3
 
 
 def measure(phase: str, args: argparse.Namespace) -> dict[str, float]:
-    """Fastest of some rounds and the peak memory of this process."""
+    """Times of the fastest of ROUNDS rounds, and the peak memory of this process."""
     import torch
     from detectron2.data import DatasetCatalog
     from detectron2.modeling import build_model
@@ -72,7 +72,7 @@ def measure(phase: str, args: argparse.Namespace) -> dict[str, float]:
 
 
 def draw_image(folder: str, cells: int) -> None:
-    """Convert a drawn release of one image, which becomes the catalog's livecell_train."""
+    """Convert a synthetic data set of one image, which becomes livecell_train in the catalog."""
     from livecell_conversion import draw_release
 
     from nucdet.data.conversion.livecell import convert_livecell
@@ -87,8 +87,8 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--dataset", help="a name of the catalog")
-    source.add_argument("--cells", type=int, help="that many, drawn")
+    source.add_argument("--dataset", help="name of a data set in the catalog")
+    source.add_argument("--cells", type=int, help="number of cells in a synthetic image")
     parser.add_argument("--config", default=str(CONFIG))
     parser.add_argument("--phase", choices=PHASES, help=argparse.SUPPRESS)
     parser.add_argument("opts", nargs="*", help="KEY VALUE pairs")
@@ -96,7 +96,7 @@ def main() -> None:
     if args.phase:
         print(json.dumps(measure(args.phase, args)))
         return
-    load_config(args.config, args.opts)  # mistakes before any process
+    load_config(args.config, args.opts)  # report mistakes before any process starts
     if args.dataset:
         register_datasets()
         check_datasets([args.dataset])

@@ -1,14 +1,14 @@
 #!/usr/bin/env python
-"""What --diameter brings on images of other magnifications: the Kaggle score without it, with the
-right number, and with "auto".
+"""The effect of --diameter at other magnifications: the Kaggle score without it, with the right
+number, and with "auto".
 
     OMP_NUM_THREADS=1 python benchmarks/diameter.py [--config-file FILE] [KEY VALUE …]
 
-Images of a data set, evenly over their kinds, are shown at 0.25× to 4× (--scales), and so is their
-ground truth. Reduced ones are continued by their mirror image up to their size before (512
-pixels at most), since small images are enlarged anyway; of enlarged ones only the middle is
-taken, 512 pixels a side at most (--side; 8× needs more). "Right" is the median diameter of the true
-nuclei as shown.
+Images of a data set, chosen evenly over their kinds, and their ground truth are rescaled by 0.25 to
+4 (--scales). Reduced images are padded by reflection to their original size (at most 512 pixels),
+because small images would be enlarged anyway. Of enlarged images, only the central part is used, at
+most 512 pixels a side (--side; a factor of 8 needs more). "Right" is the median diameter of the
+true nuclei in the rescaled image.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ MODES = ("none", "right", "auto")
 def show(
     image: np.ndarray, truth: np.ndarray, scale: float, largest: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """An image (H, W, 3) and its label map (H, W) at another size, see above."""
+    """Rescale an image (H, W, 3) and its label map (H, W) as the module's docstring says."""
     side = int(largest / scale)
     top, left = (max(0, (length - side) // 2) for length in truth.shape)
     window = np.s_[top : top + side, left : left + side]
@@ -90,7 +90,7 @@ def rows(
 
 
 def summary(table: pd.DataFrame) -> pd.DataFrame:
-    """A row a scale: mean scores and times, and how often and how well auto judged."""
+    """One row per scale: mean scores and times, and how often "auto" rescaled and how exactly."""
     means = table.pivot_table(["score", "CPU s"], "shown at", "mode")
     auto = table[table["mode"] == "auto"]
     auto = auto.assign(ratio=auto["used"] / auto["right"]).groupby("shown at")
@@ -110,15 +110,15 @@ def main() -> None:
     )
     parser.add_argument("--config-file", help="default: the model that ships with nucdet")
     parser.add_argument("--dataset", default="dsb2018_val")
-    parser.add_argument("--limit", type=int, default=20, help="so many images")
+    parser.add_argument("--limit", type=int, default=20, help="number of images")
     parser.add_argument(
         "--scales",
         type=lambda text: [float(number) for number in text.split(",")],
         default=[0.25, 0.5, 1, 2, 4],
         metavar="X,X",
     )
-    parser.add_argument("--side", type=int, default=512, help="pixels shown at most")
-    parser.add_argument("--csv", type=Path, metavar="FILE", help="every image's scores")
+    parser.add_argument("--side", type=int, default=512, help="largest side of an image, pixels")
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="write the scores of each image")
     parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="override the config file")
     args = parser.parse_args()
 

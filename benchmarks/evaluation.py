@@ -1,13 +1,13 @@
 #!/usr/bin/env python
-"""Time and memory of nucdet's score against other tools', on the same label images, one thread.
+"""Time and memory of computing scores with nucdet and with other tools, on one thread.
 
     pip install nucdet[benchmark]      # the other tools; those that are missing are left out
     python benchmarks/evaluation.py [--group "Kaggle score"]
 
-Two cases, made here from a seed: 65 small images as in DSB2018, and one of 2000×2000 pixels with
-2,950 nuclei in the ground truth and 2,740 predicted. Each tool runs in a process of its own and
-starts from label images in memory. Matches of the ten thresholds are counted with IoU >= t, as
-stardist and cellpose do, and must be equal; COCO's AP must be that of pycocotools.
+There are two synthetic cases: 65 small images as in DSB2018, and one of 2000×2000 pixels with 2,950
+nuclei in the ground truth and 2,740 predicted ones. Each tool runs in a separate process and starts
+from the same label images in memory. Matches at the ten thresholds t are counted with IoU >= t, as
+in stardist and cellpose, and must be equal; COCO's AP must equal that of pycocotools.
 """
 
 from __future__ import annotations
@@ -43,14 +43,15 @@ THRESHOLDS = [k / 20 for k in range(10, 20)]
 
 
 def make_case(case: str) -> list[Pair]:
-    """Pairs of true and predicted label maps (H, W) int32, the same in every process."""
+    """Pairs of true and predicted label maps, (H, W) int32, identical in every process."""
     if case == CASES[0]:
         return [make_pair(*shape, seed) for seed, shape in enumerate(SMALL_IMAGES)]
     return [make_pair(*DENSE_IMAGE, seed=0)]
 
 
 def make_pair(height: int, width: int, count: int, seed: int) -> Pair:
-    """``count`` ellipses, and a prediction that moves, resizes, merges, drops and invents some."""
+    """``count`` ellipses, and a prediction in which all are moved and resized, some merged or
+    missing."""
     rng = np.random.default_rng(seed)
     columns = int(np.ceil(np.sqrt(count * width / height)))
     rows = int(np.ceil(count / columns))
@@ -80,7 +81,8 @@ def draw(height, width, labels, centers, axes, angles) -> np.ndarray:
     return image
 
 
-# --- tools: each returns (what is timed, what is checked); imports belong to neither
+# --- tools: each returns a function that is timed and one whose result is checked; imports are
+# excluded from both
 
 
 def nucdet_score() -> tuple[Callable, Callable]:
@@ -166,7 +168,7 @@ def pycocotools_coco() -> tuple[Callable, Callable]:
 
     def encode(labels: np.ndarray) -> tuple:
         values = np.unique(labels)[1:]
-        labels = np.asfortranarray(labels)  # what encode wants, once for all masks
+        labels = np.asfortranarray(labels)  # required by encode; done once for all masks
         rles = [mask_util.encode((labels == v).view(np.uint8)) for v in values]
         return rles, [mask_util.area(r) for r in rles], [mask_util.toBbox(r) for r in rles]
 
@@ -190,7 +192,7 @@ def pycocotools_coco() -> tuple[Callable, Callable]:
 
 
 def coco_dataset(pairs: list[Pair], masks: list[tuple]) -> dict:
-    """COCO's JSON; ``masks`` holds RLE, areas and boxes of each image."""
+    """The content of a COCO JSON; ``masks`` contains the RLEs, areas and boxes of each image."""
     images = [
         {"id": i, "file_name": f"{i}.png", "height": true.shape[0], "width": true.shape[1]}
         for i, (true, _) in enumerate(pairs, 1)
@@ -221,17 +223,17 @@ GROUPS = {
 
 
 def measure(group: str, tool: str, case: str, repeats: int) -> tuple[float, float, object] | None:
-    """Best time in seconds, memory in MB over that before the call, and the checked result."""
+    """Best time in seconds, increase of memory in MB, and the result to be checked."""
     logging.disable()
     if hasattr(os, "sched_setaffinity"):
-        # the COCO engine starts threads of its own, whatever the environment says
+        # the COCO engine starts its own threads, regardless of the environment variables
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     with contextlib.redirect_stdout(io.StringIO()):
         try:
             run, check = GROUPS[group][tool]()
         except ImportError:
             return None
-        run([make_pair(64, 64, 9, seed=1)])  # compiles and allocates what is needed once
+        run([make_pair(64, 64, 9, seed=1)])  # warm-up: compilation and first allocations
         pairs = make_case(case)
         before = resident_memory(reset_peak=True)
         times = []
@@ -245,10 +247,10 @@ def measure(group: str, tool: str, case: str, repeats: int) -> tuple[float, floa
 
 
 def resident_memory(reset_peak: bool = False) -> float:
-    """The largest resident memory of this process since the last reset, in MB; NaN off Linux."""
+    """Peak resident memory of this process since the last reset, in MB; NaN except on Linux."""
     try:
         if reset_peak:
-            # what earlier work freed but kept would hide what comes
+            # memory that was freed but not returned to the system would hide new allocations
             ctypes.CDLL(None).malloc_trim(0)
             Path("/proc/self/clear_refs").write_text("5")
         status = Path("/proc/self/status").read_text()
@@ -265,7 +267,7 @@ def machine() -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--repeats", type=int, default=10, help="the best time counts")
+    parser.add_argument("--repeats", type=int, default=10, help="runs, of which the best counts")
     parser.add_argument("--group", choices=GROUPS, help="only this one; COCO AP takes minutes")
     args = parser.parse_args()
     print(f"{machine()}, one thread, Python {platform.python_version()}")

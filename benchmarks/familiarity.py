@@ -1,12 +1,12 @@
 #!/usr/bin/env python
-"""How many images of each folder get the warning "unlike the images that this model knows".
+"""How many images in each folder get the warning "unlike the images that this model knows".
 
     OMP_NUM_THREADS=1 python benchmarks/familiarity.py FOLDER… [--drawn] [--photographs]
         [--config-file FILE] [--weights FILE] [--csv FILE]
 
-A folder is searched with all below it; its images are predicted as nucdet-predict does. --drawn
-adds textures, and blank images (noise, constant ones), --photographs adds those that scikit-image
-ships; two of these (cell, ihc) are microscopy, of other kinds.
+Folders are searched recursively, and their images are predicted as by nucdet-predict. --drawn adds
+synthetic textures and blank images (noise or constant), --photographs those that scikit-image
+ships; two of these (cell, ihc) are microscopy images of other kinds.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from nucdet.predict import Segmenter
 from nucdet.predict.files import find_inputs
 
 _SIDE = 512
-# of scikit-image's files: frames of a film, tests of readers, one in another format
+# scikit-image's files that are left out: frames of a film, test files for readers, a disparity map
 _LEFT_OUT = ("multipage", "no_time", "chessboard_GRAY", "lbpcascade", "motorcycle_disp")
 
 
 def drawn() -> Iterator[tuple[str, str, np.ndarray]]:
-    """(set, name, image) of textures, of noise and of constant images."""
+    """(set, name, image) of synthetic textures, noise and constant images."""
     random = np.random.default_rng(0)
     noise = random.normal(size=(_SIDE, _SIDE)).astype(np.float32)
     y, x = np.mgrid[:_SIDE, :_SIDE]
@@ -69,7 +69,7 @@ def drawn() -> Iterator[tuple[str, str, np.ndarray]]:
 
 
 def photographs() -> Iterator[tuple[str, str, np.ndarray]]:
-    """(set, name, image) of what scikit-image ships, in the middle 512 pixels a side."""
+    """(set, name, image) of scikit-image's photographs, cropped to at most 512 pixels a side."""
     for path in sorted(Path(skimage.data.__file__).parent.iterdir()):
         if path.suffix in (".png", ".jpg") and not path.stem.startswith(_LEFT_OUT):
             image = read_image(path)
@@ -78,14 +78,14 @@ def photographs() -> Iterator[tuple[str, str, np.ndarray]]:
 
 
 def in_folders(folders: list[Path]) -> Iterator[tuple[str, str, np.ndarray]]:
-    """(folder, name, image)."""
+    """(folder, name, image) of the images in the folders."""
     for folder in folders:
         for file in find_inputs([str(folder)], folder / "none"):
             yield str(folder), file.name, read_image(file.path)
 
 
 def summary(table: pd.DataFrame) -> pd.DataFrame:
-    """A row a set."""
+    """Statistics with one row per set."""
     groups = table.groupby("set", sort=False)
     return pd.DataFrame(
         {
@@ -109,7 +109,7 @@ def main() -> None:
     parser.add_argument("--photographs", action="store_true")
     parser.add_argument("--config-file", help="default: the model that ships with nucdet")
     parser.add_argument("--weights", metavar="FILE", help="default: those of the config")
-    parser.add_argument("--csv", type=Path, metavar="FILE", help="a row an image")
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="write one row per image")
     args = parser.parse_args()
 
     segmenter = Segmenter(args.config_file, args.weights)

@@ -1,4 +1,4 @@
-"""Tools on a disk that fills up, for benchmarks/kills.py: a small tmpfs, which needs root."""
+"""Runs tools on a disk that fills up (a small tmpfs, which needs root), for benchmarks/kills.py."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from nucdet.files import find_left_over
 
 
 def fill_disk(trial: Trial) -> Result:
-    """Room for a part of each tool's output on a tmpfs; then for all of it."""
+    """Run each tool on a tmpfs with too little space for its output, then with enough space."""
     disk = trial.folder / "disk"
     pairs = [*trial.training_pairs(), "OUTPUT_DIR", disk]
     commands = [
@@ -27,7 +27,7 @@ def fill_disk(trial: Trial) -> Result:
 
 
 def _fill(trial: Trial, disk: Path, command: list[str]) -> tuple[int, int]:
-    """What was wrong with a tool that writes to a full disk, and the disk's size in KiB."""
+    """Run a tool on a disk that fills up; returns the number of errors and the disk size in KiB."""
     _prepare_disk(trial, disk)
     trial.run.run(command)
     expected = _results(disk)
@@ -46,7 +46,7 @@ def _fill(trial: Trial, disk: Path, command: list[str]) -> tuple[int, int]:
         _mount("-o", f"remount,size={4 * total}k", disk)
         trial.run.run(command)
         if (disk / "losses.csv").is_file():
-            # what goes on draws other images, so its weights are others
+            # a resumed training draws other images, so its weights differ
             return wrong + wrong_in_training(disk, trial.iterations), size
         return wrong + differing(_results(disk), expected), size
     finally:

@@ -1,18 +1,20 @@
 #!/usr/bin/env python
-"""Scores on data sets of other laboratories: of a network, or of any tool's label images.
+"""Scores of a network, or of any tool's label images, on data sets from other laboratories.
 
     OMP_NUM_THREADS=1 python benchmarks/generalisation.py --data DIR [DIR …] [--config-file FILE]
         [--sets NAME,NAME] [--limit N] [--diameter PIXELS|auto] [KEY VALUE …]
     python benchmarks/generalisation.py --data DIR --predictions DIR
 
-A data set is a folder with ``images`` and ``labels``, label maps of the images' names; each DIR of
---data is one, or holds some, one or two levels below. The network predicts as nucdet-predict does.
-Predictions of other tools lie in a folder a data set, DIR/<set>; that of a single set may be DIR.
+A data set is a folder with the subfolders ``images`` and ``labels``, where the label maps have the
+names of the images. Each DIR of --data is a data set, or contains some one or two levels below. The
+network predicts as nucdet-predict does. Predictions of other tools are read from DIR/<set> for each
+data set; if there is only one set, they may be in DIR itself.
 
 Measures, all in nucdet/evaluation/generalisation.py: Kaggle mAP, AP, precision and recall at an IoU
 of 0.5, panoptic quality, aggregated Jaccard index, error and bias of the count, bias of the outline
-(predicted less true radius). The last row is the mean over the sets. The output folder gets
-generalisation.csv, .md, .png (bars, and the worst image of each set) and <set>.csv (every image).
+(predicted minus true radius). The last row is the mean over the sets. The files in the output
+folder are generalisation.csv, .md and .png (bars, and the worst image of each set), and <set>.csv
+(one row per image).
 """
 
 from __future__ import annotations
@@ -50,16 +52,16 @@ from nucdet.visualization.set_images import draw_sets
 _BARS = ["mAP", "AP50", "PQ", "AJI"]
 _COUNTS = ["images", "nuclei", "masks", "found"]
 
-# the masks of an image of the set of that name; the image's (height, width) is known
+# returns the masks of an image, given the name of its data set, its files and its (height, width)
 Predictor = Callable[[str, LabelledImage, tuple[int, int]], CroppedMasks]
 
 
 def find_sets(folders: list[Path], wanted: list[str] | None) -> dict[str, Path]:
-    """Data sets at or below the folders by name, in the order of ``wanted`` or of their names.
+    """Find data sets at or below the folders, by name, in the order of ``wanted`` or by name.
 
     Raises:
-        FileNotFoundError, InputError: no such folder, no data set in it, none of a wanted name, two
-            of one name.
+        FileNotFoundError, InputError: a folder does not exist, there are no data sets, a wanted one
+            is missing, or two have the same name.
     """
     sets: dict[str, Path] = {}
     for folder in folders:
@@ -96,11 +98,11 @@ def network(args: argparse.Namespace) -> Predictor:
 
 
 def other_tool(folder: Path, sets: dict[str, Path]) -> Predictor:
-    """Read label maps, named as nucdet.data.conversion.label_files says.
+    """Read label maps, named as described in nucdet.data.conversion.label_files.
 
     Raises:
-        FileNotFoundError, InputError: no folder for a set, no label map in it; on prediction, none
-            for that image, or one that does not fit it.
+        FileNotFoundError, InputError: there is no folder for a set, or no label map in it; when the
+            predictor is called, there is no label map for the image, or it does not fit.
     """
     folders = {name: folder / name for name in sets}
     if len(sets) == 1 and not (folder / next(iter(sets))).is_dir():
@@ -122,10 +124,10 @@ def other_tool(folder: Path, sets: dict[str, Path]) -> Predictor:
 
 
 def labelled_images(path: Path, limit: int | None) -> list[LabelledImage]:
-    """The images of a set, ``limit`` of them spread evenly over their names.
+    """The images of a set, or ``limit`` of them at equal steps in the order of their names.
 
     Raises:
-        InputError: an image without labels, labels without an image, names that are not unique.
+        InputError: an image has no labels, labels have no image, or names are not unique.
     """
     pairing = pair_files(path / "images", path / "labels")
     if pairing.problems:
@@ -138,7 +140,7 @@ def labelled_images(path: Path, limit: int | None) -> list[LabelledImage]:
 
 
 class SetScores(NamedTuple):
-    """What :func:`score_set` finds: all scores, the image with the lowest, drawn, and CPU time."""
+    """Results of :func:`score_set`: scores, a drawing of the worst image, CPU time per image."""
 
     scores: list[ImageScores]
     worst: np.ndarray
@@ -146,7 +148,7 @@ class SetScores(NamedTuple):
 
 
 def score_set(name: str, pairs: list[LabelledImage], predict: Predictor) -> SetScores:
-    """Score the images of a set; of the masks only those of the worst image so far are kept."""
+    """Score the images of a set; only the masks of the worst image so far are kept in memory."""
     scores, seconds = [], 0.0
     worst = None
     for number, pair in enumerate(tqdm(pairs, name, unit="image"), 1):
@@ -164,7 +166,7 @@ def score_set(name: str, pairs: list[LabelledImage], predict: Predictor) -> SetS
 
 
 def with_mean(table: pd.DataFrame) -> pd.DataFrame:
-    """The table and, below several sets, their mean: of scores; numbers are added."""
+    """The table and, if there are several sets, a last row with mean scores and summed counts."""
     if len(table) == 1:
         return table
     mean = table.mean(numeric_only=True).to_dict() | table[_COUNTS].sum().to_dict()
@@ -194,12 +196,12 @@ def main() -> None:
     parser.add_argument("--data", type=Path, nargs="+", required=True, metavar="DIR")
     parser.add_argument("--config-file", help="default: the model that ships with nucdet")
     parser.add_argument(
-        "--predictions", type=Path, metavar="DIR", help="label maps to be scored, no network"
+        "--predictions", type=Path, metavar="DIR", help="label maps to score, without a network"
     )
     parser.add_argument("--sets", type=parse_list, metavar="NAME,NAME")
-    parser.add_argument("--limit", type=int, metavar="N", help="so many images of each set")
+    parser.add_argument("--limit", type=int, metavar="N", help="number of images of each set")
     parser.add_argument("--diameter", type=parse_diameter, metavar="PIXELS|auto")
-    parser.add_argument("--name", help="what the table calls it; default: the config's stem")
+    parser.add_argument("--name", help="name in the table; default: the config's stem")
     parser.add_argument("--output", type=Path, default=Path("output/generalisation"), metavar="DIR")
     parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="override the config file")
     args = parser.parse_args()

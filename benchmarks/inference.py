@@ -3,15 +3,15 @@
 
     python benchmarks/inference.py --weights model_best.pth
 
-All see the same drawn images and may find as many nuclei as are drawn; how many each finds is
-printed beside that. Each case runs in a process of its own, from the array in memory to the masks,
-as often as asked; the least CPU time of the process counts. Memory is the largest resident size of
-the process, Python and PyTorch included.
+All networks predict the same synthetic images and may find as many nuclei as these contain; the
+number found is printed next to the number drawn. Each case runs in a separate process, from the
+array in memory to the masks, --repeats times, of which the least CPU time counts. Memory is the
+peak resident size of the process, including Python and PyTorch.
 
-Stock Detectron2 starts from random weights, which find next to nothing as they are: the last norm
-of every residual block is scaled by 0.2, so that the features stay within bounds, and what scores
-best is taken as found (score threshold 0), up to the number of drawn nuclei. nucdet's networks are
-treated likewise where no weights are given.
+Stock Detectron2 has random weights, which by themselves find next to nothing. Therefore the last
+norm of every residual block is scaled by 0.2, so that the features stay bounded, and with a score
+threshold of 0 the best detections are kept, up to the number of drawn nuclei. nucdet's networks are
+treated in the same way if no weights are given.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ import numpy as np
 
 REPOSITORY = Path(__file__).parent.parent
 CONFIGS = REPOSITORY / "configs/DSB2018"
-# name: height, width, density in nuclei an image; how many are drawn is printed, as some do not fit
+# name: height, width, desired number of nuclei; fewer are drawn, because some do not fit
 CASES = {
     "256×256": (256, 256, 30),
     "520×696": (520, 696, 300),
@@ -44,11 +44,12 @@ RESIDUAL_SCALE = 0.2
 
 
 def draw(height: int, width: int, density: int) -> tuple[np.ndarray, int]:
-    """Drawn images side by side, and how many nuclei they show.
+    """A mosaic of synthetic images, and the number of nuclei in it.
 
     Args:
-        height, width: of the result.
-        density: about as many nuclei are tried for; fewer fit, and the edge cuts some off.
+        height, width: size of the result.
+        density: approximate number of nuclei to place; not all fit, and some are cut off at the
+            edge.
 
     Returns:
         uint8 (height, width, 3), and the number of nuclei.
@@ -72,7 +73,7 @@ def draw(height: int, width: int, density: int) -> tuple[np.ndarray, int]:
     return image[:height, :width], shown
 
 
-# --- tools: each returns a function from image to number of nuclei
+# --- tools: each returns a function that predicts an image and returns the number of nuclei
 
 
 def nucdet_network(name: str, weights: str | None, nuclei: int) -> Callable[[np.ndarray], int]:
@@ -102,7 +103,7 @@ def stock_r50(weights: str | None, nuclei: int) -> Callable[[np.ndarray], int]:
         predictor = DefaultPredictor(cfg)
 
     def predict(image: np.ndarray) -> int:
-        # its resize would shrink a large image: both networks get the same pixels
+        # Detectron2's resize would shrink large images; here all networks get the same pixels
         predictor.aug.short_edge_length = (max(512, min(image.shape[:2])),) * 2
         predictor.aug.max_size = 4096
         return len(predictor(image[:, :, ::-1])["instances"])
@@ -126,7 +127,7 @@ TOOLS = {
 
 
 def found_anyway(nuclei: int) -> list[str]:
-    """Overrides that let random weights find as many nuclei as there are."""
+    """Config overrides that make random weights find as many nuclei as there are."""
     limits = {
         "MODEL.ROI_HEADS.SCORE_THRESH_TEST": 0.0,
         "MODEL.ROI_HEADS.NMS_THRESH_TEST": 0.9,
@@ -158,7 +159,7 @@ def save_random(config: Path, path: Path) -> None:
 
 
 def measure(tool: str, case: str, weights: str | None, repeats: int) -> dict[str, float]:
-    """Run in a process of its own: seconds, peak memory in GB, nuclei drawn and found."""
+    """CPU seconds, peak memory of this process in GB, and the numbers of nuclei drawn and found."""
     image, nuclei = draw(*CASES[case])
     predict = TOOLS[tool](weights, nuclei)
     predict(image[:256, :256])
@@ -177,7 +178,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--weights", help="a checkpoint of mask_rcnn_lite0_FPN")
     parser.add_argument("--crop-weights", metavar="WEIGHTS", help="a checkpoint of crop_rcnn")
-    parser.add_argument("--repeats", type=int, default=2, help="the best time counts")
+    parser.add_argument("--repeats", type=int, default=2, help="runs, of which the best counts")
     parser.add_argument("--case", choices=CASES, action="append", help="only this one")
     parser.add_argument("--measure", choices=TOOLS, help=argparse.SUPPRESS)
     args = parser.parse_args()

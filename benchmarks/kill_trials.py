@@ -1,4 +1,4 @@
-"""What benchmarks/kills.py does to each tool, and how it finds what was wrong afterwards."""
+"""The trials of benchmarks/kills.py: how each tool is killed and its results are checked."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from nucdet.errors import InputError
 from nucdet.files import find_left_over
 
 _FOLDS = 10
-_SHARES = (0.3, 0.9)  # of a run, in CPU time, after which it is killed
+_SHARES = (0.3, 0.9)  # a run is killed after a random share of its CPU time in this range
 _TRAINING = {
     "MODEL.WEIGHTS": "", "MODEL.DEVICE": "cpu", "INPUT.CROP.SIZE": "(64,64)",
     "SOLVER.IMS_PER_BATCH": 2, "SOLVER.CHECKPOINT_PERIOD": 3, "DATALOADER.NUM_WORKERS": 2,
@@ -32,14 +32,14 @@ CONFIG = ["--config-file", "configs/DSB2018/unet_small.yaml"]
 
 @dataclass
 class Trial:
-    """What all trials need.
+    """The settings of a trial.
 
     Attributes:
-        folder: of one trial, empty.
+        folder: an empty folder for this trial.
         data: root of the data sets.
-        kills: how many.
-        iterations: of a training.
-        rng: draws the moments.
+        kills: number of kills.
+        iterations: number of iterations of a training.
+        rng: draws the times of the kills.
         run: runs the commands.
     """
 
@@ -51,27 +51,37 @@ class Trial:
     run: Runner
 
     def tool(self, name: str, *arguments: object) -> list[str]:
-        """The command of a script of tools/."""
+        """The command line of a script in tools/."""
         return [sys.executable, f"tools/{name}.py", *map(str, arguments)]
 
     def convert(self, root: Path, seed: int = 1) -> list[str]:
-        """The command that converts the drawn data set."""
+        """The command line that converts the synthetic data set."""
         options = ("--root", root, "--folds", _FOLDS, "--workers", 2, "--seed", seed)
         return self.tool("convert_dataset", "dsb2018", *options)
 
     def training_pairs(self, test: str = "()") -> list[str]:
-        """KEY VALUE pairs of a training of seconds."""
+        """KEY VALUE pairs for a training that takes seconds."""
         settings = {"DATASETS.TEST": test, "SOLVER.MAX_ITER": self.iterations, **_TRAINING}
         return [str(text) for pair in settings.items() for text in pair]
 
     def kill_at(self, command: list[str], progress: Callable[[], int], least: int) -> bool:
-        """Kill a command a moment after its progress has come so far; whether it was running."""
+        """Kill a command shortly after its progress has reached ``least``.
+
+        Returns:
+            Whether it was still running.
+        """
         return self.run.kill_when(command, lambda: progress() >= least, self.rng.uniform(0, 1))
 
 
 @dataclass
 class Result:
-    """One row of the table: what was done when killed, what was compared, what was wrong."""
+    """One row of the table.
+
+    Attributes:
+        done: the progress at each kill.
+        compared: the number of files or iterations checked.
+        wrong: the number of errors found.
+    """
 
     done: list[int]
     compared: int
@@ -79,13 +89,13 @@ class Result:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """The bytes of all files, by their path in the folder."""
+    """The content of all files in a folder, by their relative paths."""
     files = (path for path in folder.rglob("*") if path.is_file())
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
 def differing(found: dict[str, bytes], expected: dict[str, bytes]) -> int:
-    """How many files are missing, other, or too many."""
+    """The number of files that are missing, different, or unexpected."""
     return sum(found.get(name) != expected.get(name) for name in {*found, *expected})
 
 
@@ -107,7 +117,7 @@ def kill_conversion(trial: Trial) -> Result:
             return sum((written / name).read_bytes() == content for name, content in new.items())
 
         if not trial.run.kill_when(trial.convert(root, 1), lambda m=count: progress() > m):
-            continue  # it was faster
+            continue  # it had finished before the kill
         done.append(progress())
         accepted = _accepted(written)
         wrong += not any(accepted.items() <= one.items() for one in references)
@@ -117,7 +127,7 @@ def kill_conversion(trial: Trial) -> Result:
 
 
 def _accepted(folder: Path) -> dict[str, bytes]:
-    """The splits that registration would take."""
+    """The splits that registration would accept."""
     found = {}
     for path in folder.glob("instances_*.json"):
         try:
@@ -133,13 +143,13 @@ def kill_prediction(trial: Trial) -> Result:
 
 
 def kill_processes(trial: Trial) -> Result:
-    """The prediction on two processes."""
+    """The same as :func:`kill_prediction`, with two processes."""
     trial.kills = min(trial.kills, 2)
     return _kill_prediction(trial, trial.data / "images", "--num-gpus", "2")
 
 
 def kill_tiles(trial: Trial) -> Result:
-    """One TIFF of 2,560² that the network takes in tiles."""
+    """The same as :func:`kill_prediction`, with one TIFF of 2,560² pixels, predicted in tiles."""
     names = sorted(trial.data.glob("images/*.png"))
     pieces = [cv2.imread(str(name), cv2.IMREAD_GRAYSCALE) for name in names]
     rows = [np.hstack([pieces[(20 * i + j) % len(pieces)] for j in range(20)]) for i in range(20)]
@@ -160,7 +170,7 @@ def _kill_prediction(trial: Trial, images: Path, *options: str) -> Result:
         moment = trial.rng.uniform(*_SHARES) * whole
         labels = sorted(output.glob("*_label.tif"))
         for label in labels[:: 2 if len(labels) > 3 else 1]:
-            label.unlink()  # something is left to do
+            label.unlink()  # so that something is left to do
         if trial.run.kill_after(command, moment):
             done.append(len(list(output.glob("*_label.tif"))))
             _damage(output, trial.rng)
@@ -170,13 +180,13 @@ def _kill_prediction(trial: Trial, images: Path, *options: str) -> Result:
 
 
 def _damage(output: Path, rng: random.Random) -> None:
-    """Cut one output short and one record, as a power failure may leave them."""
+    """Truncate one output and one record, as a power failure might."""
     for pattern in ("*_label.tif", ".records/*.json"):
         if files := sorted(output.glob(pattern)):
             chosen = rng.choice(files)
             time = chosen.stat().st_mtime_ns
             chosen.write_bytes(chosen.read_bytes()[: rng.choice((0, 10))])
-            # a file that is newer than its record would pass for one that a user has changed
+            # a file that is newer than its record would be regarded as changed by the user
             os.utime(chosen, ns=(time, time))
 
 
@@ -200,7 +210,7 @@ def _rows(output: Path) -> int:
 
 
 def wrong_in_training(output: Path, iterations: int) -> int:
-    """Iterations that are missing or twice, checkpoints too many, files left half-written."""
+    """Count missing or repeated iterations, surplus checkpoints and leftover temporary files."""
     found = pd.read_csv(output / "losses.csv")["iteration"].tolist()
     wrong = len(set(range(iterations)) ^ set(found)) + len(found) - len(set(found))
     checkpoints = len(list(output.glob("model_[0-9]*.pth")))

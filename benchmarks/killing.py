@@ -1,4 +1,4 @@
-"""Run a tool in a session of its own, kill it when something is reached, and see what lives on."""
+"""Runs a tool in its own session, kills it at some point, and checks which processes survive."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from pathlib import Path
 
 from nucdet.errors import InputError
 
-# nobody waits longer for a process that should have ended
+# seconds after which to stop waiting for a process that should have ended
 _PATIENCE = 30.0
 
 
 @dataclass
 class Runner:
-    """Runs commands, and keeps what they print and how long anything outlived them.
+    """Runs commands, logs their output, and records how long any of their processes survived.
 
     Attributes:
-        log: gets what the commands print.
-        environment: added to that of this process.
+        log: file to which the output of the commands is appended.
+        environment: environment variables in addition to those of this process.
         survived: seconds from each kill until no process of the killed command was left.
     """
 
@@ -32,10 +32,10 @@ class Runner:
     survived: list[float] = field(default_factory=list)
 
     def run(self, command: list[str]) -> float:
-        """Run to the end; the seconds of CPU time that it took.
+        """Run a command to the end, and return its CPU time in seconds.
 
         Raises:
-            InputError: it failed.
+            InputError: the command failed.
         """
         before = _cpu_of_children()
         code = self._start(command).wait()
@@ -44,25 +44,28 @@ class Runner:
         return _cpu_of_children() - before
 
     def fail(self, command: list[str]) -> tuple[int, list[str]]:
-        """Run a command that is expected to fail; its exit code and what it printed, in lines."""
+        """Run a command that is expected to fail; returns its exit code and lines of output."""
         length = self.log.stat().st_size if self.log.is_file() else 0
         code = self._start(command).wait()
         return code, self.log.read_bytes()[length:].decode(errors="replace").splitlines()
 
     def kill_after(self, command: list[str], seconds: float) -> bool:
-        """:meth:`kill_when` it has used so many seconds of CPU time."""
+        """Like :meth:`kill_when`, after this many seconds of CPU time."""
         process = self._start(command)
         while process.poll() is None and _cpu_of(process.pid) < seconds:
             time.sleep(0.1)
         return self._kill(process)
 
     def kill_when(self, command: list[str], reached: Callable[[], bool], pause: float = 0) -> bool:
-        """Run a command and kill its first process with SIGKILL; whether it was still running.
+        """Run a command and kill its first process with SIGKILL.
 
         Args:
             command: the tool with its arguments.
-            reached: asked again and again whether to kill it.
-            pause: seconds from then to the kill.
+            reached: called repeatedly; when it returns True, the process is to be killed.
+            pause: seconds to wait before the kill.
+
+        Returns:
+            Whether the command was still running.
 
         Raises:
             InputError: the command failed by itself.
@@ -101,7 +104,7 @@ def _seconds_until_gone(session: int) -> float:
 
 
 def _of_session(session: int) -> Iterator[list[str]]:
-    """What /proc/<pid>/stat says of each living process of a session, from its state on."""
+    """The fields of /proc/<pid>/stat, from the state on, of each living process of a session."""
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
             fields = path.read_text().rpartition(") ")[2].split()

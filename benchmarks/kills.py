@@ -1,23 +1,26 @@
 #!/usr/bin/env python
-"""Kill tools with SIGKILL while they work, fill their disk, go on, and compare.
+"""Kill tools with SIGKILL while they work, or fill their disk; then continue, and check results.
 
     python benchmarks/kills.py [--kills 4] [--only prediction,training]
 
-conversion      a data set converted with another seed, killed while it writes: what registration
-                accepts must be of one conversion; the last run must give the bytes of one that was
+conversion      converts a data set again with another seed, killed while it writes: the files that
+                registration accepts must be from the same conversion, and the last run must produce
+                the same bytes as a run that was never killed.
+prediction      predicts a folder of synthetic images with --resume; after each kill one output is
+                truncated and one record damaged. The final bytes must be those of a run that was
                 never killed.
-prediction      a folder of drawn images, gone on with --resume, one output cut short and one record
-                damaged after each kill: the bytes of a run that was never killed.
-processes       the same on two processes.
-tiles           the same with one TIFF that goes through in tiles.
-training        with --resume: losses.csv has each iteration once, at most three checkpoints stay.
+processes       the same with two processes.
+tiles           the same with one TIFF that is predicted in tiles.
+training        with --resume: losses.csv must contain each iteration once, and at most three
+                checkpoints may remain.
 search, folds   a search of two settings, a cross-validation of two folds, started again: all
-                trainings done, each iteration once.
-disk            conversion, prediction and training on a small tmpfs that fills up: one line, exit
-                code 2, nothing half-written; with more room they go on. Needs root.
+                trainings must be done and contain each iteration once.
+disk            conversion, prediction and training on a small tmpfs that fills up: they must end
+                with one line and exit code 2 and leave no half-written files; with more space they
+                must continue. Needs root.
 
-After each kill of the first process its workers must be gone within 5 s. The table counts what is
-wrong: an exit code of 1 says that something is.
+After each kill of the first process, its workers must be gone within 5 s. The table counts errors;
+if there are any, the exit code is 1.
 """
 
 from __future__ import annotations
@@ -51,7 +54,7 @@ _SURVIVAL = 5.0  # seconds
 
 
 def draw_images(data: Path, count: int) -> None:
-    """Write discs on a dark ground in Kaggle's layout, a mask a file, and the images once more."""
+    """Write images of disks on a dark background, in Kaggle's layout and in a plain folder."""
     rng = np.random.default_rng(0)
     (data / "images").mkdir(parents=True)
     for index in range(count):
@@ -83,7 +86,7 @@ TRIALS: dict[str, Callable[[Trial], Result]] = {
 
 
 def measure(args: argparse.Namespace) -> int:
-    """Draw images, do the trials, print the table."""
+    """Draw the images, run the trials and print the table."""
     unknown = set(args.only) - set(TRIALS)
     if unknown:
         raise InputError(f"--only {','.join(unknown)}: expected some of {','.join(TRIALS)}")
@@ -117,10 +120,10 @@ def main() -> None:
     add = parser.add_argument
     add("--output", type=Path, default=Path("output/kills"), help="a new folder")
     add("--only", type=lambda text: text.split(","), default=[*TRIALS], help=",".join(TRIALS))
-    add("--images", type=int, default=30, help="that are drawn, 10 or more for ten folds")
-    add("--kills", type=int, default=4, help="of conversion, prediction and training")
-    add("--iterations", type=int, default=30, help="of a training")
-    add("--seed", type=int, default=0, help="of the moments")
+    add("--images", type=int, default=30, help="number of images, 10 or more for ten folds")
+    add("--kills", type=int, default=4, help="kills of conversion, prediction and training each")
+    add("--iterations", type=int, default=30, help="iterations of a training")
+    add("--seed", type=int, default=0, help="random seed of the times of the kills")
     args = parser.parse_args()
     run_tool(lambda: measure(args))
 

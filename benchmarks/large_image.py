@@ -1,11 +1,11 @@
 #!/usr/bin/env python
-"""Time and memory of predicting a TIFF larger than the memory should hold.
+"""Time and memory of predicting a TIFF that is too large to be held in memory as a whole.
 
     OMP_NUM_THREADS=1 python benchmarks/large_image.py [--side 12000] [KEY VALUE …]
 
-The image is dark, with a drawn piece of 512 × 512 pixels here and there. The run is that of
-nucdet-predict, from the file to label image, overlay and table; memory is the largest resident
-size of the process, Python and PyTorch included.
+The image is dark, with synthetic patches of 512 × 512 pixels at regular distances. The run is that
+of nucdet-predict, from the file to label image, overlay and table; memory is the peak resident size
+of the process, including Python and PyTorch.
 """
 
 from __future__ import annotations
@@ -35,22 +35,22 @@ PIECE = 512
 
 
 def write_image(path: Path, side: int, every: int) -> int:
-    """A grey TIFF in compressed tiles; every so many pieces in both directions one with nuclei.
+    """Write a grey TIFF in compressed tiles, with nuclei in every ``every``-th tile both ways.
 
     Returns:
-        How many nuclei it shows.
+        The number of nuclei in the image.
     """
     drawn, truth = draw_image(np.random.default_rng(0), PIECE, FLUORESCENCE)
     drawn = drawn[..., 0]
-    ground = np.full_like(drawn, np.median(drawn))
+    background = np.full_like(drawn, np.median(drawn))
     rows = -(-side // PIECE)
-    # a piece that the edge would cut stays dark
+    # a tile that would be cut by the edge stays dark
     filled = range(0, side // PIECE, every)
 
     def pieces() -> Iterator[np.ndarray]:
         for row in range(rows):
             for column in range(rows):
-                yield drawn if row in filled and column in filled else ground
+                yield drawn if row in filled and column in filled else background
 
     size = {"shape": (side, side), "tile": (PIECE, PIECE)}
     tifffile.imwrite(path, pieces(), dtype=drawn.dtype, compression="zlib", **size)
@@ -62,8 +62,8 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--config-file", help="default: the model that ships with nucdet")
-    parser.add_argument("--side", type=int, default=12_000, help="pixels")
-    parser.add_argument("--every", type=int, default=3, help="pieces from one to the next")
+    parser.add_argument("--side", type=int, default=12_000, help="side of the image, pixels")
+    parser.add_argument("--every", type=int, default=3, help="steps between tiles with nuclei")
     parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="override the config file")
     args = parser.parse_args()
 

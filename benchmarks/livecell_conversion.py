@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Time and peak memory of converting a drawn release of LIVECell's size.
+"""Time and peak memory of converting a synthetic data set of LIVECell's size.
 
 python benchmarks/livecell_conversion.py [--images 3200] [--polygons 1000000]
 """
@@ -19,12 +19,12 @@ import tifffile
 
 REPOSITORY = Path(__file__).parent.parent
 HEIGHT, WIDTH = 520, 704
-POINTS = 28  # as many as a polygon of the real data has on average
+POINTS = 28  # average number of points of a polygon in the real data
 TYPES = ("A172", "BT474", "BV2", "Huh7", "MCF7", "SHSY5Y", "SkBr3", "SKOV3")
 
 
 def draw_release(root: Path, images: int, polygons: int) -> Path:
-    """Write a train split in the official layout, polygon by polygon; the path of its JSON."""
+    """Write a synthetic train split in the official layout, and return the path of its JSON."""
     rng = np.random.default_rng(0)
     folder = root / "images" / "livecell_train_val_images"
     folder.mkdir(parents=True)

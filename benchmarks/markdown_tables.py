@@ -1,4 +1,4 @@
-"""Tables in Markdown, as the benchmarks print and write them."""
+"""Markdown tables for the output of the benchmarks."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 
 def head(columns: Sequence[str]) -> str:
-    """The first two lines of a table: the names of its columns, and what makes it a table."""
+    """The first two lines of a table: the header and the delimiter row."""
     return f"{line(columns)}\n{'|---' * len(columns)}|"
 
 

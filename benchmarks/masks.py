@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Masks: run lengths against pycocotools, training targets against BitMasks, overlap elimination.
+"""Speed of masks: RLE vs. pycocotools, training targets vs. BitMasks, overlap elimination.
 
 python benchmarks/masks.py [--repeats 5]
 """
@@ -36,7 +36,7 @@ def draw_ellipses(size: int, spacing: int, radius: float, seed: int = 0) -> Crop
 
 
 def best_of(function: Callable[[], object], repeats: int) -> float:
-    """Seconds of the fastest run."""
+    """The time of the fastest run, in seconds."""
     seconds = []
     for _ in range(repeats):
         start = time.perf_counter()
@@ -46,7 +46,7 @@ def best_of(function: Callable[[], object], repeats: int) -> float:
 
 
 def peak_mib(function: Callable[[], object]) -> float:
-    """Most memory that numpy and Python had in use over what there was before."""
+    """The peak of additional memory used by numpy and Python, in MiB."""
     tracemalloc.start()
     function()
     peak = tracemalloc.get_traced_memory()[1]
@@ -55,7 +55,7 @@ def peak_mib(function: Callable[[], object]) -> float:
 
 
 def encode_one_by_one(labels: np.ndarray) -> list[bytes]:
-    """COCO RLE the usual way: each mask as an image of its own."""
+    """COCO RLE in the usual way, encoding each mask as a separate image."""
     numbers = np.unique(labels[labels > 0])
     return [pycoco.encode(np.asfortranarray(labels == n, np.uint8))["counts"] for n in numbers]
 

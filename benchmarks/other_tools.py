@@ -1,18 +1,19 @@
 #!/usr/bin/env python
-"""StarDist and cellpose on the images that nucdet is judged by, each run by its own package.
+"""Train and run StarDist and cellpose, with their own packages, on the images nucdet is tested on.
 
     python benchmarks/other_tools.py train stardist --train dsb2018_train --val dsb2018_val \\
         --iterations 5000 --model DIR
     python benchmarks/other_tools.py predict stardist --model DIR --data DIR [DIR …] --output DIR
     python benchmarks/generalisation.py --data DIR [DIR …] --predictions DIR
 
-``predict`` also takes the name of a model that its package downloads: ``--model 2D_versatile_fluo``
-or ``--model nuclei``. It writes a label image for each image, DIR/<set>/<image>.tif, in the layout
-that generalisation.py scores. ``train`` needs no download: it trains from random weights by the
-package's own loss, optimizer and defaults, so that designs compare on the same images.
+``predict`` also accepts the name of a model that the package downloads: ``--model
+2D_versatile_fluo`` or ``--model nuclei``. It writes a label image for each image,
+DIR/<set>/<image>.tif, in the layout that generalisation.py scores. ``train`` needs no download: it
+trains from random weights with the package's own loss, optimizer and defaults, so that the designs
+can be compared on the same images.
 
-In an environment of its own with nucdet: ``pip install stardist tensorflow-cpu`` or ``pip install
-'cellpose<4'`` (from 4 on cellpose is another network, of 300 million parameters).
+Install in a separate environment with nucdet: ``pip install stardist tensorflow-cpu`` or ``pip
+install 'cellpose<4'`` (from version 4 on, cellpose is another network of 300 million parameters).
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ from nucdet.evaluation.ground_truth import GroundTruth
 from nucdet.export.label_image import write_label_image
 from nucdet.structures import CroppedMasks
 
-PATCH = 256  # pixels of a side of StarDist's training patches, its default
+PATCH = 256  # side of StarDist's training patches in pixels, its default
 
 
 class Images(NamedTuple):
@@ -55,19 +56,20 @@ class Tool(Protocol):
     packages: str  # what pip installs
 
     def train(self, train: Images, val: Images, iterations: int, model: Path) -> None:
-        """Train from random weights and leave the model in the folder ``model``."""
+        """Train from random weights, and save the model in the folder ``model``."""
         ...
 
     def load(self, model: str) -> Callable[[np.ndarray, float | None], np.ndarray]:
-        """What segments an image, uint8 (H, W, 3), into a label map.
+        """Load a model, and return a function that segments an image into a label map.
 
-        Args of it: the image; the median diameter of its nuclei in pixels, or None: unknown.
+        Its arguments are the image, uint8 (H, W, 3), and the median diameter of its nuclei in
+        pixels, or None if unknown.
         """
         ...
 
 
 def read_dataset(name: str) -> Images:
-    """A registered data set, with its ground truth drawn as label maps."""
+    """Read a registered data set, with its ground truth as label maps."""
     check_datasets([name])
     root = Path(MetadataCatalog.get(name).image_root)
     truth = GroundTruth.of_dataset(name)
@@ -77,7 +79,7 @@ def read_dataset(name: str) -> Images:
 
 
 class StarDist:
-    """Star-convex polygons of 32 rays on a grid of 2, U-Net of depth 3 (the package's defaults).
+    """Star-convex polygons with 32 rays on a grid of 2, U-Net of depth 3 (the package's defaults).
 
     Source: U. Schmidt et al., Cell Detection with Star-convex Polygons, MICCAI 2018.
     """
@@ -100,7 +102,7 @@ class StarDist:
                 train_patch_size=(PATCH, PATCH),
                 train_batch_size=self.batch,
                 train_tensorboard=False,
-                # the default waits for 40 epochs of 100 iterations of a training of 400
+                # the default patience is 40 of 400 epochs of 100 iterations; here there are fewer
                 train_reduce_lr={"factor": 0.5, "patience": 3, "min_delta": 0},
             ),
             name=model.name,
@@ -122,7 +124,7 @@ class StarDist:
         if Path(model).is_dir():
             network = StarDist2D(None, name=Path(model).name, basedir=str(Path(model).parent))
         else:
-            network = StarDist2D.from_pretrained(model)  # None for a name that it does not know
+            network = StarDist2D.from_pretrained(model)  # None if the name is unknown
             if network is None:
                 raise InputError(f"--model {model}: neither a folder nor a model of StarDist's")
 
@@ -136,12 +138,12 @@ class StarDist:
 
     @staticmethod
     def _stretched(image: np.ndarray) -> np.ndarray:
-        """Percentiles 1 and 99.8 to 0 and 1, all channels alike, as StarDist's examples do."""
+        """Scale percentiles 1 and 99.8 of all channels to 0 and 1, as in StarDist's examples."""
         low, high = np.percentile(image, (1, 99.8))
         return ((image - low) / max(high - low, 1e-20)).astype(np.float32)
 
     def _prepared(self, images: Images) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        """Stretched, and mirrored at the border where smaller than a training patch."""
+        """Stretch images, and pad those smaller than a training patch by reflection."""
         pixels, labels = [], []
         for image, label_map in zip(*images, strict=True):
             height, width = label_map.shape
@@ -154,7 +156,7 @@ class StarDist:
     def _augmented(
         image: np.ndarray, labels: np.ndarray, random: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Turns, flips, brightness and noise: the augmentation of StarDist's training example."""
+        """Rotate, flip, change brightness and add noise, as in StarDist's training example."""
         turns = int(random.integers(4))
         image, labels = np.rot90(image, turns), np.rot90(labels, turns)
         if random.random() < 0.5:
@@ -165,7 +167,7 @@ class StarDist:
 
 
 class Cellpose:
-    """Flows to the nucleus's center by a residual U-Net, of the version before cellpose 4.
+    """Flows to the nucleus's center, predicted by a residual U-Net, as in versions before 4.
 
     Source: C. Stringer et al., Cellpose: a generalist algorithm for cellular segmentation,
     Nature Methods 18, 2021.
@@ -173,7 +175,7 @@ class Cellpose:
 
     packages = "'cellpose<4'"
     batch = 8
-    epochs = 100  # the least number whose last half lowers the rate
+    epochs = 100  # the smallest number with which cellpose lowers the rate in the last half
 
     def train(self, train: Images, val: Images, iterations: int, model: Path) -> None:
         from cellpose import models
@@ -183,10 +185,10 @@ class Cellpose:
         np.random.seed(1)
         model.mkdir(parents=True, exist_ok=True)
         epochs = min(self.epochs, iterations)
-        # 17 pixels: what cellpose rescales nuclei to; its own mkldnn mode has no gradients
+        # 17 pixels: the diameter to which cellpose rescales nuclei; mkldnn mode has no gradients
         untrained = {"pretrained_model": None, "diam_mean": 17.0, "mkldnn": False}
         network = models.CellposeModel(gpu=torch.cuda.is_available(), **untrained).net
-        # a CPU trains it three to four times as fast in bfloat16, a GPU as cellpose has it
+        # on a CPU, bfloat16 trains three to four times as fast; on a GPU, cellpose's default stays
         on_cpu = not torch.cuda.is_available()
         with torch.autocast("cpu", torch.bfloat16) if on_cpu else nullcontext():
             train_seg(
@@ -194,7 +196,7 @@ class Cellpose:
                 train_data=[self._grey(image) for image in train.pixels],
                 train_labels=train.labels,
                 channels=[0, 0],
-                min_train_masks=1,  # its 5 would leave out images of few nuclei
+                min_train_masks=1,  # the default, 5, would leave out images with few nuclei
                 batch_size=self.batch,
                 n_epochs=epochs,
                 nimg_per_epoch=iterations // epochs * self.batch,
@@ -207,7 +209,7 @@ class Cellpose:
 
         trained = Path(model) / "models" / "cellpose"
         if not trained.is_file() and model not in models.MODEL_NAMES:
-            # cellpose itself would take another model and only log that
+            # cellpose itself would use another model and only log a message
             raise InputError(
                 f"--model {model}: neither a folder with models/cellpose nor one of "
                 f"{', '.join(models.MODEL_NAMES)}"
@@ -229,7 +231,7 @@ TOOLS: dict[str, type[Tool]] = {"stardist": StarDist, "cellpose": Cellpose}
 
 
 def median_diameter(labels: np.ndarray) -> float | None:
-    """Of the circles as large as the nuclei, in pixels; None without a nucleus."""
+    """Median diameter of circles with the areas of the nuclei, in pixels; None without nuclei."""
     nuclei = Nuclei.of_masks(CroppedMasks.from_label_map(labels))
     return nuclei.diameter if nuclei else None
 
@@ -277,7 +279,7 @@ def main() -> None:
     prediction.add_argument("--model", required=True, metavar="DIR|NAME")
     prediction.add_argument("--data", type=Path, nargs="+", required=True, metavar="DIR")
     prediction.add_argument("--sets", type=parse_list, metavar="NAME,NAME")
-    prediction.add_argument("--limit", type=int, metavar="N", help="so many images of each set")
+    prediction.add_argument("--limit", type=int, metavar="N", help="number of images of each set")
     prediction.add_argument(
         "--diameter", choices=("true",), help="tell the tool each image's true median diameter"
     )

@@ -1,4 +1,4 @@
-"""The figure of benchmarks/published_systems.py: how the score rises in each training."""
+"""The figure of benchmarks/published_systems.py: the score during each training."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ from published_tables import METRIC
 
 from nucdet.visualization.training_curves import read_log
 
-# dashes of a row's first, second, … training
+# line styles of a row's first, second, … training
 _DASHES = ("-", "--", ":")
 
 
 def draw_curves(trainings: Iterable[tuple[str, list[Path]]], levels: dict[str, float]) -> Figure:
-    """Draw the score at each evaluation over the epochs, a color a row and a line a training.
+    """Plot the scores against the epochs, with one color per row and one line per training.
 
     Args:
-        trainings: a row's name and the folders of its trainings; one without evaluation is left
-            out, as is one whose data are not converted here, so that an epoch's length is unknown.
-        levels: the score of a row that needs no training, by its name: a level line.
+        trainings: for each row its name and the folders of its trainings. Trainings without
+            evaluations are left out, as are those with an unknown epoch length, because their data
+            sets do not exist on this machine.
+        levels: the scores of rows without training, by name, drawn as horizontal lines.
     """
     figure = Figure(figsize=(9, 5.5), layout="constrained")
     axes = figure.subplots()
@@ -32,7 +33,7 @@ def draw_curves(trainings: Iterable[tuple[str, list[Path]]], levels: dict[str, f
             log = read_log(folder)
             if log.epoch is None or METRIC not in log.evaluations:
                 continue
-            # an iteration counts from 0, but that of the evaluation at the end is one further
+            # iterations count from 0, but the last evaluation has the total number of iterations
             seen = (log.evaluations["iteration"] + 1).clip(upper=log.losses["iteration"].max() + 1)
             label = name if folder == folders[0] else f"{name}, another seed"
             color = colors[index % len(colors)]
@@ -43,7 +44,7 @@ def draw_curves(trainings: Iterable[tuple[str, list[Path]]], levels: dict[str, f
         place = {"xycoords": ("axes fraction", "data"), "ha": "right", "va": "bottom"}
         axes.annotate(name, (1.0, score), **place)
     axes.set(xlabel="epochs (images seen, by images there are)", ylabel=METRIC, ylim=(0, None))
-    # trainings of 11 epochs stand beside others of 80
+    # log scale, because trainings have from 11 to 80 epochs
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter("{x:g}")

@@ -1,12 +1,12 @@
 #!/usr/bin/env python
-"""What the published networks would score if they made no mistake: the limit of their design.
+"""The scores of the published systems with a perfect network: the limits of their designs.
 
     python benchmarks/published_limits.py [--dataset dsb2018_val]
 
-The ground truth's foreground takes the place of the network: shrunk to the square that the network
-sees and to the size of its output, enlarged again as the system does, cut into nuclei by the
-config's threshold and separation. "shares": each pixel of the output knows which share of it is
-foreground; "yes or no": only whether more than half of it is. A table in Kaggle mAP × 100.
+The foreground of the ground truth replaces the network's output: it is shrunk to the size of the
+network's input and output, enlarged again as in the system, and separated into nuclei with the
+config's threshold and method. "shares": a pixel of the output contains the share of its area that
+is foreground; "yes or no": only whether that is more than half. The table is in Kaggle mAP × 100.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ SYSTEMS = ("unet_small", "linknet_2", "fcn_small", "unet_cs230", "fcn8s_VGG16")
 
 
 def perfect_maps(cfg: CfgNode, foreground: Tensor, hard: bool) -> Tensor:
-    """The map of a network that makes no mistake, at the size at which the system enlarges it.
+    """The output of a perfect network, enlarged as in the system.
 
     Args:
-        cfg: of the system.
+        cfg: the config of the system.
         foreground: (H, W) float32, 0 or 1.
-        hard: see the script's "yes or no".
+        hard: "yes or no" instead of "shares", see the module's docstring.
 
     Returns:
         (1, height, width) float32.
@@ -63,7 +63,7 @@ def perfect_maps(cfg: CfgNode, foreground: Tensor, hard: bool) -> Tensor:
 
 
 def limit(cfg: CfgNode, truth: GroundTruth, hard: bool) -> dict[str, float]:
-    """The metrics of the Kaggle score of a system without mistakes."""
+    """The Kaggle metrics of a system with a perfect network."""
     model = SemanticInstanceSegmentor(
         network=None,
         loss=lambda *_: {},

@@ -7,12 +7,12 @@
     python benchmarks/published_systems.py --group sweeps  # variants, refinements, two_stages, all
     python benchmarks/published_systems.py --list
 
-The rows stand in benchmarks/published_systems.yaml. The same command goes on where it was
-interrupted, also in the middle of a training. A row's folder has logs, checkpoints (model_best.pth
-is the best on val) and learning curve; published_systems.csv has a line a training with all scores,
-published_systems.md a line a row, published_systems.png the curves of all trainings. "Minutes" are
-CPU minutes of training and the evaluations in it, without those of data workers:
-DATALOADER.NUM_WORKERS 0 at the end counts all.
+The rows are defined in benchmarks/published_systems.yaml. After an interruption, even in the middle
+of a training, the same command continues. The folder of a row contains logs, checkpoints
+(model_best.pth is the best on val) and learning curves; published_systems.csv has a line per
+training with all scores, published_systems.md a line per row, and published_systems.png the curves
+of all trainings. "Minutes" are CPU minutes of training and its evaluations, without those of the
+data-loading processes; add DATALOADER.NUM_WORKERS 0 to the command to include all.
 """
 
 from __future__ import annotations
@@ -71,10 +71,11 @@ class Row:
 
 
 def read_rows(path: Path) -> dict[str, Row]:
-    """The rows of a yaml by their names, in its order.
+    """Read the rows of a yaml, by name, in its order.
 
     Raises:
-        InputError: a row has an unknown field or kind, lacks one, or takes another's name.
+        InputError: a row has an unknown field or kind, lacks a name or config, or has the name of
+            another row.
     """
     known = {item.name for item in fields(Row)}
     rows: dict[str, Row] = {}
@@ -91,19 +92,20 @@ def read_rows(path: Path) -> dict[str, Row]:
 
 
 class Harness:
-    """All rows of one output folder, what they gave so far, and the way to go on."""
+    """Runs the rows in an output folder, and writes tables of their results so far."""
 
     def __init__(self, rows: dict[str, Row], output: Path, overrides: Sequence[str] = ()):
         """
         Args:
-            rows: of :func:`read_rows`.
-            output: folder of the rows' folders and of the tables.
+            rows: from :func:`read_rows`.
+            output: folder for the tables and the folders of the rows.
             overrides: KEY VALUE pairs for all rows.
         """
         self.rows, self.output, self.overrides = rows, output, overrides
 
     def pairs(self, row: Row) -> list[str]:
-        """KEY VALUE pairs of a row; a row's name in braces becomes its first training's folder."""
+        """KEY VALUE pairs of a row; the name of a row in braces is replaced by the folder of its
+        first training."""
         folders = _Folders(self)
         texts = [
             (key, value.format_map(folders) if isinstance(value, str) else str(value))
@@ -112,13 +114,13 @@ class Harness:
         return [text for pair in texts for text in pair] + [*self.overrides]
 
     def trainings(self, row: Row) -> list[Trial]:
-        """A training for each seed of a row, its config checked; kinds "train" and "evaluate"."""
+        """One training, with a checked config, for each seed of a "train" or "evaluate" row."""
         pairs = self.pairs(row)
         settings = [({"SEED": seed}, [*pairs, "SEED", str(seed)]) for seed in row.seeds]
         return plan_trials(row.config_file, settings, self.output / row.name)
 
     def run(self, row: Row, retry_failed: bool) -> None:
-        """Do what is left to do of a row."""
+        """Run the unfinished trainings or evaluations of a row."""
         if row.kind in ("search", "folds"):
             function = search if row.kind == "search" else cross_validate
             folder = str(self.output / row.name)
@@ -135,9 +137,9 @@ class Harness:
                     plot_training([training.folder])
 
     def lines(self, row: Row) -> Iterator[dict[str, Any]]:
-        """A dict for each training of a row that has scores, and what it cost.
+        """The scores and costs of each training of a row that has scores.
 
-        Where early stopping looks at val, the best evaluation counts, else the last.
+        With early stopping on val, the best evaluation counts, otherwise the last.
         """
         if not (self.output / row.name).is_dir():
             return
@@ -168,7 +170,7 @@ class Harness:
             }
 
     def write_tables(self) -> None:
-        """published_systems.csv and .md, of all rows that have scores, and the curves."""
+        """Write published_systems.csv, .md and .png for all rows that have scores."""
         lines = [line for row in self.rows.values() for line in self.lines(row)]
         with write_atomically(self.output / "published_systems.csv") as temporary:
             pd.DataFrame(lines).to_csv(temporary, index=False, float_format="%.4f")
@@ -179,9 +181,10 @@ class Harness:
             self.curves(lines).savefig(temporary, dpi=110)
 
     def curves(self, lines: Sequence[dict[str, Any]]) -> Figure:
-        """The curves of the trainings that have :meth:`lines`, a color a row.
+        """Plot the trainings that have :meth:`lines`, with one color per row.
 
-        Of rows without training those that are a system of their own, not other trainings' weights.
+        Rows without training are included only if they are independent systems, not evaluations of
+        another row's weights.
         """
         folders: dict[str, list[Path]] = {}
         levels: dict[str, float] = {}
@@ -195,7 +198,7 @@ class Harness:
 
 
 class _Folders(dict):
-    """Of a row's first training, by the row's name, and of the data."""
+    """Maps the name of a row to the folder of its first training, and "datasets" to the data."""
 
     def __init__(self, harness: Harness):
         super().__init__(datasets=default_root())
@@ -208,7 +211,7 @@ class _Folders(dict):
 
 
 def evaluate(trial: Trial) -> None:
-    """Score the weights of a config that is not trained, once: evaluation.csv."""
+    """Score the weights of a config without training, unless its evaluation.csv exists."""
     path = trial.folder / "evaluation.csv"
     if path.is_file():
         return
@@ -251,13 +254,14 @@ def main() -> int:
         return 0
     harness = Harness(rows, args.output, args.opts)
     for name in names:
-        load_config(rows[name].config_file, harness.pairs(rows[name]))  # mistakes before any work
+        # report mistakes before any training
+        load_config(rows[name].config_file, harness.pairs(rows[name]))
     failed = 0
     for name in names:
         print(f"== {name}", flush=True)
         try:
             harness.run(rows[name], args.retry_failed)
-        except (InputError, OSError) as error:  # such as weights of a row that failed
+        except (InputError, OSError) as error:  # for example missing weights of a failed row
             print(f"{name}: {error}", file=sys.stderr)
             failed = 1
         harness.write_tables()

@@ -13,7 +13,7 @@ import pandas as pd
 from nucdet.tuning.trials import DONE
 
 METRIC = "kaggle/mAP"
-# columns of the table of scores, and of the one of CropRCNN's parts
+# columns of the table of scores, and of the table of the losses of CropRCNN's parts
 SCORES = {
     "mAP": METRIC,
     "at IoU 0.5": "kaggle/AP50",
@@ -32,7 +32,7 @@ LOSSES = {
 
 
 def costs(folder: Path) -> dict[str, float]:
-    """Iterations and CPU minutes of a training, from its log; of an evaluation none."""
+    """Iterations and CPU minutes of a training, from its log; 0 for an evaluation."""
     path = folder / "losses.csv"
     if not path.is_file():
         return {"iterations": 0, "minutes": 0.0}
@@ -41,11 +41,11 @@ def costs(folder: Path) -> dict[str, float]:
 
 
 def markdown(rows: Iterable[Any], lines: Sequence[dict[str, Any]]) -> str:
-    """A table of scores, a line a row, and one of the losses of CropRCNN's parts.
+    """A table of scores with a line per row, and a table of the losses of CropRCNN's parts.
 
     Args:
-        rows: with ``name``, ``kind`` and ``published``.
-        lines: a dict a training, with "row", "state" and the scores by their names.
+        rows: objects with ``name``, ``kind`` and ``published``.
+        lines: one dict per training, with "row", "state" and the scores by name.
     """
     rows = list(rows)
     text = _table(rows, lines, SCORES, 1)
@@ -57,7 +57,8 @@ def markdown(rows: Iterable[Any], lines: Sequence[dict[str, Any]]) -> str:
 def _table(
     rows: Iterable[Any], lines: Sequence[dict[str, Any]], shown: Mapping[str, str], digits: int
 ) -> str:
-    """Mean over a row's trainings (of a search the best), each training's first value, costs."""
+    """Means over a row's trainings (for a search: the best one), the first value of each training,
+    and costs."""
     header = ["row", "published", *shown, "each training", "iterations", "minutes"]
     cells = []
     first = next(iter(shown.values()))

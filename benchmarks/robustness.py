@@ -3,10 +3,10 @@
 
     python benchmarks/robustness.py [--config-file FILE] [--dataset dsb2018_val] [KEY VALUE …]
 
-The row "clean" is what ``nucdet-train --eval-only`` gives; each other row is the same
-evaluation of images changed by one entry of nucdet/data/augment/perturbations.py. The count
+The row "clean" is the result of ``nucdet-train --eval-only``; each other row is the same evaluation
+of images changed by one of the perturbations in nucdet/data/augment/perturbations.py. The count
 error is the mean over the images of |masks - nuclei| / nuclei, the count bias that of (masks -
-nuclei) / nuclei. A folder gets it all: robustness.csv, robustness.md, the files of each row.
+nuclei) / nuclei. The output folder gets robustness.csv, robustness.md and the files of each row.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from nucdet.train.trainer import NucleusTrainer
 
 
 def register_subset(name: str, limit: int, folder: Path) -> str:
-    """A part of a data set under a name of its own."""
+    """Register ``limit`` images of a data set as a new data set, and return its name."""
     metadata = MetadataCatalog.get(name)
     ids = set(GroundTruth.of_dataset(name).evenly_over_kinds(limit))
     content = json.loads(Path(metadata.json_file).read_text(encoding="utf-8"))
@@ -94,7 +94,7 @@ def main() -> None:
     )
     parser.add_argument("--config-file", help="default: the model that ships with nucdet")
     parser.add_argument("--dataset", default="dsb2018_val")
-    parser.add_argument("--limit", type=int, help="so many images, evenly over their kinds")
+    parser.add_argument("--limit", type=int, help="number of images, evenly over their kinds")
     parser.add_argument(
         "--perturbation", action="append", metavar="NAME", help="only this one; may be repeated"
     )

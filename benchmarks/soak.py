@@ -1,12 +1,12 @@
 #!/usr/bin/env python
-"""Memory of a long prediction: whether it stays the same from the first images to the last.
+"""Check that memory does not grow during a long prediction.
 
     OMP_NUM_THREADS=1 python benchmarks/soak.py [--images 300] [--most-growth 5]
 
-Drawn images of several sizes and kinds go through tools/predict.py with all formats; the resident
-memory of its process is read after every 50 images. Growth is that of the last reading over the one
-after 100 images, in per cent; more than --most-growth gives exit code 1. One large TIFF:
-benchmarks/large_image.py.
+tools/predict.py predicts synthetic images of several sizes and kinds and writes six formats; the
+resident memory of its process is read after every 50 images. Growth is measured from the reading
+after 100 images to the last one, in percent; if it exceeds --most-growth, the exit code is 1. For
+one large TIFF, see benchmarks/large_image.py.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from nucdet.data.conversion.synthetic_images import LOOKS, draw_image
 from nucdet.errors import InputError, run_tool
 
 STEP = 50
-SETTLED = 100  # images, after which nothing is loaded or grown for the first time
+SETTLED = 100  # images, after which all modules are loaded and all caches filled
 SIZES = (160, 256, 384, 520)
 
 
 def draw(folder: Path, count: int) -> None:
-    """Drawn images of all sizes and kinds in turn, from few that are repeated."""
+    """Write synthetic images of all sizes and kinds in turn; after 40 they are repeated."""
     rng = np.random.default_rng(0)
     looks = list(LOOKS)
     drawn = [draw_image(rng, SIZES[i % len(SIZES)], looks[i % len(looks)])[0] for i in range(40)]
@@ -41,7 +41,7 @@ def draw(folder: Path, count: int) -> None:
 
 
 def resident(process: int, what: str = "VmRSS") -> float:
-    """Memory of a process in MB, 0 once it has ended."""
+    """The memory of a process in MB; 0 if it has ended."""
     try:
         found = re.search(rf"{what}:\s+(\d+) kB", Path(f"/proc/{process}/status").read_text())
     except OSError:
@@ -50,7 +50,7 @@ def resident(process: int, what: str = "VmRSS") -> float:
 
 
 def measure(count: int, most_growth: float) -> int:
-    """Predict, print a row for each reading, and say whether memory grew."""
+    """Predict, print a row for each reading, and return the exit code."""
     rows = []
     with tempfile.TemporaryDirectory() as place:
         images, output = Path(place) / "images", Path(place) / "out"
@@ -81,7 +81,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--images", type=int, default=300)
-    parser.add_argument("--most-growth", type=float, default=5, help="per cent")
+    parser.add_argument("--most-growth", type=float, default=5, help="in percent")
     args = parser.parse_args()
     if args.images < SETTLED + STEP:
         parser.error(f"--images {args.images}: expected {SETTLED + STEP} or more")

@@ -47,10 +47,10 @@ def score(
     truth: GroundTruth,
     predictions: list[Prediction],
 ) -> list[ImageResult]:
-    """The images' results at one threshold; None: with the config's own rules."""
+    """The results of all images at one threshold; None: with the config's own rules."""
     chosen = [] if threshold is None else ["TEST.SCORE_THRESHOLD", str(threshold)]
     cfg = load_config(args.config_file, [*args.opts, *chosen])
-    # of Mask R-CNN it acts in the network, which is not asked again
+    # an R-CNN applies its threshold inside the network, which does not run again here
     least = cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST if "RCNN" in cfg.MODEL.META_ARCHITECTURE else -1.0
     eliminate = OverlapElimination(cfg)
     results = []

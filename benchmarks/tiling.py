@@ -1,11 +1,11 @@
 #!/usr/bin/env python
-"""What tiles cost: images predicted in tiles against the same images predicted whole.
+"""The effect of tiles on scores and time, compared with predicting the same images whole.
 
     OMP_NUM_THREADS=1 python benchmarks/tiling.py [--config-file FILE] [KEY VALUE …]
 
-Images of a data set are laid side by side, all of one kind of microscopy or all of the others,
-and shown at twice their size. "mAP" is the Kaggle score against the ground truth, "as whole" that
-against the prediction without tiles, so 100 where tiles change no mask.
+Parts of a data set's images form a mosaic, of fluorescence images only or of the other kinds only,
+which is predicted at twice its size. "mAP" is the Kaggle score against the ground truth, "as whole"
+the score against the prediction without tiles: 100 if tiles change no mask.
 """
 
 from __future__ import annotations
@@ -27,12 +27,13 @@ from nucdet.evaluation.matching import Intersections, match
 from nucdet.predict import Segmenter, planning
 
 PIECE = 256
-# the largest side that goes as it is, and the side of tiles, in pixels as the network sees them
+# largest side of an image that is predicted whole, and side of tiles, in pixels of the network's
+# input
 TILINGS = {"whole": (1 << 30, 1 << 30), "tiles of 1152": (1536, 1152), "tiles of 512": (600, 512)}
 
 
 def mosaic(truth: GroundTruth, root: Path, ids: list[int], across: int) -> tuple[np.ndarray, ...]:
-    """Image (H, W, 3) and label map (H, W) of random pieces, ``across`` in both directions."""
+    """A mosaic of ``across`` × ``across`` random pieces: image (H, W, 3) and label map (H, W)."""
     rng = np.random.default_rng(0)
     side = across * PIECE
     canvas, labels = np.zeros((side, side, 3), np.uint8), np.zeros((side, side), np.int64)
@@ -54,7 +55,7 @@ def main() -> None:
     )
     parser.add_argument("--config-file", help="default: the model that ships with nucdet")
     parser.add_argument("--dataset", default="dsb2018_val")
-    parser.add_argument("--across", type=int, default=6, help="pieces of 256 pixels")
+    parser.add_argument("--across", type=int, default=6, help="pieces of 256 pixels per side")
     parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="override the config file")
     args = parser.parse_args()
 

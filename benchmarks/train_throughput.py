@@ -1,17 +1,16 @@
 #!/usr/bin/env python3
-"""Seconds of an iteration and peak memory: this code, an older commit, Detectron2's DefaultTrainer.
+"""Time per iteration and peak memory of this code, an older commit and Detectron2's DefaultTrainer.
 
     python benchmarks/train_throughput.py [--config-file FILE] [--against COMMIT] [KEY VALUE …]
 
-Each trains the same network on the same data set in processes of its own, one after the other. The
-older commit is unpacked into a temporary folder and reads its own config of that name, or this one
-where it has none; what it does not know yet is left out of the table and said. nucdet follows the
-recipe as it is written, with its augmentations. Detectron2 reads, resizes, crops and flips by its
-own mapper; where that cannot make the targets (every network that is no R-CNN) it takes nucdet's.
-On a CPU it computes in float32.
+Each of them trains the same network on the same data set, in separate processes, one after the
+other. The older commit is unpacked into a temporary folder and reads its own config of that name,
+or this one if it has none; if it cannot train the config, the table says why. nucdet follows the
+config, with its augmentations. Detectron2 reads, resizes, crops and flips with its own mapper,
+except for networks other than R-CNNs, for which it cannot make the targets and uses nucdet's. On a
+CPU it computes in float32.
 
-``--profile`` prints instead what the iterations of this code spend their time on, operation by
-operation.
+``--profile`` instead prints the time that each operation takes in the iterations of this code.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ COLUMNS = {"seconds": 9, "cpu_seconds": 9, "data_seconds": 12, "peak_gib": 10, "
 
 
 def measure(trainer_name: str, args: argparse.Namespace) -> dict[str, float]:
-    """Train in this process; medians over the iterations after the warm-up."""
+    """Train in this process, and return medians over the iterations after the warm-up."""
     import torch
     from detectron2.engine import HookBase
     from detectron2.utils.env import seed_all_rng
@@ -94,7 +93,7 @@ def measure(trainer_name: str, args: argparse.Namespace) -> dict[str, float]:
 
 
 def _config(args: argparse.Namespace, folder: str, is_plain: bool) -> Any:
-    """The config of the command line, without what ``is_plain``, Detectron2's, cannot do."""
+    """The config of the command line; if ``is_plain``, without what Detectron2 does not support."""
     import torch
 
     from nucdet.config import load_config
@@ -107,23 +106,24 @@ def _config(args: argparse.Namespace, folder: str, is_plain: bool) -> Any:
         "SOLVER.MAX_ITER", str(args.iterations), "DATALOADER.NUM_WORKERS", "0", *args.opts,
     ]  # fmt: skip
     if is_plain:
-        overrides += ["INPUT.RANDOM_FLIP", "horizontal"]  # it knows no "both"
+        overrides += ["INPUT.RANDOM_FLIP", "horizontal"]  # Detectron2 has no "both"
     if is_plain and not torch.cuda.is_available():
-        overrides += ["SOLVER.AMP.ENABLED", "False"]  # which it knows on GPUs only
+        overrides += ["SOLVER.AMP.ENABLED", "False"]  # Detectron2 supports it only on GPUs
     return load_config(args.config_file, overrides)
 
 
 def _nucleus_trainer() -> type:
     import nucdet
 
-    # an older commit's lies elsewhere, and an editable install would find this commit's for it
+    # an older commit has the trainer in nucdet.engine; importing nucdet.train there could find this
+    # commit's module in an editable install
     has_room = (Path(nucdet.__file__).parent / "train").is_dir()
     module = importlib.import_module(f"nucdet.{'train' if has_room else 'engine'}.trainer")
     return module.NucleusTrainer
 
 
 def _plain_trainer(cfg: Any) -> type:
-    """Detectron2's, without evaluation; with nucdet's loader where its own has no targets."""
+    """Detectron2's trainer without evaluation, and with nucdet's loader for non-R-CNN networks."""
     from detectron2.engine import DefaultTrainer
 
     class PlainTrainer(DefaultTrainer):
@@ -137,10 +137,10 @@ def _plain_trainer(cfg: Any) -> type:
 
 
 def unpack(commit: str, folder: Path) -> None:
-    """Put the files of a commit of this repository into an empty folder.
+    """Extract the files of a commit of this repository into an empty folder.
 
     Raises:
-        SystemExit: git does not know it, or this is no git checkout.
+        SystemExit: git is missing or does not know the commit, or this is not a git checkout.
     """
     command = ["git", "-C", str(REPOSITORY), "archive", "--format=tar", commit]
     try:
@@ -155,10 +155,14 @@ def unpack(commit: str, folder: Path) -> None:
 
 
 def run(name: str, checkout: Path, args: argparse.Namespace) -> dict[str, float] | str:
-    """Measure in a process that imports nucdet from a checkout; why it could not, as one line."""
+    """Measure in a process that imports nucdet from a checkout.
+
+    Returns:
+        The measurements, or the last line of the error if it failed.
+    """
     config_file = args.config_file
     if config_file.is_relative_to(REPOSITORY):
-        # as the keys of a config may have other names in another commit
+        # because the keys of a config may have other names in another commit
         own = checkout / config_file.relative_to(REPOSITORY)
         config_file = own if own.is_file() else config_file
     command = [sys.executable, __file__, "--only", name, "--config-file", str(config_file)]
@@ -172,7 +176,7 @@ def run(name: str, checkout: Path, args: argparse.Namespace) -> dict[str, float]
 
 
 def compare(args: argparse.Namespace, older: Path) -> dict[str, dict[str, float] | str]:
-    """Best of the alternating rounds for each row of the table."""
+    """The best measurements of all rounds, for each row of the table."""
     rows = {
         "Detectron2": ("detectron2", REPOSITORY),
         f"nucdet {args.against}": ("nucdet", older),
@@ -191,7 +195,7 @@ def compare(args: argparse.Namespace, older: Path) -> dict[str, dict[str, float]
 
 
 def print_table(best: dict[str, dict[str, float] | str]) -> None:
-    """One row a trainer, and how much quicker this code is than the others."""
+    """Print one row per trainer, and how much more CPU time the others need than this code."""
     print(f"{'':20}{'s':>9}{'CPU s':>9}{'of it data':>12}{'peak GiB':>10}{'loss':>9}")
     for row, found in best.items():
         if isinstance(found, str):
@@ -214,7 +218,7 @@ def main() -> None:
     parser.add_argument("--dataset", default="dsb2018_train")
     parser.add_argument("--iterations", type=int, default=40)
     parser.add_argument("--rounds", type=int, default=1, help="alternating runs; the best counts")
-    parser.add_argument("--seed", type=int, default=1, help="of the weights and the data's order")
+    parser.add_argument("--seed", type=int, default=1, help="random seed of weights and data order")
     parser.add_argument("--only", choices=TRAINERS, help=argparse.SUPPRESS)
     parser.add_argument("--profile", action="store_true", help="print nucdet's operations")
     parser.add_argument("opts", nargs="*", help="KEY VALUE pairs")

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Print and plot what a data set holds: see --help."""
+"""Print and plot statistics of a data set: see --help."""
 
 from nucdet.commands.analyze import main
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Draw a data set: see --help."""
+"""Draw the images of a data set with their nuclei: see --help."""
 
 from nucdet.commands.visualize_data import main
 

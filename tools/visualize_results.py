@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Draw predictions beside the ground truth: see --help."""
+"""Draw predictions next to the ground truth: see --help."""
 
 from nucdet.commands.visualize_results import main
 
