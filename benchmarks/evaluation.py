@@ -50,8 +50,7 @@ def make_case(case: str) -> list[Pair]:
 
 
 def make_pair(height: int, width: int, count: int, seed: int) -> Pair:
-    """``count`` ellipses, and a prediction in which all are moved and resized, some merged or
-    missing."""
+    """``count`` ellipses, and a prediction that moves, resizes, merges and drops some of them."""
     rng = np.random.default_rng(seed)
     columns = int(np.ceil(np.sqrt(count * width / height)))
     rows = int(np.ceil(count / columns))
@@ -81,8 +80,7 @@ def draw(height, width, labels, centers, axes, angles) -> np.ndarray:
     return image
 
 
-# --- tools: each returns a function that is timed and one whose result is checked; imports are
-# excluded from both
+# --- tools: each returns a function to time and one whose result is checked; neither imports
 
 
 def nucdet_score() -> tuple[Callable, Callable]:

@@ -104,8 +104,7 @@ class Harness:
         self.rows, self.output, self.overrides = rows, output, overrides
 
     def pairs(self, row: Row) -> list[str]:
-        """KEY VALUE pairs of a row; the name of a row in braces is replaced by the folder of its
-        first training."""
+        """KEY VALUE pairs of a row; ``{row}`` becomes the folder of that row's first training."""
         folders = _Folders(self)
         texts = [
             (key, value.format_map(folders) if isinstance(value, str) else str(value))

@@ -57,8 +57,7 @@ def markdown(rows: Iterable[Any], lines: Sequence[dict[str, Any]]) -> str:
 def _table(
     rows: Iterable[Any], lines: Sequence[dict[str, Any]], shown: Mapping[str, str], digits: int
 ) -> str:
-    """Means over a row's trainings (for a search: the best one), the first value of each training,
-    and costs."""
+    """Means over a row's trainings (of a search, the best), each training's first value, costs."""
     header = ["row", "published", *shown, "each training", "iterations", "minutes"]
     cells = []
     first = next(iter(shown.values()))

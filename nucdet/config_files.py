@@ -140,7 +140,7 @@ def _load(path: Path) -> Any:
     except RecursionError:
         raise InputError(f"{path}: nested too deeply; expected config keys") from None
     except (yaml.YAMLError, ValueError) as error:  # ValueError: an impossible date, or not UTF-8
-        raise InputError(f"{path}: not readable as yaml ({error}); mend that place") from error
+        raise InputError(f"{path}: not readable as yaml ({error}); correct the file") from error
 
 
 def _bases(path: Path, named: Any) -> list[Path]:

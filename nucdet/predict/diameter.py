@@ -122,10 +122,11 @@ def _agree(one: _Probe, other: _Probe) -> bool:
 
 
 def _probe(network: Network, source: ImageWindows, zoom: float, whole_side: int) -> _Probe | None:
-    """Predict at one zoom; the diameter is that of the nuclei which score _CONFIDENT_SCORE or more,
-    or of all nuclei if none do. None if there are no nuclei.
+    """Predict the image, or parts of it, at one zoom; None if no nuclei are found.
 
-    Of an image larger than ``whole_side``, in pixels of the network's input, parts are predicted.
+    Parts are predicted if the image is larger than ``whole_side``, in pixels of the network's
+    input. The diameter is that of the nuclei with a score of at least _CONFIDENT_SCORE, or of all
+    nuclei if there are none.
     """
     areas, scores = [], []
     side = max(1, math.floor(whole_side / zoom))

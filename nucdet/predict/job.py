@@ -100,8 +100,7 @@ class Job:
         return replace(self, options=replace(self.options, save=tuple(FORMATS)))
 
     def check_outputs(self) -> None:
-        """Raise InputError if a name is too long or an output would replace an input or a file
-        that nucdet did not write."""
+        """Raise InputError if an output's name is too long or it would replace a foreign file."""
         store, shared = self.store, self.shared_paths()
         inputs = {file.path.resolve() for file in self.files}
         foreign = [path for path in shared if path.exists() and not store.wrote_shared(path)]

@@ -69,7 +69,7 @@ class RecordStore:
         self._settings = settings
 
     def begin(self, file: InputFile, outputs: Iterable[Path]) -> None:
-        """Record that an image's files are about to be written; until then it is not done."""
+        """Record that an image's files are about to be written; it is not done until saved."""
         written = self.written(file) | dict.fromkeys(path.name for path in outputs)
         self._save(file, {"sizes": {}, "earlier": written})
 

@@ -1,4 +1,4 @@
-"""The options that ``nucdet-convert labels`` and ``coco`` have in common."""
+"""The options shared by ``nucdet-convert labels`` and ``nucdet-convert coco``."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 
 def add_own_data(parser: argparse.ArgumentParser, class_name: str | None, effect: str) -> None:
-    """Add the name of the data set, its split, its class and how the work is done.
+    """Add the options for the name of the data set, its splits, its class and the processing.
 
     Args:
-        parser: to add them to.
+        parser: the parser to add them to.
         class_name: default of --class-name.
         effect: what --class-name does, for the help text.
     """
@@ -54,10 +54,10 @@ def add_own_data(parser: argparse.ArgumentParser, class_name: str | None, effect
 
 
 def own_data(args: argparse.Namespace, test: bool = False) -> OwnData:
-    """The options of :func:`add_own_data`, checked; ``test``: as if --test were among them.
+    """Check the options of :func:`add_own_data`; ``test`` has the same effect as --test.
 
     Raises:
-        InputError: one of them cannot be.
+        InputError: one of them is not valid.
     """
     from nucdet.data.conversion.own_data import OwnData
 

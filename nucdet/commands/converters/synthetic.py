@@ -1,4 +1,4 @@
-"""Drawn images, for demos and tests."""
+"""Synthetic images, for demos and tests."""
 
 from __future__ import annotations
 
