@@ -223,8 +223,8 @@ class RecordStore:
         def is_unchanged(path: Path, size: int | None) -> bool:
             return path.is_dir() or (path.is_file() and size in (None, file_size(path)))
 
-        path = self._output_path(file)
-        return {name: size for name, size in sizes.items() if is_unchanged(path(name), size)}
+        path_of = self._output_path(file)
+        return {name: size for name, size in sizes.items() if is_unchanged(path_of(name), size)}
 
     def _load(self, file: InputFile) -> dict[str, Any]:
         """The record, or {} if it is from another version of the image or other settings."""
