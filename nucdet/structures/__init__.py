@@ -1,4 +1,4 @@
-"""How instance masks are held in memory, and every form they are read from and written to."""
+"""Instance masks in memory, and their conversion from and to other formats."""
 
 from nucdet.structures.masks import CroppedMasks
 

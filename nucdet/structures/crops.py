@@ -1,4 +1,4 @@
-"""From dense masks and label maps to tight crops: what :class:`CroppedMasks` is made of."""
+"""Tight crops of dense masks and label maps, from which :class:`CroppedMasks` is built."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ def crops_of_dense(masks: np.ndarray | torch.Tensor) -> Crops:
     """The tight crops of dense masks. From a GPU only the crops are copied.
 
     Args:
-        masks: N x H x W bool or integers, not 0 = mask.
+        masks: N x H x W bool or integers, nonzero = mask.
 
     Returns:
         (N, 2) int64, (y0, x0) of each crop, and N bool arrays (h, w); an empty mask is (0, 0) at
         (0, 0).
 
     Raises:
-        InputError: not three dimensions, or numbers that are not whole.
+        InputError: not three dimensions, or neither bool nor integers.
     """
     if not torch.is_tensor(masks) or masks.device.type == "cpu":
         # numpy's any() over an axis is ten times faster than torch's

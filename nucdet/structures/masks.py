@@ -1,4 +1,4 @@
-"""Instance masks of one image as small crops: N nuclei cost their own pixels, not NxHxW."""
+"""Instance masks of one image as small crops: memory grows with the nuclei, not with NxHxW."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class CroppedMasks:
     """N instance masks of one HxW image, each a tight bool crop at (y0, x0). Masks may overlap.
 
     It stands in for a dense bool array or tensor NxHxW as ``pred_masks`` or ``gt_masks`` of
-    Detectron2's ``Instances``: it is indexed, moved and joined as they are, iterates as dense masks
-    and converts with ``np.asarray``. It always lies on the CPU. Crops may share memory: do not
-    write to them.
+    Detectron2's ``Instances``: it supports their indexing, ``to`` and ``cat``, iterates as dense
+    masks and converts with ``np.asarray``. It always stays on the CPU. Crops may share memory: do
+    not write to them.
 
     Attributes:
         offsets: (N, 2) int64, (y0, x0) of each crop; (0, 0) for an empty mask.
@@ -35,7 +35,7 @@ class CroppedMasks:
         """
         Args:
             offsets: (N, 2) int, (y0, x0).
-            crops: N bool arrays (h, w), tight (see :meth:`from_windows` for those that are not).
+            crops: N tight bool arrays (h, w); for others use :meth:`from_windows`.
             image_size: (height, width).
         """
         self.offsets = np.ascontiguousarray(offsets, dtype=np.int64).reshape(-1, 2)
@@ -48,7 +48,7 @@ class CroppedMasks:
         if (self.offsets < 0).any() or (self.offsets + self._shapes > self.image_size).any():
             raise ValueError(f"a crop lies outside the image of size {self.image_size}")
 
-    # --- as a sequence, the way Detectron2 uses masks
+    # --- as a sequence, as Detectron2 uses masks
 
     def __len__(self) -> int:
         return len(self.crops)
@@ -91,7 +91,7 @@ class CroppedMasks:
         )
 
     def to(self, *args: Any, **kwargs: Any) -> CroppedMasks:
-        """Itself, whatever the device: crops stay on the CPU."""
+        """Returns itself for every device: crops stay on the CPU."""
         return self
 
     def nonempty(self) -> torch.Tensor:
@@ -161,7 +161,7 @@ class CroppedMasks:
 
     @classmethod
     def from_dense(cls, masks: np.ndarray | torch.Tensor) -> CroppedMasks:
-        """From NxHxW bool or integers, not 0 = mask. From a GPU only the crops are copied."""
+        """From NxHxW bool or integers, nonzero = mask. From a GPU only the crops are copied."""
         return cls(*crops_of_dense(masks), masks.shape[1:])
 
     @classmethod
@@ -281,9 +281,9 @@ class CroppedMasks:
         return encode_pairs(runs, len(self))
 
     def to_polygons(self) -> list[list[list[float]]]:
-        """Outer outlines along the pixel edges, a part for each piece, flat [x, y, x, y, …].
+        """Outer outlines along pixel edges: for each mask, a flat [x, y, x, y, …] for each piece.
 
-        Filled again by :meth:`from_polygons` they give the same pixels, holes closed.
+        :meth:`from_polygons` turns them back into the same pixels, with holes filled.
         """
         pairs = zip(self.crops, self.offsets.tolist(), strict=True)
         return [outer_polygons(crop, (y0, x0)) for crop, (y0, x0) in pairs]

@@ -1,4 +1,4 @@
-"""Mask-head outputs become masks in the image's pixels, without an N×H×W array on the way."""
+"""Pastes the outputs of a mask head into the image without building an N×H×W array."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor
 
 from nucdet.structures.masks import CroppedMasks
 
-# pixels of padded windows that are in memory at once
+# most pixels of padded windows in memory at a time
 _CHUNK_PIXELS = 1 << 18
 
 
@@ -18,23 +18,22 @@ def paste_masks(
 ) -> CroppedMasks:
     """Resample each M×M mask into its box and threshold it.
 
-    The contract of ``detectron2.layers.paste_masks_in_image``: bilinear, zero outside the mask,
-    sampled at the centers of the pixels. Bilinear sampling on a grid is
-    ``rows @ mask @ columns.T`` with one small matrix of weights an axis, so many windows of similar
-    size are one batched product.
+    Same contract as ``detectron2.layers.paste_masks_in_image``: bilinear, zero outside the mask,
+    sampled at pixel centers. Bilinear sampling on a grid is ``rows @ mask @ columns.T`` with one
+    small matrix of weights per axis, so all windows of similar size take one batched product.
 
     Args:
         probabilities: (N, M, M) float in [0, 1].
         boxes: (N, 4) float, (x0, y0, x1, y1) in pixels of the image, not empty.
         image_size: (height, width).
-        threshold: a pixel belongs to the mask from this probability on; above 0.
+        threshold: pixels with at least this probability belong to the mask; must be above 0.
 
     Returns:
         N masks, some of them perhaps empty.
     """
     boxes = boxes.float()
     side = probabilities.shape[-1]
-    # samples reach half a cell of the mask over the edge of the box
+    # bilinear sampling reaches half a mask cell beyond the box
     reach = (boxes[:, 2:] - boxes[:, :2]) / (2 * side)
     limit = boxes.new_tensor([image_size[1], image_size[0]])
     low = (boxes[:, :2] - reach).floor().clamp(min=0).minimum(limit)
@@ -56,7 +55,7 @@ def paste_masks(
 
 
 def _similar_sizes(spans: np.ndarray) -> list[np.ndarray]:
-    """Indices of windows that fit into few pixels when padded to the largest of their group."""
+    """Indices of the nonempty windows, grouped by size so that padding a group adds few pixels."""
     sides = spans.max(axis=1, initial=0)
     order = np.argsort(-sides, kind="stable")
     order = order[(spans[order] > 0).all(axis=1)]
@@ -69,7 +68,7 @@ def _similar_sizes(spans: np.ndarray) -> list[np.ndarray]:
 
 
 def _weights(first: Tensor, start: Tensor, end: Tensor, count: int, side: int) -> Tensor:
-    """(N, count, side): how much each cell of the mask gives to each pixel along one axis."""
+    """(N, count, side): the weight of each mask cell in each pixel along one axis."""
     pixel = torch.arange(count, device=start.device) + 0.5
     position = (first[:, None] + pixel - start[:, None]) / (end - start)[:, None] * side - 0.5
     cell = torch.arange(side, device=start.device)
@@ -84,9 +83,10 @@ def _trim(
     offsets: np.ndarray,
     crops: list[np.ndarray],
 ) -> None:
-    """Cut windows (n, h, w) at ``corners`` (n, 2; y, x) tight into ``offsets`` and ``crops``."""
+    """Store the tight crops of windows (n, h, w) at ``corners`` (n, 2; y, x) in ``offsets`` and
+    ``crops``, at the indices ``picked``."""
     height, width = windows.shape[1:]
-    # padding of the group and what lies beyond the image's edge
+    # clear the group's padding, which may lie beyond the image's edge
     windows &= (np.arange(height) < spans[:, 1:])[:, :, None]
     windows &= (np.arange(width) < spans[:, :1])[:, None, :]
     rows, columns = windows.any(axis=2), windows.any(axis=1)

@@ -11,16 +11,17 @@ from pycocotools import mask as coco_mask
 
 from nucdet.errors import InputError
 
-# Pixels, of an outline and from the image's corner. COCO's code steps along an outline in memory,
-# 70 bytes a pixel, also outside the image, and counts fifths of pixels in 32 bits.
+# Limit in pixels, for the length of an outline and for the distance of a point from the image's
+# corner. COCO's code walks along the outline, also outside the image, with 70 bytes of memory per
+# pixel, and counts fifths of pixels in 32 bits.
 _LONGEST = 10_000_000
 
 
 def outer_polygons(crop: np.ndarray, offset: tuple[int, int]) -> list[list[float]]:
-    """Outer outline of each 8-connected piece of a mask, following pixel edges; holes are left out.
+    """Outer outline of each 8-connected piece of a mask, along pixel edges; holes are left out.
 
-    Contours through pixel centers, as OpenCV gives them, would lose half a pixel on every side: a
-    fifth of the area of a nucleus of 20 pixels' diameter when read as what they enclose.
+    Contours through pixel centers, as OpenCV gives them, would lose half a pixel on every side.
+    Filled, they would cover a fifth less area for a nucleus 20 pixels in diameter.
 
     Args:
         crop: bool (h, w).
@@ -45,23 +46,23 @@ def outer_polygons(crop: np.ndarray, offset: tuple[int, int]) -> list[list[float
 def smooth_rings(
     crop: np.ndarray, offset: np.ndarray, fineness: int, tolerance: float = 0
 ) -> list[np.ndarray]:
-    """Outer outlines and holes of a mask along the innermost points of a refined grid, for drawing.
+    """Smoothed outlines of a mask and of its holes, for drawing.
 
-    Unlike :func:`outer_polygons` they lie inside the mask, so that those of two touching nuclei lie
-    side by side, and are smoothed by less than a pixel.
+    Unlike those of :func:`outer_polygons` they run inside the mask, through the points of a refined
+    grid that are next to its edge, so that the outlines of two touching nuclei lie side by side.
+    Smoothing moves them by less than a pixel.
 
     Args:
         crop: bool (h, w).
         offset: (y0, x0) of the crop in the image.
-        fineness: points of the grid to a pixel, each way; at 2 one pixel alone has an outline.
-        tolerance: by how many pixels an outline may be off where this saves points (Douglas and
-            Peucker, 1973).
+        fineness: grid points per pixel along each axis; with 2, even a single pixel has an outline.
+        tolerance: pixels by which an outline may be off to save points (Douglas and Peucker, 1973).
 
     Returns:
         float64 rings (K, 2) of points (x, y) in image coordinates, where pixel (0, 0) covers
         [0, 1] by [0, 1]; the first point is not repeated at the end.
     """
-    # one row and column around, so that the edges of the crop are smoothed as all others
+    # a border of one pixel, so that edges of the mask at the edge of the crop are smoothed, too
     padded = np.pad(crop.astype(np.float32), 1)
     fine = cv2.resize(padded, None, fx=fineness, fy=fineness, interpolation=cv2.INTER_LINEAR)
     contours, _ = cv2.findContours(
@@ -77,7 +78,7 @@ def polygons_to_rle(parts: Sequence[Any], image_size: tuple[int, int]) -> dict[s
     """COCO RLE of the union of one instance's polygons, as pycocotools fills them.
 
     Args:
-        parts: each flat [x, y, x, y, …]; none gives an empty mask.
+        parts: each flat [x, y, x, y, …]; without parts the mask is empty.
         image_size: (height, width); what lies outside is cut off.
 
     Raises:
@@ -98,7 +99,7 @@ def _points(part: Any) -> np.ndarray:
     # pycocotools would take 4 numbers for a box
     if points.ndim != 1 or points.size < 6 or points.size % 2:
         raise _refusal(part, points)
-    # no outline is longer than twice this, so that few polygons are looked at more closely
+    # an upper bound of the outline's length, so that few polygons need the exact check
     if not 2 * np.abs(points).sum() <= _LONGEST:
         if not np.isfinite(points).all():
             raise _refusal(part, points)

@@ -4,7 +4,7 @@ All masks of an image are coded together, from and to :class:`~nucdet.structures
 
 COCO's format is that of pycocotools' ``maskApi.c`` (``rleToString``, ``rleFrString``): counts of
 background and foreground pixels in turn, from the fourth on written as the difference to the count
-two before it, each number in 5-bit groups, lowest first, one character a group.
+two before it, each number in 5-bit groups, lowest first, one character per group.
 Kaggle's format is that of the 2018 Data Science Bowl (https://www.kaggle.com/c/data-science-bowl-2018,
 "Evaluation"): pairs of first pixel (from 1) and length.
 """
@@ -42,7 +42,7 @@ def encode_coco(runs: Runs, count: int, image_size: tuple[int, int]) -> list[str
         used.append(more)
         low = rest & 31
         rest = rest >> 5
-        # the top bit of the last group is the sign, so what is left must be nothing but that sign
+        # the top bit of the last group is the sign, so stop once the rest is only that sign
         more = np.where(low & 16, rest != -1, rest != 0)
         groups.append((low + 32 * more + 48).astype(np.uint8))
     if not groups:
@@ -77,11 +77,11 @@ def decode_coco(rles: Sequence[dict[str, Any]], image_size: tuple[int, int]) -> 
     """Column-major runs of COCO RLE dicts, compressed ("counts" str or bytes) or not (a list).
 
     Args:
-        rles: ``{"size": [height, width], "counts": …}``, one a mask.
+        rles: ``{"size": [height, width], "counts": …}``, one per mask.
         image_size: (height, width) that each ``size`` must be.
 
     Raises:
-        InputError: another size, characters that are no code, counts that do not fill the image.
+        InputError: a different size, invalid characters, counts that do not fill the image.
     """
     compressed: dict[int, bytes] = {}
     plain: dict[int, np.ndarray] = {}
@@ -125,7 +125,7 @@ def _plain_counts(counts: Any, mask: int) -> np.ndarray:
 
 
 def _numbers_of_strings(strings: dict[int, bytes]) -> tuple[np.ndarray, np.ndarray]:
-    """All numbers in all strings: the mask of each and its value, differences not undone."""
+    """All numbers in all strings: the mask that each belongs to, and its value as stored."""
     codes = np.frombuffer(b"".join(strings.values()), dtype=np.uint8).astype(np.int64) - 48
     owner = np.repeat(np.array(list(strings), dtype=np.int64), [len(s) for s in strings.values()])
     strange = np.flatnonzero((codes < 0) | (codes > 63))
@@ -157,13 +157,14 @@ def _numbers_of_strings(strings: dict[int, bytes]) -> tuple[np.ndarray, np.ndarr
 
 
 def _undo_differences(owner: np.ndarray, values: np.ndarray, count: int) -> np.ndarray:
-    """From each mask's index 3 on a number is the difference to the one two before it."""
+    """Restore the counts: from index 3 of a mask on, each is stored as the difference to the count
+    two before it."""
     sizes = np.bincount(owner, minlength=count)
     index, first = position_in_group(sizes), first_of_each(sizes)[owner]
     result = values.copy()
     for chain in ((index % 2 == 1), (index % 2 == 0) & (index > 0)):
         total = np.cumsum(np.where(chain, values, 0))
-        # index 0 is in neither chain, so the total there is what all masks before left
+        # index 0 is in neither chain, so the total there is that of all masks before
         result[chain] = (total - total[first])[chain] if len(total) else 0
     return result
 
@@ -207,12 +208,12 @@ def decode_pairs(texts: Sequence[str], image_size: tuple[int, int]) -> Runs:
     """Runs of "start length start length …", starts counted from 1; an empty text has no run.
 
     Args:
-        texts: one a mask.
+        texts: one per mask.
         image_size: (height, width).
 
     Raises:
-        InputError: an odd count, no whole numbers, a start or length below 1, a run beyond the
-            image, runs that overlap or are not in ascending order.
+        InputError: an odd count of numbers, numbers that are not integers, a start or length below
+            1, a run beyond the image, runs that overlap or are not in ascending order.
     """
     numbers = [_parse(text, i) for i, text in enumerate(texts)]
     runs_of_mask = np.array([len(n) // 2 for n in numbers], dtype=np.int64)

@@ -1,4 +1,4 @@
-"""ROIAlign of single masks that are held as crops, for Mask R-CNN's training targets."""
+"""ROIAlign of instance masks stored as crops, for Mask R-CNN's training targets."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-# pixels of padded windows that are in memory at once
+# most pixels of padded windows in memory at a time
 _CHUNK_PIXELS = 1 << 22
 
 
@@ -19,13 +19,13 @@ def roi_align_crops(
     boxes: torch.Tensor,
     output_size: int,
 ) -> torch.Tensor:
-    """What ROIAlign (``aligned=True``, ``sampling_ratio=0``) gives for mask i in box i.
+    """The result of ROIAlign (``aligned=True``, ``sampling_ratio=0``) for mask i in box i.
 
     A ROIAlign bin is the mean of bilinear samples on a regular grid, so each result is
     ``rows @ mask @ columns.T`` with one small matrix of weights per axis. Only the pixels of the
-    crop that lie under the box are fetched, from one flat buffer in which each crop lies once
-    however many boxes point at it. (He et al., Mask R-CNN, https://arxiv.org/abs/1703.06870;
-    the half-pixel shift of ``aligned=True`` as in Detectron2's ROIAlign.)
+    crop that lie under the box are fetched, from one flat buffer that holds each crop once, however
+    many boxes use it. (He et al., Mask R-CNN, https://arxiv.org/abs/1703.06870; the half-pixel
+    shift of ``aligned=True`` as in Detectron2's ROIAlign.)
 
     Args:
         crops: N bool arrays (h, w).
@@ -47,7 +47,7 @@ def roi_align_crops(
     corners = torch.as_tensor(offsets, device=device)
     sides = torch.as_tensor(image_size, device=device)
 
-    # per axis (y, x): where the samples go, and which pixels of the crop they can reach
+    # per axis (y, x): the extent of the samples, and which pixels of the crop they can reach
     low, high = boxes.float()[:, [1, 0]] - 0.5, boxes.float()[:, [3, 2]] - 0.5
     top = torch.minimum(low.clamp(min=0), sides - 1.0).floor().long() - corners
     bottom = torch.minimum(high.clamp(min=0), sides - 1.0).floor().long() + 2 - corners
@@ -70,7 +70,7 @@ def roi_align_crops(
 
 
 def _flat_buffer(crops: Sequence[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Each different crop once, row-major, in a row; where the crop of each mask starts."""
+    """A 1-D buffer of all distinct crops, row-major, and where the crop of each mask starts."""
     starts, where, parts, size = [], {}, [], 0
     for crop in crops:
         if id(crop) not in where:
@@ -78,13 +78,16 @@ def _flat_buffer(crops: Sequence[np.ndarray]) -> tuple[torch.Tensor, torch.Tenso
             parts.append(crop.ravel())
             size += crop.size
         starts.append(where[id(crop)])
-    # one pixel more, so that a buffer of empty crops can be indexed
+    # an extra pixel, so that a buffer of empty crops can be indexed
     parts.append(np.zeros(1, dtype=bool))
     return torch.from_numpy(np.concatenate(parts)), torch.tensor(starts)
 
 
 def _groups_by_extent(extent: torch.Tensor) -> list[tuple[torch.Tensor, int]]:
-    """Indices of masks whose windows fit the same power of two, in chunks of bounded memory."""
+    """Indices of masks whose windows fit the same power of two as side, in chunks of bounded size.
+
+    Masks without any pixel under their box are left out.
+    """
     groups = []
     least, side = 0, 8
     while least < int(extent.max()):

@@ -22,7 +22,7 @@ class Runs(NamedTuple):
 
 
 def first_of_each(counts: np.ndarray) -> np.ndarray:
-    """Where each group starts when groups of these sizes lie one after the other."""
+    """The index at which each group starts when groups of these sizes follow one another."""
     return np.cumsum(counts) - counts
 
 
@@ -96,7 +96,7 @@ def blocks_of_runs(runs: Runs, count: int, line_length: int) -> tuple[np.ndarray
     base = first_of_each(sizes)
     at = base[owner] + (line - corners[owner, 0]) * shapes[owner, 1] - corners[owner, 1]
     steps = np.zeros(int(sizes.sum()) + 1, dtype=np.int8)
-    # one pixel may be where one run ends and another begins, hence two additions, not assignments
+    # one run may end at the pixel where another begins, hence additions instead of assignments
     steps[at + low] += 1
     steps[at + high] -= 1
     pixels = np.cumsum(steps[:-1], dtype=np.int8).view(bool)
