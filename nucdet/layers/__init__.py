@@ -1,1 +1,1 @@
-"""What several networks share."""
+"""Building blocks that several networks share."""

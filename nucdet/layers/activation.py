@@ -1,9 +1,10 @@
 """ReLU and ReLU6 of bfloat16 maps on a CPU, computed on their bits.
 
-The bits of a bfloat16, read as a 16-bit integer, are negative where the number is, and grow with it
-where it is not. So an integer clamp gives what ``torch.clamp`` does by way of float32, in 1 ms
-instead of 15 for a map of (8, 96, 128, 128) (one thread of a Xeon with AMX). Only a NaN may be
-lost: it becomes 0 or the upper bound, if there is one, and shows where no activation follows.
+Read as a 16-bit integer, the bits of a bfloat16 are negative for a negative number and increase
+with the number otherwise. An integer clamp therefore gives the result of ``torch.clamp``, which
+goes by way of float32, in 1 ms instead of 15 for a map of (8, 96, 128, 128) (one thread of a Xeon
+with AMX). Only NaNs differ: a negative one becomes 0, a positive one becomes the upper bound if
+there is one. A diverged network still shows NaNs, in the layers that no activation follows.
 """
 
 from __future__ import annotations
@@ -20,20 +21,20 @@ _BOUNDS = {nn.ReLU: None, nn.ReLU6: 6.0}
 
 
 class FastReLU(nn.Module):
-    """What an nn.ReLU or nn.ReLU6 becomes by :meth:`convert`."""
+    """An nn.ReLU or nn.ReLU6 after :meth:`convert`."""
 
     inplace: bool
     upper: float | None
 
     @classmethod
     def convert(cls, layer: nn.Module) -> None:
-        """Make an nn.ReLU or nn.ReLU6 one of these, in place; leave any other layer."""
+        """Turn an nn.ReLU or nn.ReLU6 into a FastReLU, in place; leave any other layer."""
         if type(layer) in _BOUNDS:
             layer.upper = _BOUNDS[type(layer)]
             layer.__class__ = cls
 
     def forward(self, x: Tensor) -> Tensor:
-        """A map of any shape; where the layer was in place, so is this."""
+        """Apply it to a tensor of any shape, in place if the converted layer was."""
         if x.dtype == torch.bfloat16 and x.device.type == "cpu":
             return _Clamp.apply(x if self.inplace else x.clone(), self.upper)
         if self.upper is None:

@@ -1,4 +1,4 @@
-"""Rows of convolutions, and the way through a U-Net."""
+"""Blocks of convolutions, and the forward pass of a U-Net."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from torch import Tensor, nn
 
 
 def conv_block(in_channels: int, *channels: int, norm: Literal["", "BN"] = "") -> nn.Sequential:
-    """3×3 convolutions that keep the size, each with ReLU, with ``norm`` "BN" batch norm before it.
+    """3×3 convolutions that keep the size, each followed by batch norm (if wanted) and ReLU.
 
     Args:
         in_channels: of the input.
         *channels: of each convolution's output, in order.
-        norm: "" or "BN".
+        norm: "" or "BN" (batch norm).
     """
     layers: list[nn.Module] = []
     for out_channels in channels:
-        # a bias would vanish in the mean that batch norm subtracts
+        # with batch norm a bias is useless: it is subtracted again with the mean
         convolution = nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=not norm)
         nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
         layers.append(convolution)
@@ -30,10 +30,11 @@ def conv_block(in_channels: int, *channels: int, norm: Literal["", "BN"] = "") -
 
 
 class UShape(nn.Module):
-    """The way through a U-Net (Ronneberger et al., 2015, arXiv:1505.04597).
+    """The forward pass of a U-Net (Ronneberger et al., 2015, arXiv:1505.04597).
 
-    A subclass fills ``down``, ``up`` and ``merge`` with a module for each level, ``down`` from full
-    resolution downwards and the others upwards, and sets ``bottom`` and ``predictor``.
+    A subclass fills ``down``, ``up`` and ``merge`` with one module per level, ``down`` from full
+    resolution to the coarsest and the others in the opposite order, and sets ``bottom`` and
+    ``predictor``.
     """
 
     bottom: nn.Module
@@ -45,7 +46,7 @@ class UShape(nn.Module):
         self.pool = nn.MaxPool2d(2)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) to float32 logits (N, K, H, W); H and W are multiples of 2^levels."""
+        """(N, C, H, W) to float32 logits (N, K, H, W); H and W must be multiples of 2^levels."""
         skips = []
         for level in self.down:
             skips.append(level(x))

@@ -1,13 +1,14 @@
-"""Convolutions of timm networks, computed by what a CPU is quick at. Same parameters and results.
+"""Speeds up the convolutions of timm networks on a CPU, with the same parameters and results.
 
-Three things cost a training most, measured on one thread of two CPUs with bfloat16:
+Three things took most of the training time, measured on one thread of two CPUs with bfloat16:
 
-- oneDNN has slow backward passes of depthwise convolutions, see nucdet/layers/depthwise.py.
-- A frozen batch norm multiplies and adds maps where it could change the weights. See
-  :func:`speed_up`, which also spares batch norms in inference.
-- TensorFlow's "SAME" padding copies maps. Where it is the same on both sides, the convolution can
-  do it; where a depthwise one needs a row and a column more at the end, its kernel gets a row and
-  a column of zeros at the beginning (35 ms of a float32 map of (8, 96, 128, 128) became 7 ms).
+- oneDNN's backward passes of depthwise convolutions are slow, see nucdet/layers/depthwise.py.
+- A frozen batch norm multiplies and adds feature maps, although it can be folded into the weights.
+  :func:`speed_up` does this, and in inference for other batch norms, too.
+- TensorFlow's "SAME" padding copies feature maps. Where it is equal on both sides, the convolution
+  itself can pad. Where a depthwise one needs one more row and column at the end, its kernel gets a
+  row and a column of zeros at the beginning (for a float32 map of (8, 96, 128, 128), 35 ms became
+  7 ms).
 """
 
 from __future__ import annotations
@@ -27,15 +28,15 @@ _NORMS = ("FrozenBatchNorm2d", "FrozenBatchNormAct2d", "BatchNorm2d", "BatchNorm
 
 
 class FastConv2d(nn.Conv2d):
-    """A Conv2d, or a timm Conv2dSame, that may take over the batch norm behind it."""
+    """A Conv2d, or a timm Conv2dSame, that may also do the work of the batch norm after it."""
 
-    same: bool  # TensorFlow's "SAME" padding, whose width depends on the image's
-    norm: list[nn.Module]  # the norm behind it; in a list, since it is not this module's to save
+    same: bool  # TensorFlow's "SAME" padding, whose width depends on the size of the image
+    norm: list[nn.Module]  # the norm after it; in a list, so that it is not saved as a submodule
     fixed: tuple[Tensor, Tensor] | None  # weight and bias with the norm folded in, see fixed_norms
 
     @classmethod
     def convert(cls, convolution: nn.Conv2d) -> None:
-        """Make a convolution one of these, in place."""
+        """Turn a convolution into a FastConv2d, in place."""
         convolution.same = type(convolution).__name__ == "Conv2dSame"
         convolution.norm = []
         convolution.fixed = None
@@ -43,7 +44,7 @@ class FastConv2d(nn.Conv2d):
 
     @property
     def takes_norm(self) -> bool:
-        """Whether it now does the work of its norm, too."""
+        """Whether it currently does the work of its norm."""
         return bool(self.norm) and not (
             self.norm[0].training and isinstance(self.norm[0], nn.BatchNorm2d)
         )
@@ -71,11 +72,11 @@ class FastConv2d(nn.Conv2d):
 
 
 def speed_up(network: nn.Module) -> None:
-    """Make convolutions :class:`FastConv2d`, fold batch norms into them, speed ReLUs up, in place.
+    """Convert convolutions and ReLUs into faster ones and fold batch norms, all in place.
 
-    A norm is folded where it is all that uses a convolution's result: a frozen one always, another
-    one in inference. Names and values of the parameters stay as they were. A network that torch.fx
-    cannot follow keeps its norms.
+    A norm is folded if nothing else uses the convolution's result: a frozen one always, any other
+    in inference only. Names and values of the parameters do not change. A network that torch.fx
+    cannot trace keeps its norms.
     """
     for module in network.modules():
         FastReLU.convert(module)
@@ -100,9 +101,9 @@ def speed_up(network: nn.Module) -> None:
 
 @contextmanager
 def fixed_norms(network: nn.Module) -> Iterator[None]:
-    """Fold the norms once, for as long as neither weights nor statistics change.
+    """Fold the norms once for the whole context; weights and statistics must not change in it.
 
-    Folding them anew for each image takes some milliseconds of small operations.
+    This saves a few milliseconds of small operations for each image.
     """
     folding = [m for m in network.modules() if isinstance(m, FastConv2d) and m.takes_norm]
     with torch.no_grad():
@@ -125,7 +126,7 @@ class _Tracer(fx.Tracer):
 
 
 class _Foldable(nn.Module):
-    """A batch norm that leaves its work to the convolution before it where that takes it."""
+    """A batch norm that only applies its activation while the convolution before it normalizes."""
 
     convolution: list[FastConv2d]
 
@@ -150,7 +151,7 @@ def _folded(weight: Tensor, bias: Tensor | None, norm: nn.Module) -> tuple[Tenso
 def _same_padding(
     x: Tensor, kernel: tuple[int, ...], stride: tuple[int, ...], dilation: tuple[int, ...]
 ) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Padding (along y, along x) at the start and at the end, here larger by one or equal."""
+    """Padding (along y, along x) at the start and at the end; the latter may be larger by one."""
     missing = [
         max((-(-length // s) - 1) * s + (k - 1) * d + 1 - length, 0)
         for length, k, s, d in zip(x.shape[-2:], kernel, stride, dilation, strict=True)

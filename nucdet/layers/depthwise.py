@@ -1,16 +1,16 @@
-"""Depthwise convolutions on a CPU whose gradients do not fall to oneDNN's slow kernels.
+"""Depthwise convolutions on a CPU whose gradients avoid oneDNN's slow kernels.
 
-Measured on one thread of two CPUs with bfloat16, slow are:
+Slow in oneDNN, measured on one thread of two CPUs with bfloat16, are:
 
-- the gradient by the weights, for kernels above 3×3 (24 ms of a map of (2, 672, 24, 24), where that
-  of a 3×3 kernel takes 0.5 ms). A kernel is put together of 3×3 ones, each of which sees the input
-  shifted;
-- the gradient by the input with a stride, in bfloat16 (40 ms of (2, 96, 192, 192), in float32 4 ms
-  and two copies). For 3×3 kernels it is a convolution for each phase of the stride, for others it
-  is computed in float32.
+- the gradient of the weights for kernels larger than 3×3 (24 ms for a map of (2, 672, 24, 24);
+  0.5 ms for a 3×3 kernel). Here it is put together from gradients of 3×3 kernels, each computed on
+  a shifted input;
+- the gradient of the input with a stride, in bfloat16 (40 ms for (2, 96, 192, 192); in float32 4 ms
+  and two copies). Here it is one convolution for each phase of the stride for 3×3 kernels, and
+  computed in float32 for others.
 
-All is channels-last. Where the padding at the end is wider than that at the start, the kernel is
-made to fit one that is the same on both sides.
+All tensors are channels-last. Where the padding at the end is wider than at the start, the kernel
+is padded with zeros so that equal padding on both sides gives the same result.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# side of the kernels whose gradient by the weights oneDNN finds quickly, and of the smallest ones
-# that :func:`depthwise` takes
+# side of the kernels for which oneDNN computes the gradient of the weights quickly, and the
+# smallest that :func:`depthwise` accepts
 TILE = 3
 
 
@@ -31,20 +31,20 @@ def depthwise(
 ) -> Tensor:
     """The convolution of (N, C, H, W) by (C, 1, k, k), k ≥ TILE, and C biases or None.
 
-    Under autocast it computes as autocast says.
+    Under autocast it computes in autocast's dtype.
 
     Args:
         stride: along both axes.
-        start, end: zeros that both axes get at their start and at their end, ``end`` the larger.
+        start, end: zero padding at the start and at the end of both axes; ``start`` ≤ ``end``.
     """
     if torch.is_autocast_enabled("cpu"):
         x = x.to(torch.get_autocast_dtype("cpu"))
     return _Depthwise.apply(x, weight, bias, stride, start, end)
 
 
-def _embedded(weight: Tensor, more: int) -> Tensor:
-    """A kernel that looks ``more`` pixels further up and to the left, at nothing."""
-    return F.pad(weight, (more, 0, more, 0)) if more else weight
+def _padded_kernel(weight: Tensor, extra: int) -> Tensor:
+    """A kernel with ``extra`` rows of zeros added at the top and columns at the left."""
+    return F.pad(weight, (extra, 0, extra, 0)) if extra else weight
 
 
 class _Depthwise(torch.autograd.Function):
@@ -62,7 +62,7 @@ class _Depthwise(torch.autograd.Function):
         ctx.save_for_backward(x, weight)
         ctx.stride, ctx.start, ctx.end, ctx.has_bias = stride, start, end, bias is not None
         bias = None if bias is None else bias.to(x.dtype)
-        kernel = _embedded(weight.to(x.dtype), end - start)
+        kernel = _padded_kernel(weight.to(x.dtype), end - start)
         with torch.autocast("cpu", enabled=False):
             return F.conv2d(x, kernel, bias, stride, end, 1, x.shape[1])
 
@@ -70,14 +70,14 @@ class _Depthwise(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
         grad = grad.contiguous(memory_format=torch.channels_last)
-        by_input = by_weight = by_bias = None
+        grad_input = grad_weight = grad_bias = None
         if ctx.needs_input_grad[0]:
-            by_input = _gradient_of_input(grad, x, weight, ctx.stride, ctx.start, ctx.end)
+            grad_input = _gradient_of_input(grad, x, weight, ctx.stride, ctx.start, ctx.end)
         if ctx.needs_input_grad[1]:
-            by_weight = _gradient_of_weight(grad, x, weight, ctx.stride, ctx.start, ctx.end)
+            grad_weight = _gradient_of_weight(grad, x, weight, ctx.stride, ctx.start, ctx.end)
         if ctx.has_bias and ctx.needs_input_grad[2]:
-            by_bias = grad.sum(dim=(0, 2, 3), dtype=torch.float32)
-        return by_input, by_weight, by_bias, None, None, None
+            grad_bias = grad.sum(dim=(0, 2, 3), dtype=torch.float32)
+        return grad_input, grad_weight, grad_bias, None, None, None
 
 
 def _gradient_of_input(
@@ -86,20 +86,21 @@ def _gradient_of_input(
     if stride > 1 and x.dtype == torch.bfloat16 and weight.shape[-1] == TILE:
         return _gradient_by_phases(grad, x, weight, stride, start)
     dtype = x.dtype if stride == 1 else torch.float32
-    # only its shape is looked at
+    # the values of the input are not needed, only its shape
     like = torch.empty_like(x, dtype=dtype)
-    kernel = _embedded(weight.to(dtype), end - start)
+    kernel = _padded_kernel(weight.to(dtype), end - start)
     return _backward(grad.to(dtype), like, kernel, stride, end, 0).to(x.dtype)
 
 
 def _gradient_by_phases(grad: Tensor, x: Tensor, weight: Tensor, stride: int, start: int) -> Tensor:
-    """Every ``stride``-th row and column of the input sees the same few weights of the kernel.
+    """The gradient of the input in stride² parts, each of every ``stride``-th row and column.
 
-    So the gradient of each of these stride² parts is a convolution without a stride, with that
-    part of the kernel turned round; together they do the work of one of the kernel's size.
+    All pixels of a part meet the same few weights of the kernel. So the gradient of each part is a
+    convolution without stride by these weights, flipped; together they cost one convolution by the
+    whole kernel.
     """
     result = torch.empty_like(x)
-    turned = weight.to(x.dtype).flip(2, 3)
+    flipped = weight.to(x.dtype).flip(2, 3)
     side = weight.shape[-1]
     parts = [
         [_phase(phase, length, have, side, stride, start) for phase in range(stride)]
@@ -107,9 +108,9 @@ def _gradient_by_phases(grad: Tensor, x: Tensor, weight: Tensor, stride: int, st
     ]
     for row, (rows, above, below) in enumerate(parts[0]):
         for column, (columns, before, after) in enumerate(parts[1]):
-            seen = F.pad(grad, (before, after, above, below))
-            kernel = turned[..., rows, columns].contiguous()
-            part = F.conv2d(seen, kernel, groups=x.shape[1])
+            padded = F.pad(grad, (before, after, above, below))
+            kernel = flipped[..., rows, columns].contiguous()
+            part = F.conv2d(padded, kernel, groups=x.shape[1])
             result[..., row::stride, column::stride] = part
     return result
 
@@ -117,16 +118,25 @@ def _gradient_by_phases(grad: Tensor, x: Tensor, weight: Tensor, stride: int, st
 def _phase(
     phase: int, length: int, have: int, side: int, stride: int, start: int
 ) -> tuple[slice, int, int]:
-    """Along one axis: which weights of the turned kernel the inputs phase, phase + stride, … see.
+    """One axis of :func:`_gradient_by_phases`, for the input pixels phase, phase + stride, …
 
-    And by how much the gradient, which is ``have`` long, is padded (cut, where below 0) at its
-    start and end, for an input of ``length`` that was padded by ``start`` at its start.
+    Args:
+        phase: index of the first of these pixels.
+        length: of the input, without its padding.
+        have: length of the gradient of the output.
+        side: of the kernel.
+        stride: of the convolution.
+        start: padding at the start of the input.
+
+    Returns:
+        Which weights of the flipped kernel they meet, and by how much the gradient of the output
+        must be padded (cut, if negative) at its start and at its end.
     """
     first, shift = (phase + start) % stride, (phase + start) // stride
     taps = len(range(first, side, stride))
     count = len(range(phase, length, stride))
-    turned_first = (side - 1 - first) % stride
-    return slice(turned_first, None, stride), taps - 1 - shift, count + shift - have
+    flipped_first = (side - 1 - first) % stride
+    return slice(flipped_first, None, stride), taps - 1 - shift, count + shift - have
 
 
 def _gradient_of_weight(
@@ -152,7 +162,7 @@ def _gradient_of_weight(
 def _backward(
     grad: Tensor, x: Tensor, weight: Tensor, stride: int, padding: int, which: int
 ) -> Tensor:
-    """The gradient by the input (``which`` 0) or by the weight (1)."""
+    """The gradient of the input (``which`` 0) or of the weight (1)."""
     mask = [which == 0, which == 1, False]
     sides = [stride] * 2, [padding] * 2, [1, 1], False, [0, 0], weight.shape[0]
     return torch.ops.aten.convolution_backward(grad, x, weight, None, *sides, mask)[which]

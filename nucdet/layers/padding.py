@@ -1,4 +1,4 @@
-"""Images continued at the bottom and on the right, to the size that a batch or a network needs."""
+"""Pads images at the bottom and on the right to the size that a batch or a network needs."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from torch import Tensor
 
 
 def reflect_to(image: Tensor, size: tuple[int, int]) -> Tensor:
-    """(…, H, W) continued to (height, width), mirrored as often as needed."""
+    """Pad (…, H, W) to (height, width) by reflection, repeated as often as needed."""
     for dim, length in zip((-2, -1), size, strict=True):
         missing = length - image.shape[dim]
-        if missing:  # torch's own padding mirrors no more than once
+        if missing:  # torch's own padding reflects only once
             order = np.pad(np.arange(image.shape[dim]), (0, missing), mode="reflect")
             image = image.index_select(dim, torch.from_numpy(order).to(image.device))
     return image

@@ -1,4 +1,4 @@
-"""Detectron2's ROIPooler on a CPU as the product of a sparse matrix with channels-last maps."""
+"""Detectron2's ROIPooler on a CPU, as a product of a sparse matrix and channels-last maps."""
 
 from __future__ import annotations
 
@@ -18,24 +18,25 @@ from torch import Tensor, nn
 
 
 class SparseROIPooler(ROIPooler):
-    """ROIPooler (ROIAlign, ``aligned=True``, ``sampling_ratio=0``) without parameters, as that.
+    """A faster ROIPooler (ROIAlign, ``aligned=True``, ``sampling_ratio=0``) for CPUs.
 
-    A bin is the mean of bilinear samples, a weighted sum of a few pixels; the weights depend on the
-    boxes alone. All bins together are one sparse matrix (bins × pixels of all maps), and the maps,
-    channels-last, a dense one (pixels × channels): every number that is read has its channels
-    beside it. torchvision's kernel reads, and in training adds to, one channel after the other:
-    125 ms for the gradient of 256 boxes, where this takes a tenth. On a GPU it is not used.
+    Each bin is the mean of bilinear samples, so it is a weighted sum of a few pixels, with weights
+    that depend only on the boxes. The weights of all bins form one sparse matrix (bins × pixels of
+    all maps), and the channels-last maps a dense one (pixels × channels), in which the channels of
+    a pixel lie side by side in memory. torchvision's kernel reads one channel after the other, and
+    in training adds to one after the other: 125 ms for the gradient of 256 boxes, ten times as long
+    as here. On a GPU, Detectron2's own pooler runs.
     """
 
     @classmethod
     def convert(cls, network: nn.Module) -> None:
-        """Make all ROIPoolers in a network, whose settings it can follow, into these, in place."""
+        """Convert all ROIPoolers with these settings in a network, in place."""
         for module in network.modules():
-            if type(module) is ROIPooler and all(map(_follows, module.level_poolers)):
+            if type(module) is ROIPooler and all(map(_is_supported, module.level_poolers)):
                 module.__class__ = cls
 
     def forward(self, x: list[Tensor], box_lists: list[Boxes]) -> Tensor:
-        """See :class:`ROIPooler`; channels-last."""
+        """See :class:`ROIPooler`; the result is channels-last."""
         if x[0].device.type != "cpu" or not sum(map(len, box_lists)):
             return super().forward(x, box_lists)
         boxes = convert_boxes_to_pooler_format(box_lists)
@@ -58,12 +59,12 @@ class SparseROIPooler(ROIPooler):
         return pooled.view(len(boxes), *self.output_size, -1).permute(0, 3, 1, 2)
 
 
-def _follows(pooler: nn.Module) -> bool:
+def _is_supported(pooler: nn.Module) -> bool:
     return isinstance(pooler, ROIAlign) and pooler.aligned and pooler.sampling_ratio == 0
 
 
 class _Product(torch.autograd.Function):
-    """Sparse (M, N) times dense (N, C); computed in float32, given in the dense one's type."""
+    """Sparse (M, N) times dense (N, C), computed in float32; the result has the dense dtype."""
 
     @staticmethod
     def forward(ctx: Any, matrix: Tensor, dense: Tensor) -> Tensor:
@@ -84,8 +85,8 @@ class _Product(torch.autograd.Function):
 
 
 def _times(sparse: Tensor, dense: Tensor) -> Tensor:
-    with torch.autocast("cpu", enabled=False):  # sparse products know no shorter type
-        # given a place for the result, addmm copies no zeros into it first
+    with torch.autocast("cpu", enabled=False):  # sparse products support no half precision
+        # with `out`, addmm does not first copy zeros into the result
         result = dense.new_empty((sparse.shape[0], dense.shape[1]), dtype=torch.float32)
         torch.addmm(result, sparse, dense.float(), beta=0, out=result)
         return result.to(dense.dtype)
@@ -94,7 +95,7 @@ def _times(sparse: Tensor, dense: Tensor) -> Tensor:
 def _csr(rows: Tensor, columns: Tensor, values: Tensor, size: tuple[int, int]) -> Tensor:
     with warnings.catch_warnings():  # torch calls the layout a beta version
         warnings.simplefilter("ignore")
-        # 32 bits, as MKL takes them
+        # MKL expects 32-bit indices
         return torch.sparse_csr_tensor(
             rows.int(), columns.int(), values, size, check_invariants=False
         )
@@ -107,12 +108,12 @@ def _bins_by_pixels(
     shapes: Sequence[torch.Size],
     output_size: tuple[int, int],
 ) -> Tensor:
-    """Sparse CSR (bins, pixels), float32: how much each pixel counts in each bin.
+    """Sparse CSR (bins, pixels), float32: the weight of each pixel in each bin.
 
     Args:
         boxes: (M, 5) float32, index of the image and (x0, y0, x1, y1) in its pixels.
-        levels: (M,) int64, the map that each box looks at.
-        scales: (L,) float32, of the maps.
+        levels: (M,) int64, index of the map that each box is pooled from.
+        scales: (L,) float32, spatial scale of each map.
         shapes: (N, C, H, W) of each map.
         output_size: bins of a box along y and x.
 
@@ -130,10 +131,10 @@ def _bins_by_pixels(
     counts = (taps_y[:, :, None] * taps_x[:, None, :]).flatten()
     rows = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
     entry = torch.arange(int(rows[-1]))
-    a_bin = torch.repeat_interleave(counts)
-    within = entry - rows[a_bin]
+    row = torch.repeat_interleave(counts)
+    within = entry - rows[row]
     bins = output_size[0] * output_size[1]
-    box, rest = a_bin // bins, a_bin % bins
+    box, rest = row // bins, row % bins
     y_bin = box * output_size[0] + rest // output_size[1]
     x_bin = box * output_size[1] + rest % output_size[1]
     taps = taps_x.flatten()[x_bin]
@@ -147,25 +148,25 @@ def _bins_by_pixels(
 
 
 def _axis(low: Tensor, high: Tensor, side: Tensor, bins: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The pixels along one axis that each bin looks at.
+    """The pixels along one axis that contribute to each bin.
 
     Args:
-        low, high: (M,) where boxes begin and end, in pixels of the map, centers at whole numbers.
-        side: (M,) pixels of the map.
-        bins: of each box.
+        low, high: (M,) where boxes begin and end, in pixels of the map whose centers are integers.
+        side: (M,) length of the map in pixels.
+        bins: number of bins of each box.
 
     Returns:
         First pixel (M, bins) int64, weights of the pixels from there on (M, bins, longest) float32,
-        and how many of these count (M, bins) int64.
+        and how many of these are used (M, bins) int64.
     """
     size = (high - low) / bins
-    drawn = size.ceil()  # samples of a bin; an empty box has none
-    grid = drawn.clamp(min=1)
+    samples_per_bin = size.ceil()  # an empty box has none
+    grid = samples_per_bin.clamp(min=1)
     steps = torch.arange(int(grid.max()))
     begin = low[:, None] + torch.arange(bins) * size[:, None]
     samples = begin[:, :, None] + ((steps + 0.5) * (size / grid)[:, None])[:, None, :]
     last = (side - 1.0)[:, None, None]
-    counts = (steps < drawn[:, None])[:, None] & (samples >= -1) & (samples <= last + 1)
+    counts = (steps < samples_per_bin[:, None])[:, None] & (samples >= -1) & (samples <= last + 1)
     samples = torch.minimum(samples.clamp(min=0), last)
     ends = samples.gather(2, (grid.long() - 1)[:, None, None].expand(-1, bins, 1))[..., 0]
     first, end = samples[..., 0].floor().long(), ends.floor().long() + 2

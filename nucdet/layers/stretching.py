@@ -1,4 +1,4 @@
-"""Grey levels of images of several kinds of microscopy made alike."""
+"""Brings images of different kinds of microscopy to similar grey levels."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from torch import Tensor
 
 
 def stretch(images: Tensor) -> Tensor:
-    """Each image's grey levels brought to 0–1 and, where its mean is above 1/2, inverted.
+    """Stretch the grey levels of each image to 0–1 and invert it if its mean is then above 1/2.
 
-    So that all have bright nuclei on a dark background. Batch norm needs it: fluorescence and
-    stained tissue have means of 0.05 and 0.8, two images are a batch, and in inference the one is
-    normalized by the other's statistics.
+    All images then have bright nuclei on a dark background. Batch norm needs this: fluorescence and
+    stained tissue have means of 0.05 and 0.8, so with batches of two images, inference would
+    normalize the one with the statistics of the other.
 
     Args:
-        images: (…, H, W) of any type. A constant one becomes 0.
+        images: (…, H, W) of any dtype. A constant one becomes 0.
     """
     images = images.float()
     low, high = (limit(images, dim=(-2, -1), keepdim=True) for limit in (torch.amin, torch.amax))
