@@ -1,4 +1,4 @@
-"""Makes instances that share no pixel of the output of a network."""
+"""Turns the output of a network into instances that share no pixel."""
 
 from nucdet.postprocessing.overlap import OverlapElimination, eliminate_overlaps
 

@@ -1,4 +1,4 @@
-"""Processes the masks of an image in blocks, so that no label map of a large image is needed."""
+"""Processes the masks of an image in blocks, without a label map of the whole image."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from nucdet.structures import CroppedMasks
 
 
 class Block(NamedTuple):
-    """The masks of one block of an image, and what lies near them.
+    """The masks of one block of an image, and those near them.
 
     Attributes:
         mine: indices of the masks whose top left corner is in the block, ascending.
-        near: indices of all masks that meet the window, ``mine`` among them, ascending.
+        near: indices of all masks whose box overlaps the window, including ``mine``, ascending.
         start, stop: (2,) int64, (y0, x0) and (y1, x1) of the window: the box around ``mine`` with
             a margin, which may reach beyond the image.
     """
@@ -27,12 +27,12 @@ class Block(NamedTuple):
 
 
 def blocks_of(masks: CroppedMasks, block: int, margin: int = 0) -> Iterator[Block]:
-    """The blocks of an image that have masks; each mask is in one, that of its top left corner.
+    """The blocks of an image that have masks; each mask belongs to that of its top left corner.
 
     Args:
         masks: N masks of one image, none empty.
         block: side of a block in pixels.
-        margin: pixels around the masks of a block in which others are near.
+        margin: width in pixels of the window's margin around the masks of a block.
     """
     low = masks.offsets
     high = masks.boxes[:, [3, 2]].astype(np.int64)
@@ -51,15 +51,16 @@ def by_blocks(
 ) -> CroppedMasks:
     """Apply ``change`` to the masks of an image, in memory that does not grow with the image.
 
-    What becomes of a mask must depend only on the masks that its box meets. Each block of the image
-    is processed together with its neighbors, and an image up to the size of a block is one part.
+    The result for a mask may depend only on the masks whose boxes overlap its own. The masks of
+    each block are processed together with these neighbors; an image up to the size of a block is
+    processed in one call.
 
     Args:
         masks: N masks of one image, none empty.
         change: takes masks that lie near each other, with their indices in ``masks``, and returns
-            as many, in the same order. Their coordinates start from a window around them, a pixel
-            wider than they are where the image goes on: only what is open at the edge of the image
-            is open at the edge of the window.
+            as many, in the same order. Their coordinates are relative to a window around them,
+            with a margin of one pixel where the image continues: a mask touches the edge of the
+            window only where it touches the edge of the image.
         block: side of a block in pixels.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Foreground without a network: the image's own grey levels."""
+"""Foreground without a network, from the grey levels of the image."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import cv2
 import numpy as np
 from skimage.filters import threshold_otsu
 
-# of the blur, in pixels: enough for the noise of a camera, the smallest nuclei stay apart
+# of the blur, in pixels: removes camera noise and keeps the smallest nuclei separate
 _SIGMA = 1.0
 
 
 def grey_foreground(image: np.ndarray) -> np.ndarray:
-    """How much each pixel stands out of the background: the baseline that needs no training.
+    """How much each pixel differs from the background: a baseline that needs no training.
 
-    Grey is the mean of the channels, blurred and stretched to 0–1. The background is what most of
-    the image is, so where Otsu's threshold leaves more pixels above it than below, nuclei are
-    dark and the map is inverted. :class:`nucdet.postprocessing.separation.Separation` with
-    ``"otsu"`` makes instances of it.
+    Grey is the mean of the channels, blurred and stretched to 0–1. Most of the image is assumed to
+    be background, so if more pixels are above Otsu's threshold than below, the nuclei are dark and
+    the map is inverted. :class:`nucdet.postprocessing.separation.Separation` with ``"otsu"`` turns
+    the map into instances.
 
     Args:
-        image: (H, W) or (H, W, C), numbers of any range.
+        image: (H, W) or (H, W, C), values of any range.
 
     Returns:
         (H, W) float32, 0–1; all 0 for an image of one color.

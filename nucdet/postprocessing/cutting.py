@@ -1,4 +1,4 @@
-"""Cuts overlapping masks: which one keeps the pixels, which piece stays, which holes are filled."""
+"""Removes overlaps of masks, pieces that were cut off, and holes."""
 
 from __future__ import annotations
 
@@ -18,9 +18,8 @@ def cut_overlaps(
     Args:
         masks: N masks of one image.
         rank: (N,) numbers; of equals the lower index wins.
-        keep_largest_piece: of a mask that lost pixels only the largest 8-connected piece stays (of
-            equals, the first in reading order). Masks that lost nothing stay as they are, in
-            however many pieces.
+        keep_largest_piece: keep only the largest 8-connected piece of each mask that lost pixels
+            (of equals, the first in reading order). Masks that lost nothing keep all their pieces.
 
     Returns:
         N masks in the same order that share no pixel; some may be empty.
@@ -45,8 +44,8 @@ def _largest_piece(window: np.ndarray) -> np.ndarray:
 
 
 def keep_largest_pieces(masks: CroppedMasks) -> CroppedMasks:
-    """Of each of N masks the largest 8-connected piece; of equals the first in reading order."""
-    # OpenCV counts them many times faster than scipy; a mask of one piece has two labels, with 0
+    """The largest 8-connected piece of each mask; of equals the first in reading order."""
+    # OpenCV counts pieces many times faster than scipy; its count includes the background
     whole = np.array(
         [cv2.connectedComponents(crop.view(np.uint8))[0] <= 2 for crop in masks.crops], bool
     )
@@ -60,7 +59,7 @@ def keep_largest_pieces(masks: CroppedMasks) -> CroppedMasks:
 
 
 def fill_holes(masks: CroppedMasks, block: int = 2048) -> CroppedMasks:
-    """Fill background that one mask encloses and no other touches.
+    """Fill each part of the background that one mask encloses and no other mask touches.
 
     Args:
         masks: N masks of one image that share no pixel, none empty. Background is 4-connected, and
@@ -76,15 +75,15 @@ def fill_holes(masks: CroppedMasks, block: int = 2048) -> CroppedMasks:
 def _filled(masks: CroppedMasks) -> CroppedMasks:
     labels = masks.to_label_map()
     count, parts = cv2.connectedComponents((labels == 0).view(np.uint8), connectivity=4)
-    # a background part is a mask's hole if the lowest and the highest label beside it are the same
+    # a background part is a hole of a mask if the lowest and highest label adjacent to it are equal
     lowest = np.full(count, np.iinfo(labels.dtype).max, dtype=labels.dtype)
     highest = np.zeros(count, dtype=labels.dtype)
     before, after = np.s_[:-1], np.s_[1:]
     for here, there in ((before, after), (after, before)):
         for a, b in ((np.s_[here], np.s_[there]), (np.s_[:, here], np.s_[:, there])):
-            beside = np.nonzero((parts[a] > 0) & (labels[b] > 0))
-            np.minimum.at(lowest, parts[a][beside], labels[b][beside])
-            np.maximum.at(highest, parts[a][beside], labels[b][beside])
+            adjacent = np.nonzero((parts[a] > 0) & (labels[b] > 0))
+            np.minimum.at(lowest, parts[a][adjacent], labels[b][adjacent])
+            np.maximum.at(highest, parts[a][adjacent], labels[b][adjacent])
     open_parts = np.concatenate([parts[0], parts[-1], parts[:, 0], parts[:, -1]])
     highest[open_parts] = 0
     enclosed = lowest == highest

@@ -1,4 +1,4 @@
-"""Outlines moved outwards or inwards: annotators differ by a pixel in where a nucleus ends."""
+"""Moves outlines outwards or inwards: annotators differ by a pixel in where a nucleus ends."""
 
 from __future__ import annotations
 
@@ -15,28 +15,29 @@ from nucdet.structures import CroppedMasks
 def offset_outlines(masks: CroppedMasks, offset: float, block: int = 2048) -> CroppedMasks:
     """Grow or shrink masks that do not overlap by a number of pixels.
 
-    Distances are Euclidean, between centers of pixels, so that the first step is at 1, the next at
-    √2, at 2, at √5.
+    Distances are Euclidean between pixel centers, so the result changes at offsets of 1, √2, 2, √5
+    and so on.
 
-    - ``offset`` > 0: each background pixel at most that far from a mask goes to the nearest one, as
-      in :func:`skimage.segmentation.expand_labels`, ties included. No mask loses a pixel.
-    - ``offset`` < 0: each mask loses its pixels at most that far from what is outside it, be that
-      background or a neighbor. The edge of the image is no outline: what lies beyond is not known.
-      A mask never vanishes; at least its innermost pixels (the farthest from outside) stay.
+    - ``offset`` > 0: each background pixel within this distance of a mask is added to the nearest
+      mask, as in :func:`skimage.segmentation.expand_labels`, ties included. No mask loses a pixel.
+    - ``offset`` < 0: each mask loses its pixels within this distance of any pixel outside it,
+      background or a neighbor. The edge of the image is not an outline: what lies beyond is
+      unknown. A mask never vanishes; at least its innermost pixels (those farthest from the
+      outside) stay.
 
-    Time and memory grow with blocks of the image that hold masks, not with N×H×W.
+    Time and memory grow with the blocks of the image that hold masks, not with N×H×W.
 
     Args:
         masks: N masks of one image, none empty.
         offset: pixels.
-        block: side in pixels of the parts that are worked on at a time; it does not change the
+        block: side in pixels of the blocks that are processed at a time; it does not change the
             result.
 
     Returns:
         N masks in the same order.
 
     Example:
-        Two masks grow by a pixel, into the background alone::
+        Two masks grow by a pixel, into the background only::
 
             >>> row = CroppedMasks.from_label_map(np.array([[0, 1, 1, 2, 0, 0]]))
             >>> offset_outlines(row, 1).to_label_map()
@@ -62,7 +63,7 @@ def _grown(masks: CroppedMasks, distance: float, block: int) -> CroppedMasks:
     offsets = np.maximum(low - reach, 0)
     ends = np.minimum(high + reach, masks.image_size)
     windows: list[np.ndarray] = [np.zeros((0, 0), bool)] * len(masks)
-    # what the masks of a block reach may be as near to another mask
+    # a pixel within reach of a mask of the block may be nearer to a mask up to 2 * reach away
     for mine, near, start, stop in blocks_of(masks, block, 2 * reach):
         corner = np.maximum(np.minimum(start, low[near].min(axis=0)), 0)
         end = np.minimum(np.maximum(stop, high[near].max(axis=0)), masks.image_size)
@@ -78,8 +79,8 @@ def _grown(masks: CroppedMasks, distance: float, block: int) -> CroppedMasks:
 def _shrunk(
     crop: np.ndarray, box: tuple[slice, slice], image_size: tuple[int, int], distance: float
 ) -> np.ndarray:
-    """What is left of a mask, in the window of its crop."""
-    # a line from outside on each side where the image goes on
+    """The pixels that stay, in the window of the crop."""
+    # a line of outside pixels on each side where the image continues
     sides = [
         (int(span.start > 0), int(span.stop < length))
         for span, length in zip(box, image_size, strict=True)

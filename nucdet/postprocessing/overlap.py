@@ -1,4 +1,4 @@
-"""Overlap elimination: every pixel belongs to one nucleus at most."""
+"""Overlap elimination: every pixel belongs to at most one nucleus."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from nucdet.structures import CroppedMasks
 
 @dataclass(frozen=True, kw_only=True)
 class MaskCandidates(Candidates):
-    """Candidates with their pixels, worked on in blocks of an image of any size.
+    """Candidates with their pixels, processed in blocks so that the image may have any size.
 
     Attributes:
         masks: N masks of one image.
@@ -38,7 +38,7 @@ class MaskCandidates(Candidates):
         classes: np.ndarray | None = None,
         block: int = 2048,
     ) -> MaskCandidates:
-        """All masks of an image, with their scores and classes where there are some.
+        """All masks of an image, with their scores and classes if known.
 
         Raises:
             ValueError: not as many scores as masks.
@@ -83,9 +83,9 @@ def eliminate_overlaps(
 ) -> tuple[CroppedMasks, np.ndarray]:
     """Give each pixel that several masks cover to one of them; the result fits one label map.
 
-    The rules, their order and what the settings mean: :mod:`nucdet.postprocessing.rules`.
+    See :mod:`nucdet.postprocessing.rules` for the rules, their order and their settings.
 
-    What is dropped becomes background. Applied to its own result it changes nothing, except with
+    Dropped masks become background. Applied to its own result it changes nothing, except with
     settings relative to the image's masks (dropping the smallest raises the mean) and with
     ``outline_offset``.
 
@@ -93,7 +93,7 @@ def eliminate_overlaps(
         masks: N masks of one image.
         scores: (N,) float, needed for ``"score"``.
         priority: ``"area"`` or ``"score"``.
-        settings: others of :class:`nucdet.postprocessing.rules.OverlapSettings`, by name.
+        settings: other fields of :class:`nucdet.postprocessing.rules.OverlapSettings`.
 
     Returns:
         The K masks that are left and (K,) int64, ascending: the index each had in ``masks``.
@@ -102,7 +102,7 @@ def eliminate_overlaps(
         InputError: a setting out of range, or ``"score"`` without scores.
 
     Example:
-        The larger of two that clash stays whole, the speck is dropped::
+        The larger of two overlapping masks stays whole, the speck is dropped::
 
             >>> dense = np.zeros((3, 1, 9), dtype=bool)
             >>> dense[0, 0, :4] = dense[1, 0, 3:8] = dense[2, 0, 8:] = True
@@ -116,21 +116,21 @@ def eliminate_overlaps(
 
 
 class OverlapElimination:
-    """The rules on Detectron2's predictions, set by ``TEST.OVERLAP_ELIMINATION`` and
-    ``TEST.OUTLINE_OFFSET``.
+    """Applies the rules to Detectron2's predictions.
 
-    Evaluators, the submission writer, prediction of images of any size and the drawings of results
-    all take their masks from here.
+    ``TEST.OVERLAP_ELIMINATION`` and ``TEST.OUTLINE_OFFSET`` set them. Evaluators, the submission
+    writer, prediction of images of any size and the drawings of results all take their masks from
+    here.
     """
 
     @configurable
     def __init__(self, *, enabled: bool, settings: OverlapSettings, block: int = 2048):
         """
         Args:
-            enabled: if False, masks only become :class:`CroppedMasks`.
+            enabled: if False, masks are only converted to :class:`CroppedMasks`.
             settings: of the rules.
-            block: side in pixels of the parts that are worked on at a time; it does not change the
-                result.
+            block: side in pixels of the blocks that are processed at a time; it does not change
+                the result.
         """
         self.enabled = enabled
         self.settings = settings

@@ -12,26 +12,26 @@ _CROSS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
 def split_at_saddles(
     relief: np.ndarray, mask: np.ndarray, depth: float, min_size: int = 1
 ) -> np.ndarray:
-    """Label the hills of a relief inside a mask; hills without a real valley between them are one.
+    """Label the hills of a relief inside a mask; hills without a deep valley between them are one.
 
-    Two neighboring hills stay apart where the highest way from one top to the other leads down to
-    less than ``(1 - depth)`` times the lower top. That is the watershed from the h-maxima of the
-    relief (Soille, Morphological Image Analysis, 2003, 6.3.4) with an h that grows with the hill,
-    computed the other way round: flood from every local maximum once, then join basins over their
-    highest saddles. Grey-scale reconstruction, which gives the h-maxima themselves, costs ten times
-    the flooding.
+    Two neighboring hills stay separate if the highest path from one top to the other descends below
+    ``(1 - depth)`` times the lower top. This is the watershed from the h-maxima of the relief
+    (Soille, Morphological Image Analysis, 2003, 6.3.4) with an h proportional to the height of the
+    hill, computed in reverse order: flood once from every local maximum, then join basins over
+    their highest saddles. The grey-scale reconstruction that gives the h-maxima themselves would
+    take ten times as long as the flooding.
 
     A hill without a top above 0, or with fewer than ``min_size`` pixels, is joined to the neighbor
     over its highest saddle, if it has one.
 
     Args:
-        relief: (H, W) float32, finite; comparable from nucleus to nucleus only by its ratios.
+        relief: (H, W) float32, finite; only ratios within a nucleus matter, not absolute heights.
         mask: (H, W) bool, the pixels to label.
         depth: 0–1, see above. 0: every local maximum is an instance.
         min_size: pixels.
 
     Returns:
-        (H, W) int32, 0 outside ``mask``, every pixel inside it has a label, 1 … n without gaps.
+        (H, W) int32, 0 outside ``mask``, labels 1 … n without gaps for all pixels inside it.
         Instances are 4-connected.
 
     Example:
@@ -55,7 +55,7 @@ def split_at_saddles(
 
 
 def _saddles(basins: np.ndarray, relief: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The highest saddle between every two basins that touch.
+    """The highest saddle of each pair of adjacent basins.
 
     Returns:
         (K, 2) int64 pairs of labels, (K,) float32 heights; highest first.
@@ -81,11 +81,11 @@ def _join(
     depth: float,
     min_size: int,
 ) -> np.ndarray:
-    """Union-find over the saddles from the highest down: the new number of each basin.
+    """Join basins by union-find over the saddles, from the highest down; give their new numbers.
 
     Args:
         pairs, saddles: from :func:`_saddles`.
-        heights, sizes: of the basins 0 (background), 1 … n.
+        heights, sizes: of the background (0) and the basins 1 … n.
         depth, min_size: see :func:`split_at_saddles`.
 
     Returns:

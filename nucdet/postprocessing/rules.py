@@ -1,9 +1,9 @@
 """The rules of overlap elimination: one list of functions, which are applied in order.
 
-A rule sees the masks of an image as :class:`Candidates`, a table of areas, scores and classes that
-can be asked for the few things that need pixels. So the same list serves the masks of an image of
-any size (:mod:`nucdet.postprocessing.overlap`) and masks that are known by their intersections
-alone (:mod:`nucdet.evaluation.atoms`).
+A rule sees the masks of an image as :class:`Candidates`, a table of areas, scores and classes with
+methods for the few operations that need pixels. The same list therefore serves the masks of an
+image of any size (:mod:`nucdet.postprocessing.overlap`) and masks of which only the intersections
+are known (:mod:`nucdet.evaluation.atoms`).
 
 A new rule is a function here, a line in one of the lists, and a field of :class:`OverlapSettings`
 with its line in ``from_config``.
@@ -27,10 +27,10 @@ _NODE = "TEST.OVERLAP_ELIMINATION"
 
 @dataclass(frozen=True)
 class OverlapSettings:
-    """The settings of the rules, each the config key of its name; the rules say what they do.
+    """The settings of the rules, named like their config keys; each rule explains its own.
 
     Raises:
-        InputError: a setting is out of the range that :mod:`nucdet.config_checks` has for its key.
+        InputError: a setting is outside the range of its key in :mod:`nucdet.config_checks`.
     """
 
     priority: str = "area"
@@ -69,14 +69,14 @@ class OverlapSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class Candidates(ABC):
-    """The masks of one image that are left at some stage, N of them.
+    """The N masks of one image that remain after some of the rules.
 
     Attributes:
         areas: (N,) int64, in pixels.
         scores: (N,) float, or None where they are not known.
         classes: (N,) int64 from 0, or None where they are not known.
         numbers: (N,) int64, ascending: the index that each mask had at the start.
-        least_area: pixels that a mask must have, before and after the cut; set by a rule.
+        least_area: smallest area in pixels, before and after the cut; set by a rule.
     """
 
     areas: np.ndarray
@@ -118,7 +118,7 @@ Rule = Callable[[Candidates, OverlapSettings], Candidates]
 
 
 def drop_low_scores_of_classes(masks: Candidates, settings: OverlapSettings) -> Candidates:
-    """Each class has a score that its masks must exceed (``class_score_thresholds``)."""
+    """The masks of each class must exceed its score threshold (``class_score_thresholds``)."""
     if not len(settings.class_score_thresholds):
         return masks
     least = _by_class("CLASS_SCORE_THRESHOLDS", settings.class_score_thresholds, masks)
@@ -126,7 +126,7 @@ def drop_low_scores_of_classes(masks: Candidates, settings: OverlapSettings) -> 
 
 
 def drop_small_areas_of_classes(masks: Candidates, settings: OverlapSettings) -> Candidates:
-    """Each class has an area that its masks must reach (``class_min_areas``)."""
+    """The masks of each class must have at least its minimum area (``class_min_areas``)."""
     if not len(settings.class_min_areas):
         return masks
     least = _by_class("CLASS_MIN_AREAS", settings.class_min_areas, masks)
@@ -134,10 +134,10 @@ def drop_small_areas_of_classes(masks: Candidates, settings: OverlapSettings) ->
 
 
 def drop_relatively_unsure(masks: Candidates, settings: OverlapSettings) -> Candidates:
-    """A mask's score must reach ``min_relative_score`` times the median of the image's masks.
+    """A mask's score must reach ``min_relative_score`` times the median score of the image.
 
-    This holds only for masks smaller than the image's median: large nuclei that the border cuts, or
-    whose kind is rare, have low scores too, but false masks are small.
+    This applies only to masks smaller than the median area of the image: large nuclei that the
+    border cuts, or of a rare kind, have low scores too, but false masks are small.
     """
     if settings.min_relative_score <= 0:
         return masks
@@ -151,7 +151,7 @@ def drop_relatively_unsure(masks: Candidates, settings: OverlapSettings) -> Cand
 def set_least_area(masks: Candidates, settings: OverlapSettings) -> Candidates:
     """``min_area``, but at most ``min_area_limit`` times the median area of the image's masks.
 
-    So tiny nuclei are not dropped as debris where all nuclei are tiny. A limit of 0 is none.
+    Thus tiny nuclei are not dropped as debris if all nuclei are tiny. A limit of 0 means no limit.
     """
     least = settings.min_area
     if settings.min_area_limit and len(masks):
@@ -160,19 +160,19 @@ def set_least_area(masks: Candidates, settings: OverlapSettings) -> Candidates:
 
 
 def drop_small(masks: Candidates, settings: OverlapSettings) -> Candidates:
-    """Masks that are empty or smaller than the least area are dropped.
+    """Drop masks that are empty or smaller than the least area.
 
-    The rule is applied before the cut, so that masks which would be dropped anyway take no pixel
-    from others, and again after it.
+    Applied before the cut, so that masks which are dropped anyway take no pixels from others, and
+    again after it.
     """
     return masks.keep(masks.areas >= masks.least_area)
 
 
 def cut(masks: Candidates, settings: OverlapSettings) -> Candidates:
-    """Each pixel that several masks claim goes to one of them, as ``priority`` says.
+    """Give each pixel that several masks cover to one of them, according to ``priority``.
 
-    ``"area"``: the largest mask, so that the largest of a clash stays whole; ``"score"``: the one
-    with the highest score. ``keep_largest_piece``: see
+    ``"area"``: to the largest, so that the largest of several overlapping masks stays whole;
+    ``"score"``: to the one with the highest score. For ``keep_largest_piece`` see
     :func:`nucdet.postprocessing.cutting.cut_overlaps`.
     """
     rank = masks.areas
@@ -191,7 +191,7 @@ def drop_relatively_small(masks: Candidates, settings: OverlapSettings) -> Candi
 def fill_holes(masks: Candidates, settings: OverlapSettings) -> Candidates:
     """``fill_holes``: background that one mask encloses becomes part of it.
 
-    A hole that holds another mask stays, all of it.
+    A hole that contains another mask is not filled at all.
     """
     return masks.fill_holes() if settings.fill_holes else masks
 
@@ -221,7 +221,7 @@ def apply_rules(
     """Apply the rules in order.
 
     Raises:
-        InputError: a rule needs scores or classes that are not there, or settings of a class.
+        InputError: a rule needs scores, classes or the settings of a class, and they are missing.
     """
     for rule in rules:
         masks = rule(masks, settings)
@@ -235,7 +235,7 @@ def _scores(masks: Candidates, key: str, off: str) -> np.ndarray:
 
 
 def _by_class(key: str, numbers: Sequence[float], masks: Candidates) -> np.ndarray:
-    """The number for the class of each mask, (N,)."""
+    """(N,): for each mask, the number of its class."""
     if masks.classes is None:
         raise InputError(f"{_NODE}.{key}: the masks have no classes; set it to ()")
     highest = masks.classes.max(initial=-1)

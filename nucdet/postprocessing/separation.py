@@ -1,8 +1,8 @@
-"""Separates the nuclei in a foreground map: a threshold, then components or a way to cut them.
+"""Separates the nuclei in a foreground map: a threshold, then a way to split what touches.
 
-Networks that label pixels need it to give single nuclei. Thresholds: fixed, Otsu (IEEE Trans. SMC
-9, 1979), or two with hysteresis. Cuts: none (connected components), morphological opening, or a
-watershed that starts from the distance to the background or from a network's map of borders.
+Networks that classify pixels need it to give single nuclei. Thresholds: fixed, Otsu (IEEE Trans.
+SMC 9, 1979), or two with hysteresis. Splitting: none (connected components), morphological opening,
+or a watershed on the distance to the background or on a network's map of borders.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ SMOOTHING = 1.0
 
 
 class Separation:
-    """Makes instances of the foreground (and border) probabilities of an image: MODEL.SEPARATION.
+    """Turns foreground (and border) probabilities of an image into instances: MODEL.SEPARATION.
 
-    Instances are 4-connected and share no pixel; those at the edge of the image are cut by it, not
-    by the distance to it.
+    Instances are 4-connected and share no pixel. The edge of the image does not count as background
+    in distances, so it neither shrinks nor splits the nuclei that it cuts.
     """
 
     @configurable
@@ -49,23 +49,24 @@ class Separation:
     ):
         """
         Args:
-            threshold: ``"fixed"``: foreground from ``threshold_value`` on. ``"otsu"``: above the
-                value that splits the map's histogram best; a map of one value has none and gets the
-                fixed one. ``"hysteresis"``: what is connected above the lower of ``hysteresis`` and
-                somewhere above the higher.
+            threshold: which pixels are foreground. ``"fixed"``: those of at least
+                ``threshold_value``. ``"otsu"``: those above Otsu's threshold of the map; a constant
+                map has none, and the fixed one is used. ``"hysteresis"``: regions above the lower
+                threshold of ``hysteresis`` that somewhere exceed the higher.
             threshold_value: 0–1.
             hysteresis: lower and higher threshold, 0–1.
-            method: ``"components"``: connected pieces. ``"opening"``: pieces of what a disc of
-                ``opening_radius`` erodes to, dilated back by it; what vanishes is dropped.
-                ``"watershed"``: hills of the distance to the background, or of body - border where
-                a border map is given, see :func:`nucdet.postprocessing.relief.split_at_saddles`.
+            method: ``"components"``: connected components. ``"opening"``: components after erosion
+                by a disc of ``opening_radius``, dilated back; those that vanish are dropped.
+                ``"watershed"``: hills of the distance to the background, or of
+                foreground - 2 * border if a border map is given, see
+                :func:`nucdet.postprocessing.relief.split_at_saddles`.
             opening_radius: pixels.
             depth: how deep a valley between two hills must be, as a share of the lower hill.
-            min_size: instances with fewer pixels are dropped; the watershed cuts none off.
+            min_size: instances with fewer pixels are dropped; the watershed splits none off.
             fill_holes: background that one instance encloses becomes part of it.
 
         Raises:
-            InputError: an unknown name, or a number outside its range.
+            InputError: an unknown name, or a value out of range.
         """
         _check_name("THRESHOLD", threshold, THRESHOLDS)
         _check_name("METHOD", method, tuple(METHODS))
@@ -108,7 +109,7 @@ class Separation:
 
         Args:
             foreground: (H, W) float32, finite, probability 0–1 that a pixel belongs to a nucleus,
-                its edge included.
+                including its edge.
             border: (H, W) float32, probability that it belongs to the edge of a nucleus or to the
                 gap between two; used by ``"watershed"``.
 
@@ -169,8 +170,8 @@ def _watershed(
     return split_at_saddles(relief, mask, settings.depth, settings.min_size)
 
 
-# MODEL.SEPARATION.METHOD -> from a Separation, the mask of the foreground (H, W) bool, and what the
-# Separation is called with, to labels (H, W) int32 from 0, the background
+# MODEL.SEPARATION.METHOD -> function of the Separation, the foreground mask (H, W) bool, and the
+# foreground and border maps, that returns labels (H, W) int32, where 0 is the background
 METHODS: dict[str, Method] = {
     "components": _components,
     "opening": _opening,
@@ -181,7 +182,7 @@ METHODS: dict[str, Method] = {
 def _distance(mask: np.ndarray) -> np.ndarray:
     """Euclidean distance of each pixel to the nearest one outside the mask, (H, W) float32.
 
-    What lies outside the image is not outside the mask; where nothing is, all distances are 1e6.
+    Only pixels of the image count as outside; if there are none, all distances are 1e6.
     """
     distance = cv2.distanceTransform(mask.view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     return np.minimum(distance, np.float32(1e6))
