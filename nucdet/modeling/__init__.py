@@ -1,7 +1,7 @@
-"""Networks, one package a system; importing this package imports every module in it.
+"""Networks, one package per system; importing this package imports every module in it.
 
-So whatever a file here registers, with Detectron2 or with nucdet, is known by its name, and adding
-a network, a head or a source of weights takes that file alone.
+Whatever a file here registers, with Detectron2 or with nucdet, can therefore be found by its name:
+a new network, head or source of weights needs only its own file.
 """
 
 import importlib

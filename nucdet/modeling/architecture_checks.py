@@ -1,4 +1,4 @@
-"""Whether the parts that a config names exist, before anything is built of them."""
+"""Checks that the parts of a network that a config names exist, before anything is built."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from detectron2.modeling import (
 from nucdet.errors import InputError, similar_names
 from nucdet.modeling.semantic.networks.build import SEGMENTATION_REGISTRY
 
-# what a config may say instead of a name: a part that is left out, boxes that come with the images
+# valid names of nothing registered: a part that is left out, boxes that come with the images
 _NOT_REGISTERED = ("", "PrecomputedProposals")
 
 
@@ -25,8 +25,8 @@ def check_architecture(cfg: CfgNode) -> None:
     """Check every name of a part of the network.
 
     Raises:
-        InputError: nothing of that name is registered (the message proposes similar names), or the
-            network finds boxes alone.
+        InputError: nothing is registered under a name (the message proposes similar ones), or the
+            network finds only boxes.
     """
     model = cfg.MODEL
     named = {

@@ -1,4 +1,4 @@
-"""A network from a config, with what Detectron2 refuses told as a mistake in the config."""
+"""Builds a network from a config and reports what Detectron2 refuses as a mistake in the config."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def build_network(cfg: CfgNode) -> nn.Module:
         raise
     except Exception as error:
         place = traceback.extract_tb(error.__traceback__)[-1]
-        # elsewhere, as in a network of the user's own, it is a bug that needs its traceback
+        # an error raised elsewhere, as in a user's own network, is a bug that needs its traceback
         if "detectron2" not in Path(place.filename).parts:
             raise
         said = f"{type(error).__name__}: {error}" if str(error) else f"it says {place.line}"

@@ -1,4 +1,4 @@
-"""The one place that opens checkpoints: weights come out of a file, and no code of a stranger."""
+"""The only place that opens checkpoints; it reads weights and never runs code from a file."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 
 from nucdet.errors import InputError
 
-# What the pickles of Detectron2's and Detectron's model zoos are made of. Anything else that a
+# The globals that pickles in Detectron2's and Detectron's model zoos refer to. Any other that a
 # pickle asks for could be a function that deletes files.
 _HARMLESS = {
     ("collections", "OrderedDict"),
@@ -28,15 +28,15 @@ _HARMLESS = {
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """What a checkpoint holds: tensors, arrays, numbers and text in dicts, never code.
+    """The content of a checkpoint: tensors, arrays, numbers and text in dicts, never code.
 
-    ``.pkl`` is what Detectron2's model zoo has, all other files are read as ``torch.save`` writes
-    them; every part of those is compared with its checksum first, so that a damaged file is found
+    ``.pkl`` files are those of Detectron2's model zoo; all others are read as ``torch.save`` writes
+    them. Their parts are compared with their checksums first, so that a damaged file is found
     before a network computes with it.
 
     Raises:
         FileNotFoundError: there is no such file.
-        InputError: damaged, not a checkpoint, or one that would run code.
+        InputError: it is damaged, is not a checkpoint, or would run code.
     """
     path = Path(path)
     if not path.is_file():
@@ -45,7 +45,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         content = _unpickle(path) if path.suffix == ".pkl" else _torch_load(path)
     except InputError:
         raise
-    # a damaged or foreign file makes the readers raise nearly anything
+    # for a damaged or foreign file the readers may raise nearly anything
     except Exception as error:
         reason = str(error).partition("\n")[0]
         raise InputError(

@@ -1,4 +1,4 @@
-"""Reading and writing checkpoints: files, Detectron2's places, and registered sources."""
+"""Reads and writes checkpoints: files, Detectron2's URLs, and registered sources of weights."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from nucdet.modeling.weight_sources import NO_WEIGHTS, check_file, find_source, 
 class NucleusCheckpointer(DetectionCheckpointer):
     """Detectron2's checkpointer that also reads nucdet's sources and explains what went wrong.
 
-    Detectron2's loads what fits and leaves the rest random with a warning. Here weights of which
-    nothing fits are an error, as are those of a source (nucdet.modeling.weight_sources) that fill
-    less of the model than it asks for, and with ``complete`` all that do not fill the whole model.
+    Detectron2's own loads what fits, warns, and leaves the rest random. Here it is an error if
+    nothing fits, if weights from a source (nucdet.modeling.weight_sources) fill less than its
+    ``least_share`` of the model, and, with ``complete``, if they do not fill the whole model.
     """
 
     def __init__(
@@ -32,8 +32,8 @@ class NucleusCheckpointer(DetectionCheckpointer):
         """
         Args:
             model, save_dir, kwargs: see :class:`DetectionCheckpointer`.
-            complete: every parameter must come from the file, as evaluation and prediction need
-                it; a training may start from a part of them, such as a backbone.
+            complete: every parameter must come from the file, as evaluation and prediction require;
+                training may start from some of them, such as a backbone's.
         """
         super().__init__(model, save_dir, **kwargs)
         self._complete = complete
@@ -44,7 +44,7 @@ class NucleusCheckpointer(DetectionCheckpointer):
         """Save model, checkpointables and ``kwargs`` as ``<name>.pth``, whole or not at all.
 
         Raises:
-            OSError: the disk is full or does not let itself be written to.
+            OSError: the disk is full or not writable.
         """
         if not self.save_dir or not self.save_to_disk:
             return
@@ -55,19 +55,19 @@ class NucleusCheckpointer(DetectionCheckpointer):
         self.tag_last_checkpoint(path.name)
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
-        """Name the newest checkpoint in ``last_checkpoint``, whole or not at all."""
+        """Write the name of the newest checkpoint to ``last_checkpoint``, whole or not at all."""
         with write_atomically(Path(self.save_dir, "last_checkpoint")) as temporary:
             temporary.write_text(last_filename_basename, encoding="utf-8")
 
     def resume_or_load(self, path: str, *, resume: bool = True) -> dict[str, Any]:
-        """Go on from the newest whole checkpoint of ``save_dir``, or without one load ``path``.
+        """Resume from the newest readable checkpoint in ``save_dir``; without any, load ``path``.
 
-        A power failure may leave the newest half-written: what cannot be read is skipped for the
-        one before, with a warning.
+        A power failure may leave the newest one half-written: unreadable checkpoints are skipped
+        with a warning, and the one before is used.
 
         Raises:
-            InputError: ``last_checkpoint`` is there and no checkpoint is whole, or the newest is of
-                another network.
+            InputError: ``last_checkpoint`` exists but no checkpoint is readable, or the newest
+                belongs to another network.
         """
         if not (resume and self.has_checkpoint()):
             return self.load(path, checkpointables=[])
@@ -77,7 +77,7 @@ class NucleusCheckpointer(DetectionCheckpointer):
             except (InputError, FileNotFoundError) as error:
                 self.logger.warning("Going on from the checkpoint before this one: %s", error)
             else:
-                self._complete = True  # what is missing would go on from random weights
+                self._complete = True  # missing parameters would continue from random weights
                 return self.load(str(candidate))
         raise InputError(
             f"{self.save_dir}: --resume finds no whole checkpoint; train without --resume"
@@ -87,10 +87,10 @@ class NucleusCheckpointer(DetectionCheckpointer):
         """Remove the half-written checkpoints that a killed training left in ``save_dir``.
 
         Args:
-            iteration: that is trained next.
+            iteration: the next one to be trained.
 
         Returns:
-            The checkpoints of the iterations before, oldest first.
+            The checkpoints of earlier iterations, oldest first.
         """
         folder = Path(self.save_dir)
         for left, path in find_left_over(folder):
@@ -100,8 +100,8 @@ class NucleusCheckpointer(DetectionCheckpointer):
         return [str(path) for path in self._oldest_first() if path.name < following]
 
     def _oldest_first(self) -> list[Path]:
-        # model_best.pth holds no state of the optimizer, so nothing goes on from it; the time
-        # comes first, since an older training may have left higher numbers in the folder
+        # model_best.pth is left out: it has no optimizer state to resume from. The time comes
+        # first, since an older training may have left higher numbers in the folder
         numbered = Path(self.save_dir).glob("model_[0-9]*.pth")
         return sorted(numbered, key=lambda path: (path.stat().st_mtime_ns, path.name))
 
@@ -136,7 +136,7 @@ class NucleusCheckpointer(DetectionCheckpointer):
                 f"MODEL.WEIGHTS {path}: cannot be downloaded ({error.reason}); {NO_WEIGHTS}"
             ) from error
         finally:
-            # Detectron2 keeps it after an error, and would fail at the next call
+            # Detectron2 does not reset it after an error, and the next call would fail
             self._parsed_url_during_load = None
 
     def _load_file(self, filename: str) -> dict[str, Any]:
@@ -162,7 +162,7 @@ class NucleusCheckpointer(DetectionCheckpointer):
         return incompatible
 
     def _check_weights(self, weights: Any) -> None:
-        """Raise InputError unless it is a dict of tensors or arrays, which all have a name."""
+        """Raise InputError unless it is a dict from names to tensors or arrays."""
         expected = "expected a dict of tensors, as state_dict() gives them"
         where = f"MODEL.WEIGHTS {self._path}"
         if not isinstance(weights, dict) or not weights:
@@ -188,16 +188,16 @@ class NucleusCheckpointer(DetectionCheckpointer):
 
 
 def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
-    """``torch.save`` that leaves the file whole or as it was.
+    """``torch.save`` that writes the whole file or leaves it as it was.
 
     Raises:
-        OSError: the disk is full or does not let itself be written to.
+        OSError: the disk is full or not writable.
     """
     try:
         with write_atomically(path) as temporary, temporary.open("wb") as file:
             torch.save(content, file)
     except (OSError, RuntimeError) as error:
-        # torch makes a RuntimeError of its own of what the file system refuses
+        # torch raises its own RuntimeError where the file system refuses
         refused = error.__context__ if isinstance(error.__context__, OSError) else error
         reason = getattr(refused, "strerror", None) or str(refused).splitlines()[0]
         raise OSError(

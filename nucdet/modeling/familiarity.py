@@ -1,9 +1,9 @@
-"""How far an image is from those that a model was trained on, by the encoder's feature maps.
+"""How much an image differs from those that a model was trained on, by the encoder's feature maps.
 
-Of each map of the strides 4, 8 and 16 the mean and the logarithm of the standard deviation over the
-image are kept. In training they scatter about a center; the distance from it, measured in the
-directions and widths of that scatter (Mahalanobis, as Lee et al., NeurIPS 2018, arXiv:1807.03888,
-use it), is what tells a photograph from microscopy, long before nuclei are looked for.
+The features of an image are the mean and the logarithm of the standard deviation of each channel of
+the feature maps at strides 4, 8 and 16. Those of training images scatter about a center. The
+Mahalanobis distance from it (as in Lee et al., NeurIPS 2018, arXiv:1807.03888) distinguishes a
+photograph from microscopy before any nucleus is detected.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ from torch import Tensor, nn
 
 from nucdet.modeling.backbones.timm_fpn import TimmBackbone
 
-# of the maps that tell most: finer ones know grey values alone, the coarsest one knows nuclei only
+# the most telling feature maps: finer ones encode only grey values, the coarsest one only nuclei
 STRIDES = (4, 8, 16)
-# share of the identity in the matrix of correlations: a thousand crops do not fill 350 directions
+# share of the identity in the correlation matrix: a thousand crops do not determine 350 dimensions
 SHRINKAGE = 0.1
 # added to standard deviations before their logarithm, so that a constant map is not infinitely far
 _FLOOR = 0.02
-# How much the doubt of the scores counts beside the distance. Chosen on dsb2018_val against
-# scikit-image's photographs, drawn textures and LIVECell, see docs/familiarity.md.
+# How much the doubt (1 - mean score) counts compared with the distance. Chosen on dsb2018_val
+# against scikit-image's photographs, drawn textures and LIVECell, see docs/familiarity.md.
 _DOUBT_POWER = 0.25
 _LEAST_DOUBT = 0.02
 
 
 class Seen(NamedTuple):
-    """What an encoder made of an image or a part of one.
+    """The encoder's features of an image or of a part of one.
 
     Attributes:
         features: (D,) float32 on the CPU, see :func:`pooled`.
-        side: square root of the number of pixels that it saw.
+        side: square root of the number of pixels that the encoder saw.
     """
 
     features: Tensor
@@ -44,12 +44,12 @@ class Seen(NamedTuple):
 
 
 class FeatureTap:
-    """Keeps the pooled feature maps of a model's encoder when the model runs anyway."""
+    """Collects the pooled feature maps of a model's encoder while the model predicts."""
 
     def __init__(self, model: nn.Module):
         """
         Args:
-            model: one with a :class:`TimmBackbone`; of others nothing is kept.
+            model: one with a :class:`TimmBackbone`; nothing is collected from others.
         """
         self._seen: list[Seen] = []
         self._handle = None
@@ -60,15 +60,15 @@ class FeatureTap:
             self._handle = backbone.body.register_forward_hook(self._keep)
 
     def take(self) -> list[Seen]:
-        """Of each image of the first batch since the last call; empty where there is no encoder.
+        """The features of each image of the first batch since the last call; [] without an encoder.
 
-        A model that looks at an image in several views shows it as it is first.
+        If a model predicts several views of an image, the first view is the image itself.
         """
         seen, self._seen = self._seen, []
         return seen
 
     def close(self) -> None:
-        """Listen no more."""
+        """Stop collecting."""
         if self._handle is not None:
             self._handle.remove()
 
@@ -90,7 +90,7 @@ def pooled(maps: list[Tensor]) -> Tensor:
     """
     parts = []
     for one in maps:
-        # std_mean takes four times as long where channels lie innermost, as they do on a CPU
+        # torch.std_mean takes four times as long for channels-last maps, as they are on a CPU
         pixels = one.float().permute(0, 2, 3, 1).flatten(1, 2)
         mean = pixels.mean(dim=1, keepdim=True)
         deviation = (pixels - mean).square_().mean(dim=1).sqrt()
@@ -100,16 +100,16 @@ def pooled(maps: list[Tensor]) -> Tensor:
 
 @dataclass(frozen=True)
 class Familiarity:
-    """What a model remembers of its training images, and from which distance on it warns.
+    """The distribution of the features of a model's training images, and the limits for warnings.
 
     Attributes:
         center: (D,) float32, mean of the features of training images.
-        whitening: (D, D) float16, maps features less the center to a space in which those of
-            training images have an expected square of nearly 1 in total.
-        sides: (S,) float32, ascending: square roots of the numbers of pixels of a view.
-        limits: (S,) float32, the distance that few familiar views of that size exceed: of small
-            views the features scatter more.
-        usual_doubt: 1 less the mean score, typical of familiar images.
+        whitening: (D, D) float16, maps features minus the center to a space in which those of
+            training images have an expected squared norm of nearly 1.
+        sides: (S,) float32, ascending: square roots of numbers of pixels of a view.
+        limits: (S,) float32, the distance that few familiar views of each of these sizes exceed;
+            the features of small views scatter more.
+        usual_doubt: 1 - mean score that is typical of familiar images.
     """
 
     center: Tensor
@@ -120,7 +120,7 @@ class Familiarity:
 
     @classmethod
     def of_features(cls, features: Tensor) -> Familiarity:
-        """From the features of training images, (N, D); limits are still to be set."""
+        """From the features of training images, (N, D), with placeholders for the limits."""
         features = features.double()
         center = features.mean(dim=0)
         scale = features.std(dim=0, correction=0) + 1e-3
@@ -132,16 +132,16 @@ class Familiarity:
         return cls(center.float(), whitening, torch.ones(1), torch.ones(1), 1.0)
 
     def distances(self, features: Tensor) -> Tensor:
-        """(N,) of features (N, D)."""
+        """(N,) distances of features (N, D) from the center."""
         return ((features - self.center) @ self.whitening.float()).norm(dim=1)
 
     def strangeness(self, seen: Sequence[Seen], scores: Tensor) -> float:
         """How strange an image is; few familiar ones exceed 1.
 
         Args:
-            seen: of its tiles, at least one; the median tile counts.
-            scores: (N,) of what was found in it. Unsure nuclei make an image stranger, sure ones
-                less strange.
+            seen: of its tiles, at least one; the median over the tiles counts.
+            scores: (N,) of the detected nuclei. Low scores make an image stranger, high ones less
+                strange.
         """
         sides = np.log([one.side for one in seen])
         limits = np.exp(np.interp(sides, self.sides.log(), self.limits.log()))
@@ -149,18 +149,18 @@ class Familiarity:
         return float(np.median(distances / limits)) * self.doubt(scores)
 
     def doubt(self, scores: Tensor) -> float:
-        """By which the distance is multiplied; 1 where nothing was found."""
+        """The factor by which low scores multiply the distance; 1 if nothing was found."""
         if not len(scores):
             return 1.0
         doubt = 1 - float(scores.mean()) + _LEAST_DOUBT
         return (doubt / (self.usual_doubt + _LEAST_DOUBT)) ** _DOUBT_POWER
 
     def state(self) -> dict[str, Any]:
-        """As a checkpoint holds it, under the key "familiarity"."""
+        """The value that a checkpoint stores under the key "familiarity"."""
         return dict(vars(self))
 
     @classmethod
     def from_checkpoint(cls, content: Mapping[str, Any]) -> Familiarity | None:
-        """What a checkpoint remembers, None where it remembers nothing."""
+        """From the content of a checkpoint; None if it has no key "familiarity"."""
         state = content.get("familiarity")
         return None if state is None else cls(**state)

@@ -1,8 +1,8 @@
-"""The trained models inside the package: ``nucdet://<name>`` and what its manifest says.
+"""The trained models that ship with the package, ``nucdet://<name>``, and their manifests.
 
-A model is three files of ``nucdet/model_zoo/``: ``<name>.pth`` (weights alone, in 16 bits),
-``<name>.yaml`` (a config that needs no other) and ``<name>.json``, the manifest, with the sha256 of
-the weights and how they were trained. ``nucdet-export-weights`` writes them.
+A model is three files of ``nucdet/model_zoo/``: ``<name>.pth`` (only weights, in 16 bits),
+``<name>.yaml`` (a config without a base) and ``<name>.json``, the manifest, with the sha256 of the
+weights and how they were trained. ``nucdet-export-weights`` writes them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from nucdet.modeling.weight_sources import Weights, weight_source
 
 MODEL_ZOO = Path(__file__).parent.parent / "model_zoo"
 PREFIX = "nucdet://"
-# what predicts where no config is given
+# used for prediction if no config is given
 DEFAULT_MODEL = "nuclei"
 
 _REMEDY = "restore it with `git checkout -- nucdet/model_zoo`, or install nucdet again"
@@ -89,13 +89,13 @@ def model_names() -> list[str]:
 
 
 def find_model(name: str) -> ZooModel:
-    """The model of that name, its weights checked against its manifest.
+    """The model of this name, after comparing its weights with its manifest.
 
     Args:
         name: with or without ``nucdet://``.
 
     Raises:
-        InputError: there is no such model, a file of it is missing, or it has the wrong content.
+        InputError: there is no such model, or one of its files is missing or has other content.
     """
     name = name.removeprefix(PREFIX)
     names = model_names()
@@ -108,15 +108,15 @@ def find_model(name: str) -> ZooModel:
     return model
 
 
-# whoever starts from a model of ours means that model
+# someone who names a shipped model wants most of it, not the few parameters that happen to fit
 @weight_source("nucdet", least_share=0.5)
 def read_zoo_model(name: str, model: nn.Module) -> Weights:
-    """The checkpoint of a model that ships, checked by its hash; see :func:`find_model`."""
+    """The checkpoint of a shipped model, verified by its hash; see :func:`find_model`."""
     return read_checkpoint(find_model(name).weights)
 
 
 class ModelZooHandler(PathHandler):
-    """Lets Detectron2's own tools open ``nucdet://<name>``, checked by its hash, too."""
+    """Lets Detectron2's own tools open ``nucdet://<name>``, verified by its hash."""
 
     def _get_supported_prefixes(self) -> list[str]:
         return [PREFIX]

@@ -1,4 +1,4 @@
-"""Whether MODEL.WEIGHTS can be found, before a network is built that would wait for them."""
+"""Checks that MODEL.WEIGHTS exist, before time is spent on building a network for them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from nucdet.errors import InputError
 from nucdet.modeling.model_zoo import PREFIX, find_model
 from nucdet.modeling.weight_sources import NO_WEIGHTS, check_file, find_source, source_names
 
-# where Detectron2's own loader looks
+# what Detectron2's own loader reads
 _PLACES = ("detectron2", "http", "https")
 _TRAINED = "give those of a training, output/…/model_best.pth"
 
@@ -25,7 +25,7 @@ def check_weights(weights: str, remedy: str = NO_WEIGHTS) -> None:
 
     Raises:
         FileNotFoundError: there is no such file.
-        InputError: no such model of nucdet's, or a word before ``://`` that nothing knows.
+        InputError: there is no such shipped model, or the word before ``://`` is unknown.
     """
     if not weights:
         return
@@ -48,12 +48,12 @@ def check_weights(weights: str, remedy: str = NO_WEIGHTS) -> None:
 
 
 def weight_files(weights: str) -> list[Path]:
-    """The files of this machine that MODEL.WEIGHTS names, those inside other sources too.
+    """The local files that MODEL.WEIGHTS names, including those inside other sources.
 
-    Weights that are downloaded or come with a package are none: their content does not change.
+    Weights that are downloaded or come with a package are left out: their content does not change.
 
     Raises:
-        InputError: no such model of nucdet's.
+        InputError: there is no such shipped model.
     """
     if weights.startswith(PREFIX):
         return [find_model(weights).weights]
@@ -65,7 +65,7 @@ def weight_files(weights: str) -> list[Path]:
 
 
 def check_trained(cfg: CfgNode, config_file: str | os.PathLike[str]) -> None:
-    """Look for the weights of a network that is to predict, which random ones would not do for.
+    """Check that a network used for prediction has trained weights, and that they exist.
 
     Args:
         cfg: of the network.

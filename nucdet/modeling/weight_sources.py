@@ -1,14 +1,14 @@
-"""What MODEL.WEIGHTS may name beside files and Detectron2's own places, each known to its package.
+"""What MODEL.WEIGHTS may name besides files and Detectron2's own URLs; packages register it here.
 
-A source is a word before ``://`` and a function that finds the weights and gives them the names of
-the model::
+A source is a word before ``://`` and a function that finds the weights and renames them to the
+names of the model::
 
     @weight_source("filter")
     def read_filter(rest: str, model: nn.Module) -> Weights:  # filter://<rest>
         ...
 
-A format is another library's names for the weights in a file: :func:`weight_format`. Every module
-of nucdet.modeling is imported with it, so that what a package registers is known.
+A format describes a file whose weights have the names of another library: :func:`weight_format`.
+Importing nucdet.modeling imports all its modules, so every source and format is registered.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ class WeightSource:
     """How the weights of ``<name>://<rest>`` are found.
 
     Attributes:
-        read: from ``rest`` and the model that will take the weights to weights with its names, or
-            to a checkpoint that holds them under "model" and more beside them.
-        least_share: of the model's parameters that they have to fill.
-        of_files: whether ``rest`` names other weights, with commas between them.
+        read: takes ``rest`` and the model that will load the weights; returns weights with its
+            names, or a checkpoint that holds them under "model".
+        least_share: share of the model's parameters that they must fill.
+        of_files: whether ``rest`` names other weights, separated by commas.
     """
 
     read: Callable[[str, nn.Module], Weights]
@@ -62,7 +62,7 @@ Reader = Callable[[str, nn.Module], Weights]
 def weight_source(
     name: str, *, least_share: float = 0.0, of_files: bool = False
 ) -> Callable[[Reader], Reader]:
-    """Decorator: the function reads what MODEL.WEIGHTS names as ``<name>://<rest>``.
+    """Decorator: the function reads the weights that MODEL.WEIGHTS names as ``<name>://<rest>``.
 
     Raises:
         ValueError: the name is taken.
@@ -103,7 +103,7 @@ def find_source(path: str) -> tuple[WeightSource | None, str]:
 
 
 def rename_known(weights: Weights) -> Weights:
-    """Weights with our names where a format recognises them, else as they are."""
+    """Weights with nucdet's names if a format recognises them, else unchanged."""
     for known in _FORMATS:
         if known.recognises(weights):
             return known.rename(weights)
@@ -111,7 +111,7 @@ def rename_known(weights: Weights) -> Weights:
 
 
 def check_file(path: str, remedy: str = NO_WEIGHTS) -> None:
-    """Raise FileNotFoundError where a path names a file of this machine that does not exist.
+    """Raise FileNotFoundError if a path names a local file that does not exist.
 
     Args:
         path: any MODEL.WEIGHTS.
@@ -122,11 +122,11 @@ def check_file(path: str, remedy: str = NO_WEIGHTS) -> None:
 
 
 def read_weights(path: str, model: nn.Module) -> Weights:
-    """The weights that any MODEL.WEIGHTS names, for sources that are made of others.
+    """The weights that any MODEL.WEIGHTS names, for sources that refer to other weights.
 
     Args:
-        path: a file, one of Detectron2's places, or ``<source>://<rest>``.
-        model: that will take them.
+        path: a file, one of Detectron2's URLs, or ``<source>://<rest>``.
+        model: the model that will load them.
 
     Raises:
         FileNotFoundError: there is no such file.

@@ -1,4 +1,4 @@
-"""Config keys of the networks that several systems build on."""
+"""Config keys of the backbones that several systems share."""
 
 from __future__ import annotations
 
@@ -10,6 +10,6 @@ def add_config(cfg: CfgNode) -> None:
     timm = cfg.MODEL.TIMM = CfgNode()
     # A timm model that supports features_only, for build_timm_fpn_backbone and TimmUNet.
     timm.NAME = "tf_efficientnet_lite0"
-    # "FrozenBN": statistics and affine as pretrained (the choice for batches of a few images);
-    # "BN": trained batch norm.
+    # "FrozenBN": batch norm keeps its pretrained statistics and affine parameters (for batches of a
+    # few images); "BN": it is trained.
     timm.NORM = "FrozenBN"

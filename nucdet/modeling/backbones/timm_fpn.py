@@ -20,8 +20,8 @@ _STRIDES = {"res2": 4, "res3": 8, "res4": 16, "res5": 32}
 class TimmBackbone(Backbone):
     """A timm network that returns its feature maps at strides 4, 8, 16 and 32.
 
-    The maps are named ``res2`` … ``res5`` as Detectron2's ResNet names them, so that configs and
-    FPN need not know which network it is.
+    The maps are named ``res2`` … ``res5`` as in Detectron2's ResNet, so that configs and FPN do not
+    depend on the network.
     """
 
     def __init__(
@@ -31,16 +31,17 @@ class TimmBackbone(Backbone):
         Args:
             name: a timm model with ``features_only`` support, e.g. ``tf_efficientnet_lite0``.
             in_channels: channels of the input images.
-            norm: ``"FrozenBN"`` keeps the statistics and the affine of every batch norm as loaded
-                (with a few images a batch their own statistics are too noisy); ``"BN"`` trains.
-            freeze_at: 0: nothing; 1: the stem; n ≥ 2: also the stages up to ``res<n>``. Their batch
-                norms keep their statistics, too.
+            norm: ``"FrozenBN"`` keeps the statistics and affine parameters of every batch norm as
+                loaded (the statistics of batches of a few images are too noisy); ``"BN"`` trains
+                them.
+            freeze_at: 0: nothing is frozen; 1: the stem; n ≥ 2: also the stages up to ``res<n>``.
+                Their batch norms keep their statistics, too.
 
         Raises:
-            InputError: no such network, ``norm`` is neither, or the network lacks one of the
-                strides or so many stages.
+            InputError: there is no such network, ``norm`` is invalid, or the network lacks one of
+                the strides or the stage of ``freeze_at``.
         """
-        import timm  # takes seconds, and most of what imports nucdet builds no such network
+        import timm  # takes seconds, and most users of this module build no such network
         from timm.layers import freeze_batch_norm_2d
 
         super().__init__()
@@ -75,7 +76,7 @@ class TimmBackbone(Backbone):
                 parameter.requires_grad = False
 
     def _modules_up_to(self, freeze_at: int) -> list[nn.Module]:
-        """Every module up to the end of the stage, in timm's order, that of execution."""
+        """Every module up to the end of the stage, in timm's order of execution."""
         if freeze_at < 1:
             return []
         stride = 2**freeze_at  # stage n of the pyramid paper has stride 2^n, the stem 2
@@ -98,7 +99,7 @@ class TimmBackbone(Backbone):
         return [module for _, module in modules[: last + 1]]
 
     def train(self, mode: bool = True) -> TimmBackbone:
-        """As any module's, but batch norms that are frozen stay in evaluation mode."""
+        """See :meth:`nn.Module.train`; frozen batch norms stay in evaluation mode."""
         super().train(mode)
         for module in self._frozen:
             if isinstance(module, nn.BatchNorm2d):
@@ -121,7 +122,7 @@ def build_timm_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> FPN:
 
 
 def fpn_arguments(cfg: CfgNode, input_shape: ShapeSpec) -> dict[str, Any]:
-    """What :func:`build_timm_fpn_backbone` makes its FPN of."""
+    """The arguments of the FPN that :func:`build_timm_fpn_backbone` builds."""
     bottom_up = TimmBackbone(
         cfg.MODEL.TIMM.NAME,
         in_channels=input_shape.channels,

@@ -1,4 +1,4 @@
-"""Makes nuclei from the maps of center voting: pixels vote for centers, and votes are counted."""
+"""Finds nuclei in the maps of center voting: pixels vote for centers, and votes are counted."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from skimage.measure import label as connected_pieces
 
 from nucdet.postprocessing.relief import split_at_saddles
 
-# pixels that voted for no center join the nearest nucleus if it is at most this many pixels away
+# foreground pixels without a nucleus join the nearest one if it is at most this many pixels away
 _REACH = 3.0
 
 
@@ -23,25 +23,25 @@ def group_pixels(
 ) -> np.ndarray:
     """Label each pixel of the foreground by the center that it votes for.
 
-    A pixel votes for the place that its offset leads to. Where that place is foreground, the vote
-    moves on by the offset there, ``steps`` times in all, which gathers the votes of elongated
-    nuclei. The votes are counted for each pixel and the counts are smoothed; each hill of this map
-    is a nucleus, and hills without a valley between them are one nucleus. Center voting follows
-    Kendall et al. (CVPR 2018, arXiv:1705.07115) and Panoptic-DeepLab (Cheng et al., CVPR 2020,
-    arXiv:1911.10194); the steps follow Cellpose (Stringer et al., Nature Methods 2021).
+    A pixel votes for the position to which its offset points. If this position is foreground, the
+    vote moves on by the offset there, ``steps`` times in total, which gathers the votes of
+    elongated nuclei. The votes are counted for each pixel and the counts are smoothed; each hill of
+    this map is a nucleus, where hills without a deep valley between them are one. Center voting
+    follows Kendall et al. (CVPR 2018, arXiv:1705.07115) and Panoptic-DeepLab (Cheng et al., CVPR
+    2020, arXiv:1911.10194); the steps follow Cellpose (Stringer et al., Nature Methods 2021).
 
     Args:
         foreground: (H, W) bool.
-        offsets: (2, H, W) float32, (dy, dx) in pixels from the pixel to the center; those of the
-            background are not used.
+        offsets: (2, H, W) float32, (dy, dx) in pixels from the pixel to the center; not used in
+            the background.
         steps: how often a vote is moved.
         sigma: standard deviation, in pixels, of the Gaussian that smooths the counts.
         depth: how deep the valley between two hills must be, as a share of the lower hill.
         min_votes: nuclei with fewer pixels are dropped.
 
     Returns:
-        (H, W) int32, 1 … n for the nuclei, 0 for pixels of none. A nucleus is one 4-connected
-        piece, and such pixels of the foreground without a nucleus as lie within 3 pixels of it.
+        (H, W) int32, 1 … n for the nuclei, 0 elsewhere. A nucleus is one 4-connected piece plus
+        the foreground pixels of no other nucleus within 3 pixels of it.
     """
     ys, xs = np.nonzero(foreground)
     if not len(ys):
@@ -60,7 +60,7 @@ def group_pixels(
 def _follow(
     foreground: np.ndarray, offsets: np.ndarray, ys: np.ndarray, xs: np.ndarray, steps: int
 ) -> np.ndarray:
-    """The place that each of M pixels votes for, as a flat index: (M,) int64."""
+    """The position that each of M pixels votes for, as a flat index: (M,) int64."""
     height, width = foreground.shape
     dy, dx = offsets[0].ravel(), offsets[1].ravel()
     inside = foreground.ravel()
@@ -77,19 +77,19 @@ def _follow(
 
 
 def _without_small(labels: np.ndarray, least: float) -> np.ndarray:
-    """Drop the labels with fewer than ``least`` pixels and number the others anew."""
+    """Drop labels with fewer than ``least`` pixels and renumber the others without gaps."""
     kept = np.bincount(labels.ravel()) >= least
     kept[0] = False
     return (np.cumsum(kept) * kept).astype(np.int32)[labels]
 
 
 def _one_piece_each(labels: np.ndarray, foreground: np.ndarray) -> np.ndarray:
-    """Keep the largest piece of each label; other pixels of the foreground join the nearest one."""
+    """Keep the largest piece of each label; foreground pixels near one join the nearest."""
     pieces = connected_pieces(labels, connectivity=1)
     sizes = np.bincount(pieces.ravel())
     label_of = np.zeros(len(sizes), np.int32)
     label_of[pieces.ravel()] = labels.ravel()
-    # the last piece of a label in the order of size is its largest
+    # sorted by size, the last piece of each label is its largest
     largest = np.zeros(labels.max() + 1, np.int64)
     order = np.argsort(sizes, kind="stable")
     largest[label_of[order]] = order

@@ -7,9 +7,9 @@ from torch import Tensor
 
 from nucdet.modeling.center_voting.targets import DEPTH, FOREGROUND, OFFSET_X, OFFSET_Y, WEIGHT
 
-# from here on, in units of the offset scale, an offset's error counts linearly
+# smooth L1 is linear in errors of an offset above this, in units of the offset scale
 _BETA = 0.05
-# of the Dice loss beside the others, which have 1
+# weight of the Dice loss; the others have 1
 _DICE_WEIGHT = 0.5
 
 
@@ -19,11 +19,11 @@ def center_voting_losses(
     """The losses of a batch, each a scalar.
 
     - ``loss_foreground``: binary cross-entropy, mean over the valid pixels;
-    - ``loss_dice``: half of 1 - Dice of the foreground over the whole batch, which images without
-      nuclei do not upset;
-    - ``loss_depth``: binary cross-entropy towards the depth, less the entropy of the depth itself
-      so that 0 is perfect; background counts as much as the weights of the nuclei say on average;
-    - ``loss_offset``: smooth L1 in units of ``offset_scale``, weighted by nucleus.
+    - ``loss_dice``: half of 1 - Dice of the foreground, over the whole batch so that images without
+      nuclei do no harm;
+    - ``loss_depth``: binary cross-entropy with the depth, minus the entropy of the depth itself, so
+      that 0 is perfect; a background pixel has weight 1, the mean weight in the foreground;
+    - ``loss_offset``: smooth L1 in units of ``offset_scale``, with the weights of the nuclei.
 
     Args:
         logits: (N, 4, H, W) float32: foreground and depth before the sigmoid, dy and dx in units

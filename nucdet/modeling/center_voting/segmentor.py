@@ -34,12 +34,13 @@ VIEWS = {"one": ((),), "mirror": ((), (1,)), "flips": ((), (0,), (1,), (0, 1))}
 
 @META_ARCH_REGISTRY.register()
 class CenterVotingSegmentor(PixelwiseSegmentor):
-    """A network that predicts foreground and the center of its nucleus for each pixel of an image.
+    """Predicts for each pixel whether it is foreground and where the center of its nucleus lies.
 
     It has the interface of Detectron2's architectures. Inputs are dicts with ``"image"`` (C, H, W)
-    uint8, in training ``"center_targets"`` (5, H, W) of the mapper, in inference perhaps "height"
-    and "width" of the original image. Predictions have ``"instances"`` in pixels of the original
-    image, which share no pixel; the score of one is the mean foreground probability in its mask.
+    uint8; in training also ``"center_targets"`` (5, H, W) from the mapper; in inference optionally
+    "height" and "width" of the original image. Predictions have ``"instances"`` in pixels of the
+    original image, which share no pixel; the score of each is the mean foreground probability in
+    its mask.
     """
 
     @configurable
@@ -58,10 +59,10 @@ class CenterVotingSegmentor(PixelwiseSegmentor):
         Args:
             network: one of nucdet.modeling.semantic.networks, with four channels.
             pixel_mean, pixel_std: C values, on the scale 0–255.
-            offset_scale: pixels that an output of 1 in the offset channels means.
-            threshold: a pixel is foreground from this probability on.
+            offset_scale: pixels that correspond to an output of 1 in the offset channels.
+            threshold: lowest probability of a foreground pixel.
             grouping: keyword arguments of :func:`group_pixels`.
-            views: a key of VIEWS; the maps are the means over the views.
+            views: a key of VIEWS; the maps are averaged over the views.
         """
         super().__init__(network, pixel_mean, pixel_std)
         if views not in VIEWS:
@@ -107,7 +108,7 @@ class CenterVotingSegmentor(PixelwiseSegmentor):
         batch, size = self.batch_of([x["image"] for x in batched_inputs])
         logits = self.logits(batch)
         targets = [x["center_targets"].to(self.device) for x in batched_inputs]
-        # the padding, which mirrors the image, has no ground truth: its offsets would point back
+        # no loss in the padding: it mirrors the image, where the offsets would have other signs
         valid = [_with_zeros(torch.ones_like(t[0]), size) for t in targets]
         with torch.autocast(self.device.type, enabled=False):
             return center_voting_losses(
@@ -125,7 +126,7 @@ class CenterVotingSegmentor(PixelwiseSegmentor):
         """
         stride = self.network.output_stride
         size = images[0].shape[-2:]
-        # so that mirrored views fall on the same pixels of the map; as uint8, which is quicker
+        # first padded, so that mirrored views align in the map; still as uint8, which is faster
         padded = [reflect_to(image, self.divisible(size)) for image in images]
         batch = torch.stack([self.normalized(image) for image in padded])
         total = torch.zeros(())
@@ -168,20 +169,20 @@ class CenterVotingSegmentor(PixelwiseSegmentor):
             foreground = resized_maps(wide, size, covered)[0, 0].numpy()
             labels = _resized_labels(labels, size, covered)
             labels = np.where(foreground >= self.threshold, labels, 0)
-        # the foreground cuts specks off the rims, and stray pixels nearby have joined a nucleus
+        # resizing may have cut specks off a nucleus, and separate pixels may have joined it
         masks = fill_holes(keep_largest_pieces(CroppedMasks.from_label_map(labels)))
         inside = zip(masks.slices(), masks.crops, strict=True)
         scores = [float(foreground[box][crop].mean()) for box, crop in inside]
         return nucleus_instances(masks, torch.tensor(scores, dtype=torch.float32))
 
     def _grouping_at(self, stride: int) -> dict[str, float]:
-        """How votes are grouped where a pixel is ``stride`` pixels of the image."""
+        """The settings of grouping for maps with a pixel for ``stride`` × ``stride`` pixels."""
         sigma, least = self.grouping["sigma"], self.grouping["min_votes"]
         return {**self.grouping, "sigma": sigma / stride, "min_votes": least / stride**2}
 
 
 def _with_zeros(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    """(…, H, W) continued with zeros to (height, width)."""
+    """(…, H, W) padded with zeros to (height, width)."""
     return F.pad(maps, (0, size[1] - maps.shape[-1], 0, size[0] - maps.shape[-2]))
 
 
@@ -190,8 +191,8 @@ def _resized_labels(
 ) -> np.ndarray:
     """Resize the first ``covered`` rows and columns of labels (H, W) int32 to (height, width).
 
-    Each nucleus also gets a rim of 2 pixels: the foreground draws the outlines afterwards, and it
-    may reach beyond the labels.
+    Each nucleus is first grown by 2 pixels of the map, since the resized foreground, which then
+    defines the outlines, may reach beyond the labels.
     """
     if labels.any():
         labels = nearest_labels(labels, 2.0)

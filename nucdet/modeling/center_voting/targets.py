@@ -15,14 +15,14 @@ def center_targets(masks: CroppedMasks) -> np.ndarray:
     """Make the five maps that a center-voting network is trained on from instance masks.
 
     - foreground: 1 inside any mask, else 0;
-    - depth: distance to the outside of the own mask, as a share of the largest in that mask: 1 at
+    - depth: distance to the outside of the pixel's mask, divided by the largest in that mask: 1 at
       the innermost pixel, near 0 at the outline and where two nuclei touch;
     - offset: (dy, dx) in pixels from the pixel to the center of its nucleus, see :func:`center`;
     - weight: of the pixel in the losses of depth and offset, 1 / sqrt(area of its nucleus), scaled
-      to a mean of 1 over the foreground: otherwise one large nucleus would count as much as twenty
-      small ones, which the score counts one by one. 0 outside.
+      to a mean of 1 over the foreground; 0 outside. Without weights, one large nucleus would count
+      as much as twenty small ones, while the score counts each nucleus once.
 
-    Where masks overlap, the later one has the pixel.
+    Where masks overlap, the later one gets the pixel.
 
     Args:
         masks: N masks of one image of H × W pixels.
@@ -52,13 +52,13 @@ def center_targets(masks: CroppedMasks) -> np.ndarray:
 
 
 def center(mask: np.ndarray) -> tuple[float, float]:
-    """The centroid of a mask, or where that lies outside, the pixel of the mask nearest to it.
+    """The centroid of a mask or, if it lies outside the mask, the mask's pixel nearest to it.
 
     Args:
         mask: (h, w) bool with at least one pixel.
 
     Returns:
-        (y, x) in pixels, (0, 0) being the middle of the first one.
+        (y, x) in pixels, where (0, 0) is the center of the first pixel.
 
     Example:
         >>> center(np.array([[1, 1, 1], [1, 0, 0], [1, 1, 1]], bool))

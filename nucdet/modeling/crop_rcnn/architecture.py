@@ -28,19 +28,19 @@ PARTS = {
 
 @META_ARCH_REGISTRY.register()
 class CropRCNN(NucleusRCNN):
-    """Three networks on grey images that share no weights, trained together or one by one.
+    """Three networks for grey images that share no weights, trained together or one by one.
 
     "rpn" is the backbone with :class:`CropRPN`, "filter" and "mask" are those of
-    :class:`CropROIHeads`. A part that is not trained gets no gradient, keeps its batch norm's
-    statistics, and runs only where a part that is trained needs its results: the filter learns from
-    the RPN's false proposals.
+    :class:`CropROIHeads`. A part that is not trained gets no gradient, keeps the statistics of its
+    batch norms, and runs only if a trained part needs its results: the filter learns from the RPN's
+    false proposals.
 
     It has the interface of :class:`NucleusRCNN`; the "image" of an input is (1, H, W) uint8. In
-    evaluation, where all inputs of a batch have ground truth ("instances"), predictions have
-    ``"subsystems"`` beside "instances": the result of :meth:`measure`.
+    evaluation, if all inputs of a batch have ground truth ("instances"), predictions contain
+    ``"subsystems"``, the result of :meth:`measure`, besides "instances".
     """
 
-    learns_one_class = True  # whatever the data tells apart
+    learns_one_class = True  # however many the data set has
 
     @configurable
     def __init__(
@@ -75,7 +75,7 @@ class CropRCNN(NucleusRCNN):
 
     @staticmethod
     def build_targets(cfg: CfgNode, training: bool) -> list[Targets]:
-        """For the mapper: "negative_crops" where MODEL.NUCLEUS_FILTER.OTHERS_FOLDER has images."""
+        """For the mapper: "negative_crops" if there is a MODEL.NUCLEUS_FILTER.OTHERS_FOLDER."""
         crops = NegativeCrops.from_config(cfg, training=training)
         return [lambda _, image_id: {"negative_crops": crops(image_id)}] if crops else []
 
@@ -93,17 +93,17 @@ class CropRCNN(NucleusRCNN):
         return [modules[name] for name in names if name in modules]  # there may be no filter
 
     def train(self, mode: bool = True) -> CropRCNN:
-        """As any module's, but parts that are not trained stay in evaluation mode."""
+        """See :meth:`nn.Module.train`; parts that are not trained stay in evaluation mode."""
         super().train(mode)
         for module in self._untrained():
             module.eval()
         return self
 
     def forward(self, batched_inputs: list[dict[str, Any]]) -> dict[str, Tensor] | list[dict]:
-        """Losses of the parts that are trained, or predictions; see :class:`GeneralizedRCNN`.
+        """Losses of the trained parts, or predictions; see :class:`GeneralizedRCNN`.
 
-        In training, "negative_crops" of an input, (K, 1, M, M) uint8, are further negatives for the
-        filter.
+        In training, "negative_crops" of an input, (K, 1, M, M) uint8, are additional negatives for
+        the filter.
         """
         if not self.training:
             return self.inference(batched_inputs)
@@ -118,7 +118,7 @@ class CropRCNN(NucleusRCNN):
     def _proposals(
         self, images: ImageList, targets: list[Instances]
     ) -> tuple[list[Instances], dict[str, Tensor]]:
-        """The RPN's proposals, none where no trained part needs them, and its losses if trained."""
+        """The RPN's proposals (none if no trained part needs them), and its losses if trained."""
         rpn, nucleus_filter = self.proposal_generator, self.roi_heads.nucleus_filter
         filter_learns = nucleus_filter is not None and nucleus_filter.training
         if not rpn.training and not (filter_learns and nucleus_filter.false_per_image):
@@ -150,7 +150,7 @@ class CropRCNN(NucleusRCNN):
 
     @torch.no_grad()
     def measure(self, batched_inputs: list[dict[str, Any]]) -> list[Measures]:
-        """Losses of the parts on images with ground truth, as report 000 defines them, and more.
+        """Losses as report 000 defines them, and other measures, on images with ground truth.
 
         Args:
             batched_inputs: with "image", "instances" and perhaps "negative_crops".

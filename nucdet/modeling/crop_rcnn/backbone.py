@@ -1,4 +1,4 @@
-"""The small residual network that report 000 uses twice: before its RPN and as its filter."""
+"""The small residual network that report 000 uses twice: as the RPN's backbone and as filter."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ class CropResNet(Backbone):
     """Nine convolutions with batch norm and ReLU: one of 5×5, then four residual blocks of 3×3.
 
     The report gives the depth, the kernels and a total stride of 8, but neither the channels nor
-    which layers have a stride of 2. Here these are the first convolution and the first two blocks:
+    which layers have a stride of 2. Here the first convolution and the first two blocks have it:
     early strides save computation and give a large receptive field, 121 pixels with the RPN's
     convolution (the report aims at about 150).
 
-    The maps are ``"res3"`` (stride 8) and ``"image"``, the input itself, from which heads cut
-    crops.
+    The feature maps are ``"res3"`` (stride 8) and ``"image"``, the input itself, from which heads
+    cut crops.
     """
 
     def __init__(self, channels: Sequence[int], *, in_channels: int = 1, freeze_at: int = 0):
@@ -46,8 +46,8 @@ class CropResNet(Backbone):
         Args:
             channels: three numbers: of the first convolution, of the first block, of the others.
             in_channels: of the image.
-            freeze_at: how many layers are frozen. 0: none; 1: the first convolution; n: also the
-                first n − 1 of the 4 blocks.
+            freeze_at: 0: no layer is frozen; 1: the first convolution; n: also the first n − 1 of
+                the 4 blocks.
         """
         super().__init__()
         first, middle, last = channels
@@ -71,7 +71,7 @@ class CropResNet(Backbone):
         return 8
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
-        """Maps of images (N, C, H, W) with grey levels 0–1; H and W are multiples of 8.
+        """Feature maps of images (N, C, H, W) with grey levels 0–1; H, W must be multiples of 8.
 
         Returns:
             ``{"res3": (N, K, H / 8, W / 8), "image": image}``.

@@ -10,13 +10,14 @@ def add_config(cfg: CfgNode) -> None:
     crop = cfg.MODEL.CROP_RCNN = CfgNode()
     # Which of "rpn", "filter" and "mask" are trained; the others keep their weights.
     crop.TRAIN_PARTS = ("rpn", "filter", "mask")
-    # The grey image that CropRCNN and heads with crops see: the range of each image scaled to 0–1,
-    # bright backgrounds inverted; also that of OTHERS_FOLDER's images (below). False: grey levels /
-    # 255, as in report 000, for comparison with it; docs/published_systems.md says what that costs.
+    # Grey levels of the image that CropRCNN and heads with crops see, and of OTHERS_FOLDER's images
+    # (below). True: each image's range is scaled to 0–1, and bright backgrounds are inverted.
+    # False: grey levels / 255, as in report 000, for comparison with it; see
+    # docs/published_systems.md for what that costs.
     crop.STRETCH = True
     # Channels of CropResNet (the RPN's backbone, the filter): first convolution, first residual
-    # block, the other three; and of CropUNetMaskHead at the crop's size, at a half, a quarter, an
-    # eighth. For networks of other sizes, as the report gives neither, and for tests.
+    # block, the other three; and of CropUNetMaskHead at the size of the crop, 1/2, 1/4 and 1/8 of
+    # it. The report gives neither. For networks of other sizes, and for tests.
     # MODEL.BACKBONE.FREEZE_AT: 1 freezes the first convolution of the backbone, 5 all of it.
     crop.BACKBONE_CHANNELS = (32, 64, 128)
     crop.UNET_CHANNELS = (16, 32, 32, 32)
@@ -25,13 +26,13 @@ def add_config(cfg: CfgNode) -> None:
     # What NucleusFilter does with detections. "drop": removes those with a probability below 0.5;
     # "rescore": multiplies scores by its probability; "off": there is no filter.
     nucleus_filter.MODE = "off"
-    # Training: up to so many false proposals of each image, those with the highest scores.
+    # Training: most false proposals used per image; those with the highest scores are taken.
     nucleus_filter.FALSE_PER_IMAGE = 16
-    # Training: up to so many background boxes of each image. If both are 0 and there is an
+    # Training: most background boxes used per image. If both numbers are 0 and there is an
     # OTHERS_FOLDER, all negatives are from other images, as in report 000.
     nucleus_filter.BACKGROUND_PER_IMAGE = 16
-    # CropRCNN: a folder with images without nuclei, or with CIFAR-10 (its python version). Crops of
-    # them are further negatives, other crops in evaluation than in training. "": none. For the
+    # CropRCNN: a folder of images without nuclei, or with CIFAR-10 (its python version). Crops of
+    # them are additional negatives; evaluation uses other images than training. "": none. For the
     # filter as the report defines it (docs/published_systems.md).
     nucleus_filter.OTHERS_FOLDER = ""
 

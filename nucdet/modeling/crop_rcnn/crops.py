@@ -1,4 +1,4 @@
-"""Crops of images, and the boxes that filter and mask network are trained on.
+"""Crops of images, and the boxes on which nucleus filter and mask network are trained.
 
 Boxes are (x0, y0, x1, y1) in pixels of the image as the network sees it.
 """
@@ -11,42 +11,42 @@ from detectron2.structures.boxes import pairwise_ioa
 from torch import Tensor
 from torchvision.ops import roi_align
 
-# Side in pixels of the crops that filter and mask network see, a multiple of 8 (report 000)
+# Side in pixels of the crops for filter and mask network, a multiple of 8 (report 000)
 CROP_SIZE = 32
 # In training, boxes of nuclei are shifted by up to this share of their sides, and grow or shrink by
 # about as much
 JITTER = 0.2
 # Smallest and largest side, in pixels, of background boxes in images without nuclei
 _SIDES = (8.0, 64.0)
-# Boxes that are tried for each one of background; in dense images most overlap a nucleus
+# Random boxes drawn for each background box; in dense images most overlap a nucleus
 _TRIES = 8
-# Below this IoU with every nucleus a proposal is false. A box is background where its overlap with
-# each nucleus is below this share of the box and of the nucleus
+# A proposal is false if its IoU with every nucleus is below this. A box is background if its
+# overlap with every nucleus is below this share of the box and of the nucleus
 FALSE_IOU = 0.1
 
 
 def cut_crops(image: Tensor, boxes: list[Tensor], size: int) -> Tensor:
     """Crop and resize the boxes by ROIAlign (He et al., 2017, arXiv:1703.06870) on the pixels.
 
-    A box of size × size whole pixels gives exactly these pixels; of a larger box each value is a
-    mean.
+    A box of exactly size × size pixels gives these pixels unchanged; for a larger box each value is
+    a mean.
 
     Args:
         image: (N, C, H, W).
-        boxes: N tensors (k, 4), k being each image's own number of boxes.
+        boxes: N tensors (k, 4); k may differ from image to image.
         size: side of the crops, pixels.
 
     Returns:
         (Σk, C, size, size) float32, image by image.
     """
     with torch.autocast(image.device.type, enabled=False):
-        # 16 bits would move the corners of a box by pixels
+        # in 16 bits the corners of a box would be off by pixels
         image, boxes = image.float(), [part.float() for part in boxes]
         return roi_align(image, boxes, size, sampling_ratio=0, aligned=True)
 
 
 def jitter_boxes(boxes: Boxes, amount: float, image_size: tuple[int, int]) -> Boxes:
-    """Shift and resize boxes at random, so that they are as inexact as those of a detector.
+    """Shift and resize boxes at random, so that they are as inaccurate as those of a detector.
 
     Args:
         boxes: N boxes.
@@ -100,9 +100,9 @@ def background_boxes(nuclei: Boxes, count: int, image_size: tuple[int, int]) -> 
 
 
 def false_proposals(proposals: Boxes, nuclei: Boxes, count: int) -> Boxes:
-    """The first ``count`` of the proposals that have an IoU below 0.1 with every nucleus.
+    """The first ``count`` proposals that have an IoU below 0.1 with every nucleus.
 
-    With proposals in the order of falling scores these are the worst mistakes.
+    If the proposals are sorted by descending score, these are the worst mistakes.
     """
     if len(nuclei):
         proposals = proposals[(pairwise_iou(nuclei, proposals) < FALSE_IOU).all(dim=0)]
@@ -110,5 +110,5 @@ def false_proposals(proposals: Boxes, nuclei: Boxes, count: int) -> Boxes:
 
 
 def random_indices(count: int, at_most: int, device: torch.device) -> Tensor:
-    """Different indices below ``count``, drawn at random: (min(count, at_most),) int64."""
+    """Indices below ``count``, drawn without replacement: (min(count, at_most),) int64."""
     return torch.randperm(count, device=device)[:at_most]

@@ -19,7 +19,7 @@ from nucdet.modeling.backbones.timm_fpn import fpn_arguments
 class FPNWithImage(FPN):
     """An FPN with one more map, ``"image"``: the grey image, (N, 1, H, W) float32, 0–1.
 
-    It has the parameters of an FPN under the same names, so that checkpoints fit both.
+    Its parameters have the same names as those of an FPN, so checkpoints fit both.
     """
 
     def __init__(

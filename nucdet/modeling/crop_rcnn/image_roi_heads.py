@@ -16,11 +16,11 @@ from nucdet.modeling.crop_rcnn.nucleus_filter import NucleusFilter, build_nucleu
 
 @ROI_HEADS_REGISTRY.register()
 class ImageROIHeads(StandardROIHeads):
-    """StandardROIHeads whose mask head and filter may see the image, the feature map "image".
+    """StandardROIHeads whose mask head and filter may use the image itself, feature map "image".
 
-    With MODEL.ROI_MASK_HEAD.IN_FEATURES ("image",) the mask head gets crops of the image. With
-    another MODEL.NUCLEUS_FILTER.MODE than "off" a :class:`NucleusFilter` drops or rescores
-    detections. Without either it is StandardROIHeads.
+    With MODEL.ROI_MASK_HEAD.IN_FEATURES ("image",) the mask head gets crops of the image. Unless
+    MODEL.NUCLEUS_FILTER.MODE is "off", a :class:`NucleusFilter` drops or rescores detections.
+    Without either it is StandardROIHeads.
     """
 
     @configurable

@@ -1,4 +1,4 @@
-"""Mask heads for any Mask R-CNN that see small crops of the image instead of features."""
+"""Mask heads for any Mask R-CNN that take small crops of the image instead of features."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ class CropMaskHead(BaseMaskRCNNHead):
         return super().from_config(cfg, input_shape)
 
     def layers(self, x: Tensor) -> Tensor:
-        """:meth:`logits` in float32, also of no crops."""
+        """:meth:`logits` in float32, also for N = 0."""
         if not len(x):
             # batch norm would learn NaN; the parameters still get a gradient, of 0
             return x + 0 * sum(p.sum() for p in self.parameters())
         return self.logits(x).float()
 
     def logits(self, crops: Tensor) -> Tensor:
-        """(N, 1, M, M) of crops (N, 1, M, M), N ≥ 1."""
+        """Mask logits (N, 1, M, M) of crops (N, 1, M, M), N ≥ 1."""
         raise NotImplementedError
 
 
@@ -65,7 +65,7 @@ class CropUNetMaskHead(CropMaskHead):
     def __init__(self, *, channels: Sequence[int], **kwargs: Any):
         """
         Args:
-            channels: of the four resolutions, the crop's own first.
+            channels: at the four resolutions, from that of the crop downwards.
             kwargs: see :class:`BaseMaskRCNNHead`.
         """
         super().__init__(**kwargs)
@@ -98,8 +98,8 @@ class CropTransposedMaskHead(CropMaskHead):
     """The mask network of report 000 before its U-Net: transposed convolutions on features.
 
     The report shares the features with the RPN and calls this its "biggest problem"; here the
-    feature extractor has weights of its own, as all parts have. Three transposed convolutions
-    upsample its maps of stride 8 to the size of the crop.
+    feature extractor, like all parts, has its own weights. Three transposed convolutions upsample
+    its maps of stride 8 to the size of the crop.
     """
 
     @configurable

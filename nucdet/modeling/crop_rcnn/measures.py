@@ -1,4 +1,4 @@
-"""How well filter, mask network and proposals do by themselves, given the true boxes."""
+"""Measures nucleus filter, mask network and proposals separately, given the ground truth."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from torch.nn import functional as F
 from nucdet.modeling.crop_rcnn.crops import background_boxes, cut_crops, false_proposals
 from nucdet.modeling.crop_rcnn.roi_heads import CropROIHeads
 
-# {name: (sum, count)}, so that the mean of many images is Σ sums / Σ counts
+# {name: (sum, count)}; the mean over many images is Σ sums / Σ counts
 Measures = dict[str, tuple[float, int]]
 
 # numbers of proposals per image at which the recall is measured
 RECALL_AT = (50, 100, 500)
-# a nucleus is found where a proposal has an IoU greater than this with it
+# a nucleus is found if a proposal has an IoU greater than this with it
 _FOUND = 0.5
 
 
@@ -24,7 +24,7 @@ def measure_recall(proposals: Boxes, nuclei: Boxes) -> Measures:
 
     Args:
         proposals: of one image, the highest scores first.
-        nuclei: the true boxes of the same image.
+        nuclei: the ground-truth boxes of the same image.
 
     Returns:
         ``{"recall_50": (nuclei found, nuclei), …}``.
@@ -41,24 +41,24 @@ def measure_crops(
     proposals: Boxes,
     others: Tensor | None = None,
 ) -> Measures:
-    """Losses and accuracies of filter and mask network on crops of one image's true boxes.
+    """Losses and accuracies of filter and mask network on crops of one image's nuclei.
 
     - ``mask``: binary cross-entropy, mean over the pixels of the crops;
-    - ``filter``, ``filter_accuracy``: binary cross-entropy and share of correct answers, mean over
-      crops of nuclei and as many of background, the same each time; instead of background over
-      ``others``, if given, which with CIFAR-10 is report 000's own definition;
+    - ``filter``, ``filter_accuracy``: binary cross-entropy and accuracy, mean over the crops of all
+      nuclei and as many of background, the same ones each time. If ``others`` are given, they
+      replace the background crops; with CIFAR-10 this is report 000's own definition;
     - ``filter_false``: the share of the RPN's false proposals (IoU below 0.1 with every nucleus)
       that the filter rejects.
 
     Args:
         heads: in evaluation mode.
         image: (1, 1, H, W) float32, 0–1.
-        truth: of that image, with ``gt_boxes`` and ``gt_masks``.
+        truth: ground truth of that image, with ``gt_boxes`` and ``gt_masks``.
         proposals: of that image.
         others: (K, 1, M, M) float32, 0–1, crops of images without nuclei.
 
     Returns:
-        {name: (sum, count)}; without a filter "mask" alone.
+        {name: (sum, count)}; without a filter only "mask".
     """
     nuclei = cut_crops(image, [truth.gt_boxes.tensor], heads.crop_size)
     logits = heads.mask_head.layers(nuclei)[:, 0]

@@ -1,6 +1,6 @@
-"""Crops of images without nuclei, a folder's or CIFAR-10's, as negatives for a nucleus filter.
+"""Crops of images without nuclei, from CIFAR-10 or a folder, as negatives for a nucleus filter.
 
-Report 000 trains and measures its filter on nuclei against CIFAR-10
+Report 000 trains and evaluates its filter on nuclei against CIFAR-10
 (https://www.cs.toronto.edu/~kriz/cifar.html), whose official files torchvision reads.
 """
 
@@ -24,19 +24,19 @@ from nucdet.layers.stretching import stretch
 from nucdet.modeling.crop_rcnn.crops import CROP_SIZE
 
 _SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"}
-# crops that are drawn for each image of a batch
+# crops drawn for each image of a batch
 _CROPS_PER_IMAGE = 16
-# one in so many images of a folder is held out for evaluation
+# every fifth image of a folder is held out for evaluation
 _HELD_OUT = 5
 
 
 class NegativeCrops:
-    """Draws grey crops from CIFAR-10 or from any other images, of other ones in evaluation.
+    """Draws grey crops from CIFAR-10 or from other images, different ones in evaluation.
 
-    Of CIFAR-10 these are its training and its test images, each of which is a crop. Of other
-    images, every fifth in the order of their names is held out for evaluation; a crop is a square
-    at a random place of one of them, with a side from that of the crop to that of the image, drawn
-    on a logarithmic scale, and resized.
+    Each image of CIFAR-10 is a crop; evaluation draws from its test images. Of other images, every
+    fifth in the order of their names is held out for evaluation; a crop is a random square of one
+    of them, resized. Its side lies between that of the crop and the shorter one of the image, drawn
+    on a logarithmic scale.
     """
 
     def __init__(
@@ -51,18 +51,18 @@ class NegativeCrops:
     ):
         """
         Args:
-            folder: with CIFAR-10's python version (its folder cifar-10-batches-py), or with images,
-                also in folders below it.
+            folder: contains CIFAR-10's python version (the folder cifar-10-batches-py), or images,
+                also in subfolders.
             count: how many crops are drawn at a time.
             size: their side, pixels.
             training: whether to draw from the images for training or from those for evaluation.
             normalize: INPUT.NORMALIZE, for images; CIFAR-10 has 8 bits and needs none.
-            stretched: whether each image is stretched before it is cut, as CropRCNN stretches those
-                that it finds nuclei in: :func:`nucdet.layers.stretching.stretch`.
+            stretched: whether each image is first stretched, as CropRCNN stretches its input:
+                :func:`nucdet.layers.stretching.stretch`.
 
         Raises:
             FileNotFoundError: there is no such folder.
-            InputError: it has neither CIFAR-10 nor two images, or files of CIFAR-10 are damaged.
+            InputError: it contains neither CIFAR-10 nor two images, or a damaged CIFAR-10.
         """
         folder = Path(folder)
         if not folder.is_dir():
@@ -90,7 +90,7 @@ class NegativeCrops:
 
     @classmethod
     def from_config(cls, cfg: CfgNode, *, training: bool) -> NegativeCrops | None:
-        """From MODEL.NUCLEUS_FILTER; None without OTHERS_FOLDER or without a filter."""
+        """From MODEL.NUCLEUS_FILTER; None without an OTHERS_FOLDER or without a filter."""
         node = cfg.MODEL.NUCLEUS_FILTER
         if not node.OTHERS_FOLDER or node.MODE == "off":
             return None
@@ -128,14 +128,14 @@ class NegativeCrops:
 
 
 def read_cifar10(folder: Path, training: bool) -> np.ndarray:
-    """The training or the test images of CIFAR-10 in grey: the mean of the three channels.
+    """The training or test images of CIFAR-10 in grey: the mean of the three channels.
 
-    Its files are pickles, which could run any code; torchvision loads none whose checksum is not
-    the official one.
+    Its files are pickles, which could run any code; torchvision refuses to load files without the
+    official checksum.
 
     Args:
-        folder: cifar-10-batches-py, as the archive of the python version unpacks.
-        training: whether the training images or the test images.
+        folder: cifar-10-batches-py, as in the archive of the python version.
+        training: True for the training images, False for the test images.
 
     Returns:
         (N, 32, 32) uint8.

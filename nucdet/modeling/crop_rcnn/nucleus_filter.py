@@ -1,4 +1,4 @@
-"""The stand-alone classifier of report 000, which tells crops of nuclei from other crops."""
+"""The classifier of report 000, which distinguishes crops of nuclei from other crops."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ MODES = ("drop", "rescore", "off")
 
 
 class NucleusFilter(nn.Module):
-    """The RPN's kind of backbone, with weights of its own, and one fully connected layer.
+    """A backbone like the RPN's, with its own weights, and one fully connected layer.
 
-    Positives are crops of nuclei (their boxes jittered). Negatives are background of the same
-    images, the false proposals with the highest scores, and crops of other images where the mapper
-    gives some. Report 000 has only the last, from CIFAR-10, so that its filter never sees in
-    training what it is there to reject.
+    Positives are crops of nuclei (with jittered boxes). Negatives are background of the same
+    images, the false proposals with the highest scores, and crops of other images if the mapper
+    gives some. Report 000 uses only the latter, from CIFAR-10, so its filter is never trained on
+    what it has to reject.
     """
 
     @configurable
@@ -53,8 +53,8 @@ class NucleusFilter(nn.Module):
             crop_size: side of the crops, pixels, a multiple of 8.
             mode: "drop": detections with a probability below ``threshold`` are removed; "rescore":
                 scores are multiplied by the probability.
-            false_per_image, background_per_image, nuclei_per_image: how many crops of false
-                proposals, of background and of nuclei an image gives in training, at most.
+            false_per_image, background_per_image, nuclei_per_image: most crops of false proposals,
+                of background and of nuclei per image in training.
             threshold: see ``mode``.
             jitter: see :func:`jitter_boxes`.
         """
@@ -116,7 +116,7 @@ class NucleusFilter(nn.Module):
         return {"loss_filter": loss / max(1, len(labels))}
 
     def negatives(self, proposals: Boxes, truth: Instances) -> Boxes:
-        """Boxes of background of one image, and of the false ones among its proposals."""
+        """Background boxes of one image, and the false ones among its proposals."""
         background = background_boxes(truth.gt_boxes, self.background_per_image, truth.image_size)
         mistakes = false_proposals(proposals, truth.gt_boxes, self.false_per_image)
         return Boxes.cat([background, mistakes])
@@ -135,7 +135,7 @@ class NucleusFilter(nn.Module):
                 "rescore" replaces in place.
 
         Returns:
-            The instances that are left, in their order.
+            The remaining instances, in the same order.
         """
         probabilities = self.probabilities(image, [found.pred_boxes for found in instances])
         if self.mode == "drop":
@@ -153,7 +153,7 @@ def build_nucleus_filter(cfg: CfgNode) -> NucleusFilter | None:
     """The filter that MODEL.NUCLEUS_FILTER describes; None for MODE "off".
 
     Raises:
-        InputError: another MODE than "drop", "rescore" and "off".
+        InputError: MODE is none of "drop", "rescore" and "off".
     """
     mode = cfg.MODEL.NUCLEUS_FILTER.MODE
     if mode not in MODES:

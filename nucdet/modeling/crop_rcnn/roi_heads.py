@@ -24,10 +24,10 @@ from nucdet.modeling.crop_rcnn.nucleus_filter import NucleusFilter, build_nucleu
 
 @ROI_HEADS_REGISTRY.register()
 class CropROIHeads(ROIHeads):
-    """A filter and a mask network that see crops of the image and share no weights.
+    """A filter and a mask network that take crops of the image and share no weights.
 
-    Boxes are those of the proposals, scores the sigmoid of their objectness logits. Of the features
-    only the map "image" is used. Parts in evaluation mode give no losses.
+    Detections have the boxes of the proposals and, as scores, the sigmoid of their objectness
+    logits. The only feature map used is "image". Parts in evaluation mode give no losses.
     """
 
     @configurable
@@ -47,10 +47,10 @@ class CropROIHeads(ROIHeads):
         Args:
             nucleus_filter: None: every proposal is kept.
             mask_head: one of ROI_MASK_HEAD_REGISTRY that takes crops.
-            test_score_thresh: detections score at least this, after rescoring.
-            test_topk_per_image: so many detections are kept, those with the highest scores.
+            test_score_thresh: lowest score of a detection, after rescoring.
+            test_topk_per_image: most detections kept; those with the highest scores are taken.
             crop_size: side of the crops, pixels.
-            masks_per_image: how many nuclei of an image the mask head sees in training, at most.
+            masks_per_image: most nuclei per image that the mask head is trained on.
             jitter: see :func:`jitter_boxes`.
             kwargs: see :class:`ROIHeads`.
         """
@@ -114,7 +114,7 @@ class CropROIHeads(ROIHeads):
         return found
 
     def keep(self, image: Tensor, found: list[Instances]) -> list[Instances]:
-        """The detections that the filter keeps, by falling score, ``test_topk_per_image`` at most.
+        """Up to ``test_topk_per_image`` detections that the filter keeps, highest scores first.
 
         Args:
             image: (N, 1, H, W) float32, 0–1.

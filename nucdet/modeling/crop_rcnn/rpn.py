@@ -1,4 +1,4 @@
-"""The region proposal network of report 000; its training differs from Faster R-CNN's."""
+"""The region proposal network of report 000, which is trained differently from Faster R-CNN's."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from nucdet.modeling.mask_rcnn.dense_rpn import DenseRPN
 
 @PROPOSAL_GENERATOR_REGISTRY.register()
 class CropRPN(DenseRPN):
-    """DenseRPN with the report's sampling of anchors and its losses. Same parameters.
+    """DenseRPN with the same parameters, but with the report's sampling of anchors and losses.
 
-    - An anchor is positive where its IoU with a nucleus is greater than the upper of
-      MODEL.RPN.IOU_THRESHOLDS, negative where its IoU with every nucleus is below the lower one,
-      else ignored. The best anchor of a nucleus is no exception.
-    - An image gives as many negatives as positives, together at most BATCH_SIZE_PER_IMAGE; without
-      positives half that many negatives. Detectron2 fills up with negatives instead.
+    - An anchor is positive if its IoU with a nucleus is greater than the upper of
+      MODEL.RPN.IOU_THRESHOLDS, negative if its IoU with every nucleus is below the lower one, else
+      ignored. This includes the best anchor of a nucleus.
+    - An image contributes as many negatives as positives, together at most BATCH_SIZE_PER_IMAGE;
+      without positives, half as many negatives as that. Detectron2 fills up with negatives instead.
     - Anchors that cross the border of the image are ignored in training (BOUNDARY_THRESH 0); in
       inference their proposals are clipped.
     - Losses are means: over the sampled anchors, and over the four box deltas of the positive ones.
@@ -77,7 +77,7 @@ class CropRPN(DenseRPN):
         return {name: loss * self.loss_weight[name] for name, loss in losses.items()}
 
     def _box_losses(self, anchors: Tensor, deltas: Tensor, boxes: Tensor) -> Tensor:
-        """(P,) of P positive anchors: smooth L1, mean over the four deltas of arXiv:1506.01497."""
+        """(P,): smooth L1 of each positive anchor, mean over its four deltas (arXiv:1506.01497)."""
         targets = self.box2box_transform.get_deltas(anchors, boxes)
         beta = max(self.smooth_l1_beta, 1e-6)
         return F.smooth_l1_loss(deltas.float(), targets, beta=beta, reduction="none").mean(dim=1)
@@ -103,9 +103,9 @@ class CropRPN(DenseRPN):
     def measure(
         self, features: dict[str, Tensor], truth: list[Instances]
     ) -> list[dict[str, tuple[float, int]]]:
-        """The report's losses of each image over all anchors, without random sampling.
+        """The report's losses of each image, over all anchors instead of a random sample.
 
-        Positives and negatives have a weight of one half each, as in a balanced sample.
+        Positives and negatives count one half each, as in a balanced sample.
 
         Args:
             features: maps (N, C, h, w) by name.

@@ -1,4 +1,4 @@
-"""``filter://<checkpoint>``: the RPN starts from a trained nucleus filter, as in report 000."""
+"""``filter://<checkpoint>``: initialize the RPN from a trained nucleus filter (report 000)."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ _FILTER_BACKBONE = "roi_heads.nucleus_filter.backbone."
 
 @weight_source("filter", of_files=True)
 def read_with_filter_as_backbone(path: str, model: nn.Module) -> Weights:
-    """CropRCNN's weights, with those of the nucleus filter's backbone also for the RPN's.
+    """CropRCNN's weights, in which the RPN's backbone gets those of the nucleus filter's backbone.
 
     Args:
         path: a checkpoint, or another source of weights.
-        model: the CropRCNN that will take them.
+        model: the CropRCNN that will load them.
 
     Returns:
         Weights under the names of ``model``.

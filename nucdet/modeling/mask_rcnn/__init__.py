@@ -1,1 +1,1 @@
-"""Mask R-CNN for many small nuclei: masks as crops, dense proposals, several views."""
+"""Mask R-CNN for many small nuclei: masks as crops, dense proposals, test-time augmentation."""

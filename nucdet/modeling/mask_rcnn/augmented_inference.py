@@ -1,4 +1,4 @@
-"""Test-time augmentation: Mask R-CNN looks at an image several times (TEST.AUG)."""
+"""Test-time augmentation (TEST.AUG): Mask R-CNN predicts several views of an image."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from torch.nn import functional as F
 from nucdet.errors import InputError
 from nucdet.modeling.mask_rcnn.nucleus_rcnn import NucleusRCNN
 
-# Each view reports what is at least this likely: whether it counts, all views decide together
+# Lowest score of a box in a single view; the mean score over all views decides if it is kept
 _VIEW_SCORE = 0.05
-# Boxes of different views with at least this IoU mean the same nucleus
+# Boxes of different views with at least this IoU belong to the same nucleus
 _SAME_IOU = 0.5
 
 
 @dataclass(frozen=True)
 class View:
-    """An image zoomed, then mirrored left to right, then turned counter-clockwise by 90° steps."""
+    """An image zoomed, then mirrored left to right, then turned counter-clockwise in 90° steps."""
 
     zoom: float
     mirrored: bool
     turns: int
 
     def image(self, image: Tensor) -> Tensor:
-        """(C, H, W) as this view shows it."""
+        """Transform an image (C, H, W) into this view."""
         size = self._zoomed(image.shape[-2:])
         if size != tuple(image.shape[-2:]):
             image = F.interpolate(
@@ -42,7 +42,7 @@ class View:
         return torch.rot90(image.flip(-1) if self.mirrored else image, self.turns, (-2, -1))
 
     def boxes(self, boxes: Tensor, size: tuple[int, int]) -> Tensor:
-        """(N, 4) XYXY of an image of (height, width) as this view shows them."""
+        """Transform boxes (N, 4), XYXY, of an image of (height, width) into this view."""
         height, width = self._zoomed(size)
         x, y = boxes[:, 0::2] * (width / size[1]), boxes[:, 1::2] * (height / size[0])
         if self.mirrored:
@@ -53,7 +53,7 @@ class View:
         return _ordered(x, y)
 
     def boxes_back(self, boxes: Tensor, size: tuple[int, int]) -> Tensor:
-        """What :meth:`boxes` gave, in the pixels of the image of (height, width) again."""
+        """The inverse of :meth:`boxes`, for an image of (height, width)."""
         zoomed = self._zoomed(size)
         height, width = zoomed if self.turns % 2 == 0 else zoomed[::-1]
         x, y = boxes[:, 0::2], boxes[:, 1::2]
@@ -65,7 +65,7 @@ class View:
         return _ordered(x * (size[1] / width), y * (size[0] / height))
 
     def masks_back(self, masks: Tensor) -> Tensor:
-        """(…, M, M) within a box of this view as they lie in that box of the image."""
+        """Turn masks (…, M, M) in boxes of this view into masks in the same boxes of the image."""
         masks = torch.rot90(masks, -self.turns, (-2, -1))
         return masks.flip(-1) if self.mirrored else masks
 
@@ -80,10 +80,11 @@ def _ordered(x: Tensor, y: Tensor) -> Tensor:
 class AugmentedRCNN(nn.Module):
     """A NucleusRCNN that detects in several views of each image and joins what it finds.
 
-    As Detectron2's GeneralizedRCNNWithTTA it detects boxes in each view, joins them, and then
-    averages the soft masks of the joined boxes over the views. Two things differ. A nucleus scores
-    the mean over all views, 0 where one does not see it, and has to pass the threshold with it;
-    there any view may add a false one. And boxes that mean the same nucleus are averaged by score.
+    Like Detectron2's GeneralizedRCNNWithTTA it detects boxes in each view, joins them, and then
+    averages the soft masks of the joined boxes over the views. Two things differ. The score of a
+    nucleus is its mean over all views (0 for views that miss it), and this mean must exceed the
+    threshold, so that a single view cannot add a false nucleus. And the boxes of the same nucleus
+    are averaged, weighted by their scores.
     """
 
     def __init__(
@@ -102,10 +103,10 @@ class AugmentedRCNN(nn.Module):
 
     @classmethod
     def from_config(cls, cfg: CfgNode, model: nn.Module) -> AugmentedRCNN:
-        """Wrap ``model``, which keeps its weights, as TEST.AUG says.
+        """Wrap ``model``, which keeps its weights, as configured in TEST.AUG.
 
         Raises:
-            InputError: no NucleusRCNN, or a zoom that is none.
+            InputError: ``model`` is not a NucleusRCNN, or a zoom factor is not above 0.
         """
         if not isinstance(model, NucleusRCNN):
             raise InputError(
@@ -181,7 +182,7 @@ class AugmentedRCNN(nn.Module):
 
     @contextmanager
     def _boxes_only(self) -> Iterator[None]:
-        """No masks, and boxes of low score too."""
+        """Within this context the heads predict no masks, and also boxes of low score."""
         heads = self.model.roi_heads
         predictors = [m for m in heads.modules() if hasattr(m, "test_score_thresh")]
         before = heads.mask_on, [p.test_score_thresh for p in predictors]

@@ -12,10 +12,10 @@ _DETECTIONS = 256  # of an image at a time
 
 @ROI_HEADS_REGISTRY.register()
 class DenseROIHeads(StandardROIHeads):
-    """StandardROIHeads whose mask head sees some detections at a time. Same parameters and results.
+    """StandardROIHeads whose mask head processes detections in parts, with the same results.
 
-    For all 3,000 detections that LIVECell's configs allow, one feature map of the mask head
-    (28 × 28 × 256 channels) has 2.4 GB.
+    For the 3,000 detections that LIVECell's configs allow, one feature map of the mask head
+    (28 × 28 × 256 channels) takes 2.4 GB. The parameters are the same, too.
     """
 
     def _forward_mask(

@@ -1,4 +1,4 @@
-"""Mask R-CNN whose masks never become an N×H×W array."""
+"""Mask R-CNN whose masks are never stored as an N×H×W array."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from nucdet.structures.paste import paste_masks
 class NucleusRCNN(GeneralizedRCNN):
     """Detectron2's GeneralizedRCNN that gives ``pred_masks`` as :class:`CroppedMasks`.
 
-    Same parameters, same training, same boxes and scores; checkpoints fit both. The masks are those
+    Parameters, training, boxes and scores are the same; checkpoints fit both. The masks are those
     of ``detector_postprocess``, in the pixels of the original image.
     """
 
@@ -26,14 +26,14 @@ class NucleusRCNN(GeneralizedRCNN):
     def __init__(self, *, mask_threshold: float = 0.5, **kwargs: Any):
         """
         Args:
-            mask_threshold: a pixel belongs to a mask from this probability on.
+            mask_threshold: lowest probability of a pixel that belongs to a mask.
             **kwargs: see :class:`GeneralizedRCNN`.
         """
         super().__init__(**kwargs)
         self.mask_threshold = mask_threshold
         SparseROIPooler.convert(self.roi_heads)
         FastMaskHead.convert(getattr(self.roi_heads, "mask_head", None))
-        self.to(memory_format=channels_last)  # on a CPU half the time, see preprocess_image
+        self.to(memory_format=channels_last)  # halves the time on a CPU, see preprocess_image
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
@@ -43,10 +43,10 @@ class NucleusRCNN(GeneralizedRCNN):
         }
 
     def preprocess_image(self, batched_inputs: list[dict[str, Tensor]]) -> ImageList:
-        """See :meth:`GeneralizedRCNN.preprocess_image`; on a CPU channels-last.
+        """See :meth:`GeneralizedRCNN.preprocess_image`; the result is channels-last on a CPU.
 
-        There oneDNN computes channels-last several times as fast in bfloat16, and maps keep the
-        layout of the image.
+        In bfloat16, oneDNN is several times as fast with channels-last tensors, and feature maps
+        keep the layout of the image.
         """
         images = super().preprocess_image(batched_inputs)
         if images.tensor.device.type == "cpu":
@@ -69,11 +69,11 @@ class NucleusRCNN(GeneralizedRCNN):
         ]
 
     def to_original(self, result: Instances, inputs: dict[str, Any]) -> Instances:
-        """From the pixels that the network saw to those of the image in the file.
+        """Convert a result from the pixels of the network's input to those of the original image.
 
         Args:
             result: boxes, scores, classes and soft masks (N, 1, M, M), as without postprocessing.
-            inputs: may hold "height" and "width" of the image.
+            inputs: may contain "height" and "width" of the original image.
         """
         height, width = result.image_size
         size = inputs.get("height", height), inputs.get("width", width)

@@ -2,10 +2,10 @@
 
 All take logits (N, K, H, W), labels (N, H, W) int64 (0 background, 1 body, 2 border) and pixel
 weights (N, H, W) float32 or None, and return a dict with one scalar float32 tensor for each loss.
-With K = 1 every label above 0 is foreground. They compute in float32 and from logits: no
+With K = 1 every label above 0 is foreground. They compute in float32 from logits, so that no
 probability is rounded to 0 or 1 before its logarithm.
 
-A new loss is a function with :func:`segmentation_loss`, here or in any module that is imported.
+A new loss is a function decorated with :func:`segmentation_loss`, here or in any imported module.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ LOSSES: dict[str, NamedLoss] = {}
 def segmentation_loss(
     name: str, *, channels: tuple[int, ...], weighted: bool = False
 ) -> Callable[[Callable[..., dict[str, Tensor]]], Callable[..., dict[str, Tensor]]]:
-    """Decorator: the function is the loss that MODEL.SEGMENTATION.LOSS calls by this name.
+    """Decorator: registers the function as a loss for MODEL.SEGMENTATION.LOSS.
 
-    Where it has an argument ``class_weights``, it gets MODEL.SEGMENTATION.CLASS_WEIGHTS.
+    If it has an argument ``class_weights``, it gets MODEL.SEGMENTATION.CLASS_WEIGHTS.
 
     Args:
         name: of the loss.
-        channels: the values of MODEL.SEGMENTATION.NUM_CHANNELS that it is made for.
-        weighted: whether it takes pixel weights, which the targets then have.
+        channels: the values of MODEL.SEGMENTATION.NUM_CHANNELS that it supports.
+        weighted: whether it uses pixel weights, which the targets then contain.
 
     Raises:
         ValueError: the name is taken.
@@ -110,10 +110,10 @@ def bce_log_dice_loss(
 ) -> dict[str, Tensor]:
     """BCE − log dice, which Arra et al. (2018) found best for LinkNet; ``weights`` are ignored.
 
-    dice = (2 Σ p·g + 1) / (Σ p + Σ g + 1), p being the probability of the foreground and g the
-    ground truth. The report's own formula (section 3.2) is garbled; its words describe this one but
-    for the 2, which the logarithm makes a constant. It does not say over which pixels. Here they
-    are those of the whole batch, so that an image without nuclei does no harm; where the whole
+    dice = (2 Σ p·g + 1) / (Σ p + Σ g + 1), where p is the probability of the foreground and g the
+    ground truth. The formula in the report (section 3.2) is garbled; its text describes this one
+    except for the 2, which the logarithm turns into a constant. It does not say over which pixels
+    to sum. Here it is the whole batch, so that an image without nuclei does no harm; if the whole
     batch has none, the added ones keep the logarithm finite.
     """
     truth = (labels > 0).float()
@@ -130,7 +130,7 @@ def cross_entropy_loss(
     *,
     class_weights: tuple[float, float, float] = (1.0, 1.0, 1.0),
 ) -> dict[str, Tensor]:
-    """Σ c·(−log p) / Σ c over the pixels, p being the probability of a pixel's true class.
+    """Σ c·(−log p) / Σ c over the pixels, where p is the probability of a pixel's true class.
 
     c is the weight of that class; ``weights`` are ignored.
     """
@@ -149,9 +149,9 @@ def weighted_border_loss(
     """Cross-entropy weighted by pixel: U-Net, eq. 1 (Ronneberger et al., 2015, arXiv:1505.04597).
 
     The mapper's ``weights``, 1 + w0·exp(−(d1 + d2)² / 2σ²), are multiplied by the weight of the
-    pixel's class (K = 1: that of background or of body); the paper's w(x) has the class weight in
-    the place of the 1. The sum over the pixels is divided by the sum of the weights, so that w0
-    changes which pixels count and not how large the loss is.
+    pixel's class (K = 1: that of background or of body); in the paper's w(x) the class weight
+    replaces the 1. The sum over the pixels is divided by the sum of the weights, so that w0 changes
+    which pixels count but not the size of the loss.
 
     Raises:
         ValueError: there are no weights.
@@ -168,12 +168,12 @@ def weighted_border_loss(
 def focal_loss(
     logits: Tensor, labels: Tensor, weights: Tensor | None = None, *, gamma: float = 2.0
 ) -> dict[str, Tensor]:
-    """(1 − p)^γ · (−log p), p being the true class's probability, mean over the pixels.
+    """(1 − p)^γ · (−log p), mean over the pixels; p is the probability of the true class.
 
     Lin et al., 2017, arXiv:1708.02002, eq. 4. ``weights`` are ignored.
     """
     losses = _pixel_losses(logits, labels)
-    # 1 − p without the cancellation near p = 1
+    # 1 − p without cancellation near p = 1
     error = -torch.expm1(-losses)
     return {"loss_focal": (error**gamma * losses).mean()}
 

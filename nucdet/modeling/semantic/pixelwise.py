@@ -1,4 +1,4 @@
-"""The common base of architectures that predict maps of pixels and find the nuclei in them."""
+"""The common base class of architectures that predict pixel maps and find the nuclei in them."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from nucdet.structures import CroppedMasks
 
 
 class PixelwiseSegmentor(nn.Module, ABC):
-    """Images of any size through a network, then nuclei from its maps.
+    """Runs a network on images of any size and finds nuclei in its maps.
 
     It has the interface of Detectron2's architectures. Inputs are dicts with ``"image"`` (C, H, W)
-    uint8 and, in inference, perhaps "height" and "width" of the original image. A subclass writes
-    ``losses``, ``maps`` and ``prediction``.
+    uint8 and, in inference, optionally "height" and "width" of the original image. A subclass
+    implements ``losses``, ``maps`` and ``prediction``.
     """
 
     def __init__(
@@ -29,7 +29,7 @@ class PixelwiseSegmentor(nn.Module, ABC):
     ):
         """
         Args:
-            network: one of nucdet.modeling.semantic.networks, or None where nothing is learned.
+            network: one of nucdet.modeling.semantic.networks, or None if nothing is trained.
             pixel_mean, pixel_std: C values, on the scale 0–255.
         """
         super().__init__()
@@ -46,14 +46,14 @@ class PixelwiseSegmentor(nn.Module, ABC):
     def maps(self, images: list[Tensor]) -> Tensor:
         """(N, K, ⌈H / s⌉, ⌈W / s⌉) float32 of N images (C, H, W), 0–255, of equal size.
 
-        One pixel of a map covers s × s pixels of an image; s is a whole number.
+        One pixel of a map covers s × s pixels of an image; s is an integer.
         """
 
     @abstractmethod
     def prediction(
         self, maps: Tensor, seen: tuple[int, int], size: tuple[int, int]
     ) -> dict[str, Any]:
-        """What is predicted for one image, in pixels of the original image.
+        """The prediction for one image, in pixels of the original image.
 
         Args:
             maps: (K, ⌈H / s⌉, ⌈W / s⌉) of :meth:`maps`.
@@ -63,7 +63,7 @@ class PixelwiseSegmentor(nn.Module, ABC):
 
     @property
     def device(self) -> torch.device:
-        """Where the model's buffers lie."""
+        """The device of the model's buffers."""
         return self.pixel_mean.device
 
     def forward(
@@ -97,14 +97,14 @@ class PixelwiseSegmentor(nn.Module, ABC):
         """Normalize images (C, H, W), 0–255, into one batch.
 
         Returns:
-            (N, C, H, W) float32, smaller images continued by mirroring, and its (H, W).
+            (N, C, H, W) float32, with smaller images padded by reflection, and its (H, W).
         """
         normalized = [self.normalized(image) for image in images]
         size = tuple(np.max([image.shape[-2:] for image in normalized], axis=0))
         return torch.stack([reflect_to(image, size) for image in normalized]), size
 
     def logits(self, images: Tensor) -> Tensor:
-        """(N, K, H, W) float32 of normalized images (N, C, H, W), H and W being any numbers."""
+        """(N, K, H, W) float32 of normalized images (N, C, H, W) with any H and W."""
         height, width = images.shape[-2:]
         padded = reflect_to(images, self.divisible((height, width)))
         logits = self.network(padded.contiguous(memory_format=torch.channels_last)).float()
@@ -128,8 +128,8 @@ def resized_maps(
     Args:
         maps: (N, C, H, W) float32.
         size: (height, width) of the result.
-        covered: (rows, columns) of the maps, counted from their first pixel, that become
-            ``size``; fractions of a row or column are allowed. None: all.
+        covered: how many (rows, columns) of the maps, from the top left, are resized to ``size``;
+            fractions of a row or column are allowed. None: all.
 
     Returns:
         (N, C, height, width) float32.
@@ -138,7 +138,7 @@ def resized_maps(
         if tuple(maps.shape[-2:]) == tuple(size):
             return maps
         return F.interpolate(maps, size, mode="bilinear", align_corners=False, antialias=True)
-    # a little more, as interpolate rounds length × scale down and could lose the last row
+    # slightly larger, since interpolate rounds length × scale down and could lose the last row
     scales = tuple(new / old * (1 + 1e-9) for new, old in zip(size, covered, strict=True))
     larger = F.interpolate(
         maps, scale_factor=scales, mode="bilinear", align_corners=False, antialias=True

@@ -39,11 +39,12 @@ class SemanticInstanceSegmentor(PixelwiseSegmentor):
     """Classifies the pixels of images, then separates the nuclei.
 
     It has the interface of Detectron2's architectures. Inputs are dicts with ``"image"`` (C, H, W)
-    uint8, in training ``"sem_seg"`` (H, W) int64 and perhaps ``"sem_seg_weights"`` (H, W) float32
-    of the mapper, in inference perhaps "height" and "width" of the original image. Predictions are
-    in pixels of the original image: ``"instances"``, which share no pixel and score the mean
-    foreground probability in their masks, and ``"sem_seg"``, probabilities (K, height, width)
-    float32: of the foreground (K = 1), or of background, body and border (K = 3).
+    uint8; in training also ``"sem_seg"`` (H, W) int64 and optionally ``"sem_seg_weights"`` (H, W)
+    float32, both from the mapper; in inference optionally "height" and "width" of the original
+    image. Predictions are in pixels of the original image: ``"instances"``, which share no pixel
+    and whose score is the mean foreground probability in their masks, and ``"sem_seg"``,
+    probabilities (K, height, width) float32 of the foreground (K = 1), or of background, body and
+    border (K = 3).
     """
 
     @configurable
@@ -62,13 +63,13 @@ class SemanticInstanceSegmentor(PixelwiseSegmentor):
         """
         Args:
             network: one of nucdet.modeling.semantic.networks, with one channel or three. None:
-                nothing is learned, the foreground is that of :func:`grey_foreground`.
+                nothing is trained, the foreground is that of :func:`grey_foreground`.
             loss: one of nucdet.modeling.semantic.losses.
-            separation: makes masks of the probabilities.
+            separation: turns the probabilities into masks.
             pixel_mean, pixel_std: C values, on the scale 0–255.
-            resize: in inference the network sees squares of this side in pixels; 0: images of
-                their own size.
-            tta: a key of VIEWS; the probabilities are the means over the views.
+            resize: side in pixels of the squares to which images are resized in inference; 0: they
+                keep their size.
+            tta: a key of VIEWS; the probabilities are averaged over the views.
             invert_bright: images with a mean above 127.5 are inverted.
 
         Raises:
@@ -114,7 +115,7 @@ class SemanticInstanceSegmentor(PixelwiseSegmentor):
     def losses(self, batched_inputs: list[dict[str, Any]]) -> dict[str, Tensor]:
         """See :class:`PixelwiseSegmentor`."""
         batch, size = self.batch_of([x["image"] for x in batched_inputs])
-        # the ground truth is continued by mirroring, as batch_of does with the images
+        # the ground truth is padded by reflection, as batch_of pads the images
         truth = {
             key: torch.stack([reflect_to(x[key].to(self.device), size) for x in batched_inputs])
             for key in ("sem_seg", "sem_seg_weights")

@@ -1,4 +1,4 @@
-"""The training targets of semantic segmentation: each pixel's class, made from instance masks."""
+"""The training targets of semantic segmentation: a class for each pixel, from instance masks."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from nucdet.structures import CroppedMasks
 
 BACKGROUND, BODY, BORDER = 0, 1, 2
 
-# U-Net's w0 for losses that take pixel weights (its paper, section 3)
+# U-Net's w0 for losses that use pixel weights (its paper, section 3)
 _WEIGHT_HEIGHT = 10.0
-# in units of the weights' sigma; from there on the weights are above 1 by less than 0.012 w0
+# in units of the weights' sigma; beyond it weights exceed 1 by less than 0.012 w0
 _REACH_OF_WEIGHTS = 3.0
 
 
 class SemanticTargets:
     """Makes class labels (0 background, 1 body, 2 border) and pixel weights from instance masks.
 
-    Distances are Euclidean, between the centers of pixels, so that neighbors have a distance of 1.
+    Distances are Euclidean between pixel centers, so neighboring pixels have a distance of 1.
     """
 
     @configurable
@@ -36,12 +36,12 @@ class SemanticTargets:
     ):
         """
         Args:
-            border: whether there is a third class, where two nuclei meet.
+            border: whether there is a third class, border, where two nuclei meet.
             border_width: pixels of a nucleus are border up to this distance from another nucleus.
-            border_gap: background is border where the distances to its two nearest nuclei add up
-                to this at most.
-            border_share: limits ``border_width`` to this share of the radius of the nucleus's
-                largest inscribed circle; below 1, so that the smallest keeps a pixel of body.
+            border_gap: a background pixel is border if the distances to its two nearest nuclei
+                add up to at most this.
+            border_share: limits ``border_width`` to this share of the radius of the largest
+                inscribed circle of the nucleus; below 1, so that the smallest keep a body pixel.
             weight_height: w0 of :func:`border_weights`; 0: there are no weights.
             weight_sigma: σ of :func:`border_weights`.
 
@@ -82,7 +82,7 @@ class SemanticTargets:
             padded, inner = _padded(crop, box, _grown(box, 1, masks.image_size))
             depth = _distance(padded)[inner]
             width = min(self.border_width, self.border_share * float(depth[crop].max(initial=0)))
-            # in a nucleus the nearest mask is its own, and the second nearest another's
+            # for a pixel of a nucleus the nearest mask is its own, and the second nearest another
             labels[box][crop] = np.where(second[box][crop] <= width, BORDER, BODY)
         return labels
 
@@ -92,11 +92,11 @@ def two_nearest(masks: CroppedMasks, reach: float) -> tuple[np.ndarray, np.ndarr
 
     Args:
         masks: N masks of one image of H × W pixels.
-        reach: pixels; up to here the distances are exact.
+        reach: pixels up to which distances are exact.
 
     Returns:
-        Two (H, W) float32 in pixels: 0 inside a mask, both 0 where two masks overlap; beyond
-        ``reach`` exact, too large, or infinite.
+        Two (H, W) float32 in pixels: the nearest is 0 inside a mask, both are 0 where two masks
+        overlap. Values beyond ``reach`` may be too large or infinite.
     """
     nearest = np.full(masks.image_size, np.inf, np.float32)
     second = nearest.copy()
@@ -117,8 +117,8 @@ def border_weights(
     """U-Net's pixel weights (Ronneberger et al., MICCAI 2015, equation 2), with w_c = 1.
 
     w = 1 + w0 · exp(−(d1 + d2)² / 2σ²) with d1, d2 from :func:`two_nearest`. Inside a nucleus d1 is
-    0, so that the pixels where two nuclei touch weigh more too; in the paper's data a background
-    pixel always lies between them.
+    0, so pixels where two nuclei touch also get larger weights; in the paper's data there is always
+    a background pixel between them.
 
     Args:
         nearest, second: d1 and d2, (H, W) float32, pixels.
@@ -140,7 +140,7 @@ Box = tuple[slice, slice]
 
 
 def _grown(box: Box, by: int, size: tuple[int, int]) -> Box:
-    """A box larger by some pixels on all sides, as far as an image of (height, width) goes."""
+    """The box enlarged by some pixels on all sides, clipped to an image of (height, width)."""
     rows, columns = (
         slice(max(0, side.start - by), min(length, side.stop + by))
         for side, length in zip(box, size, strict=True)
@@ -149,7 +149,7 @@ def _grown(box: Box, by: int, size: tuple[int, int]) -> Box:
 
 
 def _padded(crop: np.ndarray, box: Box, window: Box) -> tuple[np.ndarray, Box]:
-    """The crop of a box in a window around the box, False elsewhere; and the box in the window."""
+    """The crop padded with False to the window, and the position of its box in the window."""
     (y0, x0), (rows, columns) = [side.start for side in window], box
     inner = slice(rows.start - y0, rows.stop - y0), slice(columns.start - x0, columns.stop - x0)
     padded = np.zeros([side.stop - side.start for side in window], bool)

@@ -24,8 +24,8 @@ class MeanEnsemble(nn.Module):
     """The unweighted mean of its members' probabilities, before any threshold.
 
     Arra, Vijjigiri and Madineni (Indiana University, 2018, section 7) combine U-Net and LinkNet in
-    this way. ``MODEL.WEIGHTS: "ensemble://a.pth,b.pth"`` fills the members, in order, from their
-    own checkpoints; a checkpoint of the ensemble holds all of them.
+    this way. ``MODEL.WEIGHTS: "ensemble://a.pth,b.pth"`` loads each member, in order, from its own
+    checkpoint; a checkpoint of the ensemble contains all of them.
     """
 
     output_stride = 1
@@ -77,7 +77,7 @@ class MeanEnsemble(nn.Module):
         return {"members": members}
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) to logits (N, K, H, W); their probabilities are the mean of the members'."""
+        """(N, C, H, W) to the logits (N, K, H, W) of the members' mean probabilities."""
         logits = torch.stack([member(x) for member in self.members])
         if logits.shape[2] > 1:
             # the logarithm of the mean probability: softmax gives the mean back

@@ -19,12 +19,12 @@ from nucdet.modeling.weight_sources import weight_format
 class FCN8s(ConfiguredNetwork, nn.Module):
     """Fully convolutional network (Shelhamer et al., 2017, arXiv:1605.06211) with stride 8.
 
-    VGG16 (Simonyan and Zisserman, 2014, arXiv:1409.1556) with fc6 and fc7 as convolutions and
-    dropout; 1×1 predictions from fc7, pool4 and pool3, upsampled by learned transposed convolutions
-    that start as bilinear interpolation. The report calls pool4 and pool3 "the last two max-pooling
-    layers"; before fc6 there is another, pool5. The paper pads the image by 100 pixels and crops
-    the result; here all convolutions keep the size, as in the code that the report started from
-    (Teichmann et al., 2016, arXiv:1612.07695).
+    VGG16 (Simonyan and Zisserman, 2014, arXiv:1409.1556) with fc6 and fc7 as convolutions with
+    dropout; 1×1 predictions from fc7, pool4 and pool3 are upsampled by learned transposed
+    convolutions that are initialized as bilinear interpolation. The report calls pool4 and pool3
+    "the last two max-pooling layers", although pool5 follows before fc6. The paper pads the image
+    by 100 pixels and crops the result; here all convolutions keep the size, as in the code that the
+    report is based on (Teichmann et al., 2016, arXiv:1612.07695).
     """
 
     size_divisibility = 32
@@ -44,8 +44,8 @@ class FCN8s(ConfiguredNetwork, nn.Module):
             num_channels: of the logits.
             channels: of fc6 and fc7.
             dropout: probability, after fc6 and fc7.
-            norm: "" for none, as VGG16's published weights need it; "BN" for batch norm after each
-                convolution, to train from random weights.
+            norm: "": no normalization, as VGG16's published weights require; "BN": batch norm after
+                each convolution, for training from random weights.
 
         Raises:
             InputError: ``norm`` is neither.
@@ -53,7 +53,7 @@ class FCN8s(ConfiguredNetwork, nn.Module):
         super().__init__()
         if norm not in ("", "BN"):
             raise InputError(f"MODEL.SEGMENTATION.NORM is {norm!r}, expected '' or 'BN'")
-        # torchvision's layers and names, so that its weights fit
+        # torchvision's layers and names, so that its weights can be loaded
         self.features = make_layers(cfgs["D"], batch_norm=norm == "BN")
         fc6, fc7 = channels
         self.fc6 = nn.Conv2d(512, fc6, 7, padding=3)
@@ -108,8 +108,8 @@ def is_vgg16(weights: Mapping[str, Any]) -> bool:
 def fcn_of_vgg16(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """torchvision's weights of VGG16 under the names of :class:`FCN8s`.
 
-    The first linear layer takes 512 maps of 7 × 7 values, so that its weights are those of a 7×7
-    convolution. The last one, for ImageNet's classes, is left out.
+    The first linear layer takes 512 maps of 7 × 7 values, so its weights become those of a 7×7
+    convolution. The last linear layer, for ImageNet's classes, is left out.
     """
     renamed = {name: w for name, w in weights.items() if name.startswith("features.")}
     for name, linear, kernel in (("fc6", "classifier.0", 7), ("fc7", "classifier.3", 1)):
@@ -126,7 +126,7 @@ def _segmentor_of_vgg16(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _bilinear_upsampling(channels: int, factor: int) -> nn.ConvTranspose2d:
-    """A transposed convolution that starts as bilinear interpolation of each channel."""
+    """A transposed convolution that is initialized as bilinear interpolation of each channel."""
     size = 2 * factor
     layer = nn.ConvTranspose2d(
         channels, channels, size, stride=factor, padding=factor // 2, bias=False

@@ -16,10 +16,10 @@ from nucdet.modeling.semantic.networks.build import SEGMENTATION_REGISTRY, Confi
 class LinkNet(ConfiguredNetwork, nn.Module):
     """Pairs of encoder and decoder; a decoder's output is added to that of the encoder above it.
 
-    After Chaurasia and Culurciello, 2017 (arXiv:1707.03718), without the initial block: the first
-    encoder takes the image. Each convolution of the encoders and decoders has batch norm and ReLU.
-    In section 6 of the report 2 encoders have 64 and 128 channels and their decoders a quarter, 16
-    and 32; with 4 pairs the numbers go on doubling.
+    Follows Chaurasia and Culurciello, 2017 (arXiv:1707.03718), without the initial block: the first
+    encoder takes the image. Each convolution in encoders and decoders has batch norm and ReLU.
+    In section 6 of the report, 2 encoders have 64 and 128 channels and their decoders a quarter of
+    that, 16 and 32; with 4 pairs the numbers continue to double.
     """
 
     output_stride = 1
@@ -67,8 +67,8 @@ class LinkNet(ConfiguredNetwork, nn.Module):
 class _Encoder(nn.Module):
     """Two residual blocks of two 3×3 convolutions; the first block has stride 2.
 
-    The report's average pooling is on the shortcut of the first block: after the strided
-    convolution each encoder would divide the size by 4, which a decoder of stride 2 cannot undo.
+    The report's average pooling is placed on the shortcut of the first block. After the strided
+    convolution, each encoder would divide the size by 4, which a decoder of stride 2 cannot undo.
     """
 
     def __init__(self, in_channels: int, channels: int):
@@ -89,9 +89,9 @@ class _Encoder(nn.Module):
 def _decoder(channels: int, above: int | None, dropout: float) -> nn.Sequential:
     """1×1 convolution to a quarter of the channels, 3×3 transposed with stride 2, dropout, 1×1.
 
-    The last convolution, which the report does not mention but LinkNet has, gives the channels of
-    the encoder above, so that the two can be added. ``above`` is None for the top decoder, which
-    has no encoder above it and needs none.
+    The last convolution, which LinkNet has but the report does not mention, gives ``above``
+    channels, those of the encoder above, so that the two can be added. For the top decoder
+    ``above`` is None, and this convolution is left out.
     """
     quarter = channels // 4
     up = nn.ConvTranspose2d(quarter, quarter, 3, stride=2, padding=1, output_padding=1, bias=False)

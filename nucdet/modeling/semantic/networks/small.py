@@ -16,10 +16,10 @@ from nucdet.modeling.semantic.networks.build import SEGMENTATION_REGISTRY, Confi
 class SmallFCN(ConfiguredNetwork, nn.Module):
     """Three 3×3 convolutions with ReLU, each followed by max-pooling (section 4 of the report).
 
-    The report's output has 16 × 16 pixels; it gives neither pools nor the size of the images. Here
-    images of 256 × 256 meet pools of 2, 2 and 4; the 128 × 128 of the report's other networks and
-    three pools of 2 would give as many pixels. The output cannot tell nuclei apart that are closer
-    than a 16th of the image's side; the report scores 0.0072 with it.
+    The report's output has 16 × 16 pixels, but the report gives neither the pooling sizes nor that
+    of the images. Here they are 2, 2 and 4 for images of 256 × 256; three poolings of 2 with the
+    128 × 128 of the report's other networks would give the same output. It cannot separate nuclei
+    that are closer than a 16th of the image's side; the report's score with it is 0.0072.
     """
 
     size_divisibility = 16

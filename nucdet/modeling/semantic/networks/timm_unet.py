@@ -1,4 +1,4 @@
-"""U-Net on an ImageNet encoder, made for training on a CPU."""
+"""U-Net with an ImageNet encoder, designed for training on a CPU."""
 
 from __future__ import annotations
 
@@ -25,10 +25,11 @@ class TimmUNet(ConfiguredNetwork, nn.Module):
     """Encoder-decoder with skips (Ronneberger et al., 2015, arXiv:1505.04597) on a timm network.
 
     The decoder has two 3×3 convolutions at each of the strides 16, 8, 4 and 2. With four
-    ``channels`` the logits have stride 2, which is enough where the input shows nuclei enlarged.
-    With five, sub-pixel convolution (Shi et al., 2016, arXiv:1609.05158) goes on to full
-    resolution, where one convolution of few channels sees the image again: a U-Net spends most of
-    its time at full resolution, although it only refines edges there that lower levels have found.
+    ``channels`` the logits have stride 2, which is enough if nuclei are enlarged in the input.
+    With five, a sub-pixel convolution (Shi et al., 2016, arXiv:1609.05158) leads to full
+    resolution, where one convolution with few channels also sees the image. A usual U-Net spends
+    most of its time at full resolution, although it only refines edges there that coarser levels
+    have found.
     """
 
     size_divisibility = 32
@@ -113,7 +114,7 @@ class TimmUNet(ConfiguredNetwork, nn.Module):
         top = self.to_full.out_channels // 4
         weight = self.to_full.weight.unflatten(0, (top, 4)).transpose(0, 1).flatten(0, 1)
         fine = F.conv2d(y, weight).permute(0, 2, 3, 1).unflatten(-1, (2, 2, top)).transpose(2, 3)
-        # under autocast fine is bfloat16; with float32 beside it cat would make all of it float32
+        # under autocast `fine` is bfloat16; cat with a float32 image would make all of it float32
         image = image.to(fine.dtype).permute(0, 2, 3, 1)
         image = image.unflatten(2, (-1, 2)).unflatten(1, (-1, 2))
         both = torch.cat([fine, image], dim=-1)

@@ -14,17 +14,16 @@ from nucdet.modeling.semantic.networks.build import SEGMENTATION_REGISTRY, Confi
 
 @SEGMENTATION_REGISTRY.register()
 class UNetCS230(ConfiguredNetwork, UShape):
-    """U-Net with one 3×3 convolution per level, as section III-B of the report counts them.
+    """U-Net with one 3×3 convolution per level, as counted in section III-B of the report.
 
-    Down: a convolution, three times max-pool and convolution, a last convolution. Up: the same with
-    a 2×2 up-convolution, which halves the channels, in the place of each max-pool, and
-    concatenation with the skip after it, except that the last convolution on the way down is also
-    the first one on the way up (the report can be read as having another one there). Each 3×3
-    convolution has ReLU and no batch norm. The report gives no channels and refers to Ronneberger
-    et al.: 64, 128, 256, 512.
+    Down: a convolution, three times max-pool and convolution, and a last convolution. Up: the same,
+    with each max-pool replaced by a 2×2 up-convolution, which halves the channels, and a
+    concatenation with the skip. The last convolution on the way down is also the first on the way
+    up (the report could also mean that there is another one). Each 3×3 convolution has ReLU and no
+    batch norm. For the channels the report refers to Ronneberger et al.: 64, 128, 256, 512.
 
-    The highest level thus ends with two convolutions. "U-Net −1" leaves these out, "U-Net +1" adds
-    one to them.
+    The level of full resolution thus ends with two convolutions. "U-Net −1" omits them, "U-Net +1"
+    adds one.
     """
 
     output_stride = 1
