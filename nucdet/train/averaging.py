@@ -1,4 +1,4 @@
-"""Averages the weights over a training: within it (SOLVER.EMA_DECAY), or of its checkpoints."""
+"""Averages weights over a training: during it (SOLVER.EMA_DECAY), or over its checkpoints."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ from nucdet.modeling.checkpoint_files import read_checkpoint
 class WeightAveraging(HookBase):
     """Exponential moving average of all parameters and buffers (Polyak averaging).
 
-    After step i, from 0 on: average ← d · average + (1 - d) · weights, with
-    d = min(decay, (1 + i) / (10 + i)), so that the random weights of the start are soon forgotten.
+    After step i = 0, 1, …: average ← d · average + (1 - d) · weights, with
+    d = min(decay, (1 + i) / (10 + i)), so that the initial random weights are soon forgotten.
 
-    Within a training step the model has the weights that are trained, and at all other times the
-    averages. So the averages are what is evaluated and saved, and the trained weights are saved as
-    the state of this hook. The two are exchanged by pointer, without a copy.
+    During a training step the model holds the trained weights, at all other times the averages.
+    So the averages are evaluated and saved, while the trained weights are saved as the state of
+    this hook. The two are swapped by pointer, without copying.
 
-    This hook has to come before all hooks that evaluate or save.
+    This hook must come before all hooks that evaluate or save.
     """
 
     def __init__(self, model: nn.Module, decay: float):
         """
         Args:
             model: the bare model, not wrapped for data parallel training.
-            decay: of the average after the start, for example 0.999.
+            decay: upper limit of d, for example 0.999.
 
         Raises:
-            InputError: a decay outside [0, 1).
+            InputError: ``decay`` is outside [0, 1).
         """
         if not 0 <= decay < 1:
             raise InputError(f"SOLVER.EMA_DECAY is {decay}, expected 0 (off) or below 1")
         self.model, self.decay = model, decay
         self._updates = 0
-        # the set of weights that the model does not have at the moment: within a step the averages,
-        # else the weights that are trained
+        # the weights that the model does not hold at the moment: during a step the averages, else
+        # the trained weights
         self._others: dict[str, Tensor] = {}
 
     def state_dict(self) -> dict[str, Any]:
@@ -53,7 +53,7 @@ class WeightAveraging(HookBase):
         self._others = {name: state["weights"][name].to(t) for name, t in self._named_tensors()}
 
     def before_train(self) -> None:
-        if not self._others:  # no checkpoint brought them
+        if not self._others:  # not loaded from a checkpoint
             self._others = {name: t.detach().clone() for name, t in self._named_tensors()}
 
     def before_step(self) -> None:
@@ -86,16 +86,16 @@ class WeightAveraging(HookBase):
 def average_checkpoints(paths: Sequence[Path], target: Path) -> None:
     """Write the mean of the weights of several checkpoints of one training.
 
-    It generalises better than each of them where they lie far apart on one path (Izmailov et al.,
-    UAI 2018, arXiv:1803.05407). The statistics of batch normalization are averaged as the weights
-    are. What is not a floating point number is that of the first checkpoint, as is the iteration.
+    The mean generalises better than each of them if they lie far apart on one path (Izmailov et
+    al., UAI 2018, arXiv:1803.05407). The statistics of batch normalization are averaged, too. Other
+    tensors than floating-point ones, and the iteration, are those of the first checkpoint.
 
     Args:
-        paths: at least one checkpoint as a training saves them.
-        target: the file to write; it has no state of the optimizer.
+        paths: at least one checkpoint saved by a training.
+        target: the file to write, without the state of the optimizer.
 
     Raises:
-        FileNotFoundError, InputError: a checkpoint is missing or broken, or is of another network.
+        FileNotFoundError, InputError: a checkpoint is missing, broken, or of another network.
     """
     first = _read_training(paths[0])
     mean = {name: tensor.clone() for name, tensor in first["model"].items()}

@@ -1,4 +1,4 @@
-"""Keeps the screen of a training short before its first iteration; log.txt has all messages."""
+"""Keeps a training's output on the screen short; log.txt gets all messages."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from detectron2.engine import default_setup
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
-# the loggers with a handler of their own
+# the loggers with their own handlers
 _LOGGERS = ("detectron2", "fvcore", "nucdet")
 
 
 def setup_run(cfg: CfgNode, args: Namespace) -> None:
-    """Run Detectron2's ``default_setup`` with its 500 lines in log.txt and not on the screen.
+    """Run Detectron2's ``default_setup``, with its 500 lines in log.txt instead of on the screen.
 
-    The lines are the environment, the yaml and the whole config, which is also written to
+    These lines describe the environment, the yaml and the whole config, which is also written to
     config.yaml.
 
     Args:
@@ -29,12 +29,12 @@ def setup_run(cfg: CfgNode, args: Namespace) -> None:
     """
     rank = comm.get_rank()
     logging.raiseExceptions = False  # a full disk stops the training, not each line of its log
-    # default_setup asks for these two loggers by the same arguments, and so gets them as they are
+    # default_setup calls setup_logger with the same arguments, which then reuses these two loggers
     setup_logger(cfg.OUTPUT_DIR, distributed_rank=rank, name="fvcore")
     setup_logger(cfg.OUTPUT_DIR, distributed_rank=rank)
     # Detectron2 shows its own messages only
     setup_logger(cfg.OUTPUT_DIR, rank, name="nucdet", enable_propagation=True)
-    # it looks for CUDA's compiler while Detectron2 describes the environment
+    # it searches for CUDA's compiler when Detectron2 describes the environment, and warns
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     with messages_to_file():
         default_setup(cfg, args)
@@ -44,7 +44,7 @@ def setup_run(cfg: CfgNode, args: Namespace) -> None:
 
 @contextmanager
 def messages_to_file() -> Iterator[None]:
-    """A context in which only warnings and errors reach the screen; log.txt gets everything."""
+    """Within this context only warnings and errors reach the screen; log.txt gets everything."""
     handlers = _screen_handlers()
     levels = [handler.level for handler in handlers]
     for handler in handlers:
@@ -66,10 +66,10 @@ def _screen_handlers() -> list[logging.Handler]:
 
 
 def _writes_a_file(handler: logging.StreamHandler) -> bool:
-    # Detectron2's is no FileHandler, but one of an opened file
+    # Detectron2 uses a StreamHandler on an open file, not a FileHandler
     return Path(str(getattr(handler.stream, "name", ""))).is_file()
 
 
 def _is_no_traceback(record: logging.LogRecord) -> bool:
-    """Whether the screen shows it: why a training ends, nucdet.errors says in one line."""
+    """False for the traceback of a failed training, which nucdet.errors reports in one line."""
     return not (record.name == "detectron2.engine.train_loop" and record.exc_info)

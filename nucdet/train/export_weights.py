@@ -1,4 +1,4 @@
-"""Makes a model of the zoo from the checkpoint of a training; what nucdet-export-weights runs."""
+"""Makes a model of the zoo from the checkpoint of a training; run by nucdet-export-weights."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ from nucdet.version import __version__
 
 MAX_BYTES = 32 * 10**6
 
-# the columns of evaluation.csv that go into the manifest
+# columns of evaluation.csv that are copied to the manifest
 _SCORES = ("kaggle/mAP", "kaggle/AP50", "kaggle/AP75", "segm/AP", "segm/AP50")
 
 
 @dataclass(frozen=True)
 class UserFacts:
-    """Facts for the manifest that are missing in the training's folder, or wrong there."""
+    """Facts for the manifest that are missing or wrong in the training's folder."""
 
     command: str | None = None
     hours: float | None = None
@@ -64,19 +64,19 @@ def export_weights(
 
     Args:
         checkpoint: model_final.pth, model_best.pth or another checkpoint of a training.
-        name: the name behind ``nucdet://``.
+        name: the name after ``nucdet://``.
         folder: the folder of the zoo.
-        config_file: the config of the training; None: config.yaml beside the checkpoint.
+        config_file: the config of the training; None: config.yaml in the checkpoint's folder.
         overrides: ``KEY VALUE`` pairs, e.g. thresholds that were chosen after the training.
-        user_facts: facts that replace those of the training's folder.
+        user_facts: facts that replace those found in the training's folder.
         familiar: the name of a data set on which the limit of familiarity is chosen, see
-            :func:`nucdet.train.familiarity.measure_familiarity`; None: the model holds no
+            :func:`nucdet.train.familiarity.measure_familiarity`; None: the model contains no
             statistics of its training images and never warns.
         average_with: further checkpoints of the same training; the model is the mean of all.
 
     Raises:
-        FileNotFoundError: there is no checkpoint, config or data set of that training.
-        InputError: the checkpoint does not fit the config, is broken, or too large.
+        FileNotFoundError: the checkpoint, the config or a data set of the training is missing.
+        InputError: the checkpoint does not fit the config, is broken, or is too large.
     """
     if not re.fullmatch(r"[a-z0-9_]+", name):
         raise InputError(f"name {name!r}: expected small letters, digits and underscores")
@@ -113,7 +113,7 @@ def export_weights(
 
 @contextmanager
 def _weights_file(checkpoints: Sequence[Path]) -> Iterator[Path]:
-    """The checkpoint, or where there are several, a temporary one of their mean."""
+    """The checkpoint or, if there are several, a temporary file with their mean."""
     if len(checkpoints) == 1:
         yield checkpoints[0]
         return
@@ -132,9 +132,9 @@ def _check_size(checkpoint: Path, content: bytes) -> None:
 
 
 def compress(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The tensors as they are stored: matrices and kernels in 16 bits, if their range allows.
+    """The tensors to store: matrices and kernels in 16 bits, if their range allows.
 
-    Biases and the tensors of normalization are a hundredth of a network and stay in 32 bits.
+    Biases and the tensors of normalization, a hundredth of a network, stay in 32 bits.
 
     Raises:
         InputError: a value is not finite.
@@ -146,13 +146,13 @@ def compress(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         small = tensor.is_floating_point() and tensor.dim() > 1
         if small and tensor.abs().max() <= torch.finfo(torch.float16).max:
             tensor = tensor.half()
-        # a view would be stored with all that it is a view of
+        # a view would be stored with the whole tensor behind it
         result[key] = tensor.detach().clone()
     return result
 
 
 def _trained_network(cfg: CfgNode, checkpoint: Path) -> tuple[nn.Module, int | None]:
-    """The network with the weights, to be sure that they fit, and their iteration."""
+    """The network with its weights loaded, which checks that they fit, and their iteration."""
     cfg = cfg.clone()
     cfg.MODEL.DEVICE = "cpu"
     network = build_network(cfg)
@@ -161,8 +161,8 @@ def _trained_network(cfg: CfgNode, checkpoint: Path) -> tuple[nn.Module, int | N
 
 
 def _as_bytes(content: dict[str, Any]) -> bytes:
-    # written to memory, because torch puts the name of a file into its content, and equal weights
-    # are to give equal bytes
+    # written to memory, since torch stores the name of the file in it, and equal weights should
+    # give equal bytes
     buffer = io.BytesIO()
     torch.save(content, buffer)
     return buffer.getvalue()
@@ -171,13 +171,13 @@ def _as_bytes(content: dict[str, Any]) -> bytes:
 def _config_text(cfg: CfgNode, name: str) -> str:
     """The keys that differ from Detectron2's defaults, as a yaml that needs no other file.
 
-    It has all keys of nucdet: when their defaults change, this model does not change with them.
+    It contains all keys of nucdet, so that this model does not change when their defaults do.
     """
     default = get_cfg()
     cfg = cfg.clone()
     cfg.MODEL.WEIGHTS = PREFIX + name
     cfg.OUTPUT_DIR = f"output/{name}"
-    # the config names the device of the training; evaluation takes a GPU where there is one
+    # the config names the device of the training; evaluation should use a GPU if there is one
     cfg.MODEL.DEVICE = default.MODEL.DEVICE
     lean = _difference(cfg, default)
     lean.VERSION = cfg.VERSION
@@ -210,7 +210,7 @@ def _facts(
     iterations = cfg.SOLVER.MAX_ITER
     if iteration is not None:
         iterations = min(iteration + 1, iterations)
-    # a mean has been in no evaluation of the training
+    # the training never evaluated a mean
     scores = {} if is_mean else _scores(cfg, folder, iteration)
     return {
         "trained_on": [_data_set(name) for name in cfg.DATASETS.TRAIN],
@@ -245,7 +245,7 @@ def _command(log: str) -> str | None:
 
 
 def _hours(folder: Path, iterations: int) -> float | None:
-    """The time of the iterations themselves, without evaluations."""
+    """The hours spent on iterations, without evaluations."""
     path = folder / "losses.csv"
     if not path.is_file():
         return None
@@ -253,7 +253,7 @@ def _hours(folder: Path, iterations: int) -> float | None:
     if "time" not in table:
         return None
     seconds = table.loc[table["iteration"] < iterations, "time"]
-    # the first iterations are not timed, and may be all
+    # the first iterations are not timed, and there may be no others
     return round(float(seconds.mean() * len(seconds) / 3600), 2) if seconds.any() else None
 
 
@@ -267,8 +267,8 @@ def _hardware(log: str) -> str | None:
 def _scores(cfg: CfgNode, folder: Path, iteration: int | None) -> dict[str, float]:
     """The scores of the checkpoint's own evaluation, by data set and metric; {} without one.
 
-    An evaluation has the number of the iteration that it follows, as a checkpoint has. Only the
-    one after the last iteration, number MAX_ITER - 1, is written as MAX_ITER.
+    Evaluations and checkpoints have the number of the iteration that they follow. Only the
+    evaluation after the last iteration, MAX_ITER - 1, has the number MAX_ITER.
     """
     path = folder / "evaluation.csv"
     if not path.is_file():
@@ -287,7 +287,7 @@ def _scores(cfg: CfgNode, folder: Path, iteration: int | None) -> dict[str, floa
     result = {}
     for column in table.columns:
         if column.endswith(_SCORES):
-            # with several data sets the columns name theirs
+            # with several data sets the columns contain their names already
             prefix = f"{cfg.DATASETS.TEST[0]}/" if len(cfg.DATASETS.TEST) == 1 else ""
             result[prefix + column] = round(float(row[column]), 3)
     return result

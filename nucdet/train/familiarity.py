@@ -1,4 +1,4 @@
-"""Statistics of training images by which a model recognises images that are unlike them."""
+"""Measures the statistics of training images by which a model recognises unfamiliar images."""
 
 from __future__ import annotations
 
@@ -23,28 +23,29 @@ from nucdet.predict.network import Network
 from nucdet.progress import ProgressBar
 from nucdet.train.trainer import NucleusTrainer
 
-# training crops whose features are taken
+# number of training crops whose features are measured
 CROPS = 800
 # share of the familiar images for which a warning is accepted
 WARNED = 0.03
-# sides of the small parts that get limits of their own, in pixels as the network sees them
+# sides of the small views that get their own limits, in pixels of the network's input
 _SMALL_SIDES = (64.0, 128.0, 256.0)
 
 
 def measure_familiarity(cfg: CfgNode, checkpoint: Path, dataset: str) -> Familiarity:
     """Measure the features of training images, and choose limits on other images like them.
 
-    The training images are augmented crops as in training. The limits are chosen so that a share of
-    :data:`WARNED` of a data set's images get a warning, for whole images and for small parts.
+    The training images are cropped and augmented as in training. The limits, for whole images and
+    for small parts, are chosen so that a share of :data:`WARNED` of a data set's images get a
+    warning.
 
     Args:
         cfg: of the model.
         checkpoint: its weights.
-        dataset: a name in the catalog whose images were not in training but are like them.
+        dataset: name in the catalog of images that were not used in training but are like those.
 
     Raises:
         FileNotFoundError, InputError: a data set is missing or has too few images, the checkpoint
-            cannot be read, or the model has no encoder whose features could be taken.
+            cannot be read, or the model has no timm encoder.
     """
     check_datasets([*cfg.DATASETS.TRAIN, dataset])
     cfg = cfg.clone()
@@ -59,7 +60,7 @@ def measure_familiarity(cfg: CfgNode, checkpoint: Path, dataset: str) -> Familia
 
 
 def _training_features(cfg: CfgNode, network: Network) -> torch.Tensor:
-    """(CROPS, D) of random augmented crops."""
+    """(CROPS, D): the features of random augmented crops."""
     seed_all_rng(max(0, cfg.SEED))
     loader = iter(NucleusTrainer.build_train_loader(cfg))
     features = []
@@ -77,7 +78,7 @@ def _training_features(cfg: CfgNode, network: Network) -> torch.Tensor:
 
 
 def _with_limits(known: Familiarity, cfg: CfgNode, network: Network, dataset: str) -> Familiarity:
-    """The statistics with limits chosen on a data set's images, whole and in small parts."""
+    """``known`` with limits chosen on a data set's whole images and small parts of them."""
     judged = _judged(cfg, network, dataset)
     certain = [float(scores.mean()) for _, scores in judged[None] if len(scores)]
     known = replace(known, usual_doubt=1 - float(np.median(certain)) if certain else 1.0)
@@ -95,7 +96,7 @@ def _with_limits(known: Familiarity, cfg: CfgNode, network: Network, dataset: st
 def _judged(
     cfg: CfgNode, network: Network, dataset: str
 ) -> dict[float | None, list[tuple[list[Seen], torch.Tensor]]]:
-    """Features and scores of whole images (key None) and of squares in their middles, by side."""
+    """Features and scores of whole images (key None) and of central squares (key: their side)."""
     finder = Finder(cfg, network)
     judged = defaultdict(list)
     records = DatasetCatalog.get(dataset)
@@ -117,14 +118,14 @@ def _judged(
 
 
 def _limit(known: Familiarity, views: list[tuple[list[Seen], torch.Tensor]]) -> float:
-    """The limit that at most a share of WARNED of the values exceeds, half way to the next one."""
+    """The limit that at most a share of WARNED of the values exceeds, midway between two values."""
     values = sorted(known.strangeness(seen, scores) for seen, scores in views)
     warned = int(WARNED * len(values))
     return float(np.mean(values[-1 - warned : len(values) - warned + (warned > 0)]))
 
 
 def _middle(source: ImageWindows, side: int) -> Box | None:
-    """A square in the middle of an image, None where it does not fit."""
+    """The square of this side in the middle of an image; None if it does not fit."""
     if min(source.size) < side:
         return None
     starts = [(length - side) // 2 for length in source.size]

@@ -20,21 +20,21 @@ logger = logging.getLogger(__name__)
 
 
 class Diverged(BaseException):
-    """Ends the training loop without the traceback that the loop prints for an Exception."""
+    """Ends the training loop; as a BaseException it is not logged with a traceback by the loop."""
 
 
 class FiniteWeights(HookBase):
-    """Stops a training before weights that are not finite numbers are saved.
+    """Stops a training before weights that are not finite are saved.
 
-    A loss can be finite while its gradient is not: then the next checkpoint would be useless, and
-    as only a few checkpoints are kept, a good one would be deleted for it.
+    A loss can be finite while its gradient is not. The next checkpoint would then be useless, and
+    since only a few checkpoints are kept, it would replace a good one.
     """
 
     def __init__(self, model: nn.Module, period: int):
         """
         Args:
             model: the model in training.
-            period: the weights are checked every so many iterations, as checkpoints are saved.
+            period: iterations between two checks, equal to that of the checkpoints.
         """
         self._model, self._period = model, period
 
@@ -48,9 +48,9 @@ class FiniteWeights(HookBase):
 
 
 class StagedFreezing(HookBase):
-    """Trains chosen parts of the model until given iterations (SOLVER.STAGES).
+    """Trains only chosen parts of the model until given iterations (SOLVER.STAGES).
 
-    For example the heads alone for 10,000 iterations, then C4, C5 and the heads for 5,000, as in
+    For example, only the heads for 10,000 iterations, then C4, C5 and the heads for 5,000, as in
     matterport's Mask R-CNN.
     """
 
@@ -62,7 +62,8 @@ class StagedFreezing(HookBase):
             model: the bare model, not wrapped for data parallel training.
 
         Raises:
-            InputError: a stage lacks a key, the iterations do not ascend, a prefix names nothing.
+            InputError: a stage has missing or unknown keys, the iterations do not ascend, or a
+                prefix matches no trainable parameter.
         """
         self.stages = list(stages)
         # parameters that the config freezes (MODEL.BACKBONE.FREEZE_AT) stay frozen in every stage
@@ -91,7 +92,7 @@ class StagedFreezing(HookBase):
     def before_step(self) -> None:
         iteration = self.trainer.iter
         index = next((i for i, s in enumerate(self.stages) if iteration < s["until"]), None)
-        if index is None:  # after the last stage its rule stays in force
+        if index is None:  # the last stage stays in force after its end
             index = len(self.stages) - 1
         if index == self._current:
             return
@@ -105,7 +106,7 @@ class BestModel(HookBase):
     """Keeps the model that scores best on validation, and stops when it no longer improves.
 
     Detectron2's BestCheckpointer forgets the best score on resume, and marks the best checkpoint as
-    the last one, from which a resumed training would then go on; this one does neither.
+    the last one, from which a resumed training would then continue. This hook does neither.
     """
 
     FILE_NAME = "model_best.pth"
@@ -114,7 +115,7 @@ class BestModel(HookBase):
         """
         Args:
             metric: "task/metric" in the evaluation's results; higher is better.
-            output_dir: where model_best.pth goes.
+            output_dir: folder for model_best.pth.
             patience: stop after this many evaluations without improvement; 0: never.
         """
         self.metric, self.patience = metric, patience
@@ -130,7 +131,7 @@ class BestModel(HookBase):
         self._evaluations_since = state["evaluations_since"]
 
     def before_train(self) -> None:
-        # from the file itself, since a checkpoint of this iteration was saved before its evaluation
+        # read from the file, since the checkpoint of an iteration is saved before its evaluation
         if self.trainer.start_iter > 0 and self.path.is_file():
             try:
                 saved = read_checkpoint(self.path)
@@ -140,15 +141,15 @@ class BestModel(HookBase):
             if saved.get("metric") == self.metric:
                 self.best, self.best_iteration = saved["value"], saved["iteration"]
                 if self.best_iteration >= self.trainer.start_iter - 1:
-                    self._evaluations_since = 0  # the checkpoint did not know of it yet
+                    self._evaluations_since = 0  # saved after the checkpoint
 
     def after_step(self) -> None:
-        self._look()
+        self._check_evaluation()
 
     def after_train(self) -> None:
-        self._look()
+        self._check_evaluation()
 
-    def _look(self) -> None:
+    def _check_evaluation(self) -> None:
         iteration, results = self.trainer.last_evaluation
         if iteration <= self._seen:
             return

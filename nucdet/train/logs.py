@@ -21,13 +21,13 @@ logger = logging.getLogger(__name__)
 
 
 class TimedWriter(hooks.PeriodicWriter):
-    """Detectron2's PeriodicWriter that leaves the screen without a line for no longer than 30 s."""
+    """Detectron2's PeriodicWriter, which also prints a line if the last one is 30 s old."""
 
     def __init__(self, writers: Sequence[EventWriter], period: int):
         """
         Args:
-            writers: of which the CommonMetricPrinter also writes in between.
-            period: iterations between two writes of all.
+            writers: all write periodically; a CommonMetricPrinter also writes in between.
+            period: iterations between two writes.
         """
         super().__init__(writers, period)
         self._printers = [w for w in writers if isinstance(w, CommonMetricPrinter)]
@@ -47,11 +47,11 @@ class TimedWriter(hooks.PeriodicWriter):
 class LossLog(HookBase):
     """Writes ``losses.csv``, one row for each iteration.
 
-    ``cpu_time`` is the CPU time of this process since the previous row, including an evaluation in
-    between: on a machine that does other work too, "time" depends on that work.
+    ``cpu_time`` is the CPU time of this process since the previous row, including any evaluation in
+    between; unlike "time" it does not depend on other work of the machine.
 
     On resume, the rows of iterations that will run again are removed first. Each row is written
-    before the checkpoint of its iteration, so that a killed training that goes on has no gap.
+    before the checkpoint of its iteration, so that a killed and resumed training has no gap.
     """
 
     _TIMES = ("lr", "time", "data_time")
@@ -73,7 +73,7 @@ class LossLog(HookBase):
             name: value for name, (value, at) in self.trainer.storage.latest().items() if at == now
         }
         losses = {n: v for n, v in current.items() if "loss" in n and "/" not in n}
-        # Detectron2 begins to time after some iterations: the columns are there from the start
+        # Detectron2 starts timing after some iterations, but the columns must exist from the start
         times = {name: current.get(name) for name in self._TIMES}
         before, self._cpu_seconds = self._cpu_seconds, time.process_time()
         times[self._CPU_TIME] = self._cpu_seconds - before
@@ -99,8 +99,8 @@ class LossLog(HookBase):
 class EvaluationLog(HookBase):
     """Writes ``evaluation.csv``, one row for each evaluation.
 
-    The evaluation after the last iteration has the number of the iteration that would follow, so
-    that its row stays when the training goes on.
+    The evaluation after the last iteration gets the number of the next iteration, so that its row
+    is kept when the training is resumed.
     """
 
     def __init__(self, output_dir: str):
@@ -129,7 +129,7 @@ class EvaluationLog(HookBase):
 
 
 def _keep_rows(path: Path, last: int) -> None:
-    """Keep the rows up to this iteration that are whole; a crash may have cut the last short."""
+    """Keep complete rows up to this iteration; a crash may have cut the last row short."""
     remove_left_over([path])
     if not path.is_file():
         return

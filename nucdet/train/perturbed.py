@@ -1,4 +1,4 @@
-"""Evaluates a model on perturbed images, beside the scores on clean ones."""
+"""Evaluates a model on perturbed images and compares the scores with those on clean ones."""
 
 from __future__ import annotations
 
@@ -21,12 +21,13 @@ from nucdet.train.trainer import NucleusTrainer
 
 logger = logging.getLogger(__name__)
 
-# metrics that the printed table leaves out: of the IoU thresholds it shows 0.50 and 0.75 alone
+# metrics left out of the printed table: of the IoU thresholds it shows only 0.50 and 0.75
 _FINER = re.compile(r"(AP|precision-|recall-|F1-)(?!50|75)\d\d$")
 
 
 def seed_perturbation(text: str) -> str:
-    """``MEAN,POWER``, shares ("0.05,0.1") or percents ("5%,10%"), as a name of a perturbation.
+    """Convert ``MEAN,POWER``, given as shares ("0.05,0.1") or percentages ("5%,10%"), to the name
+    of a perturbation.
 
     Raises:
         InputError: not two numbers, or out of range.
@@ -48,13 +49,13 @@ def evaluate_perturbed(cfg: CfgNode, model: nn.Module, perturbation: str) -> dic
     """Evaluate as ``--eval-only`` does, on perturbed images.
 
     Args:
-        cfg: of the model; it stays as it is.
+        cfg: of the model; it is not changed.
         model: with its weights.
         perturbation: a name for :func:`parse_perturbation`; "": none.
 
     Returns:
-        The evaluators' results; {} on other processes than the main one. Their files go to a folder
-        of OUTPUT_DIR named after the perturbation.
+        The evaluators' results; {} except in the main process. Their files go to a folder of
+        OUTPUT_DIR named after the perturbation.
     """
     cfg = cfg.clone()
     cfg.defrost()
@@ -64,23 +65,23 @@ def evaluate_perturbed(cfg: CfgNode, model: nn.Module, perturbation: str) -> dic
 
 
 def file_stem(perturbation: str) -> str:
-    """A perturbation's name for files: seed_0.05_0.1; "clean" for none."""
+    """The name of a perturbation in file names, e.g. seed_0.05_0.1; "clean" for none."""
     return perturbation.replace(":", "_").replace(",", "_") or "clean"
 
 
 def compare_perturbed(
     cfg: CfgNode, model: nn.Module, clean: dict[str, Any], perturbation: str
 ) -> pd.DataFrame | None:
-    """Evaluate on perturbed images and put the scores beside the clean ones.
+    """Evaluate on perturbed images and compare the scores with the clean ones.
 
-    The table goes to the log, and with every metric to OUTPUT_DIR/<perturbation>.csv.
+    The log gets a table, and OUTPUT_DIR/<perturbation>.csv one with every metric.
 
     Args:
         cfg, model, perturbation: see :func:`evaluate_perturbed`.
         clean: the results without perturbation.
 
     Returns:
-        Columns metric, clean, perturbed, difference; None on other processes than the main one.
+        Columns metric, clean, perturbed, difference; None except in the main process.
     """
     perturbed = evaluate_perturbed(cfg, model, perturbation)
     if not comm.is_main_process():

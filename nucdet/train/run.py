@@ -31,10 +31,10 @@ def run(args: argparse.Namespace, trainer: type[NucleusTrainer] | None = None) -
 
     Args:
         args: as from :func:`nucdet.commands.train.argument_parser`.
-        trainer: that trains and evaluates, a subclass of NucleusTrainer; None: that itself.
+        trainer: a subclass of NucleusTrainer to use; None: NucleusTrainer itself.
 
     Raises:
-        InputError, OSError: found before any process starts, as far as that is possible.
+        InputError, OSError: raised before any process starts, as far as possible.
     """
     check_devices(args)
     prepare(args)
@@ -60,7 +60,7 @@ def prepare(args: argparse.Namespace) -> CfgNode:
         check_training_data(cfg)
     if not args.eval_only and not cfg.DATASETS.TRAIN:
         raise InputError("DATASETS.TRAIN is empty; name a data set to train on")
-    # a training that goes on takes the weights of its own checkpoint
+    # a resumed training takes the weights of its own checkpoint
     if not (args.resume and Path(cfg.OUTPUT_DIR, "last_checkpoint").is_file()):
         if args.eval_only:
             check_trained(cfg, args.config_file or "the defaults")
@@ -90,7 +90,7 @@ def _check_writable(folder: Path) -> None:
 def _run_process(
     args: argparse.Namespace, trainer_class: type[NucleusTrainer] | None
 ) -> dict[str, Any] | None:
-    # loads evaluators and TensorBoard, for which a mistake in the command need not wait
+    # these load evaluators and TensorBoard; mistakes in the command should be reported before
     from nucdet.train.perturbed import compare_perturbed, seed_perturbation
     from nucdet.train.trainer import NucleusTrainer
 

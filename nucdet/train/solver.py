@@ -1,4 +1,4 @@
-"""The optimizer and the steps of the learning rate that a config describes (SOLVER.*)."""
+"""The optimizer and the steps of the learning rate schedule of a config (SOLVER.*)."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
     """SOLVER.OPTIMIZER with Detectron2's rules for weight decay and gradient clipping.
 
     Raises:
-        InputError: no such optimizer, the model has nothing to train, or SOLVER.LR_FACTORS are no
-            names and numbers.
+        InputError: there is no such optimizer, the model has nothing to train, or SOLVER.LR_FACTORS
+            are not pairs of a name and a number.
     """
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise InputError(
@@ -41,8 +41,9 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
     )
     optimizer = maybe_add_gradient_clipping(cfg, OPTIMIZERS[name])
     momentum = {"momentum": cfg.SOLVER.MOMENTUM, "nesterov": cfg.SOLVER.NESTEROV}
-    # One pass over all weights. With AMP on a GPU a fused step unscales after the clipping, and
-    # that of SGD fails where a later stage thaws weights that have no momentum yet.
+    # A fused step makes one pass over all weights. It is not used with a GPU, where under AMP it
+    # would unscale after the clipping, and not for SGD with stages: it fails when a later stage
+    # unfreezes weights that have no momentum yet.
     on_cpu = torch.device(cfg.MODEL.DEVICE).type == "cpu"
     fused = on_cpu and not (name == "SGD" and cfg.SOLVER.STAGES)
     return optimizer(
@@ -55,16 +56,16 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
 
 
 def with_equal_steps(cfg: CfgNode) -> CfgNode:
-    """The config with WarmupStepWithFixedGammaLR written as WarmupMultiStepLR with equal steps.
+    """Replace WarmupStepWithFixedGammaLR by WarmupMultiStepLR with equal steps.
 
-    Detectron2's own schedule of that name fails in the step after the last iteration, and that of
-    steps at one that is MAX_ITER: such a step changes nothing and is left out. Other schedules stay
-    as they are.
+    Detectron2's WarmupStepWithFixedGammaLR fails in the step after the last iteration. Its
+    WarmupMultiStepLR fails if a step is MAX_ITER; such a step has no effect and is removed. Other
+    schedules are not changed.
     """
     solver = cfg.SOLVER
     if solver.LR_SCHEDULER_NAME == "WarmupStepWithFixedGammaLR":
         rates = solver.NUM_DECAYS + 1
-        # fewer where there are too few iterations
+        # fewer steps if there are too few iterations
         steps = sorted({solver.MAX_ITER * i // rates for i in range(1, rates)} - {0})
     elif solver.LR_SCHEDULER_NAME == "WarmupMultiStepLR":
         steps = [step for step in solver.STEPS if step != solver.MAX_ITER]

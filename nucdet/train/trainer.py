@@ -48,19 +48,19 @@ from nucdet.train.validation_loss import validation_losses
 
 logger = logging.getLogger(__name__)
 
-# with the optimizer's state a checkpoint is three times the size of the model
+# few, as a checkpoint with the optimizer's state is three times the size of the model
 _KEPT_CHECKPOINTS = 3
 
 
 class NucleusTrainer(DefaultTrainer):
-    """Trains what a config describes; see :class:`DefaultTrainer` for the interface.
+    """Trains the model of a config; see :class:`DefaultTrainer` for the interface.
 
-    It adds data-parallel training on CPUs, balanced sampling, staged freezing, averaged
-    weights, best model and early stop, validation loss, csv logs.
+    It adds data-parallel training on CPUs, balanced sampling, staged freezing, averaged weights,
+    best model and early stopping, validation loss, and csv logs.
     """
 
     def __init__(self, cfg: CfgNode):
-        # DefaultTrainer.__init__ wraps the model for GPUs only and takes Detectron2's checkpointer
+        # DefaultTrainer.__init__ wraps the model only on GPUs, and uses Detectron2's checkpointer
         TrainerBase.__init__(self)
         check_evaluators(cfg)  # now, not at the first evaluation
         cfg = self.auto_scale_workers(cfg, comm.get_world_size())
@@ -86,11 +86,11 @@ class NucleusTrainer(DefaultTrainer):
         return self.model.module if wrapped else self.model
 
     def set_trainable(self, names: set[str]) -> None:
-        """Let the parameters of these names train and no others.
+        """Train the parameters of these names and freeze all others.
 
         Frozen parameters get no gradient, which saves their part of the backward pass. A
-        data-parallel wrapper expects a gradient from each parameter that it was made with, so it is
-        made anew.
+        data-parallel wrapper expects a gradient of each parameter that was trainable when it was
+        made, so a new one is made.
         """
         model = self.bare_model
         for name, parameter in model.named_parameters():
@@ -102,12 +102,12 @@ class NucleusTrainer(DefaultTrainer):
     def resume_or_load(self, resume: bool = True) -> None:
         """See :meth:`DefaultTrainer.resume_or_load`.
 
-        A training that goes on draws images and augmentations with a seed of its own: with the seed
-        of the start, a training in ten parts would see the images of the first part ten times.
+        A resumed training draws images and augmentations with a different seed: with that of the
+        start, a training in ten parts would see the images of the first part ten times.
         """
         rates = self.scheduler.base_lrs
         super().resume_or_load(resume)
-        # a checkpoint holds the rates of its own config; those of this one count
+        # the checkpoint contains the learning rates of its own config; use those of this one
         saved, self.scheduler.base_lrs = self.scheduler.base_lrs, rates
         groups = self.optimizer.param_groups
         for group, rate, before in zip(groups, rates, saved, strict=True):
@@ -116,7 +116,8 @@ class NucleusTrainer(DefaultTrainer):
         if comm.is_main_process():
             earlier = self.checkpointer.take_over(self.start_iter)
             for hook in self._hooks:
-                # it counts its own alone, and would keep as many of each part of a training
+                # by itself it would only count the checkpoints saved after resuming, and so keep
+                # this number for each part of the training
                 if isinstance(hook, hooks.PeriodicCheckpointer):
                     hook.recent_checkpoints = earlier[-_KEPT_CHECKPOINTS:]
         if self.start_iter > 0 and self.cfg.SEED >= 0:
@@ -124,9 +125,9 @@ class NucleusTrainer(DefaultTrainer):
             self._trainer.reset_data_loader(lambda: self.build_train_loader(self.cfg))
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """See :meth:`DefaultTrainer.load_state_dict`; a GPU may go on from a CPU's checkpoint."""
+        """See :meth:`DefaultTrainer.load_state_dict`; a GPU may resume from a CPU's checkpoint."""
         if isinstance(self._trainer, AMPTrainer):
-            # a CPU scales no gradients, so its checkpoint has no scale: that of the start is taken
+            # a CPU does not scale gradients, so its checkpoint has no scale: use the initial one
             scale = self._trainer.grad_scaler.state_dict()
             state_dict["_trainer"].setdefault("grad_scaler", scale)
         super().load_state_dict(state_dict)
@@ -141,7 +142,7 @@ class NucleusTrainer(DefaultTrainer):
             raise _StopTraining
 
     def train(self) -> Any:
-        """Run the training; returns the last evaluation's results, or None without one."""
+        """Run the training; returns the results of the last evaluation, or None without any."""
         try:
             super().train()
         except _StopTraining:
@@ -150,7 +151,7 @@ class NucleusTrainer(DefaultTrainer):
         except Diverged as error:
             raise self._divergence(error) from error
         except OSError as error:
-            # on a full disk the logs cannot be closed either: what failed first says more
+            # on a full disk closing the logs fails, too: the first error says more
             first = error.__context__
             if isinstance(first, OSError) and error.__cause__ is None:
                 raise first from None
@@ -160,11 +161,11 @@ class NucleusTrainer(DefaultTrainer):
     def run_step(self) -> None:
         try:
             super().run_step()
-        except FloatingPointError:  # of Detectron2: a loss that is no number
+        except FloatingPointError:  # Detectron2 raises it if the loss is not finite
             raise Diverged("the loss is no longer a finite number") from None
 
     def _divergence(self, error: Diverged) -> InputError:
-        """The error for the user: where it happened, what may help, and which checkpoints exist."""
+        """The error for the user: the iteration, what may help, and which checkpoints exist."""
         folder = Path(self.cfg.OUTPUT_DIR)
         left = "no checkpoint had been saved"
         if self.checkpointer.has_checkpoint():
@@ -179,7 +180,7 @@ class NucleusTrainer(DefaultTrainer):
         )
 
     def build_hooks(self) -> list[Any]:
-        """The hooks. Their order matters: average, freeze, step the rate, log, save, evaluate."""
+        """The hooks, in order: average, freeze, step the learning rate, log, save, evaluate."""
         cfg = self.cfg
         result = [hooks.IterationTimer()]
         if cfg.SOLVER.EMA_DECAY:
@@ -207,17 +208,17 @@ class NucleusTrainer(DefaultTrainer):
 
     def _evaluate(self) -> dict[str, Any]:
         if isinstance(self.model, DistributedDataParallel):
-            # batch norm learns other statistics in each process; those of the first are saved
+            # batch norm has other statistics in each process; those of the first are saved
             for buffer in self.bare_model.buffers():
                 distributed.broadcast(buffer, src=0)
         results = self.test(self.cfg, self.model)
-        # every process gets the results of the main one, so that all stop early at the same time
+        # every process gets the results of the main one, so that all stop at the same time
         results = comm.all_gather(results)[0]
         if self.cfg.TEST.VALIDATION_LOSS:
             loader = self.build_validation_loader()
             results["validation"] = validation_losses(self.bare_model, loader)
         self._last_eval_results = results
-        # Detectron2 counts one too many where nothing was left to train
+        # Detectron2's number is one too high if no iteration was left to train
         iteration = min(self.iter, self.max_iter)
         self.last_evaluation = (iteration, dict(flatten_results_dict(results)))
         return results
@@ -247,7 +248,7 @@ class NucleusTrainer(DefaultTrainer):
             list(cfg.DATASETS.TRAIN), filter_empty=cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS
         )
         sampler = build_sampler(cfg, records)
-        # packed once for the loader and for augmentations that take several images
+        # serialized once, for the loader and for augmentations that use several images
         dataset = DatasetFromList(records, copy=False)
         mapper = NucleusDatasetMapper(cfg, augment=True, records=dataset)
         return build_detection_train_loader(cfg, mapper=mapper, dataset=dataset, sampler=sampler)
@@ -273,19 +274,19 @@ class NucleusTrainer(DefaultTrainer):
 
     @classmethod
     def test(cls, cfg: CfgNode, model: nn.Module, evaluators: Any = None) -> OrderedDict[str, Any]:
-        """Evaluate on DATASETS.TEST; see :meth:`DefaultTrainer.test`. {} on other processes.
+        """Evaluate on DATASETS.TEST; see :meth:`DefaultTrainer.test`. {} in other processes.
 
-        Instances are those that a Segmenter finds: tiles, limits, views and precision alike.
+        Instances are the same as a Segmenter finds, with its tiles, limits, views and precision.
         """
         with evaluated(cfg, model) as predictor:
             return super().test(cfg, predictor, evaluators) or OrderedDict()
 
 
 class Bfloat16Trainer(SimpleTrainer):
-    """SimpleTrainer that computes in bfloat16 where that is safe; weights stay in 32 bits.
+    """SimpleTrainer that computes in bfloat16 where autocast allows it; weights stay float32.
 
-    It is for CPUs, which Detectron2's AMPTrainer does not support. bfloat16 has the range of
-    float32, so the loss needs no scaling.
+    For CPUs, which Detectron2's AMPTrainer does not support. bfloat16 has the range of float32, so
+    the loss needs no scaling.
     """
 
     def run_step(self) -> None:
@@ -304,7 +305,7 @@ def _mixed_precision_trainer(cfg: CfgNode) -> type[SimpleTrainer]:
 
 
 class _StopTraining(BaseException):
-    """Ends the training loop; it is no Exception, because the loop logs those as errors."""
+    """Ends the training loop; not an Exception, because the loop logs those as errors."""
 
 
 def _data_parallel(model: nn.Module) -> nn.Module:

@@ -16,15 +16,15 @@ from nucdet.progress import ProgressBar
 def validation_losses(model: nn.Module, loader: Iterable[list[dict]]) -> dict[str, float]:
     """Mean of every training loss over the images of ``loader``, and their sum.
 
-    The weights, batch norm's statistics, the random state and the log stay as they are. Models that
-    draw samples (anchors, proposals) draw the same ones each time.
+    Weights, batch norm statistics, random state and log do not change. Models that draw samples
+    (anchors, proposals) draw the same ones each time.
 
     Args:
         model: returns a dict of losses in training mode.
-        loader: batches of inputs with truth.
+        loader: batches of inputs with ground truth.
 
     Returns:
-        ``{"total_loss": …, <loss>: …}``, the same on every process; {} without an image.
+        ``{"total_loss": …, <loss>: …}``, the same in every process; {} without an image.
     """
     was_training = model.training
     model.train()
@@ -34,7 +34,7 @@ def validation_losses(model: nn.Module, loader: Iterable[list[dict]]) -> dict[st
     shown = comm.is_main_process()
     sums: dict[str, float] = defaultdict(float)
     count = 0
-    # the throw-away storage takes what models log in training mode
+    # a temporary storage takes what models log in training mode
     with torch.no_grad(), torch.random.fork_rng(), EventStorage():
         torch.manual_seed(0)
         for batch in ProgressBar(loader, "validation losses", unit="batch", show=shown):
