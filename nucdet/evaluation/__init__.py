@@ -1,4 +1,4 @@
 """Scores of predictions: the Kaggle precision, COCO's AP, submissions, and files of other tools.
 
-Import from the modules: those that read files load pandas, and a network's package needs none.
+This package exports nothing, so that importing one module does not load pandas for the others.
 """

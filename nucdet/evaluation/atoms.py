@@ -1,9 +1,9 @@
 """Overlapping masks of an image as a table: overlap elimination and scores without pixels.
 
-When thresholds are tuned, the masks stay the same; only which of them take part changes. So the
-image is divided once into atoms, the sets of pixels that the same true and the same predicted masks
-cover, and each threshold is tried by arithmetic on a few thousand atoms. The rules are those of
-:mod:`nucdet.postprocessing.rules`.
+When thresholds are tuned, the masks stay the same; only the selection of those that take part
+changes. So the image is divided once into atoms, sets of pixels that are covered by the same true
+and the same predicted masks, and each threshold is tried by arithmetic on a few thousand atoms. The
+rules are those of :mod:`nucdet.postprocessing.rules`.
 """
 
 from __future__ import annotations
@@ -19,11 +19,12 @@ from nucdet.structures import CroppedMasks
 
 @dataclass(frozen=True)
 class Atoms:
-    """The atoms of an image, A of them, with T true and N predicted masks.
+    """The A atoms of an image with T true and N predicted masks.
 
-    ``pixels`` (A,) counts an atom's pixels. ``true_atoms`` and ``true_masks`` (P,) say which atoms
-    make up which true masks; ``pred_atoms`` (Q,), ascending, and ``pred_masks`` the predicted ones.
-    All int64.
+    ``pixels`` (A,) counts the pixels of each atom. The pairs of ``true_atoms`` and ``true_masks``
+    (P,) say which atoms make up which true masks; ``pred_atoms``, ascending, and ``pred_masks``
+    (Q,) do so for predicted masks. ``true_areas`` (T,) and ``pred_areas`` (N,) are in pixels. All
+    int64.
     """
 
     pixels: np.ndarray
@@ -38,10 +39,10 @@ class Atoms:
     def of_masks(cls, true: CroppedMasks, pred: CroppedMasks) -> Atoms:
         """Divide an image into atoms.
 
-        True masks without a pixel are left out; predicted ones are in no atom. Each mask has a
-        random number. Pixels belong to the same atom where the sums of the numbers of the masks
-        over them, modulo 2**64, are equal; two different sets of masks have equal sums with a
-        probability of 2**-64.
+        Empty true masks are left out; empty predicted ones have no atom. Each mask gets a random
+        number. Two pixels belong to the same atom if the numbers of the masks that cover them have
+        equal sums modulo 2**64; two different sets of masks have equal sums with a probability of
+        2**-64.
         """
         true = true[true.areas > 0]
         keys = np.random.default_rng(0).integers(0, 2**64, len(true) + len(pred), np.uint64)
@@ -53,7 +54,7 @@ class Atoms:
         covered = np.flatnonzero(sums)
         _, first, pixels = np.unique(sums.ravel()[covered], return_index=True, return_counts=True)
 
-        # of each atom one pixel is enough to know its masks
+        # one pixel of each atom is enough to know its masks
         numbers = np.full(true.image_size, -1, np.int64)
         numbers.ravel()[covered[first]] = np.arange(len(first))
         atoms = [numbers[box][crop] for box, crop in zip(boxes, both.crops, strict=True)]
@@ -72,14 +73,14 @@ class Atoms:
         )
 
     def cut(self, taking_part: np.ndarray, rank: np.ndarray) -> Intersections:
-        """What is left of the predicted masks when each atom goes to one of them.
+        """Give each atom to one of the predicted masks that cover it.
 
         Args:
-            taking_part: (N,) bool, the others get nothing.
-            rank: (N,); the greatest wins, the lower index a tie.
+            taking_part: (N,) bool; masks with False get no atom.
+            rank: (N,); the highest rank wins, of equals the lower index.
 
         Returns:
-            Of the T true and all N predicted masks, those without a pixel left included.
+            Intersections of the T true and all N cut predicted masks, including empty ones.
         """
         owners = self._owners(taking_part, rank)
         areas = np.bincount(owners + 1, self.pixels, len(rank) + 1)[1:].astype(np.int64)
@@ -93,7 +94,7 @@ class Atoms:
         return Intersections(true, pred, pixels.astype(np.int64), self.true_areas, areas)
 
     def _owners(self, taking_part: np.ndarray, rank: np.ndarray) -> np.ndarray:
-        """(A,) int64, the predicted mask that each atom goes to, -1 for none."""
+        """(A,) int64, the predicted mask that gets each atom, -1 for none."""
         count = len(rank)
         strongest_first = np.append(np.lexsort((np.arange(count), -rank)), -1)
         place = np.empty(count, np.int64)
@@ -113,7 +114,7 @@ class AtomCandidates(Candidates):
 
     Attributes:
         atoms: of the image.
-        shared: what :meth:`Atoms.cut` left of all masks; None before the cut.
+        shared: the result of :meth:`Atoms.cut`; None before the cut.
     """
 
     atoms: Atoms
@@ -150,7 +151,7 @@ class AtomCandidates(Candidates):
         raise ValueError("atoms know no outlines of masks; score with an outline_offset of 0")
 
     def score(self) -> float:
-        """The Kaggle score of the image, 0–1, with the masks that are left after the cut."""
+        """The Kaggle score of the image, 0–1, for the remaining masks; only after the cut."""
         cut = self.shared
         place = np.full(len(cut.pred_areas), -1)
         place[self.numbers] = np.arange(len(self.numbers))

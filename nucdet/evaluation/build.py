@@ -1,7 +1,7 @@
-"""The evaluators that a config asks for, behind one overlap elimination.
+"""Builds the evaluators named in a config, all of which see masks after overlap elimination.
 
-Importing this module imports every other of :mod:`nucdet.evaluation`, so that the evaluators which
-they register (:mod:`nucdet.evaluation.registry`) are known by their names.
+Importing this module imports all others of :mod:`nucdet.evaluation`, so that the evaluators which
+they register (:mod:`nucdet.evaluation.registry`) can be found by their names.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ for _module in pkgutil.iter_modules(evaluation.__path__, f"{evaluation.__name__}
 class CleanedEvaluators(DatasetEvaluators):
     """Several evaluators that all see the model's output after overlap elimination.
 
-    It runs once an image; results come back merged into one OrderedDict, empty outside the main
-    process.
+    The elimination runs once per image; the results are merged into one OrderedDict, which is empty
+    outside the main process.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class CleanedEvaluators(DatasetEvaluators):
         self._eliminate = eliminate
 
     def process(self, inputs: list[dict[str, Any]], outputs: list[dict[str, Any]]) -> None:
-        """Clean a batch and hand it to each evaluator."""
+        """Eliminate the overlaps in a batch and pass it to each evaluator."""
         cleaned = [
             {**output, "instances": self._eliminate(output["instances"])} for output in outputs
         ]
@@ -48,12 +48,12 @@ class CleanedEvaluators(DatasetEvaluators):
 
 
 def check_evaluators(cfg: CfgNode) -> None:
-    """Complain about TEST.EVALUATORS before any work.
+    """Check TEST.EVALUATORS before any work.
 
     Detectron2 would fail on two evaluators with the same results only after the last image.
 
     Raises:
-        InputError: an unknown name, one that is there twice, or two that cannot go together.
+        InputError: an unknown name, a name given twice, or two that exclude each other.
     """
     names = list(cfg.TEST.EVALUATORS)
     where = "TEST.EVALUATORS in the config"
@@ -75,15 +75,15 @@ def check_evaluators(cfg: CfgNode) -> None:
 def build_evaluator(
     cfg: CfgNode, dataset_name: str, output_folder: str | None = None
 ) -> DatasetEvaluator:
-    """The evaluators of ``cfg.TEST.EVALUATORS`` behind ``cfg.TEST.OVERLAP_ELIMINATION``.
+    """The evaluators of ``cfg.TEST.EVALUATORS``, after ``cfg.TEST.OVERLAP_ELIMINATION``.
 
     Args:
         cfg: a config with nucdet's keys.
         dataset_name: a data set of Detectron2's catalog with a COCO JSON.
-        output_folder: where the evaluators write; by default OUTPUT_DIR/inference/<dataset_name>.
+        output_folder: where the evaluators write; None: OUTPUT_DIR/inference/<dataset_name>.
 
     Raises:
-        InputError: see :func:`check_evaluators`; or a JSON that cannot be read.
+        InputError: see :func:`check_evaluators`, or the JSON cannot be read.
         FileNotFoundError: the data set's JSON is missing.
     """
     check_evaluators(cfg)

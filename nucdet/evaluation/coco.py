@@ -1,4 +1,4 @@
-"""COCO's box and mask AP for dense images: any number of detections, fast encoding and engine."""
+"""COCO's box and mask AP for dense images: any number of detections, fast encoding and matching."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ RESULTS_FILE = "coco_instances_results.json"
 
 
 class DenseCOCOEvaluator(COCOEvaluator):
-    """Detectron2's COCOEvaluator, made for images with thousands of nuclei.
+    """Detectron2's COCOEvaluator for images with thousands of nuclei.
 
-    Same task keys and metrics (``bbox``, ``segm``: AP, AP50, AP75, APs, APm, APl, AP by class), and
-    the same numbers as pycocotools. What differs:
+    It has the same task keys and metrics (``bbox``, ``segm``: AP, AP50, AP75, APs, APm, APl, AP by
+    class), and the same numbers as pycocotools. Differences:
 
-    - masks are encoded all at once, not one H×W image each;
-    - ``faster_coco_eval`` does the matching where it is installed;
-    - without any prediction, AP is 0 and not NaN (NaN stays where the ground truth is empty);
+    - all masks are encoded at once, instead of each as an H×W image;
+    - ``faster_coco_eval`` does the matching if it is installed;
+    - without any prediction, AP is 0 instead of NaN (it is NaN if the ground truth is empty);
     - the file of raw predictions ``instances_predictions.pth`` is not written.
     """
 
-    # least and largest area of all, small, medium and large objects; None: COCO's own
+    # smallest and largest area of all, small, medium and large objects; None: COCO's own
     area_ranges: list[list[float]] | None = None
 
     def __init__(
@@ -58,9 +58,9 @@ class DenseCOCOEvaluator(COCOEvaluator):
         """
         Args:
             dataset_name: a data set of Detectron2's catalog with a COCO JSON.
-            output_dir: where ``coco_instances_results.json`` goes; None: it is not written.
-            max_dets_per_image: detections per image that count, those with the highest scores
-                (``cfg.TEST.DETECTIONS_PER_IMAGE``; COCO's own limit is 100).
+            output_dir: folder for ``coco_instances_results.json``; None: it is not written.
+            max_dets_per_image: number of detections per image that count, those with the highest
+                scores (``cfg.TEST.DETECTIONS_PER_IMAGE``; COCO's own limit is 100).
             use_faster_engine: faster_coco_eval instead of pycocotools.
         """
         super().__init__(
@@ -71,7 +71,7 @@ class DenseCOCOEvaluator(COCOEvaluator):
         )
         self._max_dets_per_image = [1, min(10, max_dets_per_image), max_dets_per_image]
         self._faster = use_faster_engine
-        # the same order by which Detectron2 numbers the classes when it loads the JSON
+        # the order in which Detectron2 numbers the classes when it loads the JSON
         self._category_ids = sorted(self._coco_api.getCatIds())
         self._class_names = [c["name"] for c in self._coco_api.loadCats(self._category_ids)]
 
@@ -80,13 +80,14 @@ class DenseCOCOEvaluator(COCOEvaluator):
         self._predictions: dict[int, list[dict[str, Any]]] = {}
 
     def process(self, inputs: list[dict[str, Any]], outputs: list[dict[str, Any]]) -> None:
-        """Keep the predictions of a batch as COCO results (boxes and RLE)."""
+        """Store the predictions of a batch as COCO results (boxes and RLE)."""
         for entry, output in zip(inputs, outputs, strict=True):
             image_id = entry["image_id"]
             self._predictions[image_id] = self._coco_results(output["instances"], image_id)
 
     def evaluate(self) -> OrderedDict[str, dict[str, float]] | None:
-        """``{"bbox": metrics, "segm": metrics}`` over all images of the JSON; None elsewhere."""
+        """``{"bbox": metrics, "segm": metrics}`` over all images of the JSON; None except in the
+        main process."""
         gathered = gather_images(self._predictions)
         if gathered is None:
             return None
@@ -103,7 +104,7 @@ class DenseCOCOEvaluator(COCOEvaluator):
         return self._derive_coco_results(self._run(results, task), task, self._class_names)
 
     def _coco_results(self, instances: Instances, image_id: int) -> list[dict[str, Any]]:
-        """COCO's result format, a dict for each instance of an image."""
+        """The instances of an image in COCO's result format, one dict each."""
         instances = instances.to(torch.device("cpu"))
         boxes = instances.pred_boxes.tensor.clone()
         boxes[:, 2:] -= boxes[:, :2]
@@ -135,10 +136,9 @@ class DenseCOCOEvaluator(COCOEvaluator):
     ) -> Any:
         """A COCOeval of either engine after evaluate, accumulate and summarize.
 
-        Only the images of ``image_ids`` count, if given.
-
-        ``results`` are given without the other task's shape: a "bbox" would otherwise be taken for
-        the area that sorts masks into small, medium and large.
+        If ``image_ids`` are given, only these images count. The engine gets ``results`` without the
+        other task's shape: it would otherwise use the area of a "bbox" to sort masks into small,
+        medium and large.
         """
         shape = "segmentation" if task == "segm" else "bbox"
         keys = ("image_id", "category_id", "score", shape)
@@ -149,7 +149,7 @@ class DenseCOCOEvaluator(COCOEvaluator):
             if detections:
                 found = truth.loadRes(detections)
             else:
-                # loadRes looks at the first result to learn what kind they are
+                # loadRes needs a first result to determine their type
                 found = _indexed(engine(), {**self._coco_api.dataset, "annotations": []})
             evaluation = (COCOeval_faster if self._faster else COCOevalMaxDets)(truth, found, task)
             evaluation.params.maxDets = self._max_dets_per_image

@@ -6,7 +6,7 @@ import numpy as np
 
 from nucdet.evaluation.matching import Intersections, Matching, match_pairs
 
-# how each count reads in tables and JSON: the nuclei's verdicts, then the masks'
+# names of the counts in tables and JSON: the verdicts on nuclei, then those on masks
 NUCLEUS_VERDICTS = ("found", "merged_nuclei", "split", "badly_outlined", "missed")
 MASK_VERDICTS = ("found", "merged", "split_masks", "badly_outlined", "false")
 
@@ -25,9 +25,10 @@ def count_errors(intersections: Intersections, matching: Matching) -> dict[str, 
     ``split``           a nucleus, not found, that holds at least two masks
     ``split_masks``     a mask, not found, held by a nucleus that holds at least two masks
                         (the nucleus may be found: then the mask is a second one, or a crumb)
-    ``badly_outlined``  of what is left, a nucleus and a mask with an IoU above 1/10, one to one
-    ``missed``          a nucleus of which nothing of the above is true
-    ``false``           a mask of which nothing of the above is true
+    ``badly_outlined``  of the remaining ones, a nucleus and a mask with an IoU above 1/10, paired
+                        one to one
+    ``missed``          a nucleus to which nothing of the above applies
+    ``false``           a mask to which nothing of the above applies
     ==================  ===========================================================================
 
     The number of nuclei is found + merged_nuclei + split + badly_outlined + missed, that of masks

@@ -1,4 +1,4 @@
-"""How well pixels are told apart into nucleus and background, whichever nucleus they belong to."""
+"""Scores the classification of pixels into nuclei and background, regardless of instances."""
 
 from __future__ import annotations
 
@@ -49,10 +49,10 @@ def summarize_pixels(counts: Sequence[PixelCounts]) -> dict[str, float]:
     - ``accuracy`` (TP+TN)/all, ``precision`` TP/(TP+FP), ``recall`` TP/(TP+FN),
       ``IoU`` TP/(TP+FP+FN), ``Dice`` 2TP/(2TP+FP+FN): over all pixels of the data set, so that
       large and dense images weigh most.
-    - ``accuracy-image`` … ``Dice-image``: of each image, then the mean over the images.
+    - ``accuracy-image`` … ``Dice-image``: computed for each image, then averaged over the images.
 
-    As in the Kaggle score, what has neither true nor predicted nuclei counts 1, and 0 if only one
-    side is empty.
+    As in the Kaggle score, an image or data set without true and predicted nuclei counts 1; all
+    metrics but the accuracy are 0 if only one side is empty.
 
     Example:
         >>> image, empty = PixelCounts(6, 2, 2, 90), PixelCounts(0, 0, 0, 100)
@@ -86,8 +86,8 @@ def _shares(table: np.ndarray) -> dict[str, np.ndarray]:
 class ForegroundEvaluator(DatasetEvaluator):
     """Pixel metrics under the task key ``foreground``, see :func:`summarize_pixels`.
 
-    It takes the union of each image's instances, so it judges any model, and keeps four numbers an
-    image. Only images that were processed count.
+    It evaluates the union of each image's instances, so it works for any model, and keeps four
+    numbers per image. Only images that were processed count.
     """
 
     def __init__(self, dataset_name: str) -> None:
@@ -114,7 +114,7 @@ class ForegroundEvaluator(DatasetEvaluator):
             self._counts[entry["image_id"]] = count_pixels(truth, predicted)
 
     def evaluate(self) -> OrderedDict[str, dict[str, float]] | None:
-        """``{"foreground": metrics}`` in the main process, None in others, {} without any image."""
+        """``{"foreground": metrics}`` in the main process, {} without any image; None in others."""
         gathered = gather_images(self._counts)
         if gathered is None:
             return None

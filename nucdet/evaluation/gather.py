@@ -1,4 +1,4 @@
-"""Gathers the results of the processes of a distributed evaluation in the main one."""
+"""Gathers the results of all processes of a distributed evaluation in the main process."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ T = TypeVar("T")
 def gather_images(per_image: dict[int, T]) -> dict[int, T] | None:
     """Results of all processes by image id, in order of the id; None outside the main process.
 
-    An image that two processes saw (a sampler that pads does that) counts once.
+    An image that two processes evaluated, because the sampler pads, counts once.
     """
     comm.synchronize()
     parts = comm.gather(per_image, dst=0)

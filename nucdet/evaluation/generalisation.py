@@ -1,5 +1,5 @@
-"""What a tool scores on data sets of other laboratories: the Kaggle score beside the measures that
-the literature on stained tissue gives, and how far the outlines lie from the annotators'.
+"""Scores of a tool on data sets of other laboratories: the Kaggle score, the measures used in the
+literature on stained tissue, and how far the outlines are from those of the annotators.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class ImageScores:
     """All scores of one image.
 
     Attributes:
-        result: the Kaggle score and what lies behind it.
+        result: the Kaggle score and its counts.
         panoptic_quality: 0–1, see :func:`panoptic_quality`.
         aji: 0–1, see :func:`aggregated_jaccard_index`.
         radii: (K, 2) float64, pixels: true and predicted radius of each matched pair, see
@@ -54,8 +54,8 @@ def score_everything(image: TrueImage, truth: CroppedMasks, predicted: CroppedMa
 def panoptic_quality(intersections: Intersections, matching: Matching) -> float:
     """Panoptic quality of one image with one class: 0–1.
 
-    PQ = Σ IoU(p, g) over the matched pairs / (TP + FP/2 + FN/2), a match being an IoU above 1/2.
-    1 if there is neither a nucleus nor a mask.
+    PQ = Σ IoU(p, g) over the matched pairs / (TP + FP/2 + FN/2), where a match is an IoU above 1/2.
+    It is 1 if there is neither a nucleus nor a mask.
 
     Source: A. Kirillov et al., Panoptic Segmentation, CVPR 2019, equation 1.
 
@@ -79,12 +79,12 @@ def panoptic_quality(intersections: Intersections, matching: Matching) -> float:
 def aggregated_jaccard_index(intersections: Intersections) -> float:
     """Aggregated Jaccard index (AJI) of one image: 0–1.
 
-    Each nucleus G takes the mask S(G) with which its IoU is highest (several nuclei may take the
-    same one; of equals, the first). With U the masks that no nucleus took,
+    Each nucleus G is assigned the mask S(G) with the highest IoU (of equals, the first; several
+    nuclei may have the same one). With U the masks that are assigned to no nucleus,
 
         AJI = Σ |G ∩ S(G)| / (Σ |G ∪ S(G)| + Σ |S| over U),
 
-    where a nucleus that no mask touches adds its own area to the denominator. 1 if there is
+    where a nucleus that no mask touches adds its own area to the denominator. It is 1 if there is
     neither a nucleus nor a mask.
 
     Source: N. Kumar et al., A Dataset and a Technique for Generalized Nuclear Segmentation for
@@ -103,7 +103,7 @@ def aggregated_jaccard_index(intersections: Intersections) -> float:
     pixels, unions = intersections.pixels, intersections.unions
     if len(intersections.true_areas) + len(intersections.pred_areas) == 0:
         return 1.0
-    # by nucleus, and of each the best mask first
+    # sorted by nucleus, with the best mask of each first
     order = np.lexsort((pred, -(pixels / unions), true))
     nuclei, first = np.unique(true[order], return_index=True)
     best = order[first]
@@ -113,7 +113,7 @@ def aggregated_jaccard_index(intersections: Intersections) -> float:
 
 
 def matched_radii(intersections: Intersections, matching: Matching) -> np.ndarray:
-    """Radii √(area/π) of the circles as large as nucleus and mask, of pairs with an IoU above 1/2.
+    """Radii √(area/π) of discs with the areas of nucleus and mask, for pairs with an IoU above 1/2.
 
     Returns:
         (K, 2) float64, pixels: true, predicted.
@@ -139,8 +139,8 @@ def summarize_set(scores: Sequence[ImageScores]) -> dict[str, float]:
       image and then averaged over the images.
     - ``count error %``, ``count bias %``: see :func:`count_deviation`.
     - ``outline bias px``, ``outline bias %``: the median over all matched pairs of the predicted
-      radius less the true one, in pixels and as a share of the true one (radii and diameters have
-      the same share); NaN where nothing matches.
+      minus the true radius, in pixels and in percent of the true one (which is the same for
+      diameters); NaN if nothing matches.
     """
     results = [s.result for s in scores]
     kaggle = summarize(results)
@@ -165,12 +165,12 @@ def summarize_set(scores: Sequence[ImageScores]) -> dict[str, float]:
 
 
 def count_deviation(nuclei: np.ndarray, masks: np.ndarray) -> dict[str, float]:
-    """How far the numbers of masks lie from those of nuclei, (N,) each, of N images.
+    """How much the numbers of masks of N images, (N,), deviate from those of nuclei, (N,).
 
     Returns:
         ``count error %``, the mean over the images of |masks − nuclei| / nuclei, and
-        ``count bias %``, that of (masks − nuclei) / nuclei; an image without nuclei counts as if it
-        had one.
+        ``count bias %``, that of (masks − nuclei) / nuclei; for an image without nuclei the
+        denominator is 1.
     """
     surplus = (masks - nuclei) / np.maximum(nuclei, 1)
     return {

@@ -1,4 +1,4 @@
-"""The masks of a data set's ground truth, from its COCO JSON, decoded image by image."""
+"""The ground-truth masks of a data set, read from its COCO JSON and decoded image by image."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from nucdet.structures import CroppedMasks
 
 @dataclass(frozen=True)
 class TrueImage:
-    """One image of the ground truth; ``kind`` is "" where the JSON names no kind of image."""
+    """One image of the ground truth; ``kind`` is "" if the JSON names no kind of image."""
 
     image_id: int
     file_name: str
@@ -37,7 +37,7 @@ class TrueImage:
 
     @property
     def stem(self) -> str:
-        """The file's name without folder and ending."""
+        """The name of the file without folder and extension."""
         return stem_of(PurePath(self.file_name).name)
 
 
@@ -48,12 +48,12 @@ class GroundTruth:
     """
 
     def __init__(self, json_file: str | os.PathLike[str]) -> None:
-        """Read the JSON; masks are decoded when asked for.
+        """Read the JSON; masks are decoded later, image by image.
 
         Raises:
             FileNotFoundError: there is no such file.
-            InputError: it is not a COCO JSON with annotations, two images or categories have one
-                id, or an annotation has no image or no outline.
+            InputError: it is not a COCO JSON with annotations, two images or categories have the
+                same id, or an annotation has no image or no outline.
         """
         self.json_file = Path(json_file)
         self.images: dict[int, TrueImage] = {}
@@ -70,7 +70,7 @@ class GroundTruth:
             self.categories = check_categories(self.json_file, content.get("categories", ()))
             for entry in content["annotations"]:
                 image_id = check_id(self.json_file, entry, "image_id")
-                # of a file that lists no images at all, that is what must be said
+                # a file that lists no images at all is reported later, with a message of its own
                 if self.images and image_id not in self.images:
                     raise InputError(
                         f"{self.json_file}: annotation {entry.get('id')} is of image "
@@ -103,7 +103,7 @@ class GroundTruth:
         return cls(json_file)
 
     def image(self, image_id: int) -> TrueImage:
-        """The image of that id.
+        """The image with this id.
 
         Raises:
             InputError: the ground truth has no such image.
@@ -125,12 +125,12 @@ class GroundTruth:
             raise InputError(f"{self.json_file}: image {image.file_name}: {error}") from error
 
     def evenly_over_kinds(self, limit: int) -> list[int]:
-        """Ids of ``limit`` images: as many of each kind of image as there are, spread evenly."""
+        """Ids of up to ``limit`` images: equally many of each kind, spread evenly over it."""
         kinds: dict[str, list[int]] = defaultdict(list)
         for image in self.images.values():
             kinds[image.kind].append(image.image_id)
         chosen: list[int] = []
-        # the smallest kinds first: where they have too few images, the other kinds give more
+        # the smallest kinds first: if they have too few images, the other kinds give more
         for left, ids in zip(
             range(len(kinds), 0, -1), sorted(kinds.values(), key=len), strict=True
         ):
@@ -163,6 +163,6 @@ class GroundTruth:
             by_name: dict[str, list[TrueImage]] = defaultdict(list)
             for name, image in zip(names, images, strict=True):
                 by_name[name].append(image)
-            # the stem of one image counts more than the whole name of another
+            # the stem of one image takes precedence over the whole name of another
             result = {**by_name, **result}
         return result

@@ -21,17 +21,17 @@ from nucdet.structures import CroppedMasks
 class KaggleEvaluator(DatasetEvaluator):
     """The Kaggle score under the task key ``kaggle``; for its metrics see :func:`summarize`.
 
-    It scores each image as it comes and keeps a few numbers of it. Only images that were processed
-    count; when these are fewer than the ground truth has, the log says so. Overlapping predictions
-    are matched one to one as they are; :func:`nucdet.evaluation.build.build_evaluator` puts the
-    overlap elimination in front.
+    It scores each image at once and keeps only a few numbers. Only images that were processed
+    count; the log warns if these are fewer than the ground truth has. Overlapping predictions are
+    matched one to one without being changed; :func:`nucdet.evaluation.build.build_evaluator` adds
+    overlap elimination.
     """
 
     def __init__(self, dataset_name: str, output_dir: str | None = None) -> None:
         """
         Args:
             dataset_name: a data set of Detectron2's catalog with a COCO JSON.
-            output_dir: where ``kaggle_per_image.csv`` goes; None: it is not written.
+            output_dir: folder for ``kaggle_per_image.csv``; None: it is not written.
 
         Raises:
             InputError, FileNotFoundError: the data set's JSON is missing or cannot be read.
@@ -54,7 +54,7 @@ class KaggleEvaluator(DatasetEvaluator):
             self._results[image.image_id] = score_image(image, truth, predicted)
 
     def evaluate(self) -> OrderedDict[str, dict[str, float]] | None:
-        """``{"kaggle": metrics}`` in the main process, None in others, {} without any image."""
+        """``{"kaggle": metrics}`` in the main process, {} without any image; None in others."""
         gathered = gather_images(self._results)
         if gathered is None:
             return None

@@ -25,7 +25,7 @@ from nucdet.evaluation.report import new_table, render
 from nucdet.evaluation.scoring import PERCENTS
 from nucdet.structures import CroppedMasks
 
-# of an image; those with the highest scores count, in the paper's benchmark
+# per image in the paper's benchmark, where only those with the highest scores count
 PUBLISHED_MAX_DETECTIONS = 2000
 
 
@@ -34,19 +34,19 @@ class LIVECellEvaluator(DenseCOCOEvaluator):
 
     Metrics, in 0–100:
 
-    - ``bbox``, ``segm``: AP, APs, APm, APl (cells of fewer than 320 pixels, of 320 to 970, of
+    - ``bbox``, ``segm``: AP, APs, APm, APl (cells with fewer than 320 pixels, with 320 to 970, with
       more), AP50, AP55 … AP95, and ``AP-<type>`` over the images of one cell type (the images'
-      ``kind``) or, where the categories are the types, for that category;
+      ``kind``) or, if the categories are the types, for that category;
     - ``livecell``: ``AFNR``, the average false-negative ratio: the share of an image's true cells
       that no predicted mask matches, mean over the images that have cells and over the IoU
       thresholds 0.50, 0.55 … 0.95; ``FNR50`` … ``FNR95`` at each of them; ``AFNR-<type>``. All
-      predictions count whatever their score and class, matched as for the Kaggle score (IoU
+      predictions count, regardless of score and class, matched as for the Kaggle score (IoU
       greater than the threshold, as many pairs as possible).
 
-    The limits of the sizes are those of the paper's text; the authors' script has 18² and 31².
+    The limits of the sizes are those in the paper's text; the authors' script has 18² and 31².
     """
 
-    # areas are whole numbers of pixels, so that no cell lies on a border
+    # limits between whole numbers of pixels, so that no area equals one
     area_ranges = [[0, 1e10], [0, 319.5], [319.5, 970.5], [970.5, 1e10]]  # noqa: RUF012
 
     def __init__(
@@ -60,8 +60,8 @@ class LIVECellEvaluator(DenseCOCOEvaluator):
         """
         Args:
             dataset_name, output_dir: see :class:`DenseCOCOEvaluator`.
-            max_dets_per_image: detections per image that count in AP, those with the highest
-                scores.
+            max_dets_per_image: number of detections per image that count in AP, those with the
+                highest scores.
             **kwargs: see :class:`DenseCOCOEvaluator`.
         """
         super().__init__(dataset_name, output_dir, max_dets_per_image=max_dets_per_image, **kwargs)
@@ -77,7 +77,7 @@ class LIVECellEvaluator(DenseCOCOEvaluator):
         self._missed: dict[int, np.ndarray] = {}
 
     def process(self, inputs: list[dict[str, Any]], outputs: list[dict[str, Any]]) -> None:
-        """Keep the predictions of a batch, and which share of the true cells they miss."""
+        """Store the predictions of a batch, and the share of the true cells that they miss."""
         super().process(inputs, outputs)
         for entry, output in zip(inputs, outputs, strict=True):
             truth = self._truth.masks(entry["image_id"])

@@ -1,13 +1,13 @@
 """Intersections of two sets of masks, their one-to-one matching, and the Kaggle score of an image.
 
 The score is that of the 2018 Data Science Bowl (https://www.kaggle.com/c/data-science-bowl-2018,
-page "Evaluation"): at each threshold t of 0.50, 0.55 … 0.95 a true and a predicted mask match when
+page "Evaluation"): at each threshold t of 0.50, 0.55 … 0.95 a true and a predicted mask match if
 their IoU is *greater* than t, and
 
     precision(t) = TP(t) / (TP(t) + FP(t) + FN(t)),    score = mean of precision(t) over t.
 
-Comparisons are of integers, ``20·intersection > k·union`` for k = 10 … 19: in floating point, eight
-of the ten thresholds of ``np.arange(0.5, 1, 0.05)`` are not k/20, and an IoU of exactly k/20 is
+Integers are compared, ``20·intersection > k·union`` for k = 10 … 19: in floating point, eight of
+the ten thresholds of ``np.arange(0.5, 1, 0.05)`` differ from k/20, and an IoU of exactly k/20 is
 common among small nuclei.
 """
 
@@ -31,7 +31,7 @@ class Intersections:
 
     ``true`` and ``pred`` (K,) index the masks, ``pixels`` (K,) is the area of the intersection,
     ``true_areas`` (T,) and ``pred_areas`` (P,) those of the masks. All int64. Pairs that share
-    nothing are not listed, so memory grows with the touching pairs, not with T×P.
+    nothing are not listed, so memory grows with the number of pairs that do, not with T×P.
     """
 
     true: np.ndarray
@@ -53,11 +53,11 @@ class Intersections:
     def of_label_maps(cls, true: np.ndarray, pred: np.ndarray) -> Intersections:
         """Of two label maps (H, W) of integers, 0 = background; masks in ascending label order.
 
-        One pass over the pixels finds the runs (stretches along a row where neither label
-        changes); all else works on the runs, which are some fifteen times fewer.
+        One pass over the pixels finds the runs (stretches in row-major order in which neither label
+        changes); everything else works on the runs, which are about fifteen times fewer.
 
         Raises:
-            ValueError: the maps differ in shape, or are not of non-negative integers.
+            ValueError: the maps differ in shape, or contain other than non-negative integers.
 
         Example:
             >>> true = np.array([[1, 1, 0, 7]])
@@ -79,8 +79,8 @@ class Intersections:
     def of_masks(cls, true: CroppedMasks, pred: CroppedMasks) -> Intersections:
         """Of two sets of masks of the same image; masks of one set may overlap each other.
 
-        Sets without overlap go through label maps; others through the product of two sparse
-        masks×pixels matrices, which costs some three times more per pixel in masks.
+        Sets without overlap are compared as label maps, others by the product of two sparse
+        masks×pixels matrices, which takes about three times as long per pixel in masks.
 
         Raises:
             ValueError: the sets belong to images of different sizes.
@@ -120,10 +120,10 @@ class Intersections:
 
 @dataclass(frozen=True)
 class Matching:
-    """Which true and predicted masks of an image belong together, at each of the ten thresholds.
+    """Which true and predicted masks of an image match, at each of the ten thresholds.
 
-    ``partner`` (10, T) int64 holds, for k/20 with k = 10 … 19, the index of the predicted mask
-    that each true mask is matched with, -1 for none; ``n_pred`` is the number of predicted masks.
+    ``partner`` (10, T) int64 contains, for k/20 with k = 10 … 19, the index of the predicted mask
+    with which each true mask is matched, -1 for none; ``n_pred`` is the number of predicted masks.
 
     Example:
         Two nuclei; one prediction covers the first exactly, the other 3 of 4 pixels of the second
@@ -155,7 +155,7 @@ class Matching:
     def precision(self) -> np.ndarray:
         """The Kaggle precision TP / (TP + FP + FN) at each threshold, (10,) float64.
 
-        1 where there is neither a true nor a predicted mask, 0 where one of the sides is empty.
+        1 if there is neither a true nor a predicted mask, 0 if only one side is empty.
         """
         if self.n_true + self.n_pred == 0:
             return np.ones(len(TWENTIETHS))
@@ -170,8 +170,8 @@ class Matching:
 def match(intersections: Intersections) -> Matching:
     """Match the masks one to one, as many as possible, at each threshold.
 
-    Where neither set overlaps itself, no mask can have an IoU above 1/2 with two others, and the
-    pairs are the matching. Otherwise it is a maximum bipartite matching at each threshold.
+    If neither set overlaps itself, no mask can have an IoU above 1/2 with two others, so the pairs
+    themselves are the matching. Otherwise it is a maximum bipartite matching at each threshold.
     """
     n_true, n_pred = len(intersections.true_areas), len(intersections.pred_areas)
     near = intersections.pairs_above(TWENTIETHS[0], 20)
@@ -236,7 +236,7 @@ def _consecutive(labels: np.ndarray) -> tuple[np.ndarray, int]:
 
 
 def _pixel_matrix(masks: CroppedMasks) -> csr_array:
-    """Which pixels each mask covers: sparse (N, H·W), one int32 1 for a pixel in a mask."""
+    """Which pixels each mask covers: sparse (N, H·W) int32, 1 for a pixel in a mask."""
     height, width = masks.image_size
     pixels = [np.zeros(0, np.int64)]
     for (y0, x0), crop in zip(masks.offsets, masks.crops, strict=True):

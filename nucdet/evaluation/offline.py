@@ -1,4 +1,4 @@
-"""The Kaggle score of predictions that lie in files: what nucdet-evaluate runs."""
+"""The Kaggle score of predictions in files; run by nucdet-evaluate."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ def score_files(
 ) -> list[ImageResult]:
     """Score predictions in files against a COCO JSON, after overlap elimination.
 
-    Every image of the ground truth counts; one without a prediction counts as empty.
+    Every image of the ground truth counts; one without predictions is scored as having no masks.
 
     Args:
         ground_truth: COCO JSON.
         predictions: see :func:`nucdet.evaluation.predictions_io.read_predictions`.
-        priority: which mask keeps pixels that several claim, ``"area"`` or ``"score"``.
+        priority: which mask keeps pixels that several cover, ``"area"`` or ``"score"``.
 
     Raises:
-        FileNotFoundError, InputError: what is wrong with the files, in one line.
+        FileNotFoundError, InputError: a file is missing, or its content is wrong.
     """
     truth = GroundTruth(ground_truth)
     if not truth.images:
@@ -57,7 +57,7 @@ def evaluate_predictions(
     per_image_csv: _Path | None = None,
     json_file: _Path | None = None,
 ) -> None:
-    """:func:`score_files`, then print the tables and write the files that are asked for."""
+    """:func:`score_files`, then print the tables and write the requested files."""
     results = score_files(ground_truth, predictions, priority)
     if per_image_csv is not None:
         write_per_image(results, per_image_csv)

@@ -1,4 +1,4 @@
-"""Predictions from files, of nucdet or of any other tool, for images of a known ground truth."""
+"""Reads predictions of nucdet or any other tool from files, for images with ground truth."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from nucdet.files import read_json
 from nucdet.image_names import stem_of
 from nucdet.structures import CroppedMasks
 
-# What nucdet and cellpose put after the stem of the image when they save its labels. Fewer than a
-# converter knows: files without the ending are left alone, so that each more may hide some.
+# What nucdet and cellpose append to the stem of the image when they save its labels. Fewer than a
+# converter knows: files without the ending are ignored, so each additional one may hide some.
 _LABEL_ENDINGS = ("_label", "_cp_masks", "_seg")
 
 
@@ -32,8 +32,8 @@ _LABEL_ENDINGS = ("_label", "_cp_masks", "_seg")
 class Prediction:
     """The predicted masks of one image.
 
-    ``scores`` (N,) float64 and ``categories`` (N,) of the COCO JSON's ids are None where the file
-    has none.
+    ``scores`` (N,) float64 and ``categories`` (N,), ids of the COCO JSON, are None if the file has
+    none.
     """
 
     image: TrueImage
@@ -42,7 +42,7 @@ class Prediction:
     categories: np.ndarray | None = None
 
     def classes(self, truth: GroundTruth) -> np.ndarray:
-        """(N,) int64: the categories, counted from 0 in the ground truth's; 0 where there are none.
+        """(N,) int64: the index of each category in the ground truth's; 0 if there are none.
 
         Raises:
             InputError: a category that the ground truth does not have.
@@ -61,13 +61,13 @@ class Prediction:
         return classes
 
     def as_instances(self, truth: GroundTruth) -> Instances:
-        """What :class:`nucdet.postprocessing.OverlapElimination` takes.
+        """The input of :class:`nucdet.postprocessing.OverlapElimination`.
 
-        ``pred_classes`` count the categories of the ground truth from 0 (0 for all masks where the
-        file has no categories); ``scores`` are there where the file has some.
+        ``pred_classes`` are indices of the ground truth's categories (0 for all masks if the file
+        has no categories); ``scores`` are set only if the file has some.
 
         Args:
-            truth: of this image.
+            truth: the ground truth that contains this image.
 
         Raises:
             InputError: a category that the ground truth does not have.
@@ -91,11 +91,12 @@ def read_predictions(path: str | os.PathLike[str], truth: GroundTruth) -> Iterat
             - COCO results (``.json``): a list of objects with image_id, segmentation (RLE), score;
             - a submission (``.csv``), columns ImageId,EncodedPixels (column-major, 2018 Data
               Science Bowl) or id,predicted (row-major, Sartorius);
-            - a folder of label images (PNG, TIFF, where there are none npy; see
-              :func:`nucdet.data.conversion.label_files.read_label_map`), named as the images, or as
-              them with ``_label``, ``_cp_masks`` or ``_seg`` (then other files are left alone).
-        truth: the images; names in a csv or folder are the stems of their file names, or the whole
-            file names.
+            - a folder of label images (PNG or TIFF, or if there are none npy; see
+              :func:`nucdet.data.conversion.label_files.read_label_map`), named like the images,
+              with or without ``_label``, ``_cp_masks`` or ``_seg`` after the stem (if with, other
+              files are ignored).
+        truth: lists the images; names in a csv or folder are the stems of their file names, or the
+            whole file names.
 
     Returns:
         An iterator over all images of the ground truth, decoded one at a time; those without a
@@ -103,8 +104,8 @@ def read_predictions(path: str | os.PathLike[str], truth: GroundTruth) -> Iterat
 
     Raises:
         FileNotFoundError: there is no such file or folder.
-        InputError: here or during iteration: an unknown image or format, broken or damaged
-            content, masks that do not fit their image.
+        InputError: at once or during iteration: an unknown image or format, damaged content, masks
+            that do not fit their image.
     """
     path = Path(path)
     if not path.exists():
@@ -157,9 +158,9 @@ def _open_coco_results(path: Path, truth: GroundTruth) -> _Decoder:
 
 
 def _score(value: Any) -> float:
-    """A finite number; text and NaN have no order.
+    """Check that a score is a finite number; text and NaN cannot be sorted.
 
-    COCO's tools only sort by scores, so that those of other tools need not lie between 0 and 1.
+    COCO's tools only sort by scores, so those of other tools need not lie between 0 and 1.
     """
     if not isinstance(value, (int, float)) or isinstance(value, bool) or not math.isfinite(value):
         raise ValueError(f"score is {str(value)[:40]!r}, no finite number")
@@ -209,9 +210,9 @@ def _open_label_folder(path: Path, truth: GroundTruth) -> _Decoder:
 
 
 def _label_files(folder: Path, truth: GroundTruth) -> dict[int, Path]:
-    """The label image by image id; every file must belong to an image, and one image to one."""
+    """The label image by image id; every file must belong to an image, and no two to the same."""
     candidates = sorted(f for f in folder.iterdir() if f.suffix.lower() in LABEL_SUFFIXES)
-    # arrays beside label images may hold anything, such as the flows of cellpose
+    # arrays in a folder of label images may hold anything, such as the flows of cellpose
     candidates = [f for f in candidates if f.suffix.lower() != ".npy"] or candidates
     if not candidates:
         raise InputError(f"{folder}: found no label images; expected .png, .tif or .npy files")
@@ -233,7 +234,7 @@ def _label_files(folder: Path, truth: GroundTruth) -> dict[int, Path]:
 
 
 def _ending_of(stems: Sequence[str], known: Container[str]) -> str:
-    """The known ending that the label images have; "" when they are named as the images."""
+    """The known ending of the label images; "" if they are named like the images."""
     for ending in _LABEL_ENDINGS:
         if any(
             s.endswith(ending) and s not in known and s.removesuffix(ending) in known for s in stems
@@ -249,7 +250,7 @@ def _size(image: TrueImage) -> tuple[int, int]:
 def _naming(
     path: Path, image: TrueImage, decode: Callable[..., CroppedMasks], *args: Any
 ) -> CroppedMasks:
-    """The result of ``decode(*args)``; its errors get the names of this image and this file."""
+    """The result of ``decode(*args)``; its errors are extended by the names of file and image."""
     try:
         return decode(*args)
     except InputError as error:

@@ -1,13 +1,13 @@
-"""The names of TEST.EVALUATORS: each evaluator registers its own in its file.
+"""The names in TEST.EVALUATORS: each evaluator registers its name in its own file.
 
-A name and a function that builds the evaluator::
+It consists of a name and a function that builds the evaluator::
 
     @evaluator("foreground")
     def build(cfg: CfgNode, dataset_name: str, output_folder: str) -> DatasetEvaluator:
         return ForegroundEvaluator(dataset_name)
 
-Every module of nucdet.evaluation is imported by nucdet/evaluation/build.py, so a file there is all
-that a new score needs.
+nucdet/evaluation/build.py imports every module of nucdet.evaluation, so a new score needs only a
+file there.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from collections.abc import Callable
 from detectron2.config import CfgNode
 from detectron2.evaluation import DatasetEvaluator
 
-# from the config, the name of the data set and the output folder
+# (config, name of the data set, output folder) -> evaluator
 Builder = Callable[[CfgNode, str, str], DatasetEvaluator]
 
 EVALUATORS: dict[str, Builder] = {}
 
 
 def evaluator(name: str) -> Callable[[Builder], Builder]:
-    """Decorator: the function builds the evaluator that TEST.EVALUATORS calls by this name.
+    """Decorator: registers the function that builds the evaluator of this name.
 
     Raises:
         ValueError: the name is taken.

@@ -44,10 +44,10 @@ def render(tables: Sequence[Table]) -> str:
 
 
 def write_per_image(results: Sequence[ImageResult], path: str | os.PathLike[str]) -> None:
-    """Write one csv row an image: :data:`PER_IMAGE_COLUMNS`; ``score`` in 0–100.
+    """Write one csv row per image: :data:`PER_IMAGE_COLUMNS`; ``score`` in 0–100.
 
-    ``id`` is the stem of the image's file name, ``matched50`` and ``matched75`` the matched nuclei
-    at IoU 0.5 and 0.75.
+    ``id`` is the stem of the image's file name; ``matched50`` and ``matched75`` are the numbers of
+    matched nuclei at IoU 0.5 and 0.75.
     """
     with (
         write_atomically(path) as temporary,

@@ -1,4 +1,4 @@
-"""The Kaggle score of one image and of a set of images, with what lies behind it."""
+"""The Kaggle score of one image and of a set of images, and the counts that explain it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from nucdet.evaluation.ground_truth import TrueImage
 from nucdet.evaluation.matching import TWENTIETHS, Intersections, Matching, match
 from nucdet.structures import CroppedMasks
 
-# smallest area in pixels of each class of nuclei; about a quarter, a half and a quarter of DSB2018
+# smallest area in pixels of each size class; they hold about 1/4, 1/2 and 1/4 of DSB2018's nuclei
 SIZE_CLASSES = {"small": 0, "medium": 128, "large": 512}
 # the thresholds as in metric names: 50, 55 … 95
 PERCENTS = tuple(int(k) * 5 for k in TWENTIETHS)
@@ -20,7 +20,7 @@ PERCENTS = tuple(int(k) * 5 for k in TWENTIETHS)
 
 @dataclass(frozen=True)
 class ImageResult:
-    """The counts of one image that a score is made of, small enough to be kept for every image.
+    """The counts of one image from which scores are computed, small enough to keep for all images.
 
     ``tp`` (10,) counts the matched pairs at each threshold. ``size_true`` (3,) and ``size_tp``
     (3, 10) count the true and the matched nuclei of each of :data:`SIZE_CLASSES`. ``errors`` are
@@ -50,7 +50,7 @@ def score_image(image: TrueImage, truth: CroppedMasks, predicted: CroppedMasks) 
 def score_matching(
     image: TrueImage, intersections: Intersections, matching: Matching
 ) -> ImageResult:
-    """:func:`score_image` of masks that are matched already."""
+    """:func:`score_image` for masks that are already matched."""
     matched = matching.partner >= 0
     sizes = np.digitize(intersections.true_areas, list(SIZE_CLASSES.values())[1:])
     classes = range(len(SIZE_CLASSES))
@@ -73,9 +73,9 @@ def summarize(results: Sequence[ImageResult]) -> dict[str, float]:
     - ``precision-50`` … (TP/(TP+FP)), ``recall-50`` … (TP/(TP+FN)), ``F1-50`` … (2TP/(2TP+FP+FN)).
       Like the score, all are computed for each image and averaged over the images, and an image
       counts 1 if it has neither nuclei nor predictions, and 0 if only one side is empty.
-    - ``mAP-<kind>``: the score over the images of one kind of image, where the JSON names kinds.
+    - ``mAP-<kind>``: the score over the images of one kind, if the JSON names kinds.
     - ``recall50-<size>``, ``AR-<size>``: share of all nuclei of a size class that are matched at
-      0.5, and its mean over the thresholds. Precision by size does not exist: a false mask
+      0.5, and its mean over the thresholds. There is no precision by size, since a false mask
       belongs to no nucleus, hence to no class. Sizes without a nucleus are left out.
     - ``errors-<verdict>``: counts, not percentages, of :func:`count_errors`.
     """

@@ -1,4 +1,4 @@
-"""Predictions as the csv files that the two Kaggle competitions take."""
+"""Writes predictions as csv files in the formats of the two Kaggle competitions."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from nucdet.structures import CroppedMasks
 
 @dataclass(frozen=True)
 class SubmissionFormat:
-    """A csv with one row a mask; an image without masks has one row with an empty code.
+    """A csv with one row per mask; an image without masks has one row with an empty code.
 
-    ``columns`` are image id (stem of the file name) and run-length code; ``row_major`` says that
-    pixels are counted along the rows, not down the columns. Both count from 1.
+    ``columns`` are image id (stem of the file name) and run-length code. Pixels are counted from 1,
+    along the rows if ``row_major``, else down the columns.
     """
 
     columns: tuple[str, str]
@@ -36,7 +36,7 @@ class SubmissionFormat:
         return masks.to_sartorius_rle() if self.row_major else masks.to_kaggle_rle()
 
     def decode(self, codes: list[str], image_size: tuple[int, int]) -> CroppedMasks:
-        """Masks of an image of (height, width) pixels; InputError for broken codes."""
+        """Masks of an image of (height, width) pixels; InputError for invalid codes."""
         if self.row_major:
             return CroppedMasks.from_sartorius_rle(codes, image_size)
         return CroppedMasks.from_kaggle_rle(codes, image_size)
@@ -51,16 +51,16 @@ SUBMISSION_FORMATS = {
 
 
 class SubmissionWriter(DatasetEvaluator):
-    """Detectron2 evaluator that computes nothing and writes ``submission.csv``.
+    """Detectron2 evaluator that computes no metrics but writes ``submission.csv``.
 
-    Rows are sorted by image id. Masks may not overlap, as both competitions demand:
-    :func:`nucdet.evaluation.build.build_evaluator` puts the overlap elimination in front.
+    Rows are sorted by image id. Masks must not overlap, as both competitions demand;
+    :func:`nucdet.evaluation.build.build_evaluator` adds overlap elimination.
     """
 
     def __init__(self, output_dir: str, format_name: str = "dsb") -> None:
         """
         Args:
-            output_dir: where ``submission.csv`` goes.
+            output_dir: folder for ``submission.csv``.
             format_name: a key of :data:`SUBMISSION_FORMATS`.
         """
         self._logger = logging.getLogger(__name__)
@@ -70,7 +70,7 @@ class SubmissionWriter(DatasetEvaluator):
 
     def reset(self) -> None:
         """Forget the predictions of an earlier round."""
-        # file name and codes of each image, and the image that has a stem
+        # by image id the file name and codes, and by stem the id and file name of its image
         self._rows: dict[int, tuple[str, list[str]]] = {}
         self._first: dict[str, tuple[int, str]] = {}
 
@@ -101,7 +101,7 @@ class SubmissionWriter(DatasetEvaluator):
         if gathered is None:
             return None
         first: dict[str, tuple[int, str]] = {}
-        for image_id, (name, _) in gathered.items():  # those of other processes, too
+        for image_id, (name, _) in gathered.items():  # including those of other processes
             _check_stem(first, image_id, name)
         rows = sorted((Path(name).stem, codes) for name, codes in gathered.values())
         with (
@@ -117,7 +117,7 @@ class SubmissionWriter(DatasetEvaluator):
 
 
 def _check_stem(first: dict[str, tuple[int, str]], image_id: int, file_name: str) -> None:
-    """Note the image of a stem; masks of a second one would become those of the first.
+    """Record the image of a stem; the masks of a second one would be taken for the first's.
 
     Raises:
         InputError: another image has the stem.

@@ -1,4 +1,4 @@
-"""The losses of CropRCNN's parts on a data set, beside the losses that report 000 gives."""
+"""The losses of CropRCNN's parts on a data set, compared with those in report 000."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ _REPORTED = {
     "filter": (0.7350, 0.0122, 0.0529),
     "mask": (0.8074, 0.3853, 0.4084),
 }
-# measured as shares, given as percentages
+# measured as shares, reported in percent
 _SHARES = ("filter_accuracy", "filter_false", "recall_")
 
 
 class SubsystemLossEvaluator(DatasetEvaluator):
     """Losses and accuracies of CropRCNN's parts under the task key ``subsystems``.
 
-    The model measures itself where its inputs have ground truth (:meth:`CropRCNN.measure`). The
-    results are means over the images for the RPN's losses, the crops for the filter, the pixels for
-    the masks, and the nuclei for the recall of the proposals. Shares are given as 0–100.
+    The model itself measures them if its inputs have ground truth (:meth:`CropRCNN.measure`). The
+    results are means: over the images for the RPN's losses, over the crops for the filter, over the
+    pixels for the masks, and over the nuclei for the recall of the proposals. Shares are 0–100.
     """
 
     def __init__(self) -> None:
@@ -42,7 +42,7 @@ class SubsystemLossEvaluator(DatasetEvaluator):
         self._measures = {}
 
     def process(self, inputs: list[dict[str, Any]], outputs: list[dict[str, Any]]) -> None:
-        """Take a batch: inputs with ``image_id``, outputs with ``subsystems``.
+        """Store a batch: inputs with ``image_id``, outputs with ``subsystems``.
 
         Raises:
             InputError: an output has no ``subsystems``.
@@ -56,7 +56,7 @@ class SubsystemLossEvaluator(DatasetEvaluator):
             self._measures[entry["image_id"]] = output["subsystems"]
 
     def evaluate(self) -> OrderedDict[str, dict[str, float]] | None:
-        """``{"subsystems": metrics}`` in the main process, None in others, {} without images."""
+        """``{"subsystems": metrics}`` in the main process, {} without images; None in others."""
         gathered = gather_images(self._measures)
         if gathered is None:
             return None
