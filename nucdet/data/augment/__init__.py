@@ -1,1 +1,1 @@
-"""Random changes of training images: geometry, light and color, copies of nuclei."""
+"""Augmentation of training images: geometry, light and color, copy-paste of nuclei."""

@@ -1,4 +1,4 @@
-"""Random colors: stains, camera channels, and grey images dyed in two colors.
+"""Color augmentations: stains, camera channels, and grey images dyed in two colors.
 
 Each ``draw_…`` draws its parameters and returns an operation on uint8 RGB (H, W, 3).
 """
@@ -23,12 +23,12 @@ _DENSITY = -np.log((np.arange(256, dtype=np.float32) + 1) / 256)
 
 
 def grey_values(image: np.ndarray) -> np.ndarray:
-    """uint8 (H, W), the mean of the channels (not luma: any of them may carry the nuclei)."""
+    """uint8 (H, W), the mean of the channels (not luma, since nuclei may be in any channel)."""
     return cv2.transform(image, np.full((1, 3), 1 / 3))
 
 
 def draw_stain(strength: float) -> _Operation:
-    """More or less of each stain (Tellez et al., IEEE Trans. Med. Imaging 37, 2018).
+    """Change the amount of each stain (Tellez et al., IEEE Trans. Med. Imaging 37, 2018).
 
     The amounts of hematoxylin, eosin and DAB at each pixel change by a factor from
     [1 - strength, 1 + strength] and by a constant from [-strength, strength].
@@ -71,11 +71,11 @@ def draw_channel_changes(gain: float, offset: float) -> _Operation:
 
 
 def draw_colors() -> _Operation:
-    """Dye the image's grey values from a random color of the background to one of the nuclei.
+    """Map the image's grey values to a ramp from a random background color to a nucleus color.
 
-    The grey values are stretched first. The background becomes light and the nuclei dark or the
-    other way round, whatever they were: fluorescence turns into something like a stain on white or
-    like another dye, a stain into something like fluorescence.
+    The grey values are stretched first. At random, the background becomes light and the nuclei
+    dark, or the other way round, regardless of the image: fluorescence then resembles a stain on
+    white or another dye, and a stain resembles fluorescence.
     """
     background, nuclei = _light_background() if np.random.rand() < 0.5 else _dark_background()
     exponent = math.exp(np.random.uniform(-0.7, 0.7))
@@ -83,9 +83,9 @@ def draw_colors() -> _Operation:
     def dye(image: np.ndarray) -> np.ndarray:
         grey = grey_values(image)
         low, middle, high = np.percentile(grey[::4, ::4], (0.5, 50, 99.8))
-        # images of nothing but background stay faint
+        # images that show only background stay faint
         ramp = np.clip((np.arange(256) - low) / max(high - low, 16), 0, 1)
-        if middle > (low + high) / 2:  # the background is bright: count from there
+        if middle > (low + high) / 2:  # the background is bright: start the ramp there
             ramp = 1 - ramp
         ramp = ramp[:, None] ** exponent
         table = 255 * (background + ramp * (nuclei - background))

@@ -1,4 +1,4 @@
-"""Training images made of several: nuclei are pasted from one into another."""
+"""Training images composed of several: nuclei are pasted from one into another."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from nucdet.data.augment.copy_paste import paste_nuclei
 from nucdet.data.augment.photometry import build_photometric
 from nucdet.data.augment.sample import Sample
 
-# Share of the images whose copies of nuclei come from another image of the same kind
+# Share of the images into which nuclei are pasted from another image of the same kind
 _FROM_ANOTHER = 0.5
 
 # From a data set's dict to an image after the geometric augmentations
@@ -24,14 +24,14 @@ Reader = Callable[[dict[str, Any]], Sample]
 
 @dataclass
 class Composition:
-    """Joins images as INPUT.AUGMENTATION.COPY_PASTE says.
+    """Combines images according to INPUT.AUGMENTATION.COPY_PASTE.
 
-    Nuclei are pasted between images whose geometry is augmented and whose light and color are not
-    yet, so that the copies get the same light and color as what is around them.
+    Nuclei are pasted after the geometric augmentations but before those of light and color, so that
+    the copies get the same light and color as their surroundings.
 
     Attributes:
         cfg: the node INPUT.AUGMENTATION.
-        records: where other images come from; empty: the image itself is the other one.
+        records: the source of other images; empty: nuclei are copied within the image.
         photometric: augmentations of light and color.
     """
 
@@ -46,7 +46,7 @@ class Composition:
 
     @classmethod
     def from_config(cls, cfg: CfgNode, records: Sequence[dict[str, Any]]) -> Composition | None:
-        """None where the config does not ask for it."""
+        """From INPUT.AUGMENTATION; None if COPY_PASTE.PROB is 0."""
         aug = cfg.INPUT.AUGMENTATION
         if not aug.COPY_PASTE.PROB:
             return None

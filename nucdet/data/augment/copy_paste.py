@@ -1,4 +1,4 @@
-"""Copies of nuclei at other places (Ghiasi et al., CVPR 2021), many of them touching others."""
+"""Copy-paste of nuclei (Ghiasi et al., CVPR 2021), with many copies that touch other nuclei."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import numpy as np
 from nucdet.data.augment.sample import Sample
 from nucdet.structures import CroppedMasks
 
-# Pixels of background that are taken along, for a soft edge
+# Pixels of background that are copied with a nucleus, for a soft edge
 _MARGIN = 3
 _EDGE_SIGMA = 1.0
-# A copy is left out where more than this share of it would cover other nuclei
+# A copy is left out if more than this share of it would cover other nuclei
 _LARGEST_OVERLAP = 0.15
 # Share of the median area below which a nucleus is not copied
 _SMALLEST = 0.25
@@ -24,18 +24,19 @@ _TRIES = 4
 def paste_nuclei(target: Sample, source: Sample, max_fraction: float, touching: float) -> Sample:
     """Paste nuclei of one image into another one, or into itself.
 
-    Each copy is turned by a multiple of 90° and mirrored at random. Those from another image are
-    made as much brighter or darker as the background differs.
+    Each copy is turned by a multiple of 90° and mirrored at random. The brightness of copies from
+    another image is shifted by the difference of the backgrounds.
 
     Args:
-        target: stays as it is.
-        source: its nuclei are copied, without those that the edge of the image cuts and those
-            that are far smaller than most (debris, the rest of one that lies under others).
+        target: is not changed.
+        source: its nuclei are copied, except those cut by the edge of the image and those far
+            smaller than most (debris, visible parts of nuclei that lie under others).
         max_fraction: up to this share of the source's nuclei are copied, but at least one.
-        touching: share of the copies that are moved until they touch a nucleus; others lie free.
+        touching: share of the copies that are moved until they touch a nucleus; the others do not
+            overlap any.
 
     Returns:
-        The image with the copies on top: they take the pixels of what they cover.
+        The image with the copies on top: the nuclei below lose the covered pixels.
     """
     sizes = np.array([crop.shape for crop in source.masks.crops]).reshape(-1, 2)
     ends = source.masks.offsets + sizes
@@ -83,14 +84,14 @@ def _cut(source: Sample, index: int, shift: np.ndarray | float) -> _Piece:
 
 
 def _background(sample: Sample) -> np.ndarray:
-    """(3,) median color outside the nuclei; of all pixels where there is no outside."""
+    """(3,) median color outside the nuclei, or of all pixels if nuclei cover everything."""
     outside = sample.masks.to_label_map()[::4, ::4] == 0
     pixels = sample.image[::4, ::4]
     return np.median(pixels[outside] if outside.any() else pixels.reshape(-1, 3), axis=0)
 
 
 class _Canvas:
-    """An image that takes copies."""
+    """An image into which pieces are pasted."""
 
     def __init__(self, target: Sample):
         self.target = target
@@ -101,7 +102,7 @@ class _Canvas:
         self.labels: list[int] = []
 
     def free_place(self, piece: _Piece) -> tuple[int, int] | None:
-        """A random (y, x) where the piece covers no nucleus; None if there seems to be none."""
+        """A random (y, x) at which the piece covers no nucleus; None if none is found."""
         free_h, free_w = self.height - piece.mask.shape[0], self.width - piece.mask.shape[1]
         if free_h < 0 or free_w < 0:
             return None
@@ -112,7 +113,8 @@ class _Canvas:
         return None
 
     def beside_another(self, piece: _Piece) -> tuple[int, int] | None:
-        """(y, x) where the piece, coming from a random side, first meets a nucleus."""
+        """The (y, x) at which the piece, approaching a nucleus from a random side, first touches
+        one; None if there is no such place."""
         masks = self.target.masks
         if not len(masks):
             return None
@@ -151,7 +153,7 @@ class _Canvas:
         self.occupied[window] |= piece.mask
 
     def sample(self) -> Sample:
-        """The image as it is now; nuclei that are wholly covered are gone."""
+        """The current image; nuclei that are completely covered are removed."""
         if not self.labels:
             return self.target
         masks = self.target.masks

@@ -1,4 +1,4 @@
-"""Random augmentations behind Detectron2's interface, with parameters from INPUT.AUGMENTATION."""
+"""Geometric augmentations with Detectron2's interface, configured by INPUT.AUGMENTATION."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ from nucdet.structures import CroppedMasks
 # Zoom factor for an image of (height, width)
 ResizeRule = Callable[[int, int], float]
 
-# nuclei of a few pixels gain nothing from more, and the time grows with its square
+# limit of the zoom: nuclei of a few pixels gain nothing from more, and time grows with its square
 MOST_ZOOM = 4.0
 
 
 def build_train_augmentation(cfg: CfgNode) -> list[T.Augmentation | Transform]:
-    """The training augmentations that INPUT asks for, geometric ones first.
+    """The training augmentations that INPUT configures, geometric ones first.
 
     Raises:
-        InputError: a key has a value that none of the augmentations understands.
+        InputError: a key has an invalid value.
     """
     return build_geometric(cfg) + build_photometric(cfg.INPUT.AUGMENTATION)
 
@@ -69,11 +69,11 @@ def build_test_augmentation(cfg: CfgNode) -> list[T.Augmentation | Transform]:
 
 @dataclass(frozen=True)
 class Nuclei:
-    """What the window of an image may depend on; set as ``nuclei`` of an ``AugInput``.
+    """Facts about an image's nuclei on which its window may depend; ``nuclei`` of an ``AugInput``.
 
     Attributes:
-        diameter: median, in pixels of the image, of the discs that have the nuclei's areas.
-        centers: (N, 2) float, (y, x) of their bounding boxes, N > 0.
+        diameter: median, in pixels of the image, of the diameters of discs with the nuclei's areas.
+        centers: (N, 2) float, (y, x) of the centers of their bounding boxes, N > 0.
     """
 
     diameter: float
@@ -81,7 +81,7 @@ class Nuclei:
 
     @classmethod
     def of_masks(cls, masks: CroppedMasks) -> Nuclei | None:
-        """None where there are no masks with a pixel."""
+        """From the masks of an image; None if all are empty or there are none."""
         masks = masks[masks.nonempty()]
         if not len(masks):
             return None
@@ -91,10 +91,10 @@ class Nuclei:
 
 
 class RandomWindow(T.Augmentation):
-    """Resize, scale jitter, rotation and crop as one window into the image, sampled once.
+    """Resize, scale jitter, rotation and crop as one window of the image, sampled only once.
 
-    The window always lies inside the image: where a rotated window would reach over its edge,
-    the zoom grows until it does not, so no corner from outside the image shows.
+    The window always lies inside the image: if a rotated window would extend beyond its edge, the
+    zoom is increased until it does not, so that no corner shows pixels from outside the image.
     """
 
     def __init__(
@@ -110,15 +110,16 @@ class RandomWindow(T.Augmentation):
     ):
         """
         Args:
-            resize: zoom factor by (height, width).
-            crop: (height, width) of the crop by that of the resized image; None: all of it.
+            resize: gives the zoom factor for (height, width).
+            crop: gives (height, width) of the crop for those of the resized image; None: no crop.
             scale_jitter: the zoom is multiplied by a number from this range, log-uniform.
             rotation: largest angle in degrees, drawn uniformly to both sides.
             rotation_prob: share of the images that are rotated.
-            nucleus_diameter: pixels that the median diameter of an image's nuclei becomes, before
-                the jitter; None, or where the ``AugInput`` has no ``nuclei``: ``resize``.
-            on_nuclei: share of the windows that lie around a nucleus drawn at random, so that few
-                are empty and crowded places are seen more often.
+            nucleus_diameter: pixels to which the median diameter of an image's nuclei is zoomed,
+                before the jitter; if None, or if the ``AugInput`` has no ``nuclei``, ``resize``
+                gives the zoom.
+            on_nuclei: share of the windows that contain a randomly drawn nucleus, so that few are
+                empty and crowded regions are seen more often.
         """
         super().__init__()
         self.resize, self.crop, self.rotation = resize, crop, rotation
@@ -149,10 +150,10 @@ class RandomWindow(T.Augmentation):
             out_h, out_w = self.crop(out_h, out_w)
 
         cos, sin = math.cos(angle), math.sin(angle)
-        # bounding box of the turned window, in pixels of the output …
+        # bounding box of the rotated window, in pixels of the output …
         box_w = out_w * abs(cos) + out_h * abs(sin)
         box_h = out_w * abs(sin) + out_h * abs(cos)
-        # … has to fit into the image (up to the rounding of the output's size)
+        # … must fit into the image (up to the rounding of the output's size)
         needed = max(box_w / width, box_h / height)
         if angle or needed > zoom * 1.02:
             zoom = max(zoom, needed)
@@ -164,12 +165,12 @@ class RandomWindow(T.Augmentation):
         linear = zoom * np.array([[cos, -sin], [sin, cos]])
         shift = np.array([out_w / 2, out_h / 2]) - linear @ (center_x, center_y)
         if angle == 0:
-            shift = np.round(shift)  # a crop alone then takes pixels as they are
+            shift = np.round(shift)  # so that a crop without zoom copies pixels unchanged
         return AffineTransform(np.column_stack([linear, shift]), (out_h, out_w))
 
 
 def _draw_center(length: float, window: float, around: float | None) -> float:
-    """Of a window that lies inside the image and, where it is given, has ``around`` in it."""
+    """Draw the center of a window that lies inside the image and contains ``around``, if given."""
     free = max(0.0, length - window)
     low, high = (length - free) / 2, (length + free) / 2
     if around is not None:
@@ -178,7 +179,7 @@ def _draw_center(length: float, window: float, around: float | None) -> float:
 
 
 class Resize(T.Augmentation):
-    """An antialiased resize by a zoom factor that depends on the image's size."""
+    """An antialiased resize by a zoom factor that depends on the size of the image."""
 
     def __init__(self, rule: ResizeRule):
         super().__init__()
@@ -201,7 +202,7 @@ class RandomTurn90(T.Augmentation):
 
 
 class RandomElastic(T.Augmentation):
-    """Elastic deformation (Simard et al., ICDAR 2003): a random field, smoothed by a Gaussian."""
+    """Elastic deformation (Simard et al., ICDAR 2003) by a random field smoothed by a Gaussian."""
 
     def __init__(self, alpha: float, sigma: float):
         """
@@ -214,7 +215,7 @@ class RandomElastic(T.Augmentation):
 
     def get_transform(self, image: np.ndarray) -> Transform:
         height, width = image.shape[:2]
-        # The field is so smooth that it is drawn on a coarse grid and enlarged
+        # The field is so smooth that it can be drawn on a coarse grid and enlarged
         step = max(1, int(self.sigma / 3))
         shape = (height // step + 2, width // step + 2, 2)
         field = np.random.standard_normal(shape).astype(np.float32)
@@ -231,7 +232,7 @@ def _resize_rule(cfg: CfgNode, sizes: tuple[int, ...], max_size: int) -> ResizeR
         )
 
     def zoom(height: int, width: int) -> float:
-        # one size needs no draw, so that evaluation does not touch the random state
+        # nothing is drawn for a single size, so that evaluation does not change the random state
         if len(sizes) == 1:
             size = sizes[0]
         elif style == "range":

@@ -1,9 +1,9 @@
-"""Changes of the images that a model is evaluated on, to see how much of its score they cost.
+"""Perturbations of evaluation images, to measure how much they lower a model's score.
 
-Each has a name with numbers, ``blur:2`` or ``seed:0.05,0.1`` (TEST.PERTURBATION); it is applied to
-the image in the file, before the resize of evaluation, and gives uint8 again. INPUT.NORMALIZE
-follows, so that the model sees what it would see had the image been taken so. Random ones draw from
-the image's id: every run and every model gets the same noise, each image another one.
+Each has a name with numbers, such as ``blur:2`` or ``seed:0.05,0.1`` (TEST.PERTURBATION). It is
+applied to the image in the file, before evaluation's resize, and returns uint8. INPUT.NORMALIZE
+follows, so that the model sees the same as if the image had been taken like this. Random ones are
+seeded by the image's id: every run and every model gets the same noise, but each image another.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ PERTURBATIONS = (
 
 
 class Perturbation(T.Augmentation):
-    """A change of grey values whose randomness depends on the image's id alone."""
+    """A change of grey values whose randomness depends only on the image's id."""
 
     def __init__(self, change: ImageChange):
         super().__init__()
@@ -61,11 +61,11 @@ class Perturbation(T.Augmentation):
 
 
 def build_perturbation(cfg: CfgNode) -> tuple[str, list[T.Augmentation | Transform]]:
-    """How an image is read for evaluation: a rule for its file, and what follows.
+    """The normalization rule for reading an image for evaluation, and the changes that follow.
 
-    With TEST.PERTURBATION the file's values come as they are (deeper ones than 8 bits by the rule
-    "none"), the perturbation follows and then INPUT.NORMALIZE. The other way round a blurred image
-    would be darker, and its bright nuclei wider, than in prediction from a blurred file.
+    With TEST.PERTURBATION the file is read with the rule "none" (8 bits unchanged), then the
+    perturbation is applied and then INPUT.NORMALIZE. In the opposite order a blurred image would be
+    darker, and its bright nuclei wider, than in prediction from a blurred file.
 
     Raises:
         InputError: see :func:`parse_perturbation`.
@@ -78,18 +78,18 @@ def build_perturbation(cfg: CfgNode) -> tuple[str, list[T.Augmentation | Transfo
 
 
 def parse_perturbation(text: str) -> T.Augmentation:
-    """The perturbation of that name.
+    """The perturbation of this name.
 
     - ``noise:SHARE``: Gaussian, standard deviation a share of the image's largest value;
     - ``blur:SIGMA``: Gaussian, in pixels;
     - ``gamma:EXPONENT``: value ** exponent on 0–1;
     - ``invert``: 255 - value;
-    - ``jpeg:QUALITY``: written and read as JPEG, quality 1–95;
-    - ``scale:FACTOR``: the image in another size, predictions still in the original's pixels;
+    - ``jpeg:QUALITY``: compressed as JPEG, quality 1–95;
+    - ``scale:FACTOR``: the image resized; predictions are still in pixels of the original;
     - ``seed:MEAN,POWER``: see :func:`seed_noise`.
 
     Raises:
-        InputError: another name, or numbers out of range.
+        InputError: an unknown name, or numbers out of range.
     """
     name, _, numbers = text.partition(":")
     kind = _KINDS.get(name)
@@ -106,18 +106,18 @@ def parse_perturbation(text: str) -> T.Augmentation:
 def seed_noise(
     image: np.ndarray, rng: np.random.Generator, mean: float, power: float
 ) -> np.ndarray:
-    """Additive Gaussian noise as the report of the crop R-CNN (000) perturbs its input.
+    """Additive Gaussian noise, as the report of CropRCNN (000) perturbs its input.
 
     "This perturbation tensor has an arbitrary mean of 5% of input tensor's maximum value and power
     (variance) 10% that of input tensor": normal noise of mean ``mean`` · max(image) and variance
-    ``power`` · var(image). The report takes power for variance; the mean square, which the word
-    stands for elsewhere, would drown images with a bright background (on dsb2018_val a standard
-    deviation of 54–67 grey levels instead of 11–12; fluorescence: 6 instead of 4). Rounded and
+    ``power`` · var(image). The report equates power with variance; the mean square, its usual
+    meaning, would drown images with a bright background (on dsb2018_val a standard deviation of
+    54–67 grey levels instead of 11–12; fluorescence: 6 instead of 4). The result is rounded and
     clipped to 0–255, which the report does not mention.
 
     Args:
         image: uint8 RGB (H, W, 3); a grey image (equal channels) stays grey.
-        rng: where the noise is drawn from.
+        rng: source of the noise.
         mean, power: shares, e.g. 0.05 and 0.1.
     """
     shift, sigma = mean * float(image.max()), float(np.sqrt(power * image.var()))
@@ -134,7 +134,7 @@ def _fixed(operation: Callable[[np.ndarray], np.ndarray]) -> T.Augmentation:
 
 @dataclass(frozen=True)
 class _Kind:
-    """How to make one of ``numbers``: {what it is called: (smallest, largest)}."""
+    """How to build a perturbation from ``numbers``: {name: (smallest, largest)}."""
 
     build: Callable[..., T.Augmentation]
     numbers: dict[str, tuple[float, float]]

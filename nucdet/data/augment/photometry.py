@@ -1,7 +1,7 @@
-"""Random changes of grey values and colors; masks stay as they are.
+"""Photometric augmentations of grey values and colors; masks do not change.
 
-Every operation takes and gives uint8 RGB (H, W, 3). Its parameters are drawn when the transform is
-made, so that a transform applied twice does the same twice.
+Every operation takes and returns uint8 RGB (H, W, 3). Its parameters are drawn when the transform
+is made, so that a transform applied twice does the same both times.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ from nucdet.errors import InputError
 
 ImageOperation = Callable[[np.ndarray], np.ndarray]
 
-# How strong what INPUT.AUGMENTATION gives a probability for is.
-_STAIN = 0.1  # a stain's factor from 1 ± this, and its constant ± this (optical density)
+# Strengths of the augmentations for which INPUT.AUGMENTATION has only a probability
+_STAIN = 0.1  # a stain's factor lies within 1 ± this, its constant within ± this (optical density)
 _HUE = 20.0  # degrees to either side
-_SATURATION = 0.3  # its factor from 1 ± this
-_GAIN, _OFFSET = 0.2, 15.0  # of a channel: factor from 1 ± gain, ± offset in grey levels
-_FADED = 0.2  # the least share of the range 0–255 that is left
+_SATURATION = 0.3  # its factor lies within 1 ± this
+_GAIN, _OFFSET = 0.2, 15.0  # of a channel: factor within 1 ± gain, ± offset in grey levels
+_FADED = 0.2  # smallest share of the range 0–255 that remains
 _LIGHT = 0.5  # a factor from 2^-x to 2^x, or a glow of up to x × 128 grey levels
-_NOISE = 12.0  # the largest standard deviation, grey levels
-_VISIBLE = 24  # grey levels between background and nuclei, where a fade stops
+_NOISE = 12.0  # largest standard deviation, grey levels
+_VISIBLE = 24  # a fade leaves at least this many grey levels between background and nuclei
 
 
 def build_photometric(aug: CfgNode) -> list[T.Augmentation | Transform]:
-    """What INPUT.AUGMENTATION asks for: colors first, then light, then the camera.
+    """The augmentations that INPUT.AUGMENTATION configures: colors, then light, then the camera.
 
     Raises:
-        InputError: a value out of range.
+        InputError: a value is out of range.
     """
     jpeg = aug.JPEG
     for key, low, high in (("QUALITY", 1, 95), ("CONTRAST", 0.01, 1), ("ZOOM", 1, 16)):
@@ -73,7 +73,7 @@ def build_photometric(aug: CfgNode) -> list[T.Augmentation | Transform]:
 
 
 class Photometric(T.Augmentation):
-    """Draws an operation on uint8 images and applies it to the image alone."""
+    """Draws an operation on uint8 images and applies it to the image only, not to the masks."""
 
     def __init__(self, draw: Callable[[], ImageOperation]):
         super().__init__()
@@ -106,13 +106,13 @@ def change_gamma(exponent: float) -> ImageOperation:
 
 
 def _draw_fade(smallest: float) -> ImageOperation:
-    """Press the range 0–255 into a part of it, at most 1 / smallest times narrower."""
+    """Compress the range 0–255 into a part of it, at most 1 / smallest times narrower."""
     drawn = math.exp(np.random.uniform(math.log(smallest), 0))
     place = np.random.rand()
 
     def fade(image: np.ndarray) -> np.ndarray:
         low, high = np.percentile(image[::4, ::4], (0.5, 99.5))
-        # what is faint already keeps as many grey levels as it takes to see it
+        # a faint image keeps as many grey levels as are needed to see the nuclei
         contrast = max(drawn, min(1.0, _VISIBLE / max(high - low, 1.0)))
         table = place * 255 * (1 - contrast) + contrast * np.arange(256)
         return cv2.LUT(image, table.round().astype(np.uint8))
@@ -130,7 +130,7 @@ def _draw_light(strength: float) -> ImageOperation:
         field = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
         field = np.clip(field, -1, 1)  # cubic interpolation overshoots
         if glows:
-            # a bright background would only saturate: it gets darker instead
+            # a bright background would only saturate, so it gets darker instead
             sign = -1 if image[::8, ::8].mean() > 127 else 1
             change, apply = sign * 64 * strength * (field + 1), cv2.add
         else:
@@ -156,19 +156,19 @@ def _draw_noise(largest_sigma: float) -> ImageOperation:
 
 
 def as_uint8(values: np.ndarray) -> np.ndarray:
-    """Rounded to the nearest grey level from 0 to 255."""
+    """Values rounded and clipped to grey levels 0–255."""
     return np.clip(np.rint(values), 0, 255).astype(np.uint8)
 
 
 def draw_noise(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Normal noise, float32 (H, W, 3); (H, W, 1) where the image is grey, so that it stays so."""
+    """Standard normal noise, float32 (H, W, 3), or (H, W, 1) for a grey image, which stays grey."""
     grey = image.ndim == 3 and (image == image[..., :1]).all()
     shape = (*image.shape[:2], 1) if grey else image.shape
     return rng.standard_normal(shape, dtype=np.float32)
 
 
 def _draw_jpeg(lowest_quality: int, least_contrast: float, largest_zoom: float) -> ImageOperation:
-    """What JPEG changed in an image before it was stretched and enlarged to what is given."""
+    """The artifacts of an image that was JPEG-compressed before it was stretched and enlarged."""
     compress = compress_jpeg(np.random.randint(lowest_quality, 96))
     contrast = math.exp(np.random.uniform(math.log(least_contrast), 0))
     zoom = math.exp(np.random.uniform(0, math.log(largest_zoom)))
@@ -178,7 +178,7 @@ def _draw_jpeg(lowest_quality: int, least_contrast: float, largest_zoom: float) 
         size = (math.ceil(width / zoom), math.ceil(height / zoom))
         small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
         dim = cv2.convertScaleAbs(small, alpha=contrast)
-        # the error alone is enlarged: nothing of the image's detail is lost by the way down
+        # only the error is enlarged, so that the image loses no detail by being reduced
         error = compress(dim).astype(np.float32) / contrast - small
         error = cv2.resize(error, (width, height), interpolation=cv2.INTER_LINEAR)
         return as_uint8(image + error)
@@ -187,10 +187,10 @@ def _draw_jpeg(lowest_quality: int, least_contrast: float, largest_zoom: float) 
 
 
 def compress_jpeg(quality: int) -> ImageOperation:
-    """Written as JPEG of that quality, 1 to 95, and read again."""
+    """Write as JPEG of this quality, 1 to 95, and read again."""
 
     def compress(image: np.ndarray) -> np.ndarray:
-        # channels in OpenCV's order: the codec keeps green finer than red and blue
+        # channels in OpenCV's order, since the codec keeps more detail of green than of the others
         _, data = cv2.imencode(
             ".jpg", np.ascontiguousarray(image[..., ::-1]), [cv2.IMWRITE_JPEG_QUALITY, quality]
         )

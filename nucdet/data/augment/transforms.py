@@ -1,8 +1,7 @@
 """Geometric transforms of images and label maps.
 
-Each moves image and label map by one map of coordinates: the image is sampled bilinearly, labels
-by nearest neighbor. Coordinates are (x, y) and continuous: the top left pixel covers
-[0, 1) × [0, 1).
+Each applies the same mapping of coordinates to both: images are sampled bilinearly, labels by
+nearest neighbor. Coordinates are (x, y) and continuous: the top left pixel covers [0, 1) × [0, 1).
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import numpy as np
 from detectron2.data import transforms as T
 from fvcore.transforms.transform import Transform
 
-# A warped grid may reach half a pixel over the edge: mirrored there, in image and labels alike
+# A warped grid may extend beyond the edge by half a pixel: reflect there, in image and labels
 _BORDER = cv2.BORDER_REFLECT_101
 
 
@@ -39,7 +38,7 @@ class AffineTransform(Transform):
     def apply_image(self, img: np.ndarray) -> np.ndarray:
         zoom = math.sqrt(abs(np.linalg.det(self.matrix[:, :2])))
         if zoom < 1:
-            # bilinear sampling looks at 2×2 pixels; what is finer than the new grid must go first
+            # bilinear sampling reads 2×2 pixels, so details finer than the new grid are removed
             img = cv2.GaussianBlur(img, (0, 0), 0.4 * math.sqrt(1 / zoom**2 - 1) + 1e-3)
         return self._warp(img, cv2.INTER_LINEAR)
 
@@ -57,10 +56,10 @@ class AffineTransform(Transform):
 
 
 class ResizeTransform(T.ResizeTransform):
-    """Detectron2's antialiased resize, with labels sampled where the image is.
+    """Detectron2's antialiased resize, with labels sampled at the same places as the image.
 
-    Detectron2 takes the label at the top left corner of each new pixel instead of that at its
-    center, which moves masks by half a pixel against the image.
+    Detectron2 takes the label at the top left corner of each new pixel instead of at its center,
+    which shifts masks by half a pixel relative to the image.
     """
 
     def apply_segmentation(self, segmentation: np.ndarray) -> np.ndarray:
@@ -69,7 +68,7 @@ class ResizeTransform(T.ResizeTransform):
 
 
 class TurnTransform(Transform):
-    """Counter-clockwise turn by ``turns`` × 90°, exact to the pixel."""
+    """Counter-clockwise rotation by ``turns`` × 90°, exact to the pixel."""
 
     def __init__(self, height: int, width: int, turns: int):
         super().__init__()
@@ -93,7 +92,7 @@ class TurnTransform(Transform):
 
 
 class DisplacementTransform(Transform):
-    """Every output pixel p takes what lies at p + displacement(p) in the input."""
+    """Every output pixel p gets the input's value at p + displacement(p)."""
 
     def __init__(self, displacement: np.ndarray):
         """
