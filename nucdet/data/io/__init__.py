@@ -1,1 +1,1 @@
-"""Image files of any microscope: reading, windows of large ones, normalization."""
+"""Reads image files of any microscope: formats, windows of large images, normalization."""

@@ -1,6 +1,6 @@
-"""Formats of microscopes by bioio and its readers, an extra: ``pip install 'nucdet[formats]'``.
+"""Reads microscopes' formats with bioio, an optional extra: ``pip install 'nucdet[formats]'``.
 
-They are imported only when such a file is read.
+bioio and its readers are imported only when such a file is read.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from nucdet.data.io.pixel_size import sane_pixel_size
 from nucdet.data.io.stacks import Stack
 from nucdet.errors import InputError
 
-# endings and the packages that read them
+# file extensions and the packages that read them
 BIOIO_READERS = {
     ".czi": "bioio_czi",
     ".nd2": "bioio_nd2",
@@ -24,12 +24,12 @@ BIOIO_READERS = {
     ".dv": "bioio_dv",
     ".zarr": "bioio_ome_zarr",
 }
-# microscopes' formats that nothing here reads
+# microscopes' formats that are not supported
 FOREIGN_ENDINGS = (".svs", ".ndpi", ".vsi", ".oib", ".oif", ".mrxs", ".ims", ".scn", ".zvi")
 
 
 class BioioStack(Stack):
-    """A scene of a file that one of bioio's readers opens; planes are read when they are wanted."""
+    """A scene of a file that one of bioio's readers opens; planes are read on demand."""
 
     def __init__(self, path: Path, scene: int | str | None = None):
         """
@@ -38,8 +38,8 @@ class BioioStack(Stack):
             scene: see :class:`nucdet.data.io.choice.Choice`.
 
         Raises:
-            InputError: the reader is not installed, the file is damaged, which of several scenes is
-                unclear, or there is no such one.
+            InputError: the reader is not installed, the file is damaged, none of several scenes is
+                chosen, or there is no such scene.
         """
         self.path = path
         name = BIOIO_READERS[path.suffix.lower()]
@@ -51,7 +51,7 @@ class BioioStack(Stack):
                 f"{path}: reading {path.suffix} needs the package {name.replace('_', '-')} "
                 f"({error}); pip install 'nucdet[formats]'"
             ) from None
-        # readers of damaged files raise nearly anything
+        # for damaged files, readers may raise nearly anything
         try:
             image = bio_image(path, reader=reader)
             image.set_scene(choose_scene(path, [str(name) for name in image.scenes], scene))
@@ -59,7 +59,7 @@ class BioioStack(Stack):
             self._image: Any = image
             self.times, self.depths = int(dims.T), int(dims.Z)
             self.is_color = "S" in dims.order
-            # DV has the wavelengths as numbers
+            # DV files name channels by wavelength, as a number
             self.channels = tuple(map(str, image.channel_names or [""] * int(dims.C)))
             sizes = image.physical_pixel_sizes
         except InputError:
@@ -78,10 +78,10 @@ class BioioStack(Stack):
 
 
 def needs_bioio(path: Path) -> bool:
-    """Whether the ending is that of a format that bioio reads.
+    """Whether the extension is that of a format that bioio reads.
 
     Raises:
-        InputError: the ending is that of a microscope's format that cannot be read.
+        InputError: it is that of a microscope's format that is not supported.
     """
     if path.suffix.lower() in FOREIGN_ENDINGS:
         raise InputError(

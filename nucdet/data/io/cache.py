@@ -1,4 +1,4 @@
-"""Images that were decoded once stay in memory."""
+"""Keeps decoded images in memory."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from nucdet.data.io.reading import read_image
 
 
 class ImageCache:
-    """read_image that keeps what it has read, first come, first kept, up to a limit."""
+    """read_image that caches the images it reads first, up to a limit of memory."""
 
     def __init__(self, mebibytes: float, normalize: str = "none"):
         """
         Args:
-            mebibytes: the most that is kept; 0: nothing.
-            normalize: INPUT.NORMALIZE, of all that is read.
+            mebibytes: limit of the cache; 0: nothing is cached.
+            normalize: INPUT.NORMALIZE, for all images.
         """
         self._normalize = normalize
         self._free = mebibytes * 2**20
         self._images: dict[str, np.ndarray] = {}
 
     def __call__(self, path: str) -> np.ndarray:
-        """uint8 RGB (H, W, 3), which may not be written to where it is kept.
+        """uint8 RGB (H, W, 3), which is read-only if it is cached.
 
         Raises:
             FileNotFoundError, InputError: see :func:`read_image`.

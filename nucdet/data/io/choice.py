@@ -1,4 +1,4 @@
-"""Which planes of a file with scenes, channels, depths and times are wanted."""
+"""Chooses planes of a file with scenes, channels, depths and times."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _PROJECTIONS = ("max", "mean")
 
 
 class Place(NamedTuple):
-    """Of a plane in its file.
+    """The position of a plane in its file.
 
     Attributes:
-        time: from 0.
-        z: depth from 0, or "max" or "mean" over all of them.
+        time: index of the time, from 0.
+        z: index of the depth, from 0, or "max" or "mean": the projection over all depths.
     """
 
     time: int = 0
@@ -28,18 +28,18 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True)
 class Choice:
-    """What to take along each axis; an axis of length 1 ignores it.
+    """The choice along each axis; ignored for an axis of length 1.
 
     Attributes:
-        channel: name, or else number from 0; None: the only one. RGB counts as one, of which "red",
-            "green" and "blue" or 0, 1 and 2 can be taken alone.
-        z: number of the depth from 0, "max" or "mean" over all, "all": each of them; None: the only
-            one.
-        time: number from 0, "all": each of them; None: the only one.
-        scene: name, or else number from 0; None: the only one.
+        channel: name, or index from 0; None: the only one. RGB counts as one channel, of which one
+            color can be chosen as "red", "green", "blue" or 0, 1, 2.
+        z: index of the depth from 0; "max" or "mean": the projection over all depths; "all": each
+            depth; None: the only one.
+        time: index from 0; "all": each time; None: the only one.
+        scene: name, or index from 0; None: the only one.
 
     Raises:
-        InputError: a text that is none of these.
+        InputError: another text.
     """
 
     channel: int | str | None = None
@@ -58,36 +58,37 @@ class Choice:
 
     @property
     def asks_for_all(self) -> bool:
-        """Whether a file may give several planes."""
+        """Whether a file may contribute several planes."""
         return ALL in (self.z, self.time)
 
 
 def number_or_name(text: str) -> int | str:
-    """An argument as a number where it is one."""
+    """A command line argument, as an int if it is a number."""
     return int(text) if text.isdecimal() else text
 
 
 def choose_channel(path: object, names: Sequence[str], channel: int | str | None) -> int:
-    """The number of the channel that is wanted.
+    """The index of the chosen channel.
 
     Args:
-        path: what errors call the file.
-        names: of its channels, "" where unknown.
+        path: name of the file in errors.
+        names: of its channels, "" if unknown.
         channel: see :class:`Choice`.
 
     Raises:
-        InputError: several and none chosen, or no such channel; the channels are listed.
+        InputError: there are several and none is chosen, or there is no such channel; the message
+            lists the channels.
     """
     return _choose(path, names, channel, "channel", "say which shows the nuclei")
 
 
 def choose_scene(path: object, names: Sequence[str], scene: int | str | None) -> int:
-    """The number of the scene that is wanted; arguments and errors as :func:`choose_channel`."""
+    """The index of the chosen scene; arguments and errors as in :func:`choose_channel`."""
     return _choose(path, names, scene, "scene", "say which is wanted")
 
 
 def choose_color(path: object, channel: int | str | None) -> int | None:
-    """The number of the color of an RGB image that is wanted; None: all three.
+    """The index of the chosen color of an RGB image; None: all three.
 
     Raises:
         InputError: there is no such color.
@@ -121,21 +122,21 @@ def _choose(
 
 
 def choose_times(path: object, times: int, choice: Choice) -> list[int]:
-    """The numbers of the times that are wanted.
+    """The indices of the chosen times.
 
     Args:
-        path: what errors call the file.
+        path: name of the file in errors.
         times: how many it has.
         choice: of its planes.
 
     Raises:
-        InputError: several and none chosen, or no such one.
+        InputError: there are several and none is chosen, or there is no such time.
     """
     return _choose_numbers(path, "times", "--time all or K", times, choice.time)
 
 
 def choose_depths(path: object, depths: int, choice: Choice) -> list[int | str]:
-    """As :func:`choose_times`; a projection is one of itself."""
+    """As :func:`choose_times`, for depths; a projection counts as a single depth."""
     if depths > 1 and choice.z in _PROJECTIONS:
         return [choice.z]
     return _choose_numbers(path, "depths", "--z max, mean, all or K", depths, choice.z)

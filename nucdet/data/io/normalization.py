@@ -1,28 +1,29 @@
-"""From stored values of any depth to the 8 bits that a network sees: INPUT.NORMALIZE.
+"""Converts stored values of any depth to the 8 bits that a network sees: INPUT.NORMALIZE.
 
-The rule looks at the whole image as it is stored and gives two limits, the values that become 0 and
-255; what lies between is scaled linearly, in one step, so no depth loses levels on the way. All
-windows of an image share its limits, and so do its color channels: hues stay. A constant image
-becomes black. NaN and infinity count as the lower limit. Of more than 4 million pixels a sample
-decides, 64 windows spread evenly, whether the file is read whole or by windows.
+A rule determines two limits from the whole stored image, the values that become 0 and 255. Values
+between them are scaled linearly, in one step, so that no depth loses levels. All windows of an
+image share its limits, and so do its color channels, which preserves hues. A constant image becomes
+black. NaN and infinity become the lower limit. For images of more than 4 million pixels, the limits
+come from a sample of 64 evenly spread windows, whether the file is read whole or by windows.
 
 ``"none"``
-    8 bits stay as they are. Everything wider is scaled so that the 0.1 and 99.9 percentiles of the
-    image become 0 and 255, also a 16-bit image whose values would fit in 8 bits: 12-bit cameras
-    fill a 16-bit file with small numbers, and a rule that changes its mind at 255 would treat two
-    frames of one film differently.
+    8-bit values do not change. Deeper images are scaled so that their 0.1 and 99.9 percentiles
+    become 0 and 255, even a 16-bit image whose values would fit into 8 bits: 12-bit cameras fill
+    16-bit files with small numbers, and a rule that changes at 255 would treat two frames of one
+    film differently.
 ``"percentile"``
-    Every depth is stretched. What is stored as 8 bits, 16 bits, integers or floats of any scale and
-    offset looks the same to the network. Three details make it safe for microscopy:
+    Images of every depth are stretched, so that the network sees the same whether the image is
+    stored as 8 bits, 16 bits, integers or floats of any scale and offset. Three details make this
+    safe for microscopy:
 
-    - The limits come from the image after a 3 × 3 median filter: hot and dead pixels do not count.
-    - Above and below the limits lie 0.2 % of the pixels, but never more than 1,000 of them. By a
-      fixed share alone a few nuclei in a large dark image would all lie above the limit, and the
-      noise of the background would be stretched to the full range. As both shares are alike, an
-      inverted image becomes the inverted result.
-    - The limits are at least 16 × the noise (the mean distance from the filtered image) apart, and
-      of integers at least 8 levels: an image of nothing but background stays faint. Where that
-      widens them, the median of the image keeps its grey level.
+    - The limits are measured after a 3 × 3 median filter, so hot and dead pixels have no effect.
+    - 0.2 % of the pixels lie above the limits, and as many below, but never more than 1,000. With
+      a fixed share only, a few nuclei in a large dark image would all lie above the limit, and the
+      noise of the background would be stretched to the full range. As both shares are equal, an
+      inverted image gives the inverted result.
+    - The limits differ by at least 16 × the noise (the mean distance from the filtered image), and
+      for integers by at least 8 levels, so an image that shows only background stays faint. If this
+      widens the limits, the median of the image keeps its grey level.
 """
 
 from __future__ import annotations
@@ -39,22 +40,22 @@ RULES = ("none", "percentile")
 # (rows, columns)
 Box = tuple[slice, slice]
 
-WHOLE_PIXELS = 1 << 22  # images up to this size are looked at as a whole
-# windows a side, and their size, that decide for a larger one
+WHOLE_PIXELS = 1 << 22  # images of up to this many pixels are measured as a whole
+# sample of a larger image: number of windows along each axis, and their side
 _SAMPLES, _SAMPLE_SIDE = 8, 256
 _SHARE, _MOST_OUTSIDE = 0.002, 1000
 _NOISES, _LEVELS = 16, 8
 
 
 def check_rule(rule: str) -> str:
-    """The rule itself; InputError where there is none of this name."""
+    """The rule itself; raises InputError if its name is unknown."""
     if rule not in RULES:
         raise InputError(f"INPUT.NORMALIZE is {rule!r}, expected one of {', '.join(RULES)}")
     return rule
 
 
 def sample_boxes(size: tuple[int, int]) -> list[Box]:
-    """The windows of an image of (height, width) that decide on its limits."""
+    """The windows of an image of (height, width) from which its limits are determined."""
     height, width = size
     if height * width <= WHOLE_PIXELS:
         return [(slice(0, height), slice(0, width))]
@@ -74,10 +75,10 @@ def intensity_limits(pixels: np.ndarray, rule: str = "none") -> tuple[float, flo
 
     Args:
         pixels: (H, W) or (H, W, 3), any dtype.
-        rule: of RULES, see the module's text.
+        rule: one of RULES, see the module's docstring.
 
     Returns:
-        None: the values stay as they are.
+        (low, high), or None if the values need no scaling.
     """
     height, width = pixels.shape[:2]
     windows = [pixels[box] for box in sample_boxes((height, width))]
@@ -87,12 +88,12 @@ def intensity_limits(pixels: np.ndarray, rule: str = "none") -> tuple[float, flo
 def limits_of_windows(
     windows: Sequence[np.ndarray], pixels: int, rule: str
 ) -> tuple[float, float] | None:
-    """As :func:`intensity_limits`, of the windows of :func:`sample_boxes`.
+    """As :func:`intensity_limits`, from the windows of :func:`sample_boxes`.
 
     Args:
-        windows: (h, w) or (h, w, 3) each, of one dtype.
-        pixels: of the image.
-        rule: of RULES.
+        windows: (h, w) or (h, w, 3) each, all of the same dtype.
+        pixels: number of pixels of the image.
+        rule: one of RULES.
     """
     if rule == "percentile":
         return _stretch_limits(windows, pixels)
@@ -113,7 +114,7 @@ def to_rgb8(pixels: np.ndarray, limits: tuple[float, float] | None) -> np.ndarra
 
     Args:
         pixels: (H, W) or (H, W, 3) RGB, any dtype.
-        limits: of the whole image that the pixels are part of, see :func:`intensity_limits`.
+        limits: of the whole image that contains the pixels, see :func:`intensity_limits`.
     """
     if pixels.dtype == bool:
         pixels = pixels.astype(np.uint8) * 255
@@ -125,7 +126,7 @@ def to_rgb8(pixels: np.ndarray, limits: tuple[float, float] | None) -> np.ndarra
 
 
 def normalized(pixels: np.ndarray, rule: str = "none") -> np.ndarray:
-    """A whole image, (H, W) or (H, W, 3) of any dtype, as uint8 (H, W, 3) by a rule of RULES."""
+    """Convert a whole image, (H, W) or (H, W, 3) of any dtype, to uint8 (H, W, 3) by a rule."""
     return to_rgb8(pixels, intensity_limits(pixels, rule))
 
 
@@ -152,7 +153,7 @@ def _stretch_limits(windows: Sequence[np.ndarray], pixels: int) -> tuple[float, 
 def _filterable(
     windows: Sequence[np.ndarray],
 ) -> tuple[list[np.ndarray], list[np.ndarray | slice], float]:
-    """Windows of a dtype that OpenCV filters, where they are finite, and what to add to them."""
+    """Windows of a dtype that OpenCV can filter, masks of finite values, and an offset to add."""
     everywhere = [slice(None)] * len(windows)
     if windows[0].dtype == bool:
         return [window.astype(np.uint8) * 255 for window in windows], everywhere, 0.0
@@ -161,7 +162,7 @@ def _filterable(
     known = [np.isfinite(window) for window in windows]
     finite = [window[mask].astype(np.float64) for window, mask in zip(windows, known, strict=True)]
     shift = float(np.median(np.concatenate(finite))) if any(part.size for part in finite) else 0.0
-    # around the median, where float32 is finest: one huge value costs the others nothing
+    # centered on the median, where float32 is finest, so that a huge value costs no precision
     limit = np.finfo(np.float32).max
     result = [np.zeros(window.shape, np.float32) for window in windows]
     for part, mask, values in zip(result, known, finite, strict=True):
@@ -174,7 +175,7 @@ def _order_statistics(
     known: Sequence[np.ndarray | slice],
     shares: Sequence[float],
 ) -> list[float] | None:
-    """The values that stand at these shares of the way from the least to the greatest."""
+    """The quantiles at these shares, without interpolation; None if no value is finite."""
     if windows[0].dtype == np.float32:
         values = np.concatenate([w[mask].ravel() for w, mask in zip(windows, known, strict=True)])
         if not values.size:
@@ -197,7 +198,7 @@ def _mean_distance(
     known: Sequence[np.ndarray | slice],
     largest_distance: float,
 ) -> float:
-    """Mean of |window - filtered|, where single values count no more than ``largest_distance``."""
+    """Mean of |window - filtered|, where each value is limited to ``largest_distance``."""
     total = count = 0.0
     for window, smooth, mask in zip(windows, filtered, known, strict=True):
         distance = np.minimum(cv2.absdiff(window, smooth)[mask], largest_distance)

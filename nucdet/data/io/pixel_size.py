@@ -1,4 +1,4 @@
-"""How large a pixel is, in µm, as the file of a microscope says it."""
+"""The size of a pixel in µm, from the metadata of a microscope's file."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
 if TYPE_CHECKING:
-    import tifffile  # not when run: who checks options by the limits need not wait for it
+    import tifffile  # not at run time: a check of options against the limits should be quick
 
 _MICROMETRES = ("µm", "\u03bcm", "um", "micron", "microns", "\\u00b5m")
 _UM = {"nm": 1e-3, **dict.fromkeys(_MICROMETRES, 1.0), "mm": 1e3, "cm": 1e4}
-# ten picometres, near the least that the tag of a TIFF holds, and a metre; beyond, areas and sums
-# lose their digits
+# ten picometres, near the smallest value of a TIFF tag, and a metre; beyond these limits, areas and
+# sums lose precision
 LEAST_UM, MOST_UM = 1e-5, 1e6
 
 
 def ome_pixels(
     tiff: tifffile.TiffFile, number: int = 0, scenes: int = 1
 ) -> ElementTree.Element | None:
-    """OME's element of the pixels of one image in a file; None where there is none."""
+    """OME's element ``Pixels`` of one image in a file; None if there is none."""
     if not tiff.ome_metadata:
         return None
     try:
@@ -27,19 +27,19 @@ def ome_pixels(
     except ElementTree.ParseError:
         return None
     if scenes > 1 and len(images) != scenes:
-        return None  # whose is not known
+        return None  # it is unknown which belongs to which scene
     return images[number].find("{*}Pixels") if images else None
 
 
 def tiff_pixel_size(tiff: tifffile.TiffFile) -> float | None:
-    """µm, from OME's or ImageJ's notes on the first image of a file."""
+    """µm, from OME's or ImageJ's metadata of the first image of a file."""
     return pixel_size_of(tiff, ome_pixels(tiff), tiff.pages[0])
 
 
 def pixel_size_of(
     tiff: tifffile.TiffFile, pixels: ElementTree.Element | None, page: Any
 ) -> float | None:
-    """µm, from OME or ImageJ; resolution tags alone are mostly a printer's."""
+    """µm, from OME or ImageJ; resolution tags alone are mostly meant for printing."""
     if pixels is not None:
         sides = []
         for side in "XY":
@@ -57,12 +57,12 @@ def pixel_size_of(
 def _number(text: str | None) -> float | None:
     try:
         return float(text or "")
-    except ValueError:  # with a decimal comma, say
+    except ValueError:  # for example with a decimal comma
         return None
 
 
 def sane_pixel_size(x: float | None, y: float | None) -> float | None:
-    """The side of a square pixel in µm; None where it is not square or no microscope's."""
+    """The side of a square pixel in µm; None if it is not square or not plausible."""
     if x is None or y is None or not all(LEAST_UM <= v <= MOST_UM for v in (x, y)):
         return None
     return float(x) if math.isclose(x, y, rel_tol=0.01) else None

@@ -1,7 +1,7 @@
-"""Image files opened plane by plane: the one way in for prediction.
+"""Opens image files plane by plane, for all of prediction.
 
-A file with scenes, channels, depths and times gives the planes that a choice names, any other file
-its one image. Each plane is an :class:`ImageWindows` that also knows the other channels there.
+A file with scenes, channels, depths and times gives the planes that are chosen, any other file its
+single image. Each plane is an :class:`ImageWindows` that can also read the other channels.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ from nucdet.errors import InputError
 
 
 class Planes(Sequence[ImageWindows]):
-    """The chosen planes of a file, time by time and depth by depth, each read when asked for.
+    """The chosen planes of a file, ordered by time, then depth, each read on demand.
 
     Attributes:
-        places: where they lie in the file.
-        axes: which axes have several: "", "T", "Z" or "TZ".
+        places: their positions in the file.
+        axes: the axes with several planes: "", "T", "Z" or "TZ".
         lengths: of these axes.
-        is_whole: whether they are all times and depths of the file.
+        is_whole: whether they comprise all times and depths of the file.
     """
 
     def __init__(
@@ -59,8 +59,8 @@ class Planes(Sequence[ImageWindows]):
     ):
         """
         Args:
-            times, depths: the numbers of the planes.
-            open_place: gives a plane.
+            times, depths: indices of the planes.
+            open_place: opens the plane at a position.
             is_whole: see the attribute.
         """
         self.is_whole = is_whole
@@ -78,14 +78,14 @@ class Planes(Sequence[ImageWindows]):
 
 
 class StackPlane(ImageWindows):
-    """A channel of a plane of a stack."""
+    """One channel of a plane of a stack."""
 
     def __init__(self, stack: Stack, channel: int, place: Place, normalize: str = "none"):
         """
         Args:
             stack: the file.
-            channel: number from 0.
-            place: of the plane.
+            channel: index from 0.
+            place: position of the plane.
             normalize: INPUT.NORMALIZE, how stored values become 8 bits.
 
         Raises:
@@ -103,7 +103,7 @@ class StackPlane(ImageWindows):
         planes: list[np.ndarray] = []
 
         def read(box: Box) -> np.ndarray:
-            if not planes:  # only now, and as long as this reader lives
+            if not planes:  # read at the first call, and kept as long as this function
                 numbers = range(len(self.channel_names))
                 planes.extend(self._stack.read(number, self.place) for number in numbers)
             return np.stack([plane[box] for plane in planes])
@@ -112,12 +112,12 @@ class StackPlane(ImageWindows):
 
 
 class LargePlane(TiffWindows):
-    """A channel of a plane of a TIFF, a page that is read by windows, like those beside it."""
+    """One channel of a plane of a TIFF, whose pages are read by windows."""
 
     def __init__(self, stack: TiffStack, channel: int, place: Place, normalize: str = "none"):
         """
         Args:
-            stack: the file, of which :func:`has_large_pages`.
+            stack: the file, for which :func:`has_large_pages` is true.
             channel, place, normalize: see :class:`StackPlane`.
 
         Raises:
@@ -136,7 +136,7 @@ class LargePlane(TiffWindows):
 
 
 def has_large_pages(stack: Stack, place: Place) -> bool:
-    """Whether a plane is better read by windows and can be, as can those of its other channels."""
+    """Whether all channels of a plane should be, and can be, read by windows."""
     if not isinstance(stack, TiffStack) or not stack.is_large or isinstance(place.z, str):
         return False
     pages = (stack.page(place.time, number, place.z) for number in range(len(stack.channels)))
@@ -144,10 +144,10 @@ def has_large_pages(stack: Stack, place: Place) -> bool:
 
 
 def distinct_names(names: Sequence[str]) -> tuple[str, ...]:
-    """Names of channels for the columns of a table; the number where a name alone is not enough.
+    """Distinct names of channels for the columns of a table; numbered if names are not enough.
 
     Args:
-        names: "" where unknown; that of a lone channel stays "".
+        names: "" if unknown; a single channel gets the name "".
     """
     if len(names) == 1:
         return ("",)
@@ -162,7 +162,7 @@ def distinct_names(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def _columns(names: Sequence[str]) -> list[str]:
-    """As a table has them, with underscores for spaces; they are told apart whatever their case."""
+    """As column names of a table: underscores instead of spaces, case ignored."""
     return [name.casefold().replace(" ", "_") for name in names]
 
 
@@ -174,20 +174,20 @@ def open_planes(
     Args:
         path: a PNG, TIFF, JPEG or other file that Pillow reads, whatever its suffix; or one that
             bioio reads, by its suffix.
-        choice: the planes of a file that holds several; a file with one ignores it.
+        choice: of planes, for a file with several; ignored for a file with one.
         normalize: INPUT.NORMALIZE, how stored values become 8 bits.
 
     Raises:
         FileNotFoundError: there is no such file.
         InputError: a format or a layout that cannot be read, a damaged file, several planes,
-            channels or scenes of which none is chosen, or none such.
+            channels or scenes of which none is chosen, or a choice that does not exist.
     """
     path, choice = Path(path), choice or Choice()
     if not path.exists():
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
     if needs_bioio(path):
         return _of_stack(BioioStack(path, choice.scene), choice, normalize)
-    tiff = _look_at_tiff(path) if is_tiff(path) else _Tiff()
+    tiff = _inspect_tiff(path) if is_tiff(path) else _Tiff()
     if tiff.has_several:
         return _of_stack(_tiff_stack(path, choice.scene), choice, normalize)
     if tiff.large_page is not None:
@@ -202,10 +202,10 @@ def open_planes(
 def open_windows(
     path: str | os.PathLike[str], choice: Choice | None = None, normalize: str = "none"
 ) -> ImageWindows:
-    """As :func:`open_planes`, of files that give one plane.
+    """As :func:`open_planes`, for a single plane.
 
     Raises:
-        InputError: also where several planes are chosen.
+        FileNotFoundError, InputError: see :func:`open_planes`, or several planes are chosen.
     """
     planes = open_planes(path, choice, normalize)
     if len(planes) > 1:
@@ -214,12 +214,12 @@ def open_windows(
 
 
 class _Tiff(NamedTuple):
-    """What a look at a TIFF shows.
+    """The layout of a TIFF, see :func:`_inspect_tiff`.
 
     Attributes:
-        has_several: planes or channels.
-        large_page: the only page, where it is better read by windows.
-        pixel_size: µm.
+        has_several: whether there are several planes or channels.
+        large_page: the only page, if it should be read by windows.
+        pixel_size: µm, or None.
     """
 
     has_several: bool = False
@@ -227,19 +227,19 @@ class _Tiff(NamedTuple):
     pixel_size: float | None = None
 
 
-def _look_at_tiff(path: Path) -> _Tiff:
+def _inspect_tiff(path: Path) -> _Tiff:
     with ExitStack() as opened:
         try:
             tiff = opened.enter_context(tifffile.TiffFile(path))
             pages = [p for p in tiff.pages if not p.keyframe.is_reduced]
-            # ImageJ's large files have one page for all
+            # ImageJ's large files have one page for all planes
             has_several = max(len(pages), promised_pages(tiff)) > 1 or not is_grey_or_rgb(pages[0])
             pixel_size = tiff_pixel_size(tiff)
             if has_several or not is_large(pages[0]):
                 return _Tiff(has_several, None, pixel_size)
-            opened.pop_all()  # windows of the page are read from it
+            opened.pop_all()  # keep the file open, since windows of the page are read from it
             return _Tiff(False, pages[0], pixel_size)
-        except Exception:  # the ordinary reader says what is wrong
+        except Exception:  # the ordinary reader will report what is wrong
             return _Tiff()
 
 
@@ -270,7 +270,7 @@ def _tiff_stack(path: Path, scene: int | str | None) -> TiffStack:
         return TiffStack(path, scene)
     except InputError:
         raise
-    # decoders of damaged files raise nearly anything
+    # for damaged files, decoders may raise nearly anything
     except Exception as error:
         raise InputError(
             f"{path}: damaged or cut short ({error}); expected a whole TIFF file"

@@ -1,12 +1,12 @@
-"""Reading microscopy images: one reader for conversion, training and prediction.
+"""Reads microscopy images, with one reader for conversion, training and prediction.
 
-What a network sees must not depend on which tool opened the file, so all code reads images
-by :func:`read_image`. Its rules:
+What a network sees must not depend on the tool that opened the file, so all code reads images with
+:func:`read_image`. Its rules:
 
 - Values of any depth become 8 bits by a rule of :mod:`nucdet.data.io.normalization`.
-- Grey becomes three equal channels; alpha is dropped, not blended (DSB2018 carries a full-255 one);
-  palettes are looked up; 1-bit becomes 0 and 255.
-- An EXIF orientation is ignored: masks are drawn on the pixels as they are stored.
+- Grey becomes three equal channels; alpha is dropped, not blended (in DSB2018 it is 255
+  everywhere); palettes are resolved; 1-bit values become 0 and 255.
+- The EXIF orientation is ignored: masks are drawn on the pixels as stored.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from nucdet.data.io.sparse_png import decode_window
 from nucdet.errors import InputError
 
 _PNG = b"\x89PNG\r\n\x1a\n"
-_PNG_GREY_ALPHA = 4  # the type of color in its header
+_PNG_GREY_ALPHA = 4  # color type in the header of a PNG
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _FORMATS = "PNG, TIFF, JPEG or BMP"
 
 
 def read_image(path: str | os.PathLike[str], normalize: str = "none") -> np.ndarray:
-    """Read an image file as the networks take it.
+    """Read an image file in the form that networks expect.
 
     Args:
         path: a PNG, TIFF, JPEG, BMP or other file that Pillow reads; the content decides, not the
@@ -51,7 +51,7 @@ def read_image(path: str | os.PathLike[str], normalize: str = "none") -> np.ndar
 
 
 def read_file(path: str | os.PathLike[str]) -> bytes:
-    """The bytes of a file on a disk; a pipe or a device could be waited for without end.
+    """The bytes of a regular file; reading a pipe or a device might never end.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -80,7 +80,7 @@ def is_tiff(path: str | os.PathLike[str]) -> bool:
 
 
 def decode_image(path: str | os.PathLike[str]) -> np.ndarray:
-    """The stored values without alpha: (H, W) or (H, W, 3) RGB, of whatever dtype is stored.
+    """The stored values without alpha: (H, W) or (H, W, 3) RGB, of the stored dtype.
 
     Raises:
         FileNotFoundError, InputError: as :func:`read_image`.
@@ -89,11 +89,13 @@ def decode_image(path: str | os.PathLike[str]) -> np.ndarray:
 
 
 def check_pixels(image: np.ndarray, name: str = "the image") -> np.ndarray:
-    """An array from anywhere as :func:`decode_image` gives it: alpha and a lone channel go.
+    """Check an array from any source and convert it to the form of :func:`decode_image`.
+
+    Alpha and the axis of a single channel are removed.
 
     Args:
         image: (H, W), (H, W, 1), (H, W, 3) RGB or (H, W, 4) RGBA; bool, integers or floats.
-        name: what errors call it.
+        name: of the image in errors.
 
     Raises:
         InputError: another shape or dtype, or no pixels.
@@ -118,7 +120,7 @@ def check_pixels(image: np.ndarray, name: str = "the image") -> np.ndarray:
 
 
 def read_mask(path: str | os.PathLike[str]) -> np.ndarray:
-    """Read a mask file: bool array (H, W), true where any color channel is not zero.
+    """Read a mask file: bool array (H, W), True where any color channel is nonzero.
 
     Raises:
         FileNotFoundError, InputError: as :func:`read_image`.
@@ -130,11 +132,11 @@ def read_mask(path: str | os.PathLike[str]) -> np.ndarray:
 def read_mask_window(
     path: str | os.PathLike[str],
 ) -> tuple[tuple[int, int], np.ndarray, tuple[int, int]]:
-    """Read a mask file as its tight window: several times faster where most of it is zero.
+    """Read only the tight window of a mask file: several times faster if most of it is zero.
 
     Returns:
-        (y0, x0), bool window (h, w), (0, 0) in size when the mask is all zero, and (H, W) of the
-        file.
+        (y0, x0) of the window, the window, bool (h, w), of size (0, 0) if the mask is all zero, and
+        (H, W) of the file.
 
     Raises:
         FileNotFoundError, InputError: as :func:`read_image`.
@@ -148,7 +150,7 @@ def read_mask_window(
 
 
 def _decode(path: Path) -> np.ndarray:
-    """The stored values without alpha: (H, W) or (H, W, 3) RGB, of whatever dtype is stored."""
+    """See :func:`decode_image`."""
     data = read_file(path)
     if not data:
         raise InputError(f"{path}: the file is empty; expected {_FORMATS}")
@@ -162,7 +164,7 @@ def _decode(path: Path) -> np.ndarray:
         raise
     except UnidentifiedImageError:
         raise InputError(f"{path}: not an image that can be read; expected {_FORMATS}") from None
-    # decoders of damaged files raise nearly anything; all of it means that the file cannot be read
+    # for damaged files, decoders may raise nearly anything
     except Exception as error:
         raise InputError(
             f"{path}: damaged or cut short ({error}); expected a whole {_FORMATS} file"
@@ -170,10 +172,10 @@ def _decode(path: Path) -> np.ndarray:
 
 
 def _decode_png(data: bytes) -> np.ndarray:
-    # what OpenCV would say of a file that was cut short has no file's name; our error has it
+    # OpenCV's warning about a truncated file does not name the file; our error does
     before = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
     try:
-        # Pillow would cut 16-bit color to 8 bits; OpenCV is also the faster of the two
+        # Pillow would reduce 16-bit color to 8 bits; OpenCV is also faster
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     finally:
         cv2.utils.logging.setLogLevel(before)
@@ -181,7 +183,7 @@ def _decode_png(data: bytes) -> np.ndarray:
         raise ValueError("the PNG data does not decode")
     if pixels.ndim == 2:
         return pixels
-    if data[25] == _PNG_GREY_ALPHA:  # OpenCV makes color of it
+    if data[25] == _PNG_GREY_ALPHA:  # OpenCV converts it to color
         return np.ascontiguousarray(pixels[..., 0])
     return cv2.cvtColor(pixels[..., :3], cv2.COLOR_BGR2RGB)
 
@@ -191,18 +193,18 @@ def _decode_other(path: Path, data: bytes) -> np.ndarray:
         _check_single(path, getattr(image, "n_frames", 1))
         if image.mode.startswith(("I", "F")):  # more than 8 bits
             return np.array(image)
-        # drops alpha without blending and looks up palettes
+        # drops alpha without blending and resolves palettes
         return np.array(image.convert("L" if image.mode in ("1", "L", "LA") else "RGB"))
 
 
 def _decode_tiff(path: Path, data: bytes) -> np.ndarray:
     with tifffile.TiffFile(io.BytesIO(data)) as tiff:
-        # pyramids keep smaller copies of the image beside it
+        # pyramids also contain smaller copies of the image
         pages = [p for p in tiff.pages if not p.keyframe.is_reduced]
         _check_single(path, len(pages))
         chosen = pages[0]
         pixels, layout = chosen.asarray(), chosen.keyframe
-        if layout.axes == "SYX":  # one plane a channel
+        if layout.axes == "SYX":  # one plane per channel
             pixels = np.moveaxis(pixels, 0, -1)
         elif layout.axes not in ("YX", "YXS"):
             raise InputError(
@@ -213,10 +215,10 @@ def _decode_tiff(path: Path, data: bytes) -> np.ndarray:
 
 
 def tiff_colors(path: Path, pixels: np.ndarray, layout: Any) -> np.ndarray:
-    """Bring a TIFF page of any photometric interpretation to grey or RGB.
+    """Convert a TIFF page of any photometric interpretation to grey or RGB.
 
-    Grey values stay as stored, also where the file says that 0 is white: ImageJ does that to images
-    that are shown inverted, and what is measured must not depend on how an image was shown.
+    Grey values are not changed, even if the file says that 0 is white: ImageJ sets this for images
+    that are displayed inverted, and measurements must not depend on how an image was displayed.
     """
     photometric = tifffile.PHOTOMETRIC
     if layout.photometric == photometric.PALETTE:
@@ -234,9 +236,10 @@ def tiff_colors(path: Path, pixels: np.ndarray, layout: Any) -> np.ndarray:
 
 
 def color_samples(layout: Any, samples: int) -> int:
-    """How many of a TIFF page's samples a pixel are colors: all but an alpha.
+    """How many of the samples per pixel of a TIFF page are colors: all but alpha.
 
-    A sample of unspecified meaning beside RGB is an alpha; beside grey it is a second stain.
+    An extra sample of unspecified meaning is taken as alpha with RGB, and as a second stain with
+    grey.
     """
     alpha = len(layout.extrasamples) == 1 and (
         layout.extrasamples[0] != tifffile.EXTRASAMPLE.UNSPECIFIED or samples == 4

@@ -1,10 +1,10 @@
-"""Decode PNG masks in which little is not zero, several times faster than a PNG library does.
+"""Decodes PNG masks that are mostly zero several times faster than a PNG library.
 
-DSB2018's training set is 7.3 billion mask pixels, nearly all zero, in 28,986 files; inflating them
-with zlib is most of the time of a conversion. zlib-ng inflates such data 17 times as fast, and what
-comes out of it need not be unfiltered where it is zero: every PNG filter (PNG specification,
+DSB2018's training set has 7.3 billion mask pixels, nearly all zero, in 28,986 files; decompressing
+them with zlib takes most of the time of a conversion. zlib-ng decompresses such data 17 times as
+fast, and its output need not be unfiltered where it is zero: every PNG filter (PNG specification,
 section 9, https://www.w3.org/TR/png-3/#9Filters) predicts zero from zeros. So only the window
-around the nucleus is unfiltered, wrapped as a PNG of its own.
+around the nucleus is unfiltered, by wrapping it as a PNG of its own.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ def decode_window(data: bytes) -> tuple[tuple[int, int], np.ndarray, tuple[int, 
         data: the file's content.
 
     Returns:
-        (y0, x0) of the window, uint8 window (h, w) that holds everything that is not zero, and
-        (H, W) of the image. ``None`` where the short cut does not apply, the file being of another
-        format, damaged or not zero enough: then let an ordinary decoder judge it.
+        (y0, x0) of the window, a uint8 window (h, w) that contains all nonzero pixels, and (H, W)
+        of the image. None if the file has another format, is damaged or has too few zeros; an
+        ordinary decoder must then read it.
     """
     try:
         (height, width, *layout), packed = _read_chunks(data)
@@ -38,7 +38,7 @@ def decode_window(data: bytes) -> tuple[tuple[int, int], np.ndarray, tuple[int, 
             return None
         raw = imagecodecs.zlibng_decode(packed, out=height * (width + 1))
         rows = np.frombuffer(raw, np.uint8).reshape(height, width + 1)
-    # a damaged file can fail in any of these steps, in any way
+    # for a damaged file, any of these steps may raise nearly anything
     except Exception:
         return None
     if rows[:, 0].max() > _LAST_FILTER:
@@ -46,7 +46,7 @@ def decode_window(data: bytes) -> tuple[tuple[int, int], np.ndarray, tuple[int, 
     x, y, w, h = cv2.boundingRect(rows[:, 1:])
     if w == 0:
         return (0, 0), np.zeros((0, 0), np.uint8), (height, width)
-    # one more column and row: when they decode to zero, so does all that lies beyond them
+    # one more column and row: if they decode to zero, so does everything beyond them
     w, h = min(w + 1, width - x), min(h + 1, height - y)
     filtered = np.column_stack([rows[y : y + h, 0], rows[y : y + h, 1 + x : 1 + x + w]])
     window = cv2.imdecode(np.frombuffer(_wrap(filtered), np.uint8), cv2.IMREAD_UNCHANGED)
@@ -78,7 +78,7 @@ def _read_chunks(data: bytes) -> tuple[tuple[int, ...], bytes]:
 
 
 def _wrap(filtered: np.ndarray) -> bytes:
-    """A PNG of rows that are filtered already, (h, 1 + w) uint8 with the filter's number first."""
+    """A PNG of filtered rows, (h, 1 + w) uint8, where each begins with the number of its filter."""
     height, width = filtered.shape
     header = struct.pack(">IIBBBBB", width - 1, height, *_GREY_8_BIT)
     stored = zlib.compress(filtered.tobytes(), 0)

@@ -1,6 +1,6 @@
-"""Files with scenes, channels, depths and times, read a plane at a time; here TIFF, by tifffile.
+"""Reads files with scenes, channels, depths and times plane by plane; here TIFF, with tifffile.
 
-TIFF needs no more than tifffile, which reads the axes of OME, ImageJ and LSM itself; other formats:
+tifffile itself reads the axes of OME, ImageJ and LSM. For other formats see
 :mod:`nucdet.data.io.bioio_stacks`.
 """
 
@@ -24,14 +24,14 @@ from nucdet.errors import InputError
 
 
 class Stack(ABC):
-    """A file's planes.
+    """The planes of a file.
 
     Attributes:
         path: of the file.
-        times, depths: lengths of the axes.
-        channels: names, "" where unknown; ("",) of a grey or RGB image.
+        times, depths: lengths of these axes.
+        channels: names, "" if unknown; ("",) for a grey or RGB image.
         is_color: whether a plane is RGB.
-        pixel_size: µm, or None where the file does not say, or says nonsense.
+        pixel_size: µm, or None if the file has none, or an implausible one.
     """
 
     path: Path
@@ -43,17 +43,17 @@ class Stack(ABC):
 
     @abstractmethod
     def plane(self, time: int, channel: int, z: int) -> np.ndarray:
-        """(H, W) or (H, W, 3) RGB as it is stored.
+        """The stored values, (H, W) or (H, W, 3) RGB.
 
         Raises:
-            InputError: the file is damaged there.
+            InputError: this part of the file is damaged.
         """
 
     def read(self, channel: int, place: Place) -> np.ndarray:
-        """:meth:`plane`, or a projection of several.
+        """:meth:`plane`, or a projection of all depths.
 
         Raises:
-            InputError: the file is damaged there.
+            InputError: this part of the file is damaged.
         """
         if isinstance(place.z, str):
             return self._projected(place.time, channel, place.z)
@@ -68,17 +68,17 @@ class Stack(ABC):
         if how == "max":
             return result
         mean = result / self.depths
-        # of the stored dtype, so that 8 bits stay 8 bits
+        # in the stored dtype, so that 8 bits stay 8 bits
         return (np.rint(mean) if first.dtype.kind in "ui" else mean).astype(first.dtype)
 
 
 class TiffStack(Stack):
     """A scene of a TIFF whose axes are named by OME, ImageJ or tifffile.
 
-    Unnamed pages count as depths. The file stays open, and pages are read when they are wanted.
+    Unnamed axes count as depths, then as times. The file stays open, and pages are read on demand.
 
     Attributes:
-        is_large: whether a page is worth reading by windows, and can be.
+        is_large: whether a page should be, and can be, read by windows.
     """
 
     def __init__(self, path: Path, scene: int | str | None = None):
@@ -88,12 +88,12 @@ class TiffStack(Stack):
             scene: see :class:`nucdet.data.io.choice.Choice`.
 
         Raises:
-            InputError: the file is cut short, an axis has no meaning here, which of several scenes
-                is unclear, or there is no such one.
+            InputError: the file is cut short, an axis is not supported, none of several scenes is
+                chosen, or there is no such scene.
         """
         self.path = path
         tiff = tifffile.TiffFile(path)
-        # pyramids keep smaller copies of the image beside it
+        # pyramids also contain smaller copies of the image
         scenes = [s for s in tiff.series if not s.keyframe.is_reduced]
         _check_whole(path, tiff, scenes)
         number = choose_scene(path, _scene_names(scenes), scene)
@@ -117,7 +117,7 @@ class TiffStack(Stack):
     def plane(self, time: int, channel: int, z: int) -> np.ndarray:
         place = {"T": time, "C": channel, "Z": z}
         index = tuple(place.get(axis, slice(None)) for axis in self._axes)
-        # decoders of damaged files raise nearly anything
+        # for damaged files, decoders may raise nearly anything
         try:
             pixels = self._pages[index]
         except Exception as error:
@@ -130,14 +130,14 @@ class TiffStack(Stack):
         return np.ascontiguousarray(np.moveaxis(pixels, left.index("S"), -1)[..., :3])
 
     def page(self, time: int, channel: int, z: int) -> tifffile.TiffPage | None:
-        """The page that is this plane and nothing else, of grey values; None: there is none."""
+        """The page that contains exactly this plane, in grey values; None if there is none."""
         place = {"T": time, "C": channel, "Z": z}
         outer = tuple(place[axis] for axis in self._axes if axis in place)
         return self._pages.page(outer) if self._axes.endswith("YX") else None
 
 
 class _Pages:
-    """The array of a series, of which only the page that an index names is read."""
+    """A series as an array, of which only the page that is indexed is read."""
 
     def __init__(self, series: Any):
         self._series = series
@@ -145,13 +145,13 @@ class _Pages:
         self._outer = series.shape[: len(series.shape) - inner]
         self._last: tuple[int, np.ndarray] | None = None
         self._whole: np.ndarray | None = None
-        # whether each page is one index of the axes before its own
+        # whether each page corresponds to one index of the axes before rows and columns
         self._are_slices = (
             series.shape[len(self._outer) :] == series.keyframe.shape
             and math.prod(self._outer) == len(series)
             and not series.is_truncated
         )
-        if series.dataoffset is not None:  # uncompressed, one page behind the other
+        if series.dataoffset is not None:  # uncompressed, contiguous pages
             file = series.keyframe.parent
             self._whole = file.filehandle.memmap_array(
                 series.dtype.newbyteorder(file.byteorder), series.shape, series.dataoffset
@@ -160,7 +160,7 @@ class _Pages:
             self._whole = series.asarray()
 
     def page(self, outer: tuple[int, ...]) -> tifffile.TiffPage | None:
-        """The page at an index of the axes before rows and columns; None: they share pages."""
+        """The grey page at an index of the axes before rows and columns; None if there is none."""
         is_grey = self._series.keyframe.photometric == tifffile.PHOTOMETRIC.MINISBLACK
         if not self._are_slices or len(outer) != len(self._outer) or not is_grey:
             return None
@@ -176,7 +176,7 @@ class _Pages:
             return pixels.astype(pixels.dtype.newbyteorder("="))
         outer, inner = index[: len(self._outer)], index[len(self._outer) :]
         number = self._number(outer)
-        # a page that holds several channels is asked for each of them
+        # a page with several channels is requested once for each of them
         if self._last is None or self._last[0] != number:
             page = self._series[number]
             if page is None:
@@ -186,13 +186,13 @@ class _Pages:
 
 
 def promised_pages(tiff: tifffile.TiffFile) -> int:
-    """How many pages a file is meant to have, at least; where it has fewer, it was cut short."""
-    if _next_page(tiff) >= tiff.filehandle.size:  # tifffile stops there without an error
+    """How many pages the file should have, at least; if it has fewer, it was cut short."""
+    if _next_page(tiff) >= tiff.filehandle.size:  # tifffile stops here without an error
         return len(tiff.pages) + 1
     page = tiff.pages[0]
     if len(tiff.pages) > 1 or page.compression != tifffile.COMPRESSION.NONE:
         return len(tiff.pages)
-    # one page for all planes, as ImageJ writes above 4 GB; a note alone may be of another file
+    # one page for all planes, as ImageJ writes above 4 GB; the metadata may be from another file
     room = (tiff.filehandle.size - page.dataoffsets[0]) // page.nbytes
     noted = 1
     if tiff.imagej_metadata:
@@ -203,7 +203,7 @@ def promised_pages(tiff: tifffile.TiffFile) -> int:
 
 
 def _next_page(tiff: tifffile.TiffFile) -> int:
-    """Where the last page that could be read says that the next one begins; 0: nowhere."""
+    """The offset of the next page according to the last readable one; 0: there is none."""
     layout, file = tiff.tiff, tiff.filehandle
     file.seek(tiff.pages[-1].offset)
     tags = struct.unpack(layout.tagnoformat, file.read(layout.tagnosize))[0]
@@ -221,7 +221,7 @@ def _check_whole(path: Path, tiff: tifffile.TiffFile, scenes: Sequence[Any]) -> 
 
 
 def _scene_names(scenes: Sequence[Any]) -> list[str]:
-    """Those of OME, else the sizes."""
+    """The names in the metadata, or if these are not distinct, the shapes."""
     names = [str(scene.name or "") for scene in scenes]
     if len(set(names)) == len(names):
         return names
@@ -229,7 +229,7 @@ def _scene_names(scenes: Sequence[Any]) -> list[str]:
 
 
 def _named_axes(path: Path, axes: str, shape: tuple[int, ...]) -> str:
-    # by position: tifffile calls all axes without a name by the same letter
+    # by position, since tifffile gives all unnamed axes the same letter
     named = list(axes)
     for number, (axis, length) in enumerate(zip(axes, shape, strict=True)):
         if axis in "TCZYXS":
@@ -253,7 +253,7 @@ def _tiff_channels(
 
 
 def _imagej_channels(metadata: dict[str, Any], count: int) -> list[str]:
-    """The labels of the first slices, where each channel's slices share one."""
+    """The labels of the first slices, if all slices of a channel have the same label."""
     labels = [str(label) for label in metadata.get("Labels") or []]
     names = labels[:count]
     same = all(label == names[i % count] for i, label in enumerate(labels)) if names else False

@@ -1,7 +1,7 @@
-"""Images read by windows, so that one larger than the memory can be worked on.
+"""Reads images by windows, so that they may be larger than the memory.
 
-TIFF files are read from the disk, window by window; other formats must be decoded as a whole. What
-a window shows does not depend on how it is read: the rules are those of
+TIFF files are read from the disk window by window; other formats must be decoded as a whole. The
+pixels of a window do not depend on how it is read: the rules are those of
 :mod:`nucdet.data.io.reading` and :mod:`nucdet.data.io.normalization`.
 """
 
@@ -27,18 +27,18 @@ from nucdet.data.io.normalization import (
 from nucdet.data.io.reading import check_pixels, color_samples, tiff_colors
 from nucdet.errors import InputError
 
-_CACHE_BYTES = 1 << 28  # of decoded strips or tiles of a file
+_CACHE_BYTES = 1 << 28  # for decoded strips or tiles of a file
 _RGB = ("r", "g", "b")
 
 
 class ImageWindows:
-    """An image of which windows can be read; this one lies in memory.
+    """An image that can be read by windows; this class holds it in memory.
 
     Attributes:
         size: (height, width).
-        pixel_size: µm as the file says, or None.
-        place: of the plane in its file.
-        channel_names: of the channels there, for the columns of tables; "" of a lone one.
+        pixel_size: µm according to the file, or None.
+        place: position of the plane in its file.
+        channel_names: for the columns of tables; ("",) for a single channel.
     """
 
     pixel_size: float | None = None
@@ -49,7 +49,7 @@ class ImageWindows:
         """
         Args:
             image: see :func:`nucdet.data.io.reading.check_pixels`.
-            name: what errors call it.
+            name: of the image in errors.
             normalize: INPUT.NORMALIZE, how stored values become 8 bits.
         """
         self._pixels = check_pixels(image, name)
@@ -68,7 +68,7 @@ class ImageWindows:
         return self._pixels[box]
 
     def read(self, box: Box) -> np.ndarray:
-        """What a network sees of a window: uint8 (h, w, 3) RGB, scaled as the whole image is."""
+        """A window as a network sees it: uint8 (h, w, 3) RGB, scaled like the whole image."""
         return to_rgb8(self.values(box), self._limits)
 
     def whole(self) -> Box:
@@ -76,9 +76,9 @@ class ImageWindows:
         return slice(0, self.size[0]), slice(0, self.size[1])
 
     def channel_reader(self) -> Callable[[Box], np.ndarray]:
-        """What reads the stored values of all channels in a window: (C, h, w).
+        """A function that reads the stored values of all channels in a window, (C, h, w).
 
-        It may keep what it has read, so let it go when it has served.
+        It may cache what it has read, so do not keep it longer than needed.
         """
 
         def read(box: Box) -> np.ndarray:
@@ -89,7 +89,7 @@ class ImageWindows:
 
 
 class TiffWindows(ImageWindows):
-    """A TIFF page on the disk; strips or tiles are decoded when a window needs them."""
+    """A TIFF page on the disk, of which strips or tiles are decoded on demand."""
 
     def __init__(
         self, path: Path, page: tifffile.TiffPage, normalize: str = "none", share: int = 1
@@ -97,11 +97,11 @@ class TiffWindows(ImageWindows):
         """
         Args:
             path: of the file.
-            page: of it.
+            page: a page of it.
             normalize: INPUT.NORMALIZE, how stored values become 8 bits.
-            share: with how many others the memory for decoded segments is shared.
+            share: number of pages that share the memory for decoded segments.
         """
-        # no super().__init__: there are no pixels to hold
+        # no super().__init__, as no pixels are held in memory
         self._path, self._page = path, page
         self.size = (page.imagelength, page.imagewidth)
         self._samples = page.samplesperpixel
@@ -112,7 +112,7 @@ class TiffWindows(ImageWindows):
             height, width = self._segment_size()
             segment_bytes = height * width * self._samples * page.dtype.itemsize
             remembered = max(1, _CACHE_BYTES // share // segment_bytes)
-            # around a bound method: a cache of its own for each file
+            # wraps the bound method, so that each instance has its own cache
             self._segment = lru_cache(remembered)(self._segment)
         self._color = self.values(np.s_[0:1, 0:1]).ndim == 3
         if self._color:
@@ -124,15 +124,15 @@ class TiffWindows(ImageWindows):
         return self._color
 
     def values(self, box: Box) -> np.ndarray:
-        """As :meth:`ImageWindows.values`.
+        """See :meth:`ImageWindows.values`.
 
         Raises:
-            InputError: the file is damaged there.
+            InputError: this part of the file is damaged.
         """
         rows, columns = box
         try:
             pixels = self._fetch(rows.start, rows.stop, columns.start, columns.stop)
-        # decoders of damaged files raise nearly anything
+        # for damaged files, decoders may raise nearly anything
         except Exception as error:
             raise InputError(
                 f"{self._path}: damaged or cut short ({error}); expected a whole TIFF file"
@@ -144,7 +144,7 @@ class TiffWindows(ImageWindows):
         return np.zeros(shape, self._page.dtype)
 
     def _read_rows(self, y0: int, y1: int, x0: int, x1: int) -> np.ndarray:
-        """Uncompressed: the bytes lie where the pixels are."""
+        """For uncompressed data: read the bytes of the window, row by row."""
         stored = self._page.dtype.newbyteorder(self._page.parent.byteorder)
         pixel = stored.itemsize * self._samples
         result = self._empty(y1 - y0, x1 - x0).astype(stored)
@@ -168,7 +168,7 @@ class TiffWindows(ImageWindows):
         for i in range(y0 // height, -(-y1 // height)):
             for j in range(x0 // width, -(-x1 // width)):
                 segment = self._segment(i * across + j)
-                if segment is None:  # left out of the file: empty
+                if segment is None:  # not stored in the file: all zero
                     continue
                 top, left = i * height, j * width
                 inside = segment[max(0, y0 - top) : y1 - top, max(0, x0 - left) : x1 - left]
@@ -188,16 +188,16 @@ class TiffWindows(ImageWindows):
 
 
 class OneColor(ImageWindows):
-    """One color of an RGB image for the network; measured are all."""
+    """One color of an RGB image for the network; measurements use all colors."""
 
     def __init__(self, image: ImageWindows, color: int, normalize: str = "none"):
         """
         Args:
-            image: in RGB.
+            image: an RGB image.
             color: 0 red, 1 green, 2 blue.
             normalize: INPUT.NORMALIZE, how stored values become 8 bits.
         """
-        # no super().__init__: the image holds the pixels
+        # no super().__init__, as `image` holds the pixels
         self._image, self._color = image, color
         self.size, self.pixel_size, self.place = image.size, image.pixel_size, image.place
         self.channel_names, self.channel_reader = image.channel_names, image.channel_reader
@@ -221,11 +221,11 @@ def _sampled_limits(
 
 
 def is_grey_or_rgb(page: tifffile.TiffPage) -> bool:
-    """Whether the samples of a pixel are one color, not the channels of several stains."""
+    """Whether the samples of a pixel are grey or RGB, not channels of several stains."""
     return color_samples(page, page.samplesperpixel) in (1, 3)
 
 
 def is_large(page: tifffile.TiffPage) -> bool:
-    """Whether a page is worth reading by windows and can be."""
+    """Whether a page should be, and can be, read by windows."""
     plain = page.axes in ("YX", "YXS") and page.bitspersample in (8, 16, 32, 64)
     return plain and page.imagelength * page.imagewidth > WHOLE_PIXELS
