@@ -1,1 +1,1 @@
-"""From each data set's own layout to COCO JSON: one module for each data set."""
+"""Converts data sets from their own layouts to COCO JSON, one module per data set."""

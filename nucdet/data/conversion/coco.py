@@ -1,7 +1,7 @@
-"""Checks a user's own COCO JSON and writes it as nucdet's own are written.
+"""Checks a user's COCO JSON and writes it in nucdet's form.
 
-Polygons, RLE (compressed or not), crowd regions, several classes, category ids in any order and
-with gaps; ``annotations`` may be of any number, but fit into memory.
+It may contain polygons, RLE (compressed or not), crowd regions, several classes, and category ids
+in any order and with gaps. All annotations must fit into memory.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _IMAGE = "the image"
 
 @dataclass
 class _Content:
-    """The members of a COCO JSON that count."""
+    """The members of a COCO JSON that are used."""
 
     images: list[dict[str, Any]] = field(default_factory=list)
     annotations: list[dict[str, Any]] = field(default_factory=list)
@@ -46,7 +46,7 @@ class _Content:
 
 @dataclass(frozen=True)
 class _Task:
-    """An image, its size as the JSON states it (None: it does not), its annotations."""
+    """An image, its size according to the JSON (None: not stated), and its annotations."""
 
     image: Path
     size: tuple[int, int] | None
@@ -65,18 +65,20 @@ def convert_coco(
 
     Args:
         json_file: COCO JSON.
-        images: folder that its file names start from; names without their folders do too.
+        images: folder to which its file names are relative; files may also lie directly in it.
         own: name and split.
-        class_name: makes one class of all; None: the categories of the JSON by ascending id.
+        class_name: merges all classes into one of this name; None: the categories of the JSON by
+            ascending id.
         workers: number of processes.
-        skip_invalid: leave out what is bad instead of failing.
+        skip_invalid: leave out invalid files and annotations instead of failing.
 
     Returns:
         The images of each split.
 
     Raises:
-        FileNotFoundError: no such folder or file.
-        InputError: not such a JSON, bad files or annotations, no image left, no worker.
+        FileNotFoundError: there is no such folder or file.
+        InputError: not such a JSON, invalid files or annotations, no image left, or fewer than one
+            worker.
     """
     json_file, folder = Path(json_file), Path(images)
     if not folder.is_dir():
@@ -110,7 +112,7 @@ def _read(path: Path) -> _Content:
 def _categories(
     path: Path, content: _Content, class_name: str | None, report: ConversionReport
 ) -> tuple[list[str], dict[Any, int]]:
-    """Names of the classes, and the number from 1 of each category id."""
+    """Names of the classes, and the new id, from 1, of each category id."""
     names = check_categories(path, content.categories)
     for number in names:
         if not isinstance(number, int):
@@ -139,7 +141,7 @@ def _tasks(
     category_of: Mapping[Any, int],
     report: ConversionReport,
 ) -> list[_Task]:
-    """The images that are there, each with its annotations, their categories numbered anew."""
+    """The images whose files exist, with their annotations, in which categories have new ids."""
 
     def bad(where: str, what: str, left_out: str = _IMAGE) -> None:
         report.add([Problem(f"{path}: {where}", what, left_out)])
@@ -183,7 +185,7 @@ def _tasks(
 
 
 def _find(folder: Path, name: str) -> Path | None:
-    path = PureWindowsPath(name)  # both separators; elsewhere a backslash is a letter of a name
+    path = PureWindowsPath(name)  # splits at both separators; on Linux a backslash is a character
     for file in (folder / name, folder / path.as_posix(), folder / path.name):
         if file.is_file():
             return file
@@ -191,7 +193,7 @@ def _find(folder: Path, name: str) -> Path | None:
 
 
 def _convert(own: OwnData, json_file: Path, task: _Task) -> ImageResult:
-    """Read, check and encode one image; what is bad comes back as problems."""
+    """Read, check and encode one image; errors are returned as problems."""
     try:
         image = read_image(task.image)
     except (InputError, OSError) as error:
@@ -208,7 +210,7 @@ def _convert(own: OwnData, json_file: Path, task: _Task) -> ImageResult:
         try:
             outline = read_segmentation(entry.get("segmentation"), size, "instance")
         except InputError as error:
-            # an instance whose pixels are not known would be taught as background
+            # an instance whose pixels are unknown would be trained as background
             return ImageResult([*problems, Problem(where, str(error), _IMAGE)])
         problems += [Problem(where, what, left_out) for what, left_out in outline.problems]
         if outline.annotation:

@@ -1,8 +1,8 @@
-"""COCO JSON as all of nucdet's data sets have it.
+"""Writes COCO JSON in the form of all of nucdet's data sets.
 
-Format: https://cocodataset.org/#format-data with compressed RLE (also where ``iscrowd`` is 0, which
-pycocotools and Detectron2 read). Images get two entries of our own: ``kind`` (kind of microscopy,
-or type of the cells) and, where known, ``group`` (images of one group show the same specimen).
+The format is https://cocodataset.org/#format-data with compressed RLE (also for ``iscrowd`` 0,
+which pycocotools and Detectron2 can read). Images have two additional entries: ``kind`` (kind of
+microscopy, or cell type) and, if known, ``group`` (images of one group show the same specimen).
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ class ImageEntry:
     Attributes:
         file_name: relative to the data set's folder, with forward slashes.
         height, width: in pixels.
-        kind: kind of microscopy, or type of the cells.
-        annotations: from :func:`annotations_of`, with ``category_id`` where there are several
-            categories; empty for an image without nuclei or truth.
+        kind: kind of microscopy, or cell type.
+        annotations: from :func:`annotations_of`, with ``category_id`` if there are several
+            categories; empty for an image without nuclei or ground truth.
         group: number shared by images that must stay on one side of a split.
     """
 
@@ -53,9 +53,10 @@ def write_coco(
     description: str,
     categories: Sequence[str] = ("nucleus",),
 ) -> None:
-    """Write one split; ids count from 1 in the order of ``file_name``, ``categories`` as given.
+    """Write one split; image ids count from 1 in the order of ``file_name``, category ids in the
+    order given.
 
-    Equal images give equal bytes, whatever their order: the file holds no date and no path.
+    Equal images give equal bytes, regardless of their order: the file contains no date and no path.
     """
     images, annotations = [], []
     for entry in sorted(entries, key=lambda p: p.file_name):
@@ -90,7 +91,7 @@ def write_splits(
     name: str,
     categories: Sequence[str] = ("nucleus",),
 ) -> None:
-    """Write all splits of a data set as ``instances_<split>.json``, and what they are as a set.
+    """Write all splits of a data set as ``instances_<split>.json``, and their manifest.
 
     Args:
         folder: ``annotations`` of the data set.
@@ -109,7 +110,7 @@ def json_name(split: str) -> str:
 
 
 def print_splits(splits: Mapping[str, Sequence[ImageEntry]], objects: str, folder: Path) -> None:
-    """Say how many images, of which kinds, and ``objects`` ("nuclei") each split has."""
+    """Print how many images, by kind, and ``objects`` (such as "nuclei") each split has."""
     for split, images in splits.items():
         count = sum(len(p.annotations) for p in images)
         kinds = sorted(Counter(p.kind for p in images).items())

@@ -1,4 +1,4 @@
-"""A csv file with known columns, read row by row."""
+"""Reads a csv file with known columns row by row."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from pathlib import Path
 
 from nucdet.errors import InputError
 
-# Characters of a field. Python's own limit of 131,072 is less than the run-length code of a large,
-# ragged mask, as real solutions hold them.
+# Limit of characters per field. Python's own limit of 131,072 is too small for the run-length code
+# of a large, ragged mask, which occurs in real solutions.
 _LONGEST_FIELD = 1 << 28
 
 
 def read_rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
-    """Line number in the file and content of every row; a field that a row lacks is None.
+    """Yield line number and content of every row; fields that a row lacks are None.
 
     Raises:
-        InputError: not a csv, or columns are missing.
+        InputError: it is not a csv, or columns are missing.
     """
     csv.field_size_limit(_LONGEST_FIELD)
     try:

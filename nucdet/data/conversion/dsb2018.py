@@ -1,10 +1,10 @@
-"""DSB2018 (2018 Data Science Bowl, BBBC038) from Kaggle's folders to COCO JSON.
+"""Converts DSB2018 (2018 Data Science Bowl, BBBC038) from Kaggle's folders to COCO JSON.
 
-Expected under the root: ``stage1_train/<id>/{images,masks}/*.png`` with one mask file a nucleus,
-and/or a test stage with ``<id>/images/*.png`` whose ground truth, if any, is in
-``<id>/masks`` or in Kaggle's solution csv beside the stage's folder. Where both are, ``masks``
-wins: the csv comes with the download, while a folder of masks was put there on purpose, such as
-the community's fixes.
+Expected under the root: ``stage1_train/<id>/{images,masks}/*.png`` with one mask file per nucleus,
+and/or a test stage with ``<id>/images/*.png`` whose ground truth, if any, is in ``<id>/masks`` or
+in Kaggle's solution csv next to the stage's folder. If there are both, ``masks`` are used: the csv
+comes with the download, while a folder of masks was added on purpose, for example the community's
+fixes.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ class SplitOptions:
     """How stage1_train is split.
 
     Attributes:
-        val_fraction: part of stage1_train that becomes val, more than 0 and less than 1.
+        val_fraction: share of stage1_train that becomes val, more than 0 and less than 1.
         seed: of the split and the folds.
         folds: number of folds, 0 or at least 2.
-        kinds: whether to write also the images of each kind, and those of all other kinds.
+        kinds: whether to also write splits with only one kind of image, and without it.
         groups_file: csv that names images to be kept together.
 
     Raises:
-        InputError: a number out of range.
+        InputError: a number is out of range.
     """
 
     val_fraction: float = 0.1
@@ -70,23 +70,23 @@ def convert_dsb2018(
     """Write ``<root>/annotations/instances_<split>.json`` for every split.
 
     Splits: trainval, train, val, ``fold<k>_{train,val}`` and ``{only,without}_<kind>`` from
-    stage1_train, test from a test stage, each where its folder exists. Which image goes where
-    depends on the seed, the images and the groups, not on ``workers``.
+    stage1_train, test from a test stage, each if its folder exists. The split of an image depends
+    on the seed, the images and the groups, not on ``workers``.
 
     Args:
         root: folder with Kaggle's folders.
-        options: how stage1_train is split; None: as the defaults of :class:`SplitOptions` say.
-        test: which stage becomes the test split.
+        options: how stage1_train is split; None: the defaults of :class:`SplitOptions`.
+        test: the stage that becomes the test split; None: the first of TESTS whose folder exists.
         workers: number of processes.
-        skip_invalid: leave out what is bad instead of failing.
+        skip_invalid: leave out invalid files instead of failing.
 
     Returns:
         The images of each split.
 
     Raises:
-        FileNotFoundError: no such root or groups file.
-        InputError: no such folders in it, bad files, a value out of range, or a split without
-            images.
+        FileNotFoundError: there is no such root, test stage or groups file.
+        InputError: the root lacks Kaggle's folders, files are invalid, a value is out of range, or
+            a split would have no images.
     """
     root, options = Path(root), options or SplitOptions()
     _check_root(root, test)
@@ -147,7 +147,7 @@ def _train_tasks(root: Path, report: ConversionReport) -> list[ImageTask]:
 
 
 def _test_tasks(root: Path, test: str | None, report: ConversionReport) -> list[ImageTask] | None:
-    """Those of the stage that becomes the test split; None where none does."""
+    """The tasks of the stage that becomes the test split; None if there is none."""
     stage = test or next((stage for stage in TESTS if (root / stage).is_dir()), None)
     if stage is None:
         return None
@@ -162,7 +162,7 @@ def _test_tasks(root: Path, test: str | None, report: ConversionReport) -> list[
 
 
 def _task(root: Path, folder: Path, report: ConversionReport) -> ImageTask | None:
-    """The task of one folder, its ground truth still missing."""
+    """The task of one folder, still without ground truth; None and a problem if it is invalid."""
     images = sorted((folder / "images").glob("*.png"))
     if len(images) == 1:
         return ImageTask(folder.name, root, images[0])
@@ -218,7 +218,7 @@ def _remark_on_overlaps(report: ConversionReport, tasks: list, results: list) ->
 
 
 def _split(images: list[ImageEntry], options: SplitOptions) -> dict[str, list[ImageEntry]]:
-    """The splits of stage1_train, each with images."""
+    """The splits of stage1_train, none of them empty."""
     kinds, groups = [p.kind for p in images], [p.group for p in images]
     sizes = [((p.height, p.width),) for p in images]
     count = len(set(groups))
@@ -242,7 +242,7 @@ def _split_by_kind(images: list[ImageEntry]) -> dict[str, list[ImageEntry]]:
     splits = {}
     for kind in sorted({p.kind for p in images}):
         only = [p for p in images if p.kind == kind]
-        # a tile of the same specimen that looks like another kind would give it away
+        # leave out tiles of the same specimens, too, even if they look like another kind
         groups = {p.group for p in only}
         splits[f"only_{kind}"] = only
         splits[f"without_{kind}"] = [p for p in images if p.group not in groups]

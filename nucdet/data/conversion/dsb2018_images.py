@@ -1,4 +1,4 @@
-"""One DSB2018 image at a time: image and masks in, a COCO entry out."""
+"""Converts one DSB2018 image with its masks to a COCO entry."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from nucdet.structures import CroppedMasks
 
 @dataclass
 class ImageTask:
-    """What belongs to one image; without mask files and csv rows it has no truth."""
+    """The files and csv rows of one image; without mask files and rows it has no ground truth."""
 
     id: str
     root: Path
@@ -31,14 +31,14 @@ class ImageTask:
 
 @dataclass
 class OverlapResult(ImageResult):
-    """An image, and how far its masks overlap."""
+    """An image, and how much its masks overlap."""
 
     overlapping: int = 0  # masks that share a pixel with another
     shared_pixels: int = 0
 
 
 def convert_image(task: ImageTask) -> OverlapResult:
-    """Read, check and encode one image; what is bad comes back as problems."""
+    """Read, check and encode one image; errors are returned as problems."""
     try:
         image = read_image(task.image_file)
     except (InputError, OSError) as error:
@@ -75,10 +75,10 @@ def count_overlaps(masks: CroppedMasks) -> tuple[int, int]:
 
 
 def _masks_of_files(files: list[Path], size: tuple[int, int]) -> tuple[CroppedMasks, list[Problem]]:
-    """The masks of an image; a mask that cannot be known costs the image.
+    """The masks of an image; an invalid mask file is a problem that leaves out the whole image.
 
-    A nucleus without its mask would teach the network that it is background, so the whole image
-    is left out; an all-zero mask says nothing about any pixel, so only it is left out.
+    A nucleus without its mask would be trained as background. An all-zero mask concerns no pixel,
+    so only the mask itself is left out.
     """
     offsets, crops, problems = [], [], []
     for file in files:
@@ -101,7 +101,7 @@ def _masks_of_files(files: list[Path], size: tuple[int, int]) -> tuple[CroppedMa
 
 
 def _masks_of_csv(truth: CsvTruth, size: tuple[int, int]) -> tuple[CroppedMasks, list[Problem]]:
-    """Decode the rows of an image; an empty code is Kaggle's way to say: no nucleus here."""
+    """Decode the rows of an image; Kaggle uses an empty code for an image without nuclei."""
     problems = []
     decoded = []
     for code, stated, row in zip(truth.codes, truth.sizes, truth.rows, strict=True):
@@ -112,7 +112,7 @@ def _masks_of_csv(truth: CsvTruth, size: tuple[int, int]) -> tuple[CroppedMasks,
             try:
                 decoded.append(CroppedMasks.from_kaggle_rle([code], size))
             except InputError as error:
-                # the mask's number in a list of one tells a user nothing
+                # the index of the mask, always 0, does not help the user
                 what = str(error).removeprefix("mask 0: ")
                 problems.append(Problem(row, f"EncodedPixels: {what}", "the image"))
     return CroppedMasks.cat([CroppedMasks.empty(size), *decoded]), problems

@@ -1,4 +1,4 @@
-"""The csv files around DSB2018: Kaggle's solutions (ground truth of the test stages) and groups."""
+"""Reads the csv files of DSB2018: Kaggle's solutions (ground truth of test stages) and groups."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _GROUP_COLUMNS = ("img_id", "mosaic_idx")
 
 @dataclass
 class CsvTruth:
-    """The rows of one image: run-length codes, sizes as the csv states them, row names."""
+    """The rows of one image: run-length codes, stated sizes (height, width), names of the rows."""
 
     codes: list[str] = field(default_factory=list)
     sizes: list[tuple[str, str]] = field(default_factory=list)
@@ -28,15 +28,15 @@ def read_solution(
     """Read ``stage1_solution.csv`` or ``stage2_solution_final.csv``.
 
     Args:
-        path: a csv with columns ImageId, EncodedPixels, Height, Width and perhaps Usage.
-        known_ids: the images that there are.
+        path: a csv with columns ImageId, EncodedPixels, Height, Width and optionally Usage.
+        known_ids: the ids of existing images.
 
     Returns:
-        The rows of each image, the images that count for nothing (Usage ``Ignored``), and rows
-        that name an image that is not there. Codes are not decoded here.
+        The rows of each image, the images that are not scored (Usage ``Ignored``), and problems for
+        rows of images that do not exist. Codes are not decoded here.
 
     Raises:
-        InputError: not a csv, or columns are missing.
+        InputError: it is not a csv, or columns are missing.
     """
     truth: dict[str, CsvTruth] = {}
     ignored: set[str] = set()
@@ -60,7 +60,7 @@ def read_groups(path: Path) -> dict[str, str]:
     """Read a csv with columns img_id and mosaic_idx: the group of each image.
 
     Raises:
-        InputError: not a csv, columns are missing, an image without a group.
+        InputError: it is not a csv, columns are missing, or an image has no group.
     """
     groups = {}
     for line, row in read_rows(path, _GROUP_COLUMNS):

@@ -1,11 +1,11 @@
-"""Label maps as other tools leave them: which file belongs to which image, and what is in it.
+"""Finds and reads the label maps of other tools.
 
-A label map holds 0 for background and another number for each nucleus. Names that are understood,
-for an image ``a.png`` (or ``a_img.png``, as in cellpose's own data sets): ``a_seg.npy`` and
-``a_cp_masks.png`` (cellpose), ``a_masks``, ``a_labels``, ``a_label`` (nucdet), and ``a`` itself
-(StarDist and most others), as PNG, TIFF or npy, in a folder of their own or beside the images. An
-OME-TIFF ``a.ome.tif`` is ``a`` or ``a.ome`` there; the whole name of the image does, too, as in
-``a.png_label`` that nucdet writes where ``a`` alone would be ambiguous.
+A label map contains 0 for background and another number for each nucleus. For an image ``a.png``
+(or ``a_img.png``, as in cellpose's own data sets) its name may be ``a_seg.npy`` or
+``a_cp_masks.png`` (cellpose), ``a_masks``, ``a_labels``, ``a_label`` (nucdet), or ``a`` itself
+(StarDist and most others), as PNG, TIFF or npy, in a separate folder or in that of the images. For
+an OME-TIFF ``a.ome.tif``, ``a`` stands for ``a`` or ``a.ome``. The whole name of the image is
+accepted, too, as in ``a.png_label``, which nucdet writes if ``a`` alone would be ambiguous.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ from nucdet.image_names import names_of, stem_of
 
 IMAGE_SUFFIXES = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp")
 LABEL_SUFFIXES = (".png", ".tif", ".tiff", ".npy")
-# Where an image has several label files the first of these counts: _seg.npy is what cellpose's
-# window saves after each correction, its _cp_masks may be older.
+# If an image has several label files, the first of these is used: cellpose's window saves _seg.npy
+# after each correction, and its _cp_masks may be older.
 LABEL_ENDINGS = ("_seg", "_cp_masks", "_masks", "_labels", "_label", "")
-# label maps, and what cellpose and nucdet write beside them
+# other files that cellpose and nucdet write for an image
 _OTHER_OUTPUTS = ("_flows", "_cp_output", "_outlines", "_cp_outlines", "_overlay")
 _OUTPUTS = (*filter(None, LABEL_ENDINGS), *_OTHER_OUTPUTS)
 _IMAGE_ENDING = "_img"
-# of stems that do not name an image as they are
+# endings of stems that are not simply the name of an image
 ENDINGS_WITH_A_MEANING = (*_OUTPUTS, _IMAGE_ENDING)
 _EXPECTED = (
     "expected a label map: one channel of 8, 16 or 32-bit integers, 0 for background and another "
@@ -59,9 +59,9 @@ class Pairing:
     """What :func:`pair_files` found.
 
     Attributes:
-        pairs: in order of the images' names.
+        pairs: in the order of the images' names.
         problems: images without labels, labels without an image, names that are not unique.
-        remarks: worth a line, but no mistake.
+        remarks: notes that are not problems.
     """
 
     pairs: list[LabelledImage] = field(default_factory=list)
@@ -69,7 +69,7 @@ class Pairing:
     remarks: list[str] = field(default_factory=list)
 
     def add(self, image: Path, files: list[Path], folder: str | os.PathLike[str]) -> None:
-        """Add an image with its label map, one file, or the problem that there is not one."""
+        """Add an image with its label map, or a problem if there is not exactly one file."""
         if not files:
             what = f"no label map in {folder}; expected {_names(stem_of(image.name))}"
             self.problems.append(Problem(str(image), what, "the image"))
@@ -81,14 +81,14 @@ class Pairing:
 
 
 def find_images(folder: str | os.PathLike[str]) -> tuple[list[Path], list[Problem]]:
-    """The image files of a folder by name, without label maps and other outputs beside them.
+    """The image files of a folder by name, without label maps and other outputs in it.
 
     Returns:
-        The images whose stem is theirs alone, and a problem for each stem that several have.
+        The images with a unique stem, and a problem for each stem that several images share.
 
     Raises:
         FileNotFoundError: there is no such folder.
-        InputError: no image in it.
+        InputError: it contains no image.
     """
     images, problems = [], []
     for same in _images_by_name(Path(folder)).values():
@@ -100,7 +100,7 @@ def find_images(folder: str | os.PathLike[str]) -> tuple[list[Path], list[Proble
 
 
 def _images_by_name(folder: Path) -> dict[str, list[Path]]:
-    """The images of :func:`find_images`, those together whose label maps could be confused."""
+    """The images of :func:`find_images`, grouped if their label maps could be confused."""
     files = _files_of(folder, IMAGE_SUFFIXES)
     known = names_of_all(files)
     by_name: dict[str, list[Path]] = defaultdict(list)
@@ -118,7 +118,7 @@ def _same_stem(images: list[Path]) -> Problem:
 
 
 def pair_files(images: str | os.PathLike[str], labels: str | os.PathLike[str]) -> Pairing:
-    """Find the label map of each image; see the module's text for the names.
+    """Find the label map of each image; see the module's docstring for the names.
 
     Args:
         images: folder of images.
@@ -126,7 +126,7 @@ def pair_files(images: str | os.PathLike[str], labels: str | os.PathLike[str]) -
 
     Raises:
         FileNotFoundError: there is no such folder.
-        InputError: no image in the one, or no label map in the other.
+        InputError: there is no image, or no label map.
     """
     by_name = _images_by_name(Path(images))
     pairing = Pairing()
@@ -155,7 +155,7 @@ def pair_files(images: str | os.PathLike[str], labels: str | os.PathLike[str]) -
             f"{several} images have several label maps in {labels}: the first of "
             f"{', '.join(ending or 'the same stem' for ending in LABEL_ENDINGS)} was taken"
         )
-    # an image that is there twice has been complained about already
+    # images with the same stem have been reported already
     known = names_of_all(_files_of(Path(images), IMAGE_SUFFIXES))
     for stem in sorted(set(by_stem).difference(*there.values())):
         if stem not in known and not is_output(stem, known):
@@ -167,7 +167,7 @@ def pair_files(images: str | os.PathLike[str], labels: str | os.PathLike[str]) -
 def read_label_map(
     path: str | os.PathLike[str], image_size: tuple[int, int] | None = None
 ) -> np.ndarray:
-    """Read a label map of any of the kinds in the module's text.
+    """Read a label map of any kind in the module's docstring.
 
     Args:
         path: PNG (grey or palette, whose indices are the labels), TIFF of integers or of floats
@@ -175,13 +175,13 @@ def read_label_map(
         image_size: (height, width) that it must have; None: any.
 
     Returns:
-        int32 (H, W); labels as they are in the file, except where one is greater than int32 holds:
-        then all are numbered anew from 1 in their order.
+        int32 (H, W) with the labels of the file; if one of them exceeds int32, all are renumbered
+        from 1 in their order.
 
     Raises:
         FileNotFoundError: there is no such file.
-        InputError: not a label map: damaged, in color, several planes, fractions, negative
-            numbers, another size.
+        InputError: it is not a label map: damaged, in color, with several planes, fractions or
+            negative numbers, or of another size.
     """
     path = Path(path)
     values = np.asarray(_read(path))
@@ -225,7 +225,7 @@ def _read(path: Path) -> Any:
         return _read_picture(data)
     except UnidentifiedImageError:
         raise InputError(f"{path}: not an image that can be read; {_EXPECTED}") from None
-    # decoders of damaged files raise nearly anything; all of it means that the file cannot be read
+    # for damaged files, decoders may raise nearly anything
     except Exception as error:
         raise InputError(f"{path}: damaged or cut short ({error}); {_EXPECTED}") from error
 
@@ -233,10 +233,10 @@ def _read(path: Path) -> Any:
 def _read_picture(data: bytes) -> np.ndarray | None:
     try:
         with Image.open(BytesIO(data)) as image:
-            # the indices of a palette are the labels, its colors are only for looking at
+            # the indices of a palette are the labels, its colors are only for display
             return np.array(image)
     except Image.DecompressionBombError:
-        # Pillow takes more than 179 megapixels for an attack; OpenCV reads them
+        # Pillow refuses more than 179 megapixels as a possible attack; OpenCV reads them
         return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
 
 
@@ -259,7 +259,7 @@ def _read_npy(data: bytes) -> np.ndarray:
 
 
 class _ArraysOnly(pickle.Unpickler):
-    """Loads arrays, numbers and containers of them: a data file must not run code."""
+    """Loads only arrays, numbers and containers of them, so that a data file cannot run code."""
 
     _HARMLESS = (
         ("numpy", "ndarray"),
@@ -272,7 +272,7 @@ class _ArraysOnly(pickle.Unpickler):
     )
 
     def find_class(self, module: str, name: str) -> Any:
-        # numpy 1 called the package core
+        # numpy 1 has this package under the name core
         module = module.replace("numpy.core.", "numpy._core.")
         if module.startswith("pathlib"):
             # the path of the image, which may come from another operating system
@@ -297,14 +297,15 @@ def _name_of(image: Path) -> str:
 
 
 def names_of_all(images: Iterable[Path]) -> set[str]:
-    """All that these images may be called in the names of their label maps."""
+    """All names by which label maps may refer to these images."""
     return {name for image in images for name in (_name_of(image), *names_of(image.name))}
 
 
 def _stems_there(image: Path, whole_name: bool, stems: Container[str]) -> list[str]:
-    """Those of the stems that a label map of this image may have, the one that counts first.
+    """The stems, among ``stems``, of label maps of this image; the preferred one is first.
 
-    With ``whole_name`` its stem is another image's, too: then only the whole name tells.
+    With ``whole_name`` only label maps that contain the image's whole name count, since another
+    image has the same stem.
     """
     names = [image.name] if whole_name else [_name_of(image), *names_of(image.name)]
     wanted = [name + ending for ending in LABEL_ENDINGS for name in names]
@@ -312,7 +313,7 @@ def _stems_there(image: Path, whole_name: bool, stems: Container[str]) -> list[s
 
 
 def is_output(stem: str, names: set[str]) -> bool:
-    """Whether a file is what a tool made of an image of one of these names."""
+    """Whether a file, by its stem, is a tool's output for an image with one of these names."""
     return any(stem.endswith(end) and stem.removesuffix(end) in names for end in _OUTPUTS)
 
 

@@ -1,4 +1,5 @@
-"""Anybody's images and label maps to COCO JSON; see :mod:`.label_files` for names and formats."""
+"""Converts any images with label maps to COCO JSON; for names and formats see
+:mod:`.label_files`."""
 
 from __future__ import annotations
 
@@ -21,14 +22,14 @@ from nucdet.data.io.reading import read_image
 from nucdet.errors import InputError
 from nucdet.structures import CroppedMasks
 
-# A few labels, each in many pieces, number kinds of pixels (nucleus, border), not nuclei.
+# A few labels with many pieces each are classes of pixels (nucleus, border), not nuclei.
 _FEW_LABELS = 3
 _MANY_PIECES = 5
 
 
 @dataclass(frozen=True)
 class _Task:
-    """An image and its label map, which is None where there is no truth."""
+    """An image and its label map, None without ground truth."""
 
     image: Path
     labels: Path | None
@@ -46,18 +47,18 @@ def convert_labels(
 
     Args:
         images: folder of image files.
-        labels: folder of label maps; None: there is no truth.
+        labels: folder of label maps; None: there is no ground truth.
         own: name and split.
-        class_name: of what the labels mark.
+        class_name: name of the only class.
         workers: number of processes.
-        skip_invalid: leave out what is bad instead of failing.
+        skip_invalid: leave out invalid files instead of failing.
 
     Returns:
         The images of each split.
 
     Raises:
-        FileNotFoundError: no such folder or file.
-        InputError: bad files, names that do not fit, no image left, no worker.
+        FileNotFoundError: there is no such folder or file.
+        InputError: invalid files, names that do not match, no image left, or fewer than one worker.
     """
     check_workers(workers)
     report = ConversionReport(skip_invalid)
@@ -76,7 +77,7 @@ def convert_labels(
 
 
 def _convert(own: OwnData, task: _Task) -> ImageResult:
-    """Read, check and encode one image; what is bad comes back as problems."""
+    """Read, check and encode one image; errors are returned as problems."""
     try:
         image = read_image(task.image)
         masks = _masks(task.labels, image.shape[:2])

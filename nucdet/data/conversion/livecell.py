@@ -1,9 +1,9 @@
-"""LIVECell (Edlund et al., Nature Methods 2021) from its official release to COCO JSON.
+"""Converts the official release of LIVECell (Edlund et al., Nature Methods 2021) to COCO JSON.
 
 Expected under the root: ``images/livecell_train_val_images`` and ``images/livecell_test_images``,
-flat or with a folder for each cell type; ``livecell_coco_{train,val,test}.json`` there or in
-``annotations/LIVECell``; and, where they were downloaded, ``LIVECell_single_cells/<type>/*.json``
-there or in ``annotations``. Without the latter the splits of a cell type are its part of the whole.
+flat or with a folder for each cell type; ``livecell_coco_{train,val,test}.json`` in the root or in
+``annotations/LIVECell``; and optionally ``LIVECell_single_cells/<type>/*.json`` in the root or in
+``annotations``. Without the latter, the splits of a cell type are taken from the whole ones.
 """
 
 from __future__ import annotations
@@ -41,25 +41,25 @@ def convert_livecell(
     allow_missing: bool = False,
     skip_invalid: bool = False,
 ) -> dict[str, tuple[int, int]]:
-    """Write ``<root>/annotations/instances_<split>.json`` for every split that the release has.
+    """Write ``<root>/annotations/instances_<split>.json`` for every split of the release.
 
     Splits: train, val, test and ``<type>_{train,val,test}`` with the class ``cell``, or
-    ``types_{train,val,test}`` with the cell types as classes. Every image's ``kind`` is its type.
-    Reads one JSON after the other and writes each split beside its final name; all of them get
-    their names at the end, or none.
+    ``types_{train,val,test}`` with the cell types as classes. Every image's ``kind`` is its cell
+    type. One JSON is read after the other, and splits are written under temporary names; at the end
+    all of them get their final names, or none.
 
     Args:
         root: folder of the release.
-        by_type: classes are the cell types.
-        allow_missing: images that are named but not there are no mistake.
-        skip_invalid: leave out what is bad instead of failing.
+        by_type: use the cell types as classes.
+        allow_missing: leave out images that are listed but missing instead of failing.
+        skip_invalid: leave out invalid files and annotations instead of failing.
 
     Returns:
-        Number of images and of cells of each split.
+        Numbers of images and of cells of each split.
 
     Raises:
-        FileNotFoundError: no such root.
-        InputError: it is not LIVECell, or holds bad files.
+        FileNotFoundError: there is no such root.
+        InputError: it is not LIVECell, or contains invalid files.
     """
     root = Path(root)
     sources = _find_sources(root)
@@ -81,13 +81,13 @@ def convert_livecell(
         report.finish()
         if not counts:
             raise InputError(f"{root}: none of the images of its JSONs is there; {_EXPECTED}")
-    # the splits are the makers' own: those with and without cell types stay valid
+    # the splits are those of the release, so earlier ones, with or without cell types, stay valid
     write_manifest(root / "annotations", map(json_name, counts), keep=True)
     return counts
 
 
 def _find_sources(root: Path) -> dict[str, Path]:
-    """JSON of each split, that of single cell types as ``<type>_<split>``."""
+    """The JSON of each split; the key of a single cell type's is ``<type>_<split>``."""
     if not root.is_dir():
         raise FileNotFoundError(f"{root}: no such folder; {_EXPECTED}")
     sources = {}
@@ -107,7 +107,7 @@ def _find_sources(root: Path) -> dict[str, Path]:
 
 
 def _find_images(folder: Path) -> dict[str, Path]:
-    """Image files in a folder and its subfolders by name; two of one name are a mistake."""
+    """Image files in a folder and its subfolders by name; raises InputError if two share one."""
     files: dict[str, Path] = {}
     for path in sorted(folder.rglob("*")):
         if path.suffix.lower() in _SUFFIXES and not path.name.startswith("."):
@@ -120,7 +120,7 @@ def _find_images(folder: Path) -> dict[str, Path]:
 def _splits_of(
     name: str, images: list[ImageEntry], by_type: bool, sources: dict[str, Path]
 ) -> Iterator[tuple[str, list[ImageEntry]]]:
-    """The splits that one JSON gives, those without an image left out."""
+    """The splits made from one JSON, without empty ones."""
     if by_type:
         for image in images:
             for annotation in image.annotations:

@@ -1,8 +1,8 @@
-"""One JSON of LIVECell, checked and turned into images with annotations, entry by entry.
+"""Reads a JSON of LIVECell entry by entry, checks it and converts it to images with annotations.
 
-What the real files hold, and more: ``annotations`` as a list or as an object by id, polygons as
-lists or as text, images without cells, images that are not there, polygons with fewer than 3
-points or beyond the edge.
+It accepts what the real files contain, and more: ``annotations`` as a list or as an object by id,
+polygons as lists or as text, images without cells, missing images, polygons with fewer than 3
+points or beyond the edge of the image.
 """
 
 from __future__ import annotations
@@ -26,10 +26,9 @@ _IMAGE = "the image"
 
 
 class TruthReader:
-    """Reads the JSONs of one release; each image file is looked at once.
+    """Reads the JSONs of one release; each image file is read only once.
 
-    What is bad goes to the report; images that are not there are bad too, unless
-    ``allow_missing``.
+    Invalid entries go to the report, as do missing images, unless ``allow_missing``.
     """
 
     def __init__(self, root: Path, report: ConversionReport, allow_missing: bool):
@@ -37,18 +36,18 @@ class TruthReader:
         self._sizes: dict[Path, tuple[int, int] | Problem] = {}
 
     def read(self, path: Path, image_files: Mapping[str, Path]) -> list[ImageEntry]:
-        """The images of one JSON that can be used, in its order.
+        """The valid images of one JSON, in its order.
 
         Args:
             path: COCO JSON of LIVECell.
-            image_files: the file of each image that is there, by its name without folders.
+            image_files: the existing image files by their names without folders.
         """
         problems_before = len(self.report.problems)
         try:
             images = self._images(path, image_files)
             self._annotations(path, images)
         except InputError as error:
-            # what was found in a part of the file says nothing more
+            # problems found in a part of the file no longer matter
             del self.report.problems[problems_before:]
             self.report.add([Problem.of_file(path, error, "the file")])
             return []
@@ -58,7 +57,7 @@ class TruthReader:
         self.report.add([Problem(where, what, left_out)])
 
     def _images(self, path: Path, files: Mapping[str, Path]) -> dict[int | str, ImageEntry | None]:
-        """By image id; None for those that have to be left out."""
+        """The images by id; None for those that must be left out."""
         images: dict[int | str, ImageEntry | None] = {}
         for entry in ProgressBar(_images_of(path), f"images of {path.name}"):
             image_id, name = check_image_id(path, entry, images), check_file_name(path, entry)
@@ -96,7 +95,7 @@ class TruthReader:
         return None
 
     def _size_of(self, file: Path) -> tuple[int, int] | Problem:
-        """(height, width), or what is wrong with the file."""
+        """(height, width), or the problem with the file."""
         if file not in self._sizes:
             try:
                 self._sizes[file] = read_image(file).shape[:2]
@@ -121,7 +120,7 @@ class TruthReader:
                     try:
                         clipped += self._annotate(path, entry, image)
                     except InputError as error:
-                        # a cell whose pixels are not known would be taught as background
+                        # a cell whose pixels are unknown would be trained as background
                         self._bad(_where(path, entry, image), str(error), _IMAGE)
                         images[image_id] = None
         if not cells:
@@ -138,10 +137,10 @@ class TruthReader:
         self._bad(f"{path}: annotation {entry.get('id')}", what, "the cell")
 
     def _annotate(self, path: Path, entry: dict[str, Any], image: ImageEntry) -> bool:
-        """Add one annotation to its image; whether it reaches over the edge.
+        """Add one annotation to its image; return whether it extends beyond the edge.
 
         Raises:
-            InputError: the pixels of the cell cannot be known.
+            InputError: the pixels of the cell cannot be determined.
         """
         size = image.height, image.width
         outline = read_segmentation(entry.get("segmentation"), size, "cell")
@@ -154,7 +153,7 @@ class TruthReader:
 
 
 def _images_of(path: Path) -> list[Any]:
-    """The entries of "images"; reads no further when they end."""
+    """The entries of "images"; the rest of the file is not read."""
     entries: list[Any] = []
     for member, entry in stream_entries(path):
         if member == "images":

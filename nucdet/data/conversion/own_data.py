@@ -1,7 +1,8 @@
-"""The common part of the converters for users' own data: where it goes and how it is split.
+"""The common part of the converters for users' own data: splitting and writing.
 
-The images stay where they are; ``<root of all data sets>/<name>/`` gets the COCO JSON of each split
-and, at the end, the dataset.yaml by which :func:`nucdet.data.datasets.register_datasets` finds it.
+The images are not moved. The COCO JSON of each split is written to ``<root of all data
+sets>/<name>/``, and at the end the dataset.yaml by which
+:func:`nucdet.data.datasets.register_datasets` finds it.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from nucdet.files import write_atomically
 
 
 class OwnTask(Protocol):
-    """What is to be converted: an image, and what else a converter needs for it."""
+    """An image to convert, and whatever else a converter needs for it."""
 
     image: Path
 
@@ -44,13 +45,14 @@ class OwnData:
     """The options that ``labels`` and ``coco`` have in common.
 
     Attributes:
-        name: of the data set; its splits are ``<name>_<split>``.
-        val_fraction: part of the images that becomes val, the others train; 0: no val.
-        split_files: instead: text files, each named as its split, with a name of an image a line.
-        test: instead: all images become test.
-        groups: regular expression on the stems of the file names, or a csv with columns image and
-            group: images of equal group stay on one side. Tiles of one larger image and copies are
-            found without it.
+        name: of the data set; its splits are registered as ``<name>_<split>``.
+        val_fraction: share of the images that becomes val, the others train; 0: no val.
+        split_files: used instead of ``val_fraction``: text files, each with the name of its split
+            and one image name per line.
+        test: used instead of ``val_fraction``: all images become test.
+        groups: regular expression for the stems of the file names, or a csv with columns image and
+            group: images of the same group stay in one split. Tiles of one larger image and copies
+            are found without it.
         seed: of the split.
         root: folder of all data sets; None: ``$DETECTRON2_DATASETS``, else ``datasets/``.
     """
@@ -81,12 +83,12 @@ class OwnData:
 
     @property
     def folder(self) -> Path:
-        """Of the data set."""
+        """The folder of the data set."""
         return (default_root() if self.root is None else Path(self.root)) / self.name
 
     def file_name(self, image: Path) -> str:
-        """How the JSON names an image: relative to the data set's folder, with forward slashes."""
-        # a link in the way would make ".." lead elsewhere; the image itself may be a link
+        """The image's name in the JSON: relative to the data set's folder, with forward slashes."""
+        # a folder that is a link would make ".." lead elsewhere; the image itself may be a link
         place = image.parent.resolve() / image.name
         return Path(os.path.relpath(place, self.folder.resolve())).as_posix()
 
@@ -101,19 +103,18 @@ class OwnData:
         """Convert, split and write JSONs and dataset.yaml: all of them or none.
 
         Args:
-            tasks: one an image.
-            convert_one: makes an image of a task, or problems; runs in ``workers`` processes.
+            tasks: one per image.
+            convert_one: converts a task to an image, or problems; runs in ``workers`` processes.
             classes: in the order of the category ids.
-            report: with what has been found so far.
+            report: with the problems found so far.
             workers: number of processes.
 
         Returns:
             The images of each split.
 
         Raises:
-            FileNotFoundError, InputError: files that are bad or missing, options that do not fit
-                them, no image for a split, other splits of the same data set that do not go with
-                it.
+            FileNotFoundError, InputError: files are invalid or missing, options do not match them,
+                a split would have no image, or other splits of the same data set are incompatible.
         """
         files = [task.image for task in tasks]
         groups = group_names(self.groups, files)
@@ -177,7 +178,7 @@ class OwnData:
         kept = self._splits_kept(splits, classes)
         info = DatasetInfo(self.name, tuple(sorted({*kept, *splits})), tuple(classes))
         with ExitStack() as staged:
-            # what is staged first gets its name last
+            # the file that is staged first gets its final name last
             write_dataset_file(self._stage(staged, DATASET_FILE), info)
             for split, members in splits.items():
                 beside = self._stage(staged, f"annotations/{json_name(split)}")
@@ -189,7 +190,7 @@ class OwnData:
         return staged.enter_context(write_atomically(self.folder / name))
 
     def _deal(self, images: list[ImageEntry]) -> dict[str, list[ImageEntry]]:
-        """The images of each split, by chance and in fair shares."""
+        """Divide the images at random into stratified splits."""
         if len(self.splits) == 1:
             return {self.splits[0]: images}
         kinds, groups = [p.kind for p in images], [p.group for p in images]
@@ -199,10 +200,10 @@ class OwnData:
     def _splits_kept(
         self, splits: Mapping[str, Sequence[ImageEntry]], classes: Sequence[str]
     ) -> list[str]:
-        """Splits of an earlier conversion beside which the new ones are put.
+        """Splits of earlier conversions that stay in the data set.
 
         Raises:
-            InputError: they have other classes, or images of the new ones.
+            InputError: they have other classes, or share images with the new splits.
         """
         path = self.folder / DATASET_FILE
         if not path.is_file():
@@ -228,5 +229,5 @@ class OwnData:
 
 
 def _file_names(json_file: Path) -> Iterable[str]:
-    """Of the images of a COCO JSON."""
+    """The file names of the images of a COCO JSON."""
     return (entry["file_name"] for member, entry in stream_entries(json_file) if member == "images")

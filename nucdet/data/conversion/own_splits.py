@@ -1,4 +1,4 @@
-"""The user's choice of which of their images stay together, and which go into which split."""
+"""Reads the user's choice of which images stay together, and which belong to which split."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ _GROUP_COLUMNS = ("image", "group")
 
 
 def group_names(groups: str, images: Sequence[Path]) -> dict[Path, str]:
-    """The group of each image by the option --groups; those that it does not name are left out.
+    """The group of each image according to --groups, without images that it does not name.
 
     Args:
-        groups: see :class:`nucdet.data.conversion.own_data.OwnData`; "" names no image.
-        images: all that there are.
+        groups: see :class:`nucdet.data.conversion.own_data.OwnData`; "": no groups.
+        images: all images.
 
     Raises:
-        FileNotFoundError: no such csv.
-        InputError: not a csv with these columns, no regular expression, or one that does not
-            match an image.
+        FileNotFoundError: there is no such csv.
+        InputError: it is not a csv with these columns that names an image, nor a regular expression
+            that matches all images.
     """
     if not groups or not images:
         return {}
@@ -58,17 +58,19 @@ def group_names(groups: str, images: Sequence[Path]) -> dict[Path, str]:
 def listed_splits(
     split_files: Iterable[Path], images: Sequence[Path]
 ) -> tuple[dict[Path, str], list[Problem]]:
-    """The split of each image by the files of --split, which are named as their splits.
+    """The split of each image according to the files of --split, named like their splits.
 
     Args:
-        split_files: a name of an image a line: its file name with or without ending or folders.
-        images: those that there are.
+        split_files: contain an image name per line: a file name with or without extension and
+            folders.
+        images: all images.
 
     Returns:
-        The split of each image that is named, and the lines that name none or one of another split.
+        The split of each named image, and problems for lines that do not name exactly one image or
+        name one of another split.
 
     Raises:
-        FileNotFoundError: no such file.
+        FileNotFoundError: there is no such file.
         InputError: it is not a text file.
     """
     by_name: dict[str, list[Path]] = defaultdict(list)

@@ -1,4 +1,4 @@
-"""What a conversion found wrong: every bad file named first, one error after."""
+"""Collects the problems of a conversion, to list all invalid files before raising one error."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from nucdet.errors import InputError
 
 @dataclass(frozen=True)
 class Problem:
-    """One bad file (or csv row) and what it costs when the conversion goes on without it."""
+    """One invalid file (or csv row), and what must be left out because of it."""
 
     where: str
     what: str
@@ -20,7 +20,7 @@ class Problem:
 
     @classmethod
     def of_file(cls, file: Path, error: Exception, left_out: str = "the image") -> Problem:
-        """What an error says of a file; most begin with its name, which is said once."""
+        """The problem of a file from an error, whose message may begin with the file's name."""
         return cls(str(file), str(error).removeprefix(f"{file}: "), left_out)
 
 
@@ -29,7 +29,7 @@ class ConversionReport:
     """Collects problems and remarks of one conversion.
 
     Attributes:
-        skip_invalid: go on without the bad files instead of failing.
+        skip_invalid: continue without invalid files instead of failing.
     """
 
     skip_invalid: bool = False
@@ -37,15 +37,15 @@ class ConversionReport:
     remarks: list[str] = field(default_factory=list)
 
     def add(self, problems: Iterable[Problem]) -> None:
-        """Take in problems; they are shown and judged by :meth:`finish`."""
+        """Add problems, which :meth:`finish` reports."""
         self.problems.extend(problems)
 
     def remark(self, text: str) -> None:
-        """Something worth a line that is no mistake."""
+        """Add a note that is not a problem."""
         self.remarks.append(text)
 
     def finish(self) -> None:
-        """List everything on stderr, a line each.
+        """Print everything to stderr, one line each.
 
         Raises:
             InputError: there are problems, and ``skip_invalid`` is off.

@@ -1,7 +1,7 @@
-"""Sartorius (Kaggle, sartorius-cell-instance-segmentation) from its csv to COCO JSON.
+"""Converts Sartorius (Kaggle, sartorius-cell-instance-segmentation) from its csv to COCO JSON.
 
-Expected under the root: ``train.csv`` with one row a cell and ``train/<id>.png``. Run-length codes
-count along the rows from 1. Cells of one image are of one type; they may overlap, and stay so.
+Expected under the root: ``train.csv`` with one row per cell, and ``train/<id>.png``. Run-length
+codes count along the rows from 1. All cells of an image have the same type; overlaps are kept.
 """
 
 from __future__ import annotations
@@ -34,23 +34,23 @@ def convert_sartorius(
 ) -> dict[str, list[ImageEntry]]:
     """Write ``<root>/annotations/instances_{train,val}.json``, classes as :data:`SARTORIUS_TYPES`.
 
-    Images are dealt to train and val so that each cell type is on both sides in proportion. An
-    image without a row in the csv has no ground truth and is left out.
+    The split into train and val is stratified by cell type. Images without a row in the csv have no
+    ground truth and are left out.
 
     Args:
         root: folder with train.csv and train/.
-        val_fraction: part of the images that becomes val, more than 0 and less than 1.
+        val_fraction: share of the images that becomes val, more than 0 and less than 1.
         seed: of the split.
         group_samples: images of one sample_id stay together.
-        skip_invalid: leave out what is bad instead of failing.
+        skip_invalid: leave out invalid rows and images instead of failing.
 
     Returns:
         The images of each split.
 
     Raises:
-        FileNotFoundError: no such root, or no train.csv in it.
-        InputError: not such a csv, bad rows or files, a number out of range, or no image for a
-            split.
+        FileNotFoundError: there is no such root, or no train.csv in it.
+        InputError: it is not such a csv, rows or files are invalid, a number is out of range, or a
+            split would have no image.
     """
     root = Path(root)
     check_split(val_fraction, seed)
@@ -83,7 +83,7 @@ def _read_table(table: Path, report: ConversionReport) -> dict[str, list[dict[st
     first_line: dict[tuple[str, str], int] = {}
     for line, row in read_rows(table, _COLUMNS):
         row["where"] = f"{table}, line {line}"
-        # csv gives None for the fields that a row breaks off before
+        # the csv reader gives None for missing fields of a truncated row
         code = (row["id"], " ".join((row["annotation"] or "").split()))
         first = first_line.setdefault(code, line)
         if first != line:
@@ -99,7 +99,7 @@ def _convert_image(
 ) -> ImageEntry | None:
     """One image with all of its cells, or None and problems in the report.
 
-    A cell that cannot be known costs the image: left out alone, it would be taught as background.
+    An invalid cell leaves out the whole image: left out alone, it would be trained as background.
     """
     file = root / "train" / f"{image_id}.png"
     try:
@@ -129,7 +129,7 @@ def _convert_image(
 
 
 def _complaint(row: dict[str, str], size: tuple[int, int], cell_type: str) -> str | None:
-    """What is wrong with a row but for its code."""
+    """What is wrong with a row, apart from its run-length code."""
     if (row["height"], row["width"]) != tuple(map(str, size)):
         return (
             f"states {row['height']}x{row['width']} (height x width), but the image is "
@@ -147,7 +147,7 @@ def _complaint(row: dict[str, str], size: tuple[int, int], cell_type: str) -> st
 def _split(
     images: list[tuple[ImageEntry, str]], val_fraction: float, seed: int
 ) -> dict[str, list[ImageEntry]]:
-    """Train and val; images that are paired with the same name stay on one side."""
+    """Train and val; images with the same group name stay together."""
     groups: dict[str, int] = {}
     numbers = [groups.setdefault(group, len(groups)) for _, group in images]
     entries = [entry for entry, _ in images]

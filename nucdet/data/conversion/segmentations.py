@@ -1,4 +1,4 @@
-"""The segmentation of a COCO annotation in any of the forms it is found in, checked."""
+"""Checks and converts the segmentation of a COCO annotation, in any of its forms."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from nucdet.structures.polygons import polygons_to_rle
 
 @dataclass
 class Outline:
-    """What a segmentation gives.
+    """The result of :func:`read_segmentation`.
 
     Attributes:
-        annotation: bbox, area and compressed RLE; None where no pixel is left.
-        problems: what is wrong and what it costs, as :class:`Problem` has them.
-        clipped: it reaches over the edge of the image and was cut off there.
+        annotation: bbox, area and compressed RLE; None if no pixel is left.
+        problems: pairs of ``what`` and ``left_out`` of a :class:`Problem`.
+        clipped: whether it extended beyond the edge of the image and was cut off there.
     """
 
     annotation: dict[str, Any] | None = None
@@ -35,16 +35,17 @@ def read_segmentation(segmentation: Any, size: tuple[int, int], what: str) -> Ou
     Args:
         segmentation: RLE, compressed or not, or polygons (lists of numbers or text).
         size: of the image.
-        what: an instance is called, "cell" or "nucleus".
+        what: name of an instance in messages, for example "cell".
 
     Raises:
-        InputError: its pixels cannot be known: not polygons or RLE, or RLE of another size.
+        InputError: its pixels cannot be determined: it is neither polygons nor RLE, or has another
+            size.
     """
     if isinstance(segmentation, dict):
         try:
             [annotation] = annotations_of(CroppedMasks.from_coco_rle([segmentation], size))
         except InputError as error:
-            # the mask's number in a list of one tells a user nothing
+            # the index of the mask, always 0, does not help the user
             raise InputError(str(error).removeprefix("mask 0: ")) from None
         if annotation["area"]:
             return Outline(annotation)

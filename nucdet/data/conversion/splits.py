@@ -1,4 +1,4 @@
-"""Fair splits: every trait of the images on each side in proportion, no group on two sides."""
+"""Stratified splits: every trait of the images in proportion, and no group in two splits."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ _Image = TypeVar("_Image")
 
 
 def check_split(val_fraction: float, seed: int, val_may_be_empty: bool = False) -> None:
-    """Complain about options of a split into train and val.
+    """Check the options of a split into train and val.
 
     Args:
-        val_fraction: part of the images that becomes val.
+        val_fraction: share of the images that becomes val.
         seed: of the split.
-        val_may_be_empty: whether a fraction of 0 is one, too.
+        val_may_be_empty: whether a fraction of 0 is allowed.
 
     Raises:
-        InputError: a number out of range.
+        InputError: a number is out of range.
     """
     if not 0 < val_fraction < 1 and not (val_may_be_empty and val_fraction == 0):
         least = "0 or more" if val_may_be_empty else "more than 0"
@@ -32,11 +32,11 @@ def check_split(val_fraction: float, seed: int, val_may_be_empty: bool = False) 
 
 
 def check_filled(splits: Mapping[str, Sequence[Any]], groups: int, remedy: str) -> None:
-    """Complain about a split without images, on which a training or a score would fail later.
+    """Check that no split is empty, on which a training or an evaluation would fail later.
 
     Args:
         splits: the images of each.
-        groups: number of images, or groups of them that stay together, that were there to deal.
+        groups: number of images, or of groups that stay together, that were divided.
         remedy: what the user can do.
 
     Raises:
@@ -58,7 +58,7 @@ def train_and_val(
     seed: int,
     traits: Sequence[tuple[Hashable, ...]] | None = None,
 ) -> dict[str, list[_Image]]:
-    """Deal images into train and val by :func:`assign_parts`; each keeps their order."""
+    """Divide images into train and val by :func:`assign_parts`, keeping their order."""
     part = assign_parts(kinds, groups, (1 - val_fraction, val_fraction), seed, traits)
     return {
         split: [image for image, side in zip(images, part, strict=True) if side == number]
@@ -73,25 +73,26 @@ def assign_parts(
     seed: int,
     traits: Sequence[tuple[Hashable, ...]] | None = None,
 ) -> np.ndarray:
-    """Deal images into parts of the given relative sizes, group by group.
+    """Divide images into parts of the given relative sizes, group by group.
 
-    Groups are dealt whole, the large ones first and in random order among equals. Each goes to the
-    part where it lowers Pearson's chi-square between the images dealt so far and the part's fair
-    share the most: Σ (dealt − w·N)² / (w·N) over all images, each kind, and within its kind each
-    trait of ``traits`` and whether an image has company (a group of more than one). A deficit
-    thus counts as a share of what the part is to get. Absolute deficits would give every large
-    group to the largest part, which left a validation set of DSB2018 without any mosaic. This is
-    iterative stratification (Sechidis et al., ECML PKDD 2011) with groups and another gain.
+    Groups are never divided. They are assigned in order of decreasing size, at random among equals.
+    Each goes to the part in which it most reduces Pearson's chi-square between the images assigned
+    so far and the part's fair share: Σ (assigned − w·N)² / (w·N), summed over the counts of all
+    images, of each kind, and, within each kind, of each trait in ``traits`` and of images with
+    company (in a group of more than one). A deficit is thus relative to what the part should get.
+    With absolute deficits every large group would go to the largest part, which left a validation
+    set of DSB2018 without any mosaic. This is iterative stratification (Sechidis et al., ECML PKDD
+    2011) with groups and a different gain.
 
     Args:
         kinds: kind of each of the N images.
         groups: group of each image; equal numbers stay together.
         weights: relative size of each part, e.g. ``(0.9, 0.1)`` for train and val, all above 0.
         seed: of the random order.
-        traits: further traits of each image, as many for each, such as ``((height, width),)``.
+        traits: further traits of each image, the same number for all, e.g. ``((height, width),)``.
 
     Returns:
-        (N,) int, the part of each image.
+        (N,) int, the index of each image's part.
     """
     weights = np.asarray(weights, dtype=float) / sum(weights)
     members: dict[int, list[int]] = defaultdict(list)
@@ -110,7 +111,7 @@ def assign_parts(
         added = np.bincount(labels[group].ravel(), minlength=len(fair))[:, None]
         used = np.flatnonzero(added)
         change = added[used] * (2 * (counts[used] - fair[used]) + added[used]) / fair[used]
-        # rounded, so that what only floating point parts counts as a tie; the first part gets it
+        # rounded, so that differences by floating-point error are ties, which the first part wins
         part = int(np.argmin(change.sum(axis=0).round(6)))
         part_of[group] = part
         counts[:, part] += added[:, 0]
@@ -122,7 +123,7 @@ def _labels(
     has_company: Sequence[bool],
     traits: Sequence[tuple[Hashable, ...]] | None,
 ) -> np.ndarray:
-    """(N, T) int: the numbers of what is counted for each image, traits apart from kind to kind."""
+    """(N, T) int: for each image, the indices of the counts to which it adds (see above)."""
     rows = []
     for index, (kind, company) in enumerate(zip(kinds, has_company, strict=True)):
         own = traits[index] if traits is not None else ()

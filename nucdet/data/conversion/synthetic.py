@@ -1,4 +1,4 @@
-"""A drawn data set: images and COCO JSON for the demo and the tests."""
+"""Creates a data set of drawn images with COCO JSON, for the demo and the tests."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from nucdet.errors import InputError
 from nucdet.files import write_atomically
 from nucdet.progress import ProgressBar
 
-_LARGEST = 4096  # pixels of a side; drawing takes some hundred bytes for each
+_LARGEST = 4096  # pixels of a side; drawing takes a few hundred bytes per pixel
 
 
 def make_synthetic(
@@ -25,13 +25,23 @@ def make_synthetic(
     val_fraction: float = 1 / 6,
     seed: int = 0,
 ) -> dict[str, list[ImageEntry]]:
-    """Draw ``images`` images, all looks in turn, with COCO JSON for train and val.
+    """Draw ``images`` images, cycling through all looks, with COCO JSON for train and val.
 
-    Image i depends on the seed, i and the size alone. Writes ``<root>/images/*.png`` and
+    Image i depends only on the seed, i and the size. Writes ``<root>/images/*.png`` and
     ``<root>/annotations/instances_{train,val}.json``; the same arguments give the same bytes.
 
+    Args:
+        root: folder of the data set.
+        images: number of images, at least 2.
+        size: height and width of each, in pixels.
+        val_fraction: share of the images that becomes val, more than 0 and less than 1.
+        seed: of the images and the split.
+
+    Returns:
+        The images of each split.
+
     Raises:
-        InputError: a number out of range, or no image for a split.
+        InputError: a number is out of range, or a split would have no image.
     """
     check_split(val_fraction, seed)
     if images < 2 or not 32 <= size <= _LARGEST:
@@ -40,7 +50,7 @@ def make_synthetic(
             "pixels"
         )
     root, looks = Path(root), [_look(index) for index in range(images)]
-    # before anything is drawn
+    # checked before anything is drawn
     numbers = train_and_val(range(images), looks, range(images), val_fraction, seed)
     check_filled(numbers, images, "choose more --images or another --val-fraction")
     entries = [_draw(root, index, size, seed) for index in ProgressBar(range(images), "drawing")]

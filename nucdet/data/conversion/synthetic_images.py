@@ -1,7 +1,7 @@
-"""Drawn microscope images: nuclei whose masks are known to the pixel, no download needed.
+"""Draws microscope images of nuclei with masks that are exact to the pixel.
 
-Absorbing stains follow Beer-Lambert (light * exp(-amount * color)), fluorescence adds light. The
-masks are drawn before blur and noise, so that an edge is where a person would put it.
+Absorbing stains follow Beer-Lambert (light * exp(-amount * color)), fluorescence adds light. Masks
+are drawn before blur and noise, so that edges are where a person would draw them.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import numpy as np
 from nucdet.data.image_kinds import BRIGHT_FIELD, FLUORESCENCE, STAINED_LIGHT, STAINED_TINTED
 from nucdet.structures import CroppedMasks
 
-_MAX_SHARED = 0.15  # part of a nucleus that may lie where others are
-_SEE_THROUGH = 0.2  # part of the clashes where both keep the shared pixels; else the later yields
-_TRIES = 12  # places tried for one nucleus before it is given up
+_MAX_SHARED = 0.15  # share of a nucleus that may overlap others
+_SEE_THROUGH = 0.2  # share of overlaps where both keep the pixels; else the first keeps them
+_TRIES = 12  # places tried for a nucleus before it is skipped
 
 
 @dataclass(frozen=True)
@@ -25,9 +25,9 @@ class Look:
     """Colors of a kind of microscopy, as light in [0, 1] or absorption per unit of stain (RGB).
 
     Attributes:
-        background: color of the empty slide.
-        nucleus: what a nucleus absorbs; for fluorescence, what it emits.
-        tissue: the same for what surrounds nuclei: cell bodies, fibres.
+        background: light of the empty slide.
+        nucleus: absorption of a nucleus; for fluorescence, its emission.
+        tissue: the same for the surroundings of nuclei: cell bodies, fibres.
         tissue_cover: amount of cell bodies, 0 to 1.
     """
 
@@ -55,15 +55,15 @@ def draw_image(
     """Draw one image.
 
     Args:
-        rng: source of all chance; the same state draws the same image.
+        rng: source of all randomness; the same state draws the same image.
         size: height and width in pixels, at least 32.
         look: a key of ``LOOKS``.
-        nuclei: how many to place; fewer fit when the image is full. Default: 10 to 40 for
-            256x256, the same density for other sizes.
-        diameter: mean diameter in pixels. Default: 16 to 30, one value an image.
+        nuclei: how many to place; fewer if the image gets full. None: 10 to 40 for 256×256, with
+            the same density for other sizes.
+        diameter: mean diameter in pixels. None: 16 to 30, one value per image.
 
     Returns:
-        uint8 (size, size, 3) RGB image, and the masks; touching ones are common, some overlap.
+        uint8 (size, size, 3) RGB image, and the masks, of which many touch and some overlap.
     """
     if nuclei is None:
         nuclei = max(1, round(rng.integers(10, 41) * (size / 256) ** 2))
@@ -78,7 +78,7 @@ def draw_image(
 
 
 def _outline(rng: np.random.Generator, diameter: float) -> np.ndarray:
-    """Points (72, 2) x, y around 0: an ellipse with lobes, sometimes a kidney."""
+    """Points (72, 2), x and y around 0, of an ellipse with lobes, sometimes kidney-shaped."""
     angle = np.linspace(0, 2 * np.pi, 72, endpoint=False)
     long = diameter / 2 * rng.lognormal(0, 0.18)
     short = long * rng.uniform(0.55, 1)
@@ -91,7 +91,7 @@ def _outline(rng: np.random.Generator, diameter: float) -> np.ndarray:
 
 
 def _place_nuclei(rng: np.random.Generator, size: int, count: int, diameter: float) -> CroppedMasks:
-    """Nuclei alone and in clumps, some cut by the border."""
+    """Place nuclei, isolated or in clumps, some cut by the border."""
     cover = np.zeros((size, size), dtype=np.uint8)
     offsets, crops, centers = [], [], []
     clumping = rng.uniform(0.1, 0.7)
@@ -124,7 +124,7 @@ def _place_nuclei(rng: np.random.Generator, size: int, count: int, diameter: flo
 
 
 def _fill(points: np.ndarray, size: int) -> tuple[tuple[int, int], np.ndarray] | None:
-    """The part of a filled outline inside the image, tight; None when hardly anything is."""
+    """(y, x) and tight crop of a filled outline inside the image; None if hardly any is inside."""
     low = np.floor(points.min(axis=0)).astype(int) - 1
     width, height = np.ceil(points.max(axis=0)).astype(int) + 2 - low
     window = np.zeros((height, width), dtype=np.uint8)
@@ -151,7 +151,7 @@ def _clouds(rng: np.random.Generator, size: int, scale: float) -> np.ndarray:
 def _amounts(
     rng: np.random.Generator, masks: CroppedMasks, diameter: float, tissue_cover: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """How much nuclear stain and how much tissue lies on each pixel, float32 (H, W)."""
+    """The amounts of nuclear stain and of tissue at each pixel, each float32 (H, W)."""
     size = masks.image_size[0]
     stain = np.zeros((size, size), dtype=np.float32)
     near = np.zeros((size, size), dtype=np.uint8)
@@ -176,7 +176,7 @@ def _amounts(
 def _add_debris(
     rng: np.random.Generator, stain: np.ndarray, tissue: np.ndarray, diameter: float
 ) -> None:
-    """Specks much smaller than a nucleus, and pale smears: things that are not to be found."""
+    """Add specks much smaller than a nucleus, and pale smears, which should not be detected."""
     size = len(stain)
     blur = diameter / 6
     for _ in range(rng.poisson(3 * (size / 256) ** 2)):
@@ -200,7 +200,7 @@ def _ellipse(
     amount: tuple[float, float],
     margin: int = 0,
 ) -> tuple[tuple[slice, slice], np.ndarray]:
-    """A filled ellipse turned at random: its window with a margin, and float32 pixels of it."""
+    """A filled ellipse of random rotation: its window with a margin, and its float32 pixels."""
     reach = int(axes.max()) + 1 + margin
     low, high = np.maximum(center - reach, 0), np.minimum(center + reach + 1, size)
     pixels = np.zeros((high - low)[::-1], np.float32)
@@ -220,7 +220,7 @@ def _render(
     """Light per pixel, float32 (H, W, 3), 1 = white, under an uneven lamp."""
     colors = (look.background, look.nucleus, look.tissue)
     background, nucleus, body = (np.float32(color) for color in colors)
-    # a slide is never stained quite like the next one
+    # every slide is stained slightly differently
     nucleus = nucleus * np.float32(rng.uniform(0.8, 1.2)) * rng.uniform(0.93, 1.07)
     size = len(stain)
     lamp = 1 + rng.uniform(0, 0.06) * _clouds(rng, size, size / 1.5)[..., None]

@@ -1,14 +1,15 @@
-"""Which images are tiles of one larger image: found where their borders continue each other.
+"""Finds images that are tiles of one larger image, by borders that continue each other.
 
-DSB2018 holds many microscope fields cut into quarters. Tiles share specimen, stain and light, so a
-split that parts them measures memory instead of skill. The last row of a tile and the first row
-of its neighbor were adjacent rows once: they correlate, and they differ no more than adjacent rows
-within the tiles do. Copies of one image are found by a checksum.
+DSB2018 contains many microscope fields cut into quarters. Tiles share specimen, stain and light, so
+with tiles of one field in train and val, scores would reward memorization. The last row of a tile
+and the first row of its neighbor were adjacent in the field: they correlate, and they differ no
+more than adjacent rows within the tiles. Copies of one image are found by a checksum.
 
 Measured on stage1_train against ``mosaic_idx`` of folds.csv (github selimsef/dsb2018_topcoders),
-which names 76 mosaics of 4: of its 456 pairs 95 % end up together. 464 seams are found, 187 of them
-between images that ``mosaic_idx`` keeps apart. With one side of every line reversed, so that no
-two tiles fit, 2 are found: those 187 are nearly all real, and ``mosaic_idx`` alone would leak.
+which names 76 mosaics of 4: 95 % of its 456 pairs are put together. 464 seams are found, 187 of
+them between images that ``mosaic_idx`` separates. With one side of every line reversed, so that no
+two tiles fit, only 2 are found: nearly all of the 187 are real, and ``mosaic_idx`` alone would leak
+data.
 """
 
 from __future__ import annotations
@@ -25,14 +26,14 @@ from scipy.sparse.csgraph import connected_components
 from nucdet.data.conversion.coco_json import ImageEntry
 
 _MIN_CORRELATION = 0.9
-_MAX_STEP = 1.5  # squared step across the seam, in units of the squared step beside it
-_NOISE = 0.05  # squared grey levels; keeps empty borders from dividing by zero
-_CHUNK = 1 << 24  # pairs of images that are compared at once
+_MAX_STEP = 1.5  # mean squared step across the seam, relative to that within the tiles next to it
+_NOISE = 0.05  # squared grey levels, added to the latter so that tiles without noise can match
+_CHUNK = 1 << 24  # pairs of images compared at a time
 
 
 @dataclass(frozen=True)
 class Borders:
-    """What of an image is compared with other images.
+    """The properties of an image that are compared with those of other images.
 
     Attributes:
         size: (height, width).
@@ -48,7 +49,7 @@ class Borders:
 
 
 def borders_of(image: np.ndarray) -> Borders:
-    """Take the borders of a uint8 (H, W, 3) image."""
+    """The borders of a uint8 (H, W, 3) image."""
     across = image.transpose(1, 0, 2)
     views = (across, across[::-1], image, image[::-1])
     outer = [view[0].ravel() for view in views]
@@ -65,7 +66,7 @@ def group_tiles(borders: Sequence[Borders], links: Iterable[tuple[int, int]] = (
 
     Args:
         borders: of each image.
-        links: pairs of indices known to belong together from elsewhere.
+        links: pairs of indices that are otherwise known to belong together.
     """
     pairs = list(links)
     by_size: dict[tuple[int, int], list[int]] = defaultdict(list)
@@ -86,12 +87,12 @@ def group_tiles(borders: Sequence[Borders], links: Iterable[tuple[int, int]] = (
 def set_groups(
     images: Sequence[ImageEntry], borders: Sequence[Borders], named: Sequence[str | None]
 ) -> None:
-    """Number the groups: tiles and copies, and images that have been given the same name.
+    """Set ``group`` of each image: tiles, copies and images of the same named group share one.
 
     Args:
-        images: whose ``group`` is set.
+        images: are changed in place.
         borders: of each image.
-        named: the group of each image that is known from elsewhere, or None.
+        named: the name of each image's group if it is otherwise known, or None.
     """
     first: dict[str, int] = {}
     links = [(first.setdefault(g, i), i) for i, g in enumerate(named) if g is not None]
@@ -100,7 +101,7 @@ def set_groups(
 
 
 def _neighbors(borders: list[Borders], before: int, after: int) -> list[tuple[int, int]]:
-    """Pairs (a, b) where the line ``before`` of a goes on as the line ``after`` of b."""
+    """Pairs (a, b) in which the line ``after`` of b continues the line ``before`` of a."""
     one, two = (
         np.stack([b.lines[side] for b in borders]).astype(np.float32) for side in (before, after)
     )
@@ -117,9 +118,9 @@ def _neighbors(borders: list[Borders], before: int, after: int) -> list[tuple[in
         found += zip(a + first, b, correlation[a, b], strict=True)
     pairs = []
     for a, b, correlation in found:
-        beside = (borders[a].steps[before] + borders[b].steps[after]) / 2
+        within = (borders[a].steps[before] + borders[b].steps[after]) / 2
         across = np.mean((one[a] - two[b]) ** 2)
-        if correlation == highest[b] and across < _MAX_STEP * (beside + _NOISE):
+        if correlation == highest[b] and across < _MAX_STEP * (within + _NOISE):
             pairs.append((int(a), int(b)))
     return pairs
 

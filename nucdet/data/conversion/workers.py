@@ -1,4 +1,4 @@
-"""Images spread over processes, and what becomes of each."""
+"""Converts images in several processes."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _Result = TypeVar("_Result")
 
 @dataclass
 class ImageResult:
-    """What became of an image: none where it had to be left out.
+    """The result for one image.
 
     Attributes:
-        problems: what is bad.
-        image: ready to be written.
-        borders: by which its neighbors are found.
+        problems: what is invalid.
+        image: the entry to write; None if the image must be left out.
+        borders: to find its neighboring tiles; None if the image must be left out.
     """
 
     problems: list[Problem]
@@ -38,10 +38,10 @@ class ImageResult:
 
 
 def check_workers(workers: int) -> None:
-    """Complain about a number of processes below 1.
+    """Check the number of processes.
 
     Raises:
-        InputError: it is.
+        InputError: it is below 1.
     """
     if workers < 1:
         raise InputError(f"--workers {workers}: expected 1 or more")
@@ -50,7 +50,7 @@ def check_workers(workers: int) -> None:
 def map_images(
     convert: Callable[[_Task], _Result], tasks: Sequence[_Task], workers: int
 ) -> list[_Result]:
-    """``convert`` of all tasks in ``workers`` processes, in order, with a progress bar."""
+    """Apply ``convert`` to all tasks in ``workers`` processes; the results keep their order."""
     if workers == 1:
         return list(ProgressBar(map(convert, tasks), "converting", len(tasks)))
     # a forked worker has torch and OpenCV loaded already; loading them takes a worker seconds
@@ -63,7 +63,7 @@ def map_images(
 
 @contextmanager
 def _no_opencv_threads() -> Iterator[None]:
-    """A forked worker would wait forever for threads that OpenCV started before the fork."""
+    """Within this context OpenCV has no threads, for which a forked worker would wait forever."""
     before = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:
@@ -75,5 +75,5 @@ def _no_opencv_threads() -> Iterator[None]:
 def _start_worker() -> None:
     cv2.setNumThreads(1)  # for spawned ones
     end_with_parent()
-    # Ctrl-C is the parent's to answer, or every worker prints a traceback
+    # the parent handles Ctrl-C; otherwise every worker would print a traceback
     signal.signal(signal.SIGINT, signal.SIG_IGN)
