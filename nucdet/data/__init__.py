@@ -1,1 +1,1 @@
-"""From files to model inputs: reading, conversion, registration, mapping, augmentation."""
+"""From files to model inputs: reading, conversion, catalog, mapper, augmentation."""

@@ -1,4 +1,4 @@
-"""What the entries of a COCO JSON must hold, whoever wrote it; every reader of one asks here."""
+"""Checks of the entries of a COCO JSON from any source; all readers of COCO JSON use them."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import Any
 
 from nucdet.errors import InputError
 
-_LARGEST = 1_000_000  # pixels of a side; more is a mistake, and would overflow COCO's code
+_LARGEST = 1_000_000  # pixels of a side; more is a mistake and would overflow in COCO's code
 _SHOWN = 60  # characters of an entry in a message
 
 
 def check_id(path: Path, entry: Any, key: str = "id") -> int | str:
-    """The id that an entry holds under a key.
+    """The id that an entry has under a key.
 
     Raises:
-        InputError: the entry is no object, has no such key, or holds neither a whole number nor
-            text there.
+        InputError: the entry is not an object, lacks the key, or its value is neither a whole
+            number nor text.
     """
     if not isinstance(entry, dict) or key not in entry:
         raise InputError(f"{path}: found {_short(entry)}; expected an object with {key}")
@@ -30,10 +30,10 @@ def check_id(path: Path, entry: Any, key: str = "id") -> int | str:
 
 
 def check_image_id(path: Path, entry: Any, taken: Container[int | str]) -> int | str:
-    """The id of an image, which must not be one of those that are taken.
+    """The id of an image, which must not be among the ids of earlier images, ``taken``.
 
     Raises:
-        InputError: see :func:`check_id`; another image has the id.
+        InputError: see :func:`check_id`, or the id is taken.
     """
     image_id = check_id(path, entry)
     if image_id in taken:
@@ -45,7 +45,7 @@ def check_file_name(path: Path, entry: dict[str, Any]) -> str:
     """The file name of an image.
 
     Raises:
-        InputError: there is none, or it is no text.
+        InputError: it is missing or not text.
     """
     name = entry.get("file_name")
     if not isinstance(name, str) or not name or "\0" in name:
@@ -57,7 +57,7 @@ def check_size(path: Path, entry: dict[str, Any]) -> tuple[int, int]:
     """Height and width of an image.
 
     Raises:
-        InputError: one is missing, or no whole number above 0.
+        InputError: one is missing or not a whole number above 0.
     """
     for key in ("height", "width"):
         value = entry.get(key)
@@ -73,7 +73,7 @@ def check_categories(path: Path, entries: Iterable[Any]) -> dict[int | str, str]
     """The name of each category id.
 
     Raises:
-        InputError: an id or a name is missing or of another type, or two categories have one id.
+        InputError: an id or a name is missing or of another type, or two categories share an id.
     """
     names: dict[int | str, str] = {}
     for entry in entries:
@@ -89,7 +89,7 @@ def check_segmentation(path: Path, entry: dict[str, Any]) -> dict[str, Any] | li
     """The outline of an annotation: RLE or polygons.
 
     Raises:
-        InputError: there is none, or it is neither. An empty one would drop the nucleus unnoticed.
+        InputError: it is missing, empty (the nucleus would be dropped silently), or neither.
     """
     outline = entry.get("segmentation")
     if not outline or not isinstance(outline, (dict, list)):

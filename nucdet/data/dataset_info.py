@@ -1,6 +1,6 @@
-"""What a data set is: its name, splits and classes, and the small file that tells it.
+"""The description of a data set (name, splits, classes), and the file that stores it.
 
-``<root>/<name>/dataset.yaml`` stands beside the COCO JSON of data that is not in nucdet's own table
+``<root>/<name>/dataset.yaml`` describes data that is not in nucdet's own table
 (:mod:`nucdet.data.datasets`), so that no code is needed to use it::
 
     name: mydata
@@ -27,22 +27,22 @@ _EXPECTED = "expected name (that of its folder), classes and splits; convert the
 
 @dataclass(frozen=True)
 class DatasetInfo:
-    """One data set: its folder under the root, its splits and its classes in order of their id."""
+    """One data set: its folder under the root, its splits, and its classes in order of id."""
 
     name: str
     splits: tuple[str, ...]
     classes: tuple[str, ...] = ("nucleus",)
 
     def json_file(self, root: Path, split: str) -> Path:
-        """Where the converter puts the COCO JSON of a split."""
+        """The path of the COCO JSON that the converter writes for a split."""
         return root / self.name / "annotations" / f"instances_{split}.json"
 
 
 def check_word(what: str, word: str) -> str:
-    """``word``, if it can be part of a file's and a catalog entry's name.
+    """``word``, if it may be part of the names of files and catalog entries.
 
     Raises:
-        InputError: it holds other characters.
+        InputError: it contains other characters.
     """
     if not _NAME.fullmatch(word):
         raise InputError(f"{what} {word!r}: expected letters, digits, _ and -, a letter first")
@@ -53,7 +53,7 @@ def read_dataset_file(path: Path) -> DatasetInfo:
     """Read a dataset.yaml.
 
     Raises:
-        InputError: it is no such file, or names another folder than its own.
+        InputError: it is not such a file, or its name is not that of its folder.
     """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -79,7 +79,7 @@ def write_dataset_file(path: Path, info: DatasetInfo) -> None:
 
 
 def find_datasets(root: Path) -> list[DatasetInfo]:
-    """The data sets of a root that have a dataset.yaml, by name.
+    """The data sets under a root that have a dataset.yaml, sorted by name.
 
     Raises:
         InputError: one of these files is broken.

@@ -1,4 +1,4 @@
-"""The table of data sets and their entry in Detectron2's catalog, with those of dataset.yaml."""
+"""Registers data sets in Detectron2's catalog: those of a table and those with a dataset.yaml."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from nucdet.data.manifest import check_manifest
 from nucdet.errors import InputError
 
 NUM_FOLDS = 10
-# registered by the import above
+# those that Detectron2 registers when it is imported
 _OF_DETECTRON2 = frozenset(DatasetCatalog.list())
 
 _FOLDS = tuple(f"fold{k}_{part}" for k in range(NUM_FOLDS) for part in ("train", "val"))
@@ -44,9 +44,9 @@ def default_root() -> Path:
 def register_datasets(root: str | os.PathLike[str] | None = None) -> None:
     """Register ``<name>_<split>`` in Detectron2's catalog for every data set.
 
-    These are the data sets of the table and those that have a dataset.yaml in the root. Reads no
-    image and no annotation: a JSON is loaded when its data set is first used, and only then a
-    missing one is an error. May be called again; the newest root counts.
+    These are the data sets of the table and those with a dataset.yaml under the root. No image or
+    annotation is read: a JSON is loaded, and may turn out to be missing, only when its data set is
+    first used. The function may be called again; the last root counts.
 
     Raises:
         InputError: a dataset.yaml is broken, or takes the name of another data set.
@@ -63,7 +63,7 @@ def register_datasets(root: str | os.PathLike[str] | None = None) -> None:
 
 
 def check_own_name(info: DatasetInfo) -> None:
-    """Complain where an own data set would take the place of another one in the catalog.
+    """Check that a user's data set does not replace another one in the catalog.
 
     Raises:
         InputError: one of its splits has the name of one of nucdet's or Detectron2's data sets.
@@ -78,7 +78,7 @@ def check_own_name(info: DatasetInfo) -> None:
 
 
 def class_names(name: str) -> list[str] | None:
-    """The classes of a data set, registered or not; None where nothing tells them.
+    """The classes of a data set, registered or not; None if they are unknown.
 
     Raises:
         InputError: a dataset.yaml is broken.
@@ -121,13 +121,13 @@ def register_coco_json(
 
 
 def check_datasets(names: Iterable[str]) -> None:
-    """Complain about data sets that are not registered or not converted yet, before any work.
+    """Check, before any work, that data sets are registered and converted.
 
     Detectron2 would raise a KeyError that lists all of its own fifty data sets.
 
     Raises:
-        InputError: the catalog does not know the name.
-        FileNotFoundError: its COCO JSON is not there.
+        InputError: a name is not in the catalog.
+        FileNotFoundError: its COCO JSON is missing.
     """
     for name in names:
         if name not in DatasetCatalog:
@@ -148,11 +148,11 @@ def check_datasets(names: Iterable[str]) -> None:
 
 
 def check_training_data(cfg: CfgNode) -> None:
-    """:func:`check_datasets` for a training, and whether its data sets go together.
+    """:func:`check_datasets` for a training, and check that its data sets can be combined.
 
     Raises:
-        InputError: besides, DATASETS.TRAIN holds data sets of different classes, or of more classes
-            than the model has.
+        FileNotFoundError, InputError: see :func:`check_datasets`, or the data sets of
+            DATASETS.TRAIN have different classes, or more classes than the model.
     """
     check_datasets([*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST])
     classes = {name: class_names(name) for name in cfg.DATASETS.TRAIN}
@@ -175,9 +175,9 @@ def check_training_data(cfg: CfgNode) -> None:
 
 
 def _tells_classes_apart(architecture: str) -> bool:
-    """Whether MODEL.ROI_HEADS.NUM_CLASSES is the number of classes that the model knows."""
+    """Whether the model distinguishes MODEL.ROI_HEADS.NUM_CLASSES classes."""
     from detectron2.modeling import (
-        META_ARCH_REGISTRY,  # takes seconds; needed for training alone
+        META_ARCH_REGISTRY,  # takes seconds; needed only for training
         GeneralizedRCNN,
     )
 
@@ -187,7 +187,7 @@ def _tells_classes_apart(architecture: str) -> bool:
 
 
 def _converter_options(name: str) -> str:
-    """What the converter must be told to write this data set."""
+    """The options with which nucdet-convert writes this data set."""
     root = MetadataCatalog.get(name).image_root
     if _is_own(name):
         return f"labels or coco, --name {Path(root).name}"
@@ -202,7 +202,7 @@ def _load(name: str, json_file: Path, image_root: Path) -> list[dict]:
     check_manifest(json_file)
     try:
         records = load_coco_json(str(json_file), str(image_root), name)
-        kinds = _kinds(json_file)  # Detectron2 leaves out what it does not know
+        kinds = _kinds(json_file)  # Detectron2 drops entries that it does not know
         return [{**record, "kind": kinds[record["image_id"]]} for record in records]
     except InputError:
         raise
@@ -218,9 +218,9 @@ def _load(name: str, json_file: Path, image_root: Path) -> list[dict]:
 
 
 def _check_category_names(name: str, json_file: Path) -> None:
-    """Raise InputError where a JSON names its categories otherwise than the catalog does.
+    """Raise InputError if the categories in a JSON have other names than in the catalog.
 
-    Detectron2 fails on it when it has read the file, with an assertion on its own metadata.
+    In this case Detectron2 fails, after reading the file, in an assertion on its own metadata.
     """
     categories = [entry for member, entry in stream_entries(json_file) if member == "categories"]
     found = [entry["name"] for entry in sorted(categories, key=lambda entry: entry["id"])]
@@ -235,11 +235,11 @@ def _check_category_names(name: str, json_file: Path) -> None:
 
 
 def _kinds(json_file: Path) -> dict[int, str]:
-    """Kind of microscopy by id of the image, "" where the JSON names none."""
+    """Kind of microscopy by image id; "" if the JSON names none."""
     kinds: dict[int, str] = {}
     for member, entry in stream_entries(json_file):
         if member == "images":
             kinds[entry["id"]] = entry.get("kind") or ""
-        elif kinds:  # the annotations behind them may be a thousand times as many
+        elif kinds:  # do not read the annotations, which may be a thousand times as many
             break
     return kinds

@@ -1,4 +1,4 @@
-"""From a data set's dict to what evaluation starts from: the image of the file, normalized."""
+"""Maps a data set's dict to the input of evaluation: the normalized image of the file."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from nucdet.data.mapper import NucleusDatasetMapper
 class EvaluationMapper:
     """Maps ``{"file_name", "height", "width", "image_id", …}`` to the same with ``"image"``.
 
-    That is the whole image as :meth:`nucdet.data.io.windows.ImageWindows.read` shows it, a uint8
-    tensor (3, H, W) in RGB after TEST.PERTURBATION, neither resized nor cut:
-    :class:`nucdet.predict.finding.Finder` does that, in evaluation as in prediction.
+    ``"image"`` is the whole image as :meth:`nucdet.data.io.windows.ImageWindows.read` returns it, a
+    uint8 tensor (3, H, W) in RGB after TEST.PERTURBATION. It is neither resized nor tiled:
+    :class:`nucdet.predict.finding.Finder` does this, in evaluation as in prediction.
 
     For the evaluator "subsystems" there is also ``"measured"``, the input of the model itself with
     its ground truth, see :class:`NucleusDatasetMapper`.

@@ -1,8 +1,8 @@
-"""Which kind of microscopy an image comes from, told from its pixels alone.
+"""Determines the kind of microscopy of an image from its pixels.
 
-Splits are stratified by it and :mod:`nucdet.data.statistics` counts it. The thresholds sit in wide
-gaps of the DSB2018 training set (664 images): median brightness is at most 44 in fluorescence and
-at least 131 elsewhere; mean saturation is 0 in grey images and at least 12 in stained ones.
+Splits are stratified by kind, and :mod:`nucdet.data.statistics` counts kinds. The thresholds lie in
+wide gaps of the DSB2018 training set (664 images): median brightness is at most 44 in fluorescence
+and at least 131 elsewhere; mean saturation is 0 in grey images and at least 12 in stained ones.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ def image_kind(image: np.ndarray) -> str:
         ``"bright_field"``: grey on a bright background (also phase contrast);
         ``"stained_light"``: colored on a white or grey background (H&E);
         ``"stained_tinted"``: colored on a colored background (purple on lilac).
-        Saturation here is max - min over the channels, brightness the mean; the background is the
-        brightest quarter of the pixels.
+        Saturation here means max - min over the channels, brightness their mean; the background is
+        the brightest quarter of the pixels.
     """
-    # every third pixel both ways gives the same statistics at a ninth of the time
+    # every third pixel along both axes gives the same statistics in a ninth of the time
     pixels = image[::3, ::3].reshape(-1, 3).astype(np.int16)
     brightness = pixels.sum(axis=1) / 3
     if np.median(brightness) < _DARK_BELOW:

@@ -1,4 +1,4 @@
-"""A JSON file of any size, read entry by entry: memory for one entry, not for the file."""
+"""Reads a JSON file of any size entry by entry, in memory for one entry instead of the file."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ import ijson
 
 from nucdet.errors import InputError
 
-_CHUNK = 1 << 16  # bytes that the parser takes at a time
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # which some editors write and the parser refuses
+_CHUNK = 1 << 16  # bytes that the parser reads at a time
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # written by some editors, refused by the parser
 
 
 def stream_entries(
     path: Path, on_read: Callable[[int], Any] = lambda count: None
 ) -> Iterator[tuple[str, Any]]:
-    """Walk through a JSON object whose members are lists or objects, as a COCO file's are.
+    """Iterate over a JSON object whose members are lists or objects, such as a COCO file.
 
     Args:
         path: the file, in UTF-8.
-        on_read: called with the number of bytes whenever some were read, for a progress bar.
+        on_read: called with the number of bytes after each read, for a progress bar.
 
     Yields:
         ``(name of the member, entry)`` for each entry of a list and each value of an object, in the
-        file's order; a member that is neither is its own only entry.
+        order of the file; a member that is neither is yielded as a single entry.
 
     Raises:
         FileNotFoundError: there is no such file.
-        InputError: it is not such a JSON, or breaks off.
+        InputError: it is not such a JSON, or is cut off.
     """
     with path.open("rb") as file:
         if file.read(len(_BYTE_ORDER_MARK)) != _BYTE_ORDER_MARK:
@@ -62,7 +62,7 @@ def _entries(events: Iterator[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
     if next(events) != ("start_map", None):
         raise ijson.JSONError("expected an object")
     for event, name in events:
-        if event == "end_map":  # the parser goes on: it complains if anything follows
+        if event == "end_map":  # continue, since the parser raises an error if anything follows
             continue
         event, value = next(events)
         if event not in ("start_map", "start_array"):
@@ -76,7 +76,7 @@ def _entries(events: Iterator[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
 
 
 def _whole(event: str, value: Any, events: Iterator[tuple[str, Any]]) -> Any:
-    """The value that begins with an event; faster than ijson's own builder of objects."""
+    """The value that begins with this event; faster than ijson's own builder of objects."""
     if event == "start_array":
         items = []
         for event, value in events:
@@ -96,7 +96,7 @@ def _whole(event: str, value: Any, events: Iterator[tuple[str, Any]]) -> Any:
 
 
 def _reason(error: ijson.JSONError) -> str:
-    """The parser's message in one line: what is wrong, and the text around it."""
+    """The parser's message in one line: the error and the text around it."""
     (message,) = error.args
     text = message.decode(errors="replace") if isinstance(message, bytes) else message
     wrong, *around = (line.strip() for line in text.splitlines())

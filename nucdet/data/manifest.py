@@ -1,8 +1,8 @@
-"""Which JSON files one conversion wrote, so that no run mixes those of two.
+"""Records which JSON files one conversion wrote, so that no run mixes those of two.
 
-A conversion that is killed while it writes leaves new files beside old ones, perhaps of another
-seed: a network would then be judged on images that it was trained on. The manifest is written last,
-and who loads a data set compares.
+A conversion that is killed while it writes leaves new files together with old ones, perhaps from
+another seed; a network might then be evaluated on images that it was trained on. The manifest is
+written last, and compared whenever a data set is loaded.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ MANIFEST = "conversion.json"
 
 
 def write_manifest(folder: Path, names: Iterable[str], keep: bool = False) -> None:
-    """Note what a conversion wrote, after it has written it, and clear what killed ones left.
+    """Record the files that a conversion has written, and remove those left by killed ones.
 
     Args:
         folder: of the JSON files.
         names: of the files that the conversion wrote.
-        keep: whether files of earlier conversions stay valid, as where images are added to a data
-            set of one's own.
+        keep: whether files of earlier conversions stay valid, for example when splits are added to
+            a user's data set.
     """
     hashes = _read(folder) if keep else {}
     hashes |= {name: _hash(folder / name) for name in names}
@@ -35,11 +35,10 @@ def write_manifest(folder: Path, names: Iterable[str], keep: bool = False) -> No
 
 
 def check_manifest(json_file: Path) -> None:
-    """Compare a JSON with the manifest beside it; without one there is nothing to compare.
+    """Compare a JSON with the manifest in its folder, if there is one.
 
     Raises:
-        InputError: the file is of another conversion than the manifest, was changed after it, or
-            is none of what the last conversion wrote.
+        InputError: the file is from another conversion than the manifest, or was changed since.
     """
     folder = json_file.parent
     if not (folder / MANIFEST).is_file():

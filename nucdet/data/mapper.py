@@ -1,4 +1,4 @@
-"""From a data set's dict to what a model takes: image and masks, augmented together."""
+"""Maps a data set's dict to the input of a model: image and masks, augmented together."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ Targets = Callable[[Instances, int | str], dict[str, torch.Tensor]]
 
 
 def build_targets(cfg: CfgNode, *, training: bool) -> Sequence[Targets]:
-    """What the network of MODEL.META_ARCHITECTURE learns from beside the instances.
+    """The training targets of MODEL.META_ARCHITECTURE other than the instances.
 
-    A class that needs more than boxes, classes and masks has a static method
-    ``build_targets(cfg, training)`` that returns it, such as maps of pixels made of the masks.
+    A class that needs more than boxes, classes and masks, for example pixel maps made from the
+    masks, has a static method ``build_targets(cfg, training)`` that returns functions for it.
 
     Args:
         cfg: the config.
         training: False for a loss on a validation set, which must be the same each time.
     """
     from detectron2.modeling import (
-        META_ARCH_REGISTRY,  # takes seconds; needed for ground truth alone
+        META_ARCH_REGISTRY,  # takes seconds; needed only for ground truth
     )
 
     architecture = META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE)
@@ -54,10 +54,10 @@ class NucleusDatasetMapper:
 
     Adds ``"image"``, a uint8 tensor (C, H, W), and, with ``with_truth``, ``"instances"`` with
     gt_boxes (XYXY, around the masks), gt_classes and gt_masks (:class:`CroppedMasks`), all after
-    augmentation, which may bring in other images of the data set (:class:`Composition`). What
-    else a model learns from, it names itself: see :func:`build_targets`.
+    augmentation, which may use other images of the data set (:class:`Composition`). The model
+    itself defines any further targets, see :func:`build_targets`.
 
-    Masks travel through it as label maps: the cost of a warp does not depend on the number of
+    Masks are warped as label maps, so that the time of a warp does not depend on the number of
     nuclei.
     """
 
@@ -81,9 +81,9 @@ class NucleusDatasetMapper:
             image_format: "RGB", "BGR", or "L" for one grey channel.
             normalize: INPUT.NORMALIZE, applied to the whole image before ``augmentations``.
             min_instance_area: instances with fewer pixels than this after augmentation are dropped.
-            targets: each makes further entries of the instances; with ``with_truth`` alone.
-            composition: joins images after ``augmentations``; None: each stays by itself.
-            cache_mib: of decoded images that stay in memory.
+            targets: each makes further entries from the instances; only with ``with_truth``.
+            composition: combines images after ``augmentations``; None: images are not combined.
+            cache_mib: MiB of decoded images to keep in memory.
         """
         if image_format not in ("RGB", "BGR", "L"):
             raise InputError(f"INPUT.FORMAT is {image_format!r}, expected 'RGB', 'BGR' or 'L'")
@@ -104,17 +104,20 @@ class NucleusDatasetMapper:
         with_truth: bool | None = None,
         records: Sequence[dict[str, Any]] = (),
     ) -> dict[str, Any]:
-        """``augment``: training augmentations, else TEST.PERTURBATION and evaluation's resize.
-
-        ``with_truth`` is as ``augment`` if not given. ``records``: the data set, from which copy-
-        paste takes other images; without it nuclei are pasted from the image itself.
+        """
+        Args:
+            cfg: the config.
+            augment: True: training augmentations; False: TEST.PERTURBATION and evaluation's resize.
+            with_truth: whether to add "instances"; None: as ``augment``.
+            records: the data set, from which copy-paste takes other images; without it nuclei are
+                pasted from the image itself.
         """
         composition = Composition.from_config(cfg, records) if augment else None
         if not augment:
             augmentations = build_test_augmentation(cfg)
         elif composition is None:
             augmentations = build_train_augmentation(cfg)
-        else:  # which changes light and color itself, after it has pasted
+        else:  # the composition changes light and color itself, after pasting
             augmentations = build_geometric(cfg)
         normalize = cfg.INPUT.NORMALIZE
         if not augment:
@@ -153,7 +156,7 @@ class NucleusDatasetMapper:
         return result
 
     def _read(self, dataset_dict: dict[str, Any]) -> Sample:
-        """One image after ``augmentations``, without nuclei where no ground truth is asked for."""
+        """One image after ``augmentations``, without nuclei unless ``with_truth`` is set."""
         image = self._read_image(dataset_dict["file_name"])
         size = (dataset_dict["height"], dataset_dict["width"])
         if image.shape[:2] != size:
@@ -198,9 +201,9 @@ def convert_format(image: np.ndarray, image_format: str) -> np.ndarray:
 
 
 def label_layers(masks: CroppedMasks) -> list[np.ndarray]:
-    """Label maps (int32, mask i has label i + 1) that together hold every mask whole.
+    """Label maps (int32, mask i has label i + 1) that together contain every mask completely.
 
-    One where no masks overlap; a mask that meets another one goes to the next layer.
+    There is one if no masks overlap; a mask that overlaps another one goes to the next layer.
     """
     layers: list[np.ndarray] = []
     for index, ((y, x), crop) in enumerate(zip(masks.offsets, masks.crops, strict=True)):

@@ -17,7 +17,7 @@ from nucdet.errors import InputError
 def build_sampler(
     cfg: CfgNode, records: Sequence[dict[str, Any]]
 ) -> RepeatFactorTrainingSampler | None:
-    """The sampler of DATALOADER.BALANCE_KINDS and BALANCE_CROPS; None where both are 0.
+    """The sampler of DATALOADER.BALANCE_KINDS and BALANCE_CROPS; None if both are 0.
 
     Raises:
         InputError: DATALOADER.SAMPLER_TRAIN asks for another sampler at the same time.
@@ -44,8 +44,9 @@ def kind_weights(records: Sequence[dict[str, Any]], power: float) -> torch.Tenso
 def crop_weights(cfg: CfgNode, records: Sequence[dict[str, Any]], power: float) -> torch.Tensor:
     """(N,) (crops that the image fills) ** power: at 1 each pixel is drawn equally often.
 
-    Images are measured as evaluation resizes them. With INPUT.RESIZE_RULE "diameter" they are so as
-    with "enlarge": the diameter of the nuclei, which decides in training, is not known here.
+    The size of an image is that after evaluation's resize. INPUT.RESIZE_RULE "diameter" is treated
+    like "enlarge", since the diameter of the nuclei, which determines the size in training, is not
+    known here.
     """
     zoom = build_test_augmentation(cfg)[0].rule
     crop = 1.0

@@ -1,4 +1,4 @@
-"""What a data set looks like in numbers, and the settings that follow from them."""
+"""Statistics of a data set, and the settings that follow from them."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ class DatasetStatistics:
         kinds: number of images of each kind of image.
         per_image: (M,) instances in each image.
         areas: (N,) pixels of each instance, at the image's own resolution.
-        box_sizes: (up to N, 2) width and height of boxes as the network sees them (resized); those
-            of no width or height are left out.
-        input_size: shorter side that images are resized to, 0 for none.
+        box_sizes: (up to N, 2) width and height of boxes as the network sees them (resized); boxes
+            without width or height are left out.
+        input_size: shorter side to which images are resized; 0: they are not.
     """
 
     image_sizes: Counter[tuple[int, int]]
@@ -55,8 +55,8 @@ def read_statistics(path: Path, input_size: int = 0) -> DatasetStatistics:
     """Collect the statistics of a COCO JSON; crowd regions do not count.
 
     Raises:
-        FileNotFoundError: no such file.
-        InputError: no COCO JSON, or one without images.
+        FileNotFoundError: there is no such file.
+        InputError: it is not a COCO JSON, or lists no images.
     """
     if input_size < 0:
         raise InputError(f"--input-size {input_size}: expected a number of pixels, or 0 for none")
@@ -99,15 +99,15 @@ def _collect(
 
 
 def anchor_fit(box_sizes: np.ndarray, base: int) -> np.ndarray:
-    """How well an FPN's anchors fit boxes, wherever they lie.
+    """How well the sizes and shapes of an FPN's anchors fit boxes.
 
     Args:
         box_sizes: (N, 2) width and height.
-        base: anchor size of the finest level; each level above has twice the size.
+        base: anchor size of the finest level; it doubles with each level above.
 
     Returns:
-        (N,) IoU of each box with the best anchor laid on its center, over sizes and aspect ratios
-        (height / width) 0.5, 1, 2.
+        (N,) IoU of each box with the best anchor of the same center, over all sizes and the aspect
+        ratios (height / width) 0.5, 1, 2.
     """
     best = np.zeros(len(box_sizes))
     for size in base * 2.0 ** np.arange(_LEVELS):
@@ -119,13 +119,13 @@ def anchor_fit(box_sizes: np.ndarray, base: int) -> np.ndarray:
 
 
 def suggest_anchors(box_sizes: np.ndarray) -> tuple[list[int], dict[int, float]]:
-    """Five anchor sizes, powers of two, by mean :func:`anchor_fit`.
+    """Choose five anchor sizes, powers of two, by their mean :func:`anchor_fit`.
 
-    Of those within 0.01 of the best the coarsest wins: it also serves the few large nuclei, and on
-    p2 (stride 4) anchors of 4 pixels are mostly ballast.
+    Of those within 0.01 of the best, the coarsest is chosen: it also fits the few large nuclei, and
+    on p2 (stride 4) anchors of 4 pixels are of little use.
 
     Returns:
-        The sizes, one an FPN level, and the mean fit of every base that was compared.
+        The sizes, one per FPN level, and the mean fit of every base that was compared.
     """
     fits = {base: float(anchor_fit(box_sizes, base).mean()) for base in _ANCHOR_BASES}
     base = max(b for b, fit in fits.items() if fit >= max(fits.values()) - 0.01)
@@ -133,9 +133,9 @@ def suggest_anchors(box_sizes: np.ndarray) -> tuple[list[int], dict[int, float]]
 
 
 def suggest_detections(per_image: np.ndarray) -> int:
-    """A cap for ``TEST.DETECTIONS_PER_IMAGE``: the fullest image and a fifth more, in hundreds.
+    """A value for ``TEST.DETECTIONS_PER_IMAGE``: a fifth above the fullest image, in hundreds.
 
-    Where nuclei were cut off by a cap they count as missed; a cap that is too high costs little.
+    Nuclei beyond this limit count as missed; a limit that is too high costs little.
     """
     return max(100, math.ceil(1.2 * int(per_image.max()) / 100) * 100)
 
@@ -158,7 +158,7 @@ def analyze(annotations: Path, output: Path, input_size: int = 0) -> None:
 
 
 def _suggest(statistics: DatasetStatistics) -> dict[str, Any]:
-    """Config keys and values; none about anchors where there is no instance."""
+    """Config keys and values; none for anchors if there is no instance."""
     suggestions: dict[str, Any] = {}
     if len(statistics.box_sizes):
         sizes, _ = suggest_anchors(statistics.box_sizes)
