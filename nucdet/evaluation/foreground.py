@@ -29,7 +29,7 @@ class PixelCounts:
 
 
 def count_pixels(truth: CroppedMasks, predicted: CroppedMasks) -> PixelCounts:
-    """Compare the unions of two sets of masks; either may overlap itself.
+    """Compare the unions of two sets of masks; masks within a set may overlap.
 
     Raises:
         ValueError: the sets belong to images of different sizes.

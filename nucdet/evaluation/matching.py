@@ -170,8 +170,9 @@ class Matching:
 def match(intersections: Intersections) -> Matching:
     """Match the masks one to one, as many as possible, at each threshold.
 
-    If neither set overlaps itself, no mask can have an IoU above 1/2 with two others, so the pairs
-    themselves are the matching. Otherwise it is a maximum bipartite matching at each threshold.
+    If no masks within a set overlap, no mask can have an IoU above 1/2 with two others, so the
+    pairs themselves are the matching. Otherwise it is a maximum bipartite matching at each
+    threshold.
     """
     n_true, n_pred = len(intersections.true_areas), len(intersections.pred_areas)
     near = intersections.pairs_above(TWENTIETHS[0], 20)

@@ -38,7 +38,7 @@ class ImageResult:
 
 
 def score_image(image: TrueImage, truth: CroppedMasks, predicted: CroppedMasks) -> ImageResult:
-    """Score the predicted masks of one image; either set may overlap itself.
+    """Score the predicted masks of one image; masks within either set may overlap.
 
     Masks without a pixel do not count on either side.
     """

@@ -1,4 +1,4 @@
-"""Which number formats this machine computes with."""
+"""The number formats in which this machine computes efficiently."""
 
 from __future__ import annotations
 

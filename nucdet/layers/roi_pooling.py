@@ -129,10 +129,10 @@ def _bins_by_pixels(
     first_x, weights_x, taps_x = _axis(corners[:, 0], corners[:, 2], width, output_size[1])
 
     counts = (taps_y[:, :, None] * taps_x[:, None, :]).flatten()
-    rows = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
-    entry = torch.arange(int(rows[-1]))
+    row_starts = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+    entry = torch.arange(int(row_starts[-1]))
     row = torch.repeat_interleave(counts)
-    within = entry - rows[row]
+    within = entry - row_starts[row]
     bins = output_size[0] * output_size[1]
     box, rest = row // bins, row % bins
     y_bin = box * output_size[0] + rest // output_size[1]
@@ -144,7 +144,7 @@ def _bins_by_pixels(
     base = starts[levels] + boxes[:, 0].long() * height * width
     columns = base[box] + (first_y.flatten()[y_bin] + y) * width[box] + first_x.flatten()[x_bin] + x
     size = (len(counts), int(pixels.sum()))
-    return _csr(rows, columns, values, size)
+    return _csr(row_starts, columns, values, size)
 
 
 def _axis(low: Tensor, high: Tensor, side: Tensor, bins: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -136,7 +136,7 @@ class Familiarity:
         return ((features - self.center) @ self.whitening.float()).norm(dim=1)
 
     def strangeness(self, seen: Sequence[Seen], scores: Tensor) -> float:
-        """How strange an image is; few familiar ones exceed 1.
+        """How unlike the training images an image is; few familiar ones exceed 1.
 
         Args:
             seen: of its tiles, at least one; the median over the tiles counts.

@@ -17,7 +17,7 @@ _TRAINED = "give those of a training, output/…/model_best.pth"
 
 
 def check_weights(weights: str, remedy: str = NO_WEIGHTS) -> None:
-    """Look for what MODEL.WEIGHTS names, as far as that needs no download.
+    """Check that the weights in MODEL.WEIGHTS exist, as far as possible without a download.
 
     Args:
         weights: MODEL.WEIGHTS.

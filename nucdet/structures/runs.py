@@ -40,7 +40,7 @@ def runs_of_blocks(blocks: Sequence[np.ndarray], corners: np.ndarray, line_lengt
         line_length: pixels of a whole image line.
 
     Returns:
-        Runs of maximal length: a run that goes on at the start of the next line is one run.
+        Runs of maximal length: a run that continues at the start of the next line is one run.
     """
     shapes = np.array([block.shape for block in blocks], dtype=np.int64).reshape(-1, 2)
     shapes[shapes[:, 1] == 0] = 0

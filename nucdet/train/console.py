@@ -28,11 +28,11 @@ def setup_run(cfg: CfgNode, args: Namespace) -> None:
         args: the arguments of the command line, with ``config_file``, ``eval_only``, …
     """
     rank = comm.get_rank()
-    logging.raiseExceptions = False  # a full disk stops the training, not each line of its log
+    logging.raiseExceptions = False  # no traceback for every line of the log on a full disk
     # default_setup calls setup_logger with the same arguments, which then reuses these two loggers
     setup_logger(cfg.OUTPUT_DIR, distributed_rank=rank, name="fvcore")
     setup_logger(cfg.OUTPUT_DIR, distributed_rank=rank)
-    # Detectron2 shows its own messages only
+    # Detectron2's loggers show only its own messages
     setup_logger(cfg.OUTPUT_DIR, rank, name="nucdet", enable_propagation=True)
     # it searches for CUDA's compiler when Detectron2 describes the environment, and warns
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)

@@ -180,7 +180,7 @@ class NucleusTrainer(DefaultTrainer):
         )
 
     def build_hooks(self) -> list[Any]:
-        """The hooks, in order: average, freeze, step the learning rate, log, save, evaluate."""
+        """The hooks in the required order: average, freeze, step the rate, log, save, evaluate."""
         cfg = self.cfg
         result = [hooks.IterationTimer()]
         if cfg.SOLVER.EMA_DECAY:

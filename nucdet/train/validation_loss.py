@@ -28,7 +28,7 @@ def validation_losses(model: nn.Module, loader: Iterable[list[dict]]) -> dict[st
     """
     was_training = model.training
     model.train()
-    for module in model.modules():  # statistics must not learn from held-out images
+    for module in model.modules():  # held-out images must not change the statistics
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.eval()
     shown = comm.is_main_process()

@@ -131,8 +131,8 @@ def pair_files(images: str | os.PathLike[str], labels: str | os.PathLike[str]) -
     by_name = _images_by_name(Path(images))
     pairing = Pairing()
     one_folder = Path(images).resolve() == Path(labels).resolve()
-    beside = {file for same in by_name.values() for file in same} if one_folder else set()
-    files = [file for file in _files_of(Path(labels), LABEL_SUFFIXES) if file not in beside]
+    image_files = {file for same in by_name.values() for file in same} if one_folder else set()
+    files = [file for file in _files_of(Path(labels), LABEL_SUFFIXES) if file not in image_files]
     if not files:
         raise InputError(f"{labels}: no label map in it; expected files {_names('NAME')}")
 

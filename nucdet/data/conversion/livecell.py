@@ -74,9 +74,9 @@ def convert_livecell(
             images = reader.read(path, image_files[SPLITS[name.split("_")[-1]]])
             for split, members in _splits_of(name, images, by_type, sources):
                 target = root / "annotations" / json_name(split)
-                beside = staged.enter_context(write_atomically(target))
+                temporary = staged.enter_context(write_atomically(target))
                 classes = LIVECELL_TYPES if by_type else ("cell",)
-                write_coco(beside, members, f"LIVECell {split}", classes)
+                write_coco(temporary, members, f"LIVECell {split}", classes)
                 counts[split] = len(members), sum(len(p.annotations) for p in members)
         report.finish()
         if not counts:

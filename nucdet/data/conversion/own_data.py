@@ -181,8 +181,8 @@ class OwnData:
             # the file that is staged first gets its final name last
             write_dataset_file(self._stage(staged, DATASET_FILE), info)
             for split, members in splits.items():
-                beside = self._stage(staged, f"annotations/{json_name(split)}")
-                write_coco(beside, members, f"{self.name} {split}", classes)
+                temporary = self._stage(staged, f"annotations/{json_name(split)}")
+                write_coco(temporary, members, f"{self.name} {split}", classes)
         write_manifest(self.folder / "annotations", map(json_name, splits), keep=True)
         return splits
 

@@ -73,7 +73,7 @@ def _no_opencv_threads() -> Iterator[None]:
 
 
 def _start_worker() -> None:
-    cv2.setNumThreads(1)  # for spawned ones
+    cv2.setNumThreads(1)  # spawned workers do not inherit it
     end_with_parent()
     # the parent handles Ctrl-C; otherwise every worker would print a traceback
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -113,7 +113,7 @@ def _choose(
             f"--{what} K (in Python {what}=K)"
         )
     folded = [name.casefold() for name in names]
-    text = str(wanted).casefold()  # wavelengths are names, too
+    text = str(wanted).casefold()  # a number may be a name, such as a wavelength
     if folded.count(text) == 1:
         return folded.index(text)
     if isinstance(wanted, numbers.Integral) and 0 <= wanted < len(names):

@@ -172,8 +172,8 @@ def open_planes(
     """Open an image file to read windows of its planes.
 
     Args:
-        path: a PNG, TIFF, JPEG or other file that Pillow reads, whatever its suffix; or one that
-            bioio reads, by its suffix.
+        path: a PNG, TIFF, JPEG or other file that Pillow reads, regardless of its suffix; or one
+            that bioio reads, recognised by its suffix.
         choice: of planes, for a file with several; ignored for a file with one.
         normalize: INPUT.NORMALIZE, how stored values become 8 bits.
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from nucdet.errors import InputError, similar_names
 from nucdet.layers.convolution import speed_up
 
-# C2…C5 in the words of the feature pyramid paper: strides 4, 8, 16, 32
+# C2…C5 of the feature pyramid paper: strides 4, 8, 16, 32
 _STRIDES = {"res2": 4, "res3": 8, "res4": 16, "res5": 32}
 
 

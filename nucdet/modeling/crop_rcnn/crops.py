@@ -52,7 +52,7 @@ def jitter_boxes(boxes: Boxes, amount: float, image_size: tuple[int, int]) -> Bo
         boxes: N boxes.
         amount: the center moves by up to this share of the sides, and the sides are multiplied by
             up to exp(± amount). Each box draws its own strength between 0 and ``amount``, so that
-            some boxes stay almost as they are.
+            some boxes hardly change.
         image_size: (height, width) to which the boxes are clipped.
 
     Returns:

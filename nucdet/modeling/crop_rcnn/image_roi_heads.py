@@ -27,7 +27,7 @@ class ImageROIHeads(StandardROIHeads):
     def __init__(self, *, nucleus_filter: NucleusFilter | None, **kwargs: Any):
         """
         Args:
-            nucleus_filter: None: the detections stay as they are.
+            nucleus_filter: None: detections are neither dropped nor rescored.
             kwargs: see :class:`StandardROIHeads`.
         """
         super().__init__(**kwargs)

@@ -7,7 +7,7 @@ from detectron2.modeling.roi_heads import StandardROIHeads
 from detectron2.structures import Instances
 from torch import Tensor
 
-_DETECTIONS = 256  # of an image at a time
+_DETECTIONS = 256  # per image at a time
 
 
 @ROI_HEADS_REGISTRY.register()

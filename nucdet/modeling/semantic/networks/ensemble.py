@@ -110,10 +110,10 @@ def read_members(paths: str, model: nn.Module) -> Weights:
         )
     weights: Weights = {}
     for i, (path, member) in enumerate(zip(names, members, strict=True)):
-        alone = nn.Module()
-        alone.network = member
-        found = read_weights(path, alone)
-        missing = [name for name, _ in alone.named_parameters() if name not in found]
+        wrapper = nn.Module()
+        wrapper.network = member
+        found = read_weights(path, wrapper)
+        missing = [name for name, _ in wrapper.named_parameters() if name not in found]
         if missing:
             raise InputError(
                 f"MODEL.WEIGHTS {path}: weights of another network; {missing[0]} of the config's "
