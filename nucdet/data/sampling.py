@@ -28,7 +28,7 @@ def build_sampler(
     if cfg.DATALOADER.SAMPLER_TRAIN != "TrainingSampler":
         raise InputError(
             f"DATALOADER.SAMPLER_TRAIN is {cfg.DATALOADER.SAMPLER_TRAIN!r}, but BALANCE_KINDS and "
-            "BALANCE_CROPS have their own; set it to 'TrainingSampler' or them to 0"
+            "BALANCE_CROPS use their own sampler; set it to 'TrainingSampler' or them to 0"
         )
     weights = kind_weights(records, kinds) * crop_weights(cfg, records, crops)
     return RepeatFactorTrainingSampler(weights / weights.mean())

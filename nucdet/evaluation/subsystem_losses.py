@@ -50,8 +50,8 @@ class SubsystemLossEvaluator(DatasetEvaluator):
         for entry, output in zip(inputs, outputs, strict=True):
             if "subsystems" not in output:
                 raise InputError(
-                    "TEST.EVALUATORS has 'subsystems', and the model measures no parts; take it "
-                    "out, or set MODEL.META_ARCHITECTURE 'CropRCNN'"
+                    "TEST.EVALUATORS has 'subsystems', but the model has no parts to measure; take "
+                    "it out, or set MODEL.META_ARCHITECTURE 'CropRCNN'"
                 )
             self._measures[entry["image_id"]] = output["subsystems"]
 

@@ -52,6 +52,6 @@ def check_architecture(cfg: CfgNode) -> None:
     is_detector = isinstance(architecture, type) and issubclass(architecture, GeneralizedRCNN)
     if is_detector and not model.MASK_ON:
         raise InputError(
-            "MODEL.MASK_ON is False, but a nucleus is its mask; set it to True, and "
+            "MODEL.MASK_ON is False, but nuclei need masks; set it to True, and "
             "MODEL.ROI_MASK_HEAD as in Detectron2's configs of Mask R-CNN"
         )

@@ -117,7 +117,7 @@ def _run_process(
 def _summary(cfg: CfgNode, trainer: NucleusTrainer) -> str:
     parameters = sum(p.numel() for p in trainer.bare_model.parameters())
     return (
-        f"{cfg.MODEL.META_ARCHITECTURE} of {parameters / 1e6:.1f} million parameters learns from "
-        f"{', '.join(cfg.DATASETS.TRAIN)} on {cfg.MODEL.DEVICE}, {cfg.SOLVER.IMS_PER_BATCH} images "
-        f"an iteration, up to iteration {cfg.SOLVER.MAX_ITER}"
+        f"training {cfg.MODEL.META_ARCHITECTURE} ({parameters / 1e6:.1f} million parameters) on "
+        f"{', '.join(cfg.DATASETS.TRAIN)}: device {cfg.MODEL.DEVICE}, {cfg.SOLVER.IMS_PER_BATCH} "
+        f"images per iteration, up to iteration {cfg.SOLVER.MAX_ITER}"
     )

@@ -300,7 +300,7 @@ def _mixed_precision_trainer(cfg: CfgNode) -> type[SimpleTrainer]:
         return AMPTrainer
     if device == "cpu" and computes_bfloat16():
         return Bfloat16Trainer
-    logger.warning("SOLVER.AMP: this %s has no 16 bits to train with, training in 32", device)
+    logger.warning("SOLVER.AMP: this %s does not support 16 bits, so training in 32", device)
     return SimpleTrainer
 
 

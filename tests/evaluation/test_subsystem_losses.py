@@ -36,5 +36,5 @@ def test_nothing_processed():
 
 def test_another_model_is_one_line():
     evaluator = SubsystemLossEvaluator()
-    with pytest.raises(InputError, match="'subsystems', and the model measures no parts"):
+    with pytest.raises(InputError, match="'subsystems', but the model has no parts to measure"):
         evaluator.process([{"image_id": 1}], [{"instances": None}])

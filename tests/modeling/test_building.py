@@ -40,5 +40,5 @@ def test_a_bug_in_a_network_keeps_its_traceback():
 
 
 def test_a_detector_of_boxes_alone_is_refused_before_it_trains():
-    with pytest.raises(InputError, match="MASK_ON is False, but a nucleus is its mask"):
+    with pytest.raises(InputError, match="MASK_ON is False, but nuclei need masks"):
         check_architecture(load_config(CONFIG, ["MODEL.MASK_ON", "False"]))

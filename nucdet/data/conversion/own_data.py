@@ -153,7 +153,7 @@ class OwnData:
             if listed[other] != listed[image]:
                 report.remark(
                     f"{other} and {image} belong together (copies, tiles of one image or --groups) "
-                    f"but are in {listed[other]} and {listed[image]}: scores will flatter"
+                    f"but are in {listed[other]} and {listed[image]}: scores will be too high"
                 )
 
     def _write(
