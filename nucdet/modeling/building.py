@@ -27,7 +27,7 @@ def build_network(cfg: CfgNode) -> nn.Module:
         # an error raised elsewhere, as in a user's own network, is a bug that needs its traceback
         if "detectron2" not in Path(place.filename).parts:
             raise
-        said = f"{type(error).__name__}: {error}" if str(error) else f"it says {place.line}"
+        said = f"{type(error).__name__}: {error}" if str(error) else f"at `{place.line}`"
         raise InputError(
             f"MODEL: Detectron2 cannot build {cfg.MODEL.META_ARCHITECTURE} of these keys ({said}, "
             f"in {Path(place.filename).name}); correct the key of MODEL that this is about"

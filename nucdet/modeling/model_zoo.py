@@ -101,7 +101,7 @@ def find_model(name: str) -> ZooModel:
     names = model_names()
     if name not in names:
         likely = ", ".join(similar_names(names, name) or names)
-        ships = f"what ships is {likely}" if likely else "no model ships with this copy"
+        ships = f"the shipped models are {likely}" if likely else "no model ships with this copy"
         raise InputError(f"{PREFIX}{name}: unknown model; {ships}")
     model = ZooModel(name, MODEL_ZOO)
     model.check()

@@ -40,7 +40,7 @@ def check_weights(weights: str, remedy: str = NO_WEIGHTS) -> None:
         known = sorted({*source_names(), *_PLACES})
         if scheme not in known:
             raise InputError(
-                f"MODEL.WEIGHTS {weights}: nothing is known of {scheme}://; expected a file or "
+                f"MODEL.WEIGHTS {weights}: unknown source {scheme}://; expected a file or "
                 f"one of {', '.join(f'{name}://' for name in known)}"
             )
     elif source is None:

@@ -60,7 +60,7 @@ def predict(options: PredictOptions, devices: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         done = sum(job.store.outcome(file).is_predicted for file in job.files)
         print(
-            f"{done} of {len(job.files)} images are done; --resume goes on with the rest",
+            f"{done} of {len(job.files)} images are done; --resume continues with the rest",
             file=sys.stderr,
         )
         raise

@@ -95,7 +95,7 @@ OPTIONS = {
             ("cut short", "{bad}/ck_cut.pth", "not a readable checkpoint"),
             ("with code", "{bad}/ck_code.pkl", "could run code"),
             ("a list", "{bad}/ck_list.pth", "holds a list"),
-            ("unknown scheme", "magic://x", "nothing is known of magic://"),
+            ("unknown scheme", "magic://x", "unknown source magic://"),
         )
     },
     **{

@@ -167,7 +167,7 @@ PREDICT_OPTIONS = {
     "--config-file {bad}/none.yaml": "no such config file",
     "--config-file DSB2018/unet_small.yaml": "names no trained weights",
     "--threshold 0.5 MODEL.WEIGHTS none.pth": "none.pth: no such file; give those of a training",
-    "--threshold 0.5 MODEL.WEIGHTS magic://x": "nothing is known of magic://",
+    "--threshold 0.5 MODEL.WEIGHTS magic://x": "unknown source magic://",
     "--threshold 0.5 MODEL.WEIGHTS nucdet://none": "unknown model",
     "--threshold 0.5 MODEL.WEIGHTS ensemble://none.pth,b.pth": "none.pth: no such file",
     "--threshold 0.5 MODEL.DEVICE mps": "device is 'mps'",

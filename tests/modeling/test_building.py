@@ -17,7 +17,7 @@ CONFIG = "quick_schedules/mask_rcnn_lite0_FPN_synthetic.yaml"
     ("key", "value", "message"),
     [
         ("MODEL.ANCHOR_GENERATOR.SIZES", "[[8], [16]]", "sizes of length 2 .* in anchor_generator"),
-        ("MODEL.FPN.FUSE_TYPE", "most", r"it says assert fuse_type in .*, in fpn\.py"),
+        ("MODEL.FPN.FUSE_TYPE", "most", r"at `assert fuse_type in .*, in fpn\.py"),
         ("MODEL.RPN.IN_FEATURES", "['p9']", r"KeyError: 'p9', in rpn\.py"),
         ("MODEL.ROI_HEADS.NAME", "CascadeROIHeads", "only support class-agnostic"),
     ],

@@ -52,7 +52,7 @@ def test_handler_opens_the_file(zoo):
 
 
 def test_unknown_name_lists_what_ships(zoo):
-    with pytest.raises(InputError, match=r"//huge: unknown model; what ships is tiny$"):
+    with pytest.raises(InputError, match=r"//huge: unknown model; the shipped models are tiny$"):
         _load("nucdet://huge")
     with pytest.raises(InputError, match="unknown model"):
         _load("nucdet://../tiny")

@@ -130,7 +130,7 @@ def test_ctrl_c_then_resume(run, network, images, tmp_path, monkeypatch, content
     finally:
         signal.signal(signal.SIGINT, before)
     assert code == 130
-    assert "1 of 4 images are done; --resume goes on with the rest" in err
+    assert "1 of 4 images are done; --resume continues with the rest" in err
     records = {".records/a.json", ".records/broken.json"}
     assert set(contents(tmp_path / "out")) == {"a_label.tif", *records}
     code, out, _ = run("--resume", *arguments)

@@ -157,7 +157,7 @@ def _test_tasks(root: Path, test: str | None, report: ConversionReport) -> list[
         return _mask_tasks(root, folders, report)
     if solution.is_file():
         return _csv_tasks(root, folders, solution, report)
-    report.remark(f"{root / stage}: neither masks nor {solution.name}, so test has no truth")
+    report.remark(f"{root / stage}: neither masks nor {solution.name}, so test has no ground truth")
     return [task for f in folders if (task := _task(root, f, report))]
 
 

@@ -63,7 +63,9 @@ def convert_labels(
     check_workers(workers)
     report = ConversionReport(skip_invalid)
     if labels is None:
-        report.remark(f"no --labels, so {' and '.join(own.splits)} have no truth: for prediction")
+        report.remark(
+            f"no --labels, so {' and '.join(own.splits)} have no ground truth: for prediction"
+        )
         files, problems = find_images(images)
         tasks = [_Task(file, None) for file in files]
         report.add(problems)

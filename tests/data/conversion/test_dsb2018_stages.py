@@ -44,7 +44,7 @@ def test_masks_win_over_csv_and_no_truth_gives_images_only(raw_tree, capsys):
     convert_dsb2018(raw_tree.root)
     assert len(raw_tree.load("test")["images"]) == 1
     assert raw_tree.load("test")["annotations"] == []
-    assert "test has no truth" in capsys.readouterr().err
+    assert "test has no ground truth" in capsys.readouterr().err
     raw_tree.add("t1", raw_tree.masks["p01"], stage="stage2_test")
     write_solution(raw_tree, ["t1,1 5,40,50,Private"], "stage2_solution_final.csv")
     convert_dsb2018(raw_tree.root, test="stage2_test")

@@ -122,7 +122,7 @@ def test_images_alone_and_all_as_test(raw, own, capsys):
     convert_labels(raw / "images", None, own(test=True), class_name="cell")
     assert len(load(own(), "test")["images"]) == 10
     assert load(own(), "test")["annotations"] == []
-    assert "have no truth" in capsys.readouterr().err
+    assert "have no ground truth" in capsys.readouterr().err
     convert_labels(raw / "images", raw / "masks", own(test=True), class_name="cell")
     assert len(load(own(), "test")["annotations"]) == 20
     assert load(own(), "test")["categories"] == [{"id": 1, "name": "cell"}]
