@@ -174,16 +174,21 @@ def check_training_data(cfg: CfgNode) -> None:
             )
 
 
-def _tells_classes_apart(architecture: str) -> bool:
-    """Whether the model distinguishes MODEL.ROI_HEADS.NUM_CLASSES classes."""
+def rcnn_class(architecture: str) -> type | None:
+    """The class that MODEL.META_ARCHITECTURE names, if it is a GeneralizedRCNN."""
     from detectron2.modeling import (
         META_ARCH_REGISTRY,  # takes seconds; needed only for training
         GeneralizedRCNN,
     )
 
     found = META_ARCH_REGISTRY.get(architecture)
-    is_detector = isinstance(found, type) and issubclass(found, GeneralizedRCNN)
-    return is_detector and not getattr(found, "learns_one_class", False)
+    return found if isinstance(found, type) and issubclass(found, GeneralizedRCNN) else None
+
+
+def _tells_classes_apart(architecture: str) -> bool:
+    """Whether the model distinguishes MODEL.ROI_HEADS.NUM_CLASSES classes."""
+    rcnn = rcnn_class(architecture)
+    return rcnn is not None and not getattr(rcnn, "learns_one_class", False)
 
 
 def _converter_options(name: str) -> str:

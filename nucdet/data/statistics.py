@@ -192,9 +192,10 @@ def print_statistics(statistics: DatasetStatistics, title: str) -> None:
 
 def _print_counts(console: Console, name: str, counts: Counter[str]) -> None:
     table = Table(name, "images")
-    for value, number in counts.most_common(_MOST_ROWS):
+    ordered = counts.most_common()
+    for value, number in ordered[:_MOST_ROWS]:
         table.add_row(value, str(number))
-    if more := counts.most_common()[_MOST_ROWS:]:
+    if more := ordered[_MOST_ROWS:]:
         table.add_row(f"{len(more)} more", str(sum(number for _, number in more)))
     console.print(table)
 

@@ -11,9 +11,9 @@ from detectron2.modeling import (
     ROI_BOX_HEAD_REGISTRY,
     ROI_HEADS_REGISTRY,
     ROI_MASK_HEAD_REGISTRY,
-    GeneralizedRCNN,
 )
 
+from nucdet.data.datasets import rcnn_class
 from nucdet.errors import InputError, similar_names
 from nucdet.modeling.semantic.networks.build import SEGMENTATION_REGISTRY
 
@@ -48,9 +48,7 @@ def check_architecture(cfg: CfgNode) -> None:
         raise InputError(
             f"MODEL.{key} is {name!r}, which does not exist; expected one of {', '.join(similar)}"
         )
-    architecture = META_ARCH_REGISTRY.get(model.META_ARCHITECTURE)
-    is_detector = isinstance(architecture, type) and issubclass(architecture, GeneralizedRCNN)
-    if is_detector and not model.MASK_ON:
+    if rcnn_class(model.META_ARCHITECTURE) and not model.MASK_ON:
         raise InputError(
             "MODEL.MASK_ON is False, but nuclei need masks; set it to True, and "
             "MODEL.ROI_MASK_HEAD as in Detectron2's configs of Mask R-CNN"

@@ -15,7 +15,8 @@ class Block(NamedTuple):
 
     Attributes:
         mine: indices of the masks whose top left corner is in the block, ascending.
-        near: indices of all masks whose box overlaps the window, including ``mine``, ascending.
+        near: indices of all masks whose box overlaps the window, ascending: ``mine`` and others, or
+            those of ``among`` in :func:`blocks_of`.
         start, stop: (2,) int64, (y0, x0) and (y1, x1) of the window: the box around ``mine`` with
             a margin, which may reach beyond the image.
     """
@@ -26,22 +27,30 @@ class Block(NamedTuple):
     stop: np.ndarray
 
 
-def blocks_of(masks: CroppedMasks, block: int, margin: int = 0) -> Iterator[Block]:
+def blocks_of(
+    masks: CroppedMasks, block: int, margin: int = 0, among: CroppedMasks | None = None
+) -> Iterator[Block]:
     """The blocks of an image that have masks; each mask belongs to that of its top left corner.
 
     Args:
         masks: N masks of one image, none empty.
         block: side of a block in pixels.
         margin: width in pixels of the window's margin around the masks of a block.
+        among: masks of the same image of which ``near`` tells those near a block; None: ``masks``.
     """
-    low = masks.offsets
-    high = masks.boxes[:, [3, 2]].astype(np.int64)
+    low, high = _extents(masks)
+    first, last = (low, high) if among is None else _extents(among)
     _, owner = np.unique(low // block, axis=0, return_inverse=True)
     for number in range(owner.max(initial=-1) + 1):
         mine = np.flatnonzero(owner == number)
         start, stop = low[mine].min(axis=0) - margin, high[mine].max(axis=0) + margin
-        near = np.flatnonzero(((low < stop) & (high > start)).all(axis=1))
+        near = np.flatnonzero(((first < stop) & (last > start)).all(axis=1))
         yield Block(mine, near, start, stop)
+
+
+def _extents(masks: CroppedMasks) -> tuple[np.ndarray, np.ndarray]:
+    """(y0, x0) and (y1, x1) of the box of each mask, (N, 2) int64 each."""
+    return masks.offsets, masks.boxes[:, [3, 2]].astype(np.int64)
 
 
 def by_blocks(
@@ -77,6 +86,7 @@ def by_blocks(
 
 def _in_window(masks: CroppedMasks) -> tuple[CroppedMasks, np.ndarray]:
     """The masks in a window around them, and its (y0, x0)."""
-    corner = np.maximum(masks.offsets.min(axis=0) - 1, 0)
-    end = np.minimum(masks.boxes[:, [3, 2]].astype(np.int64).max(axis=0) + 1, masks.image_size)
+    low, high = _extents(masks)
+    corner = np.maximum(low.min(axis=0) - 1, 0)
+    end = np.minimum(high.max(axis=0) + 1, masks.image_size)
     return CroppedMasks(masks.offsets - corner, masks.crops, tuple(end - corner)), corner

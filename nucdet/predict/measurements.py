@@ -211,11 +211,9 @@ class _Block(NamedTuple):
 
 
 def _blocks(masks: CroppedMasks, nuclei: CroppedMasks) -> Iterator[_Block]:
-    low, high = nuclei.offsets, nuclei.boxes[:, [3, 2]].astype(np.int64)
-    for mine, _, start, stop in blocks_of(masks, _BLOCK, max(_RADII) + _GAP):
+    for mine, near, start, stop in blocks_of(masks, _BLOCK, max(_RADII) + _GAP, nuclei):
         start, stop = np.maximum(start, 0), np.minimum(stop, masks.image_size)
         rows, columns = (slice(a, b) for a, b in zip(start.tolist(), stop.tolist(), strict=True))
-        near = ((low < stop) & (high > start)).all(axis=1)
         yield _Block(mine, (rows, columns), nuclei[near])
 
 
