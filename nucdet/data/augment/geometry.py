@@ -153,10 +153,9 @@ class RandomWindow(T.Augmentation):
         # bounding box of the rotated window, in pixels of the output …
         box_w = out_w * abs(cos) + out_h * abs(sin)
         box_h = out_w * abs(sin) + out_h * abs(cos)
-        # … must fit into the image (up to the rounding of the output's size)
-        needed = max(box_w / width, box_h / height)
-        if angle or needed > zoom * 1.02:
-            zoom = max(zoom, needed)
+        # … must fit into the image, up to the half pixel by which the output's size is rounded
+        if angle or max(box_w - width * zoom, box_h - height * zoom) > 0.5:
+            zoom = max(zoom, box_w / width, box_h / height)
         y, x = None, None
         if self.on_nuclei > 0 and nuclei and np.random.rand() < self.on_nuclei:
             y, x = nuclei.centers[np.random.randint(len(nuclei.centers))]

@@ -184,6 +184,16 @@ def test_a_small_image_fills_the_crop():
     assert seen.shape[:2] == (80, 80)
 
 
+def test_a_slightly_smaller_image_is_not_mirrored_to_fill_the_crop():
+    image = np.zeros((500, 503, 3), np.uint8)
+    window = RandomWindow(lambda h, w: 1.0, crop=lambda h, w: (508, 508))
+    transform = window.get_transform(image)
+    corners = transform.apply_coords(np.array([[0.0, 0.0], [503.0, 500.0]]))
+    # at most the half pixel by which a window is moved onto whole pixels
+    assert (corners[0] <= 0.5).all()
+    assert (corners[1] >= 507.5).all()
+
+
 def test_windows_around_nuclei_show_one():
     image = np.zeros((400, 500, 3), np.uint8)
     centers = np.array([[5.0, 8.0], [200.0, 490.0], [397.0, 250.0]])
