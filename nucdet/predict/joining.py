@@ -79,11 +79,12 @@ def stitch(
     members = np.argsort(group, kind="stable")
     groups = np.split(members, np.flatnonzero(np.diff(group[members])) + 1) if len(pool) else []
     chosen = [int(ids[np.argmax(pool.depth[ids])]) for ids in groups]
-    dropped = _fragments(pool, pairs, group, chosen)
+    dropped, finders = _fragments(pool, pairs, group, chosen)
     kept, united = [], {}
     for number, (ids, best) in enumerate(zip(groups, chosen, strict=True)):
         cut = pool.depth[best] <= border
-        if number in dropped or pool.seen_better(ids, 0 if cut else int(pool.depth[best]) + 1):
+        least = 0 if cut else int(pool.depth[best]) + 1
+        if number in dropped or pool.seen_better(ids, finders[number], least):
             continue
         kept.append(best)
         if cut and len(ids) > 1:
@@ -166,11 +167,11 @@ class _Pool:
         rows = slice(max(0, window.y0 - y), max(0, window.y1 - y))
         return self.masks.crops[i][rows, max(0, window.x0 - x) : max(0, window.x1 - x)]
 
-    def seen_better(self, ids: np.ndarray, depth: int) -> bool:
-        """Whether another tile contains all of these masks at a depth of at least ``depth``."""
+    def seen_better(self, ids: np.ndarray, finders: set[int], depth: int) -> bool:
+        """Whether a tile other than ``finders`` contains all these masks at least this deep."""
         (y0, x0), (y1, x1) = self.boxes[ids, :2].min(axis=0), self.boxes[ids, 2:].max(axis=0)
         depths = _depths(np.array([[y0, x0, y1, x1]]), self.windows, self.size)
-        depths[self.tile[ids]] = -1
+        depths[list(finders)] = -1
         return bool(depths.max() >= depth)
 
     def union(self, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -214,16 +215,21 @@ def _fragments(
     pairs: list[tuple[int, int, float, float]],
     group: np.ndarray,
     chosen: list[int],
-) -> set[int]:
+) -> tuple[set[int], dict[int, set[int]]]:
     """The groups to drop: of two that overlap, the one that lies less deep inside its tile.
 
     This applies only if one of the two is cut by its tile's border and the other is whole, or if no
     tile found both.
+
+    Returns:
+        The groups to drop, and for each group the tiles that found it. These include the tiles of
+        what was dropped in its favor: they found it as a part of that, and do not disprove it.
     """
     tiles_of: dict[int, set[int]] = {}
     for i, g in enumerate(group.tolist()):
         tiles_of.setdefault(g, set()).add(int(pool.tile[i]))
     dropped: set[int] = set()
+    finders = {g: set(tiles) for g, tiles in tiles_of.items()}
     for i, j, _, share in pairs:
         a, b = int(group[i]), int(group[j])
         if a == b or share <= _AGREEMENT or chosen[a] != i or chosen[b] != j:
@@ -232,8 +238,10 @@ def _fragments(
         # a tile that contains both, whole or cut, found both: they are two nuclei
         if not one_is_cut and tiles_of[a] & tiles_of[b]:
             continue
-        dropped.add(a if pool.depth[i] < pool.depth[j] else b)
-    return dropped
+        loser, winner = (i, j) if pool.depth[i] < pool.depth[j] else (j, i)
+        dropped.add(int(group[loser]))
+        finders[int(group[winner])].add(int(pool.tile[loser]))
+    return dropped, finders
 
 
 def resized(instances: Instances, size: tuple[int, int]) -> Instances:

@@ -146,6 +146,18 @@ def test_a_fragment_is_dropped_but_a_nucleus_on_a_nucleus_is_not():
     assert stitch(tiles, lone, (60, 100)).pred_masks.areas.tolist() == [large.sum()]
 
 
+def test_a_nucleus_stays_where_the_other_tile_found_only_a_clump_with_it():
+    tiles = [Tile(0, 0, 80, 60), Tile(50, 0, 130, 60)]
+    nuclei = np.zeros((130, 60), int)
+    nuclei[58:68, 20:40], nuclei[70:110, 20:40] = 1, 2
+    clump = np.zeros((80, 60), int)
+    clump[58:80, 20:40] = 1
+    # the clump is cut, so it is dropped for the first nucleus, which lies deeper in its own tile
+    found = [instances_of(CroppedMasks.from_label_map(m)) for m in (clump, nuclei[tiles[1].box])]
+    stitched = stitch(tiles, found, nuclei.shape)
+    assert as_set(stitched.pred_masks) == as_set(CroppedMasks.from_label_map(nuclei))
+
+
 def test_nothing_found():
     tiles = tile_grid((100, 100), 60, 20)
     found = in_tiles(np.zeros((100, 100), bool), tiles)
