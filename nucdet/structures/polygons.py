@@ -15,6 +15,8 @@ from nucdet.errors import InputError
 # corner. COCO's code walks along the outline, also outside the image, with 70 bytes of memory per
 # pixel, and counts fifths of pixels in 32 bits.
 _LONGEST = 10_000_000
+# COCO's code numbers the image's pixels in 32 bits
+_MOST_PIXELS = 1 << 32
 
 
 def outer_polygons(crop: np.ndarray, offset: tuple[int, int]) -> list[list[float]]:
@@ -83,11 +85,17 @@ def polygons_to_rle(parts: Sequence[Any], image_size: tuple[int, int]) -> dict[s
 
     Raises:
         InputError: a part with fewer than 3 points, an odd count, numbers that are not finite or
-            so large that filling would take gigabytes.
+            so large that filling would take gigabytes, or an image of 2^32 pixels or more.
     """
     arrays = [_points(part) for part in parts]
+    height, width = image_size
     if not arrays:
-        return {"size": list(image_size), "counts": [image_size[0] * image_size[1]]}
+        return {"size": [height, width], "counts": [height * width]}
+    if height * width >= _MOST_PIXELS:
+        raise InputError(
+            f"polygons in an image {height} high and {width} wide: expected fewer than "
+            f"{_MOST_PIXELS} pixels; give the masks of larger images as RLE"
+        )
     return coco_mask.merge(coco_mask.frPyObjects(arrays, *image_size))
 
 

@@ -77,6 +77,13 @@ def test_coordinates_that_would_take_gigabytes_are_refused(farthest):
         CroppedMasks.from_polygons([[[0, 0, farthest, 0, farthest, 10, 0, 10]]], (20, 30))
 
 
+def test_images_of_which_the_pixels_do_not_fit_in_32_bits_are_refused():
+    square = [[[0, 0, 3, 0, 3, 3, 0, 3]]]
+    assert CroppedMasks.from_polygons(square, (65535, 65537)).areas.tolist() == [9]
+    with pytest.raises(InputError, match=r"^polygons in an image 65536 high .* as RLE$"):
+        CroppedMasks.from_polygons(square, (65536, 65536))
+
+
 def test_an_outline_far_from_the_image_covers_nothing_of_it():
     far = [[9e6, 2, 9e6, 8, 9e6 + 5, 8]]
     assert CroppedMasks.from_polygons([far], (20, 30)).areas.tolist() == [0]
