@@ -118,8 +118,9 @@ class RandomWindow(T.Augmentation):
             nucleus_diameter: pixels to which the median diameter of an image's nuclei is zoomed,
                 before the jitter; if None, or if the ``AugInput`` has no ``nuclei``, ``resize``
                 gives the zoom.
-            on_nuclei: share of the windows that contain a randomly drawn nucleus, so that few are
-                empty and crowded regions are seen more often.
+            on_nuclei: share of the windows that are placed around a randomly drawn nucleus, so that
+                few are empty and crowded regions are seen more often. Its center is in the window's
+                bounding box, hence not always in a rotated window.
         """
         super().__init__()
         self.resize, self.crop, self.rotation = resize, crop, rotation
