@@ -84,10 +84,11 @@ class NucleusCheckpointer(DetectionCheckpointer):
         )
 
     def take_over(self, iteration: int) -> list[str]:
-        """Remove the half-written checkpoints that a killed training left in ``save_dir``.
+        """Remove from ``save_dir`` what must not be resumed: half-written checkpoints of a killed
+        training, and, if this one starts anew, the note of which checkpoint was the last.
 
         Args:
-            iteration: the next one to be trained.
+            iteration: the next one to be trained; 0: a training starts anew.
 
         Returns:
             The checkpoints of earlier iterations, oldest first.
@@ -96,6 +97,14 @@ class NucleusCheckpointer(DetectionCheckpointer):
         for left, path in find_left_over(folder):
             if path.name == "last_checkpoint" or path.match("model_*.pth"):
                 left.unlink(missing_ok=True)
+        if iteration == 0 and self.has_checkpoint():
+            # if this training is killed before its first checkpoint, --resume must not continue the
+            # earlier one
+            self.logger.warning(
+                "%s: starts anew and replaces the earlier training there; --resume would have "
+                "continued it", self.save_dir,
+            )  # fmt: skip
+            Path(self.save_dir, "last_checkpoint").unlink()
         following = f"model_{iteration:07d}.pth"
         return [str(path) for path in self._oldest_first() if path.name < following]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -123,12 +124,15 @@ class BestModel(HookBase):
         self.best, self.best_iteration = -math.inf, -1
         self._seen = -1
         self._evaluations_since = 0
+        # tells this training's model_best.pth from one that an earlier training left in the folder
+        self._started: int | None = time.time_ns()
 
-    def state_dict(self) -> dict[str, int]:
-        return {"evaluations_since": self._evaluations_since}
+    def state_dict(self) -> dict[str, int | None]:
+        return {"evaluations_since": self._evaluations_since, "started": self._started}
 
-    def load_state_dict(self, state: dict[str, int]) -> None:
+    def load_state_dict(self, state: dict[str, int | None]) -> None:
         self._evaluations_since = state["evaluations_since"]
+        self._started = state.get("started")  # None: a checkpoint of an earlier version
 
     def before_train(self) -> None:
         # read from the file, since the checkpoint of an iteration is saved before its evaluation
@@ -138,7 +142,7 @@ class BestModel(HookBase):
             except InputError as error:
                 logger.warning("The next evaluation counts as the best so far: %s", error)
                 return
-            if saved.get("metric") == self.metric:
+            if saved.get("metric") == self.metric and saved.get("started") == self._started:
                 self.best, self.best_iteration = saved["value"], saved["iteration"]
                 if self.best_iteration >= self.trainer.start_iter - 1:
                     self._evaluations_since = 0  # saved after the checkpoint
@@ -181,6 +185,7 @@ class BestModel(HookBase):
             "metric": self.metric,
             "value": float(self.best),
             "iteration": int(self.best_iteration),
+            "started": self._started,
         }
         save_checkpoint(self.path, content)
         logger.info("Best %s so far: %.4f, saved to %s", self.metric, self.best, self.path)

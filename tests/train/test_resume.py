@@ -71,6 +71,37 @@ def test_a_training_killed_while_it_evaluates_leaves_no_gap(arguments, monkeypat
     assert pd.read_csv(output / "losses.csv")["iteration"].tolist() == [0, 1, 2, 3]
 
 
+def test_a_training_that_starts_anew_is_resumed_not_the_one_before(
+    arguments, output, run_until_killed
+):
+    keys = ("DATASETS.TEST", "()", "SOLVER.MAX_ITER", "5")
+    run(arguments(*keys))
+    args = arguments(*keys, "SOLVER.CHECKPOINT_PERIOD", "4")
+    run_until_killed(args)  # before its first checkpoint
+    log = (output / "log.txt").read_text()
+    assert log.count("starts anew and replaces the earlier training there; --resume would") == 1
+    args.resume = True
+    run(args)
+    assert pd.read_csv(output / "losses.csv")["iteration"].tolist() == [0, 1, 2, 3, 4]
+
+
+def test_the_best_model_of_an_earlier_training_is_replaced(
+    arguments, monkeypatch, output, run_until_killed
+):
+    """The second training scores less, and is killed before its first evaluation."""
+    scores = iter([80.0, 60.0])
+    monkeypatch.setattr(
+        NucleusTrainer, "test", classmethod(lambda *a: {"kaggle": {"mAP": next(scores)}})
+    )
+    keys = ("SOLVER.CHECKPOINT_PERIOD", "2", "TEST.EVAL_PERIOD", "0", "SOLVER.MAX_ITER", "5")
+    args = arguments(*keys)
+    run(args)
+    run_until_killed(args)
+    args.resume = True
+    run(args)
+    assert torch.load(output / "model_best.pth", weights_only=True)["value"] == 60
+
+
 def test_patience_counts_from_a_best_model_that_the_checkpoint_does_not_know(
     arguments, monkeypatch, output, run_until_killed
 ):
