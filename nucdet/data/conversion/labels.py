@@ -25,6 +25,15 @@ from nucdet.structures import CroppedMasks
 # A few labels with many pieces each are classes of pixels (nucleus, border), not nuclei.
 _FEW_LABELS = 3
 _MANY_PIECES = 5
+# A second piece of this share of the largest is another nucleus, not a pixel that went astray.
+_PIECE = 0.25
+_SHARED = (
+    "contain a number that several pieces share, which become one nucleus (binary masks, or more "
+    "than 255 nuclei in 8 bits?); expected another number for each nucleus"
+)
+_NO_BACKGROUND = (
+    "have no pixel 0, so that their background becomes a nucleus; expected 0 for background"
+)
 
 
 @dataclass(frozen=True)
@@ -82,29 +91,39 @@ def _convert(own: OwnData, task: _Task) -> ImageResult:
     """Read, check and encode one image; errors are returned as problems."""
     try:
         image = read_image(task.image)
-        masks = _masks(task.labels, image.shape[:2])
+        masks, doubts = _masks(task.labels, image.shape[:2])
     except (InputError, OSError) as error:
         return ImageResult([_problem(task, error)])
     entry = ImageEntry(
         own.file_name(task.image), *image.shape[:2], image_kind(image), annotations_of(masks)
     )
-    return ImageResult([], entry, borders_of(image))
+    return ImageResult([], entry, borders_of(image), doubts=doubts)
 
 
-def _masks(labels: Path | None, size: tuple[int, int]) -> CroppedMasks:
+def _masks(labels: Path | None, size: tuple[int, int]) -> tuple[CroppedMasks, list[str]]:
+    """The nuclei of a label map, and what is doubtful about it."""
     if labels is None:
-        return CroppedMasks.empty(size)
-    masks = CroppedMasks.from_label_map(read_label_map(labels, size))
-    if 0 < len(masks) <= _FEW_LABELS:
-        eight = np.ones((3, 3), bool)
-        pieces = sum(ndimage.label(crop, eight)[1] for crop in masks.crops)
-        if pieces >= _MANY_PIECES * len(masks):
-            raise InputError(
-                f"{labels}: {len(masks)} labels in {pieces} separate pieces: a mask of kinds of "
-                "pixels; expected another number for each nucleus (scipy.ndimage.label numbers the "
-                "pieces, where no nuclei touch)"
-            )
-    return masks
+        return CroppedMasks.empty(size), []
+    values = read_label_map(labels, size)
+    masks = CroppedMasks.from_label_map(values)
+    pieces = [_areas_of_pieces(crop) for crop in masks.crops]
+    count = sum(map(len, pieces))
+    if 0 < len(masks) <= _FEW_LABELS and count >= _MANY_PIECES * len(masks):
+        raise InputError(
+            f"{labels}: {len(masks)} labels in {count} separate pieces: a mask of kinds of "
+            "pixels; expected another number for each nucleus (scipy.ndimage.label numbers the "
+            "pieces, where no nuclei touch)"
+        )
+    doubts = [_NO_BACKGROUND] if values.all() else []
+    if any(len(areas) > 1 and areas[-2] >= _PIECE * areas[-1] for areas in pieces):
+        doubts.append(_SHARED)
+    return masks, doubts
+
+
+def _areas_of_pieces(mask: np.ndarray) -> np.ndarray:
+    """The areas of the pieces of a mask (pixels at a corner belong together), ascending."""
+    pieces, _ = ndimage.label(mask, np.ones((3, 3), bool))
+    return np.sort(np.bincount(pieces.ravel())[1:])
 
 
 def _problem(task: _Task, error: Exception) -> Problem:

@@ -8,6 +8,7 @@ sets>/<name>/``, and at the end the dataset.yaml by which
 from __future__ import annotations
 
 import os
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -143,6 +144,12 @@ class OwnData:
         empty = [image for image, result in results.items() if not result.image.annotations]
         if empty:
             report.remark(f"{len(empty)} images have no instance, {empty[0]} for one")
+        doubtful: dict[str, list[Path]] = defaultdict(list)
+        for image, result in results.items():
+            for doubt in result.doubts:
+                doubtful[doubt].append(image)
+        for doubt, found in doubtful.items():
+            report.remark(f"the labels of {len(found)} images, {found[0]} for one, {doubt}")
         if not self.split_files:
             return
         if unlisted := len(results.keys() - listed.keys()):

@@ -6,7 +6,7 @@ import multiprocessing
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 import cv2
@@ -30,11 +30,13 @@ class ImageResult:
         problems: what is invalid.
         image: the entry to write; None if the image must be left out.
         borders: to find its neighboring tiles; None if the image must be left out.
+        doubts: what the user should look at although it is valid, to follow "the labels of".
     """
 
     problems: list[Problem]
     image: ImageEntry | None = None
     borders: Borders | None = None
+    doubts: list[str] = field(default_factory=list, kw_only=True)
 
 
 def check_workers(workers: int) -> None:

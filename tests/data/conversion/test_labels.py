@@ -172,6 +172,40 @@ def test_groups_stay_on_one_side(raw, own, tmp_path, as_csv):
         assert {i % 5 for i in val if i < 5} == {i % 5 for i in val if i >= 5}
 
 
+def _without_background(labels):
+    return labels + 1
+
+
+def _shared_number(labels):
+    labels = labels.copy()
+    labels[30:34, 40:48] = labels.max()  # half of the square's area
+    return labels
+
+
+def _stray_pixel(labels):
+    labels = labels.copy()
+    labels[30, 40] = labels.max()
+    return labels
+
+
+@pytest.mark.parametrize(
+    ("change", "note"),
+    [
+        (_without_background, "have no pixel 0, so that their background becomes a nucleus"),
+        (_shared_number, "contain a number that several pieces share"),
+        (_stray_pixel, ""),
+    ],
+)
+def test_doubtful_labels_are_converted_with_a_note(raw, own, capsys, change, note):
+    for i in (6, 8):
+        save_labels(raw / f"masks/i{i:02d}.tif", change(label_map(i % 5)))
+    convert_labels(raw / "images", raw / "masks", own())
+    notes = capsys.readouterr().err
+    assert ("the labels of" in notes) == bool(note)
+    if note:
+        assert f"the labels of 2 images, {raw}/images/i06.tif for one, {note}" in notes
+
+
 def test_two_folders_make_one_data_set_and_no_image_is_in_two_splits(raw, own, tmp_path):
     convert_labels(raw / "images", raw / "masks", own(val_fraction=0.0))
     other = write_folder(tmp_path / "other", "test/x{}.png", "test/x{}_masks.png", count=2)
