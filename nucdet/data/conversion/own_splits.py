@@ -15,7 +15,7 @@ _GROUP_COLUMNS = ("image", "group")
 
 
 def group_names(groups: str, images: Sequence[Path]) -> dict[Path, str]:
-    """The group of each image according to --groups, without images that it does not name.
+    """The group of each image according to --groups, without images for which it names none.
 
     Args:
         groups: see :class:`nucdet.data.conversion.own_data.OwnData`; "": no groups.
@@ -49,10 +49,9 @@ def group_names(groups: str, images: Sequence[Path]) -> dict[Path, str]:
             f"--groups {groups!r}: does not match the stem of {len(without)} images, "
             f"{without[0]} for one; expected a regular expression whose (part) is the group"
         )
-    return {
-        image: "\n".join(map(str, match.groups())) if match.groups() else match[0]
-        for image, match in matches.items()
-    }
+    # without a (part), the whole match is the group
+    parts = {image: match.groups("") or (match[0],) for image, match in matches.items()}
+    return {image: "\n".join(found) for image, found in parts.items() if any(found)}
 
 
 def listed_splits(

@@ -172,6 +172,18 @@ def test_groups_stay_on_one_side(raw, own, tmp_path, as_csv):
         assert {i % 5 for i in val if i < 5} == {i % 5 for i in val if i >= 5}
 
 
+def test_images_without_the_part_of_a_regular_expression_are_in_no_group(raw, own):
+    target = own(val_fraction=0.3, groups=r"^(i0[0-3])?")
+    convert_labels(raw / "images", raw / "masks", target)
+    groups = {image["file_name"]: image.get("group") for image in _images(target)}
+    assert len(set(groups.values())) == 10
+    assert len(stems(target, "val")) == 3
+
+
+def _images(own):
+    return [image for split in ("train", "val") for image in load(own, split)["images"]]
+
+
 def _without_background(labels):
     return labels + 1
 
