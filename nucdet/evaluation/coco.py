@@ -53,6 +53,7 @@ class DenseCOCOEvaluator(COCOEvaluator):
         output_dir: str | None = None,
         *,
         max_dets_per_image: int,
+        one_class: bool = False,
         use_faster_engine: bool = faster_coco_eval is not None,
     ) -> None:
         """
@@ -61,6 +62,8 @@ class DenseCOCOEvaluator(COCOEvaluator):
             output_dir: folder for ``coco_instances_results.json``; None: it is not written.
             max_dets_per_image: number of detections per image that count, those with the highest
                 scores (``cfg.TEST.DETECTIONS_PER_IMAGE``; COCO's own limit is 100).
+            one_class: the model distinguishes no classes, so all classes of the data set count as
+                the first one.
             use_faster_engine: faster_coco_eval instead of pycocotools.
         """
         super().__init__(
@@ -73,7 +76,19 @@ class DenseCOCOEvaluator(COCOEvaluator):
         self._faster = use_faster_engine
         # the order in which Detectron2 numbers the classes when it loads the JSON
         self._category_ids = sorted(self._coco_api.getCatIds())
+        if one_class and len(self._category_ids) > 1:
+            self._merge_classes()
         self._class_names = [c["name"] for c in self._coco_api.loadCats(self._category_ids)]
+
+    def _merge_classes(self) -> None:
+        self._logger.info(
+            f"{self._metadata.json_file} has {len(self._category_ids)} classes, but the model "
+            "distinguishes none: COCO AP counts them as one"
+        )
+        del self._category_ids[1:]
+        for annotation in self._coco_api.dataset["annotations"]:
+            annotation["category_id"] = self._category_ids[0]
+        self._coco_api.dataset["categories"] = self._coco_api.loadCats(self._category_ids)
 
     def reset(self) -> None:
         """Forget the predictions of an earlier round."""
@@ -171,5 +186,9 @@ def _indexed(api: Any, dataset: dict[str, Any]) -> Any:
 
 @evaluator("coco")
 def _build(cfg: CfgNode, dataset_name: str, output_folder: str) -> DatasetEvaluator:
-    limit = cfg.TEST.DETECTIONS_PER_IMAGE
-    return DenseCOCOEvaluator(dataset_name, output_folder, max_dets_per_image=limit)
+    return DenseCOCOEvaluator(
+        dataset_name,
+        output_folder,
+        max_dets_per_image=cfg.TEST.DETECTIONS_PER_IMAGE,
+        one_class=cfg.MODEL.ROI_HEADS.NUM_CLASSES == 1,
+    )

@@ -141,5 +141,9 @@ def _percent(values: np.ndarray) -> float:
 
 @evaluator("livecell")
 def _build(cfg: CfgNode, dataset_name: str, output_folder: str) -> DatasetEvaluator:
-    limit = max(cfg.TEST.DETECTIONS_PER_IMAGE, PUBLISHED_MAX_DETECTIONS)
-    return LIVECellEvaluator(dataset_name, output_folder, max_dets_per_image=limit)
+    return LIVECellEvaluator(
+        dataset_name,
+        output_folder,
+        max_dets_per_image=max(cfg.TEST.DETECTIONS_PER_IMAGE, PUBLISHED_MAX_DETECTIONS),
+        one_class=cfg.MODEL.ROI_HEADS.NUM_CLASSES == 1,
+    )

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 from detectron2.evaluation import COCOEvaluator
 
+from nucdet.config import load_config
 from nucdet.errors import InputError
-from nucdet.evaluation import coco
+from nucdet.evaluation import build, coco
 from nucdet.evaluation.coco import DenseCOCOEvaluator
 from nucdet.structures import CroppedMasks
 
@@ -83,6 +84,19 @@ def test_all_detections_count(make_truth, as_output, inputs, faster, limit, expe
     results = evaluate(evaluator, inputs(1), [as_output(masks, scores)])
     # COCO samples precision at 101 recalls, so half of the nuclei give 51/101
     assert results["segm"]["AP"] == pytest.approx(expected, abs=0.6)
+
+
+@pytest.mark.parametrize("name", ["coco", "livecell"])
+def test_a_model_of_one_class_is_scored_as_if_the_data_had_one(
+    make_truth, as_output, inputs, repository, tmp_path, name
+):
+    masks = grid(np.random.default_rng(1), 40)
+    make_truth(masks, categories=("round", "long"), classes=[[1, 0] * 20])
+    cfg = load_config(repository / "configs/Base-Semantic.yaml")
+    evaluator = build.EVALUATORS[name](cfg, "toy_val", str(tmp_path))
+    results = evaluate(evaluator, inputs(1), [as_output(masks[:20])])
+    assert results["segm"]["AP"] == pytest.approx(50, abs=1)
+    assert "AP-round" not in results["segm"]
 
 
 @pytest.mark.parametrize("faster", ENGINES)
