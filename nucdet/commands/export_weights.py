@@ -42,6 +42,8 @@ def main() -> None:
     if unknown:
         print(f"not found beside the checkpoint, give it by --<name>: {', '.join(unknown)}")
     print(f"{model.weights}: {model.weights.stat().st_size / 1e6:.1f} MB")
+    if folder != MODEL_ZOO:
+        print(f"use it with --config-file {model.config} MODEL.WEIGHTS {model.weights}")
 
 
 def _arguments() -> argparse.Namespace:

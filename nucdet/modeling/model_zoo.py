@@ -102,7 +102,9 @@ def find_model(name: str) -> ZooModel:
     if name not in names:
         likely = ", ".join(similar_names(names, name) or names)
         ships = f"the shipped models are {likely}" if likely else "no model ships with this copy"
-        raise InputError(f"{PREFIX}{name}: unknown model; {ships}")
+        raise InputError(
+            f"{PREFIX}{name}: unknown model; {ships}; for weights of your own, give their path"
+        )
     model = ZooModel(name, MODEL_ZOO)
     model.check()
     return model

@@ -232,16 +232,17 @@ def _data_set(name: str) -> dict[str, Any]:
 
 
 def _command(log: str) -> str | None:
-    """The command of the first training in a log, without its OUTPUT_DIR."""
+    """The command of the last training in a log that started anew, without its OUTPUT_DIR."""
+    command = None
     for line in re.findall(r"Command line arguments: (Namespace\(.*\))$", log, re.MULTILINE):
         call = ast.parse(line, mode="eval").body
         stated = {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords}
-        if stated["eval_only"]:
+        if stated["eval_only"] or (command and stated["resume"]):
             continue
         pairs = zip(stated["opts"][::2], stated["opts"][1::2], strict=True)
         options = [text for pair in pairs if pair[0] != "OUTPUT_DIR" for text in pair]
-        return shlex.join(["nucdet-train", "--config-file", stated["config_file"], *options])
-    return None
+        command = shlex.join(["nucdet-train", "--config-file", stated["config_file"], *options])
+    return command
 
 
 def _hours(folder: Path, iterations: int) -> float | None:

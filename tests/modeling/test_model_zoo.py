@@ -52,7 +52,8 @@ def test_handler_opens_the_file(zoo):
 
 
 def test_unknown_name_lists_what_ships(zoo):
-    with pytest.raises(InputError, match=r"//huge: unknown model; the shipped models are tiny$"):
+    message = "//huge: unknown model; the shipped models are tiny; for weights of your own, give"
+    with pytest.raises(InputError, match=message):
         _load("nucdet://huge")
     with pytest.raises(InputError, match="unknown model"):
         _load("nucdet://../tiny")

@@ -20,9 +20,10 @@ LOG = """\
 [11/21 10:22:39] detectron2 INFO: Environment info:
 GPU 0                            NVIDIA H100 80GB HBM3 (arch=9.0)
 [11/21 10:22:39] detectron2 INFO: Command line arguments: \
-Namespace(config_file='a.yaml', eval_only=True, opts=[])
+Namespace(config_file='a.yaml', eval_only=True, resume=False, opts=[])
 [11/21 10:22:39] detectron2 INFO: Command line arguments: \
-Namespace(config_file='b.yaml', eval_only=False, opts=['OUTPUT_DIR', '/x', 'SEED', '5'])
+Namespace(config_file='b.yaml', eval_only=False, resume=False, \
+opts=['OUTPUT_DIR', '/x', 'SEED', '5'])
 """
 
 
@@ -136,6 +137,20 @@ def test_only_the_evaluation_of_the_checkpoint_counts(tmp_path, capsys, iteratio
         assert f"of iteration {iteration}" in said or "is not known" in said
 
 
+def test_a_model_outside_the_zoo_says_how_it_is_used(run, trained, zoo, tmp_path):
+    folder = tmp_path / "my_models"
+    export = (trained / "model_final.pth", "--name", "mine", "--output", folder)
+    code, out, _ = run("export_weights.py", *export)
+    assert code == 0
+    usage = out.splitlines()[-1].removeprefix("use it with ").split()
+    config, weights = folder / "mine.yaml", folder / "mine.pth"
+    assert usage == ["--config-file", str(config), "MODEL.WEIGHTS", str(weights)]
+    output = ["MODEL.DEVICE", "cpu", "OUTPUT_DIR", tmp_path / "eval"]
+    assert run("train_net.py", "--eval-only", *usage, *output)[0] == 0
+    code, _, error = run("train_net.py", "--eval-only", "--config-file", config, *output)
+    assert code == 2 and "for weights of your own, give their path" in error
+
+
 def test_a_mean_of_checkpoints(run, trained, zoo):
     """One of weights w and one of 3 w give 2 w, and no scores that neither of them has."""
     content = torch.load(trained / "model_final.pth", weights_only=True)
@@ -228,7 +243,11 @@ def test_perturb_belongs_to_evaluation(run):
 
 def test_the_command_can_be_typed_again():
     options = ["DATASETS.TRAIN", "('dsb2018_train',)", "SEED", "5"]
-    stated = {"config_file": "b.yaml", "eval_only": False, "opts": options}
-    log = f"Command line arguments: {Namespace(**stated)}"
+    stated = {"config_file": "b.yaml", "eval_only": False, "resume": False, "opts": options}
+    earlier = stated | {"config_file": "a.yaml"}
+    resumed = stated | {"resume": True, "opts": ["SEED", "6"]}
+    log = "".join(
+        f"Command line arguments: {Namespace(**run)}\n" for run in (earlier, stated, resumed)
+    )
     command = shlex.split(exporting._command(log))
     assert command == ["nucdet-train", "--config-file", "b.yaml", *options]
