@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import weakref
 from collections import OrderedDict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -244,9 +245,7 @@ class NucleusTrainer(DefaultTrainer):
 
     @classmethod
     def build_train_loader(cls, cfg: CfgNode) -> Any:
-        records = get_detection_dataset_dicts(
-            list(cfg.DATASETS.TRAIN), filter_empty=cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS
-        )
+        records = _labelled_images(cfg, cfg.DATASETS.TRAIN)
         sampler = build_sampler(cfg, records)
         # serialized once, for the loader and for augmentations that use several images
         dataset = DatasetFromList(records, copy=False)
@@ -260,9 +259,7 @@ class NucleusTrainer(DefaultTrainer):
     def build_validation_loader(self) -> Any:
         """DATASETS.TEST with ground truth and without augmentation, each image once."""
         cfg = self.cfg
-        dicts = get_detection_dataset_dicts(
-            list(cfg.DATASETS.TEST), filter_empty=cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS
-        )
+        dicts = _labelled_images(cfg, cfg.DATASETS.TEST)
         mapper = NucleusDatasetMapper(cfg, augment=False, with_truth=True)
         return build_detection_test_loader(
             dicts, mapper=mapper, num_workers=cfg.DATALOADER.NUM_WORKERS
@@ -280,6 +277,22 @@ class NucleusTrainer(DefaultTrainer):
         """
         with evaluated(cfg, model) as predictor:
             return super().test(cfg, predictor, evaluators) or OrderedDict()
+
+
+def _labelled_images(cfg: CfgNode, names: Sequence[str]) -> list[dict[str, Any]]:
+    """The images with a nucleus, or all if DATALOADER.FILTER_EMPTY_ANNOTATIONS is off.
+
+    Raises:
+        InputError: there is none.
+    """
+    filter_empty = cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS
+    try:
+        return get_detection_dataset_dicts(list(names), filter_empty=filter_empty)
+    except AssertionError as error:
+        raise InputError(
+            f"{', '.join(names)}: none of the images has a nucleus to learn from; expected at "
+            "least one: convert them with ground truth"
+        ) from error
 
 
 class Bfloat16Trainer(SimpleTrainer):

@@ -12,6 +12,8 @@ import torch
 from detectron2.data import MetadataCatalog
 from detectron2.engine import AMPTrainer, SimpleTrainer, hooks
 
+from nucdet.data.conversion.labels import convert_labels
+from nucdet.data.conversion.own_data import OwnData
 from nucdet.errors import InputError
 from nucdet.evaluation.offline import evaluate_predictions
 from nucdet.modeling.checkpointing import NucleusCheckpointer
@@ -107,6 +109,15 @@ def test_wrong_stages_are_one_line(arguments, stages, message):
 def test_wrong_factors_of_the_rate_are_one_line(arguments):
     with pytest.raises(InputError, match=r"LR_FACTORS is \[\['roi_heads', 'x'\]\], expected"):
         run(arguments("SOLVER.LR_FACTORS", "[['roi_heads', 'x']]"))
+
+
+def test_images_without_any_nucleus_are_one_line(arguments, registered, monkeypatch, tmp_path):
+    unlabelled = OwnData("unlabelled", test=True, root=tmp_path)
+    convert_labels(registered / "synthetic/images", None, unlabelled)
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
+    args = arguments("DATASETS.TRAIN", "('unlabelled_test',)", "DATASETS.TEST", "()")
+    with pytest.raises(InputError, match="unlabelled_test: none of the images has a nucleus"):
+        run(args)
 
 
 def test_early_stop_ends_a_training_that_no_longer_improves(arguments, monkeypatch):
