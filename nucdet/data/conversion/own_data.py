@@ -200,7 +200,9 @@ class OwnData:
         """Divide the images at random into stratified splits."""
         if len(self.splits) == 1:
             return {self.splits[0]: images}
-        kinds, groups = [p.kind for p in images], [p.group for p in images]
+        # otherwise val may get only images without nuclei, which tell no model from another
+        kinds = [(p.kind, bool(p.annotations)) for p in images]
+        groups = [p.group for p in images]
         sizes = [((p.height, p.width),) for p in images]
         return train_and_val(images, kinds, groups, self.val_fraction, self.seed, sizes)
 

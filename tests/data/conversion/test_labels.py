@@ -172,6 +172,17 @@ def test_groups_stay_on_one_side(raw, own, tmp_path, as_csv):
         assert {i % 5 for i in val if i < 5} == {i % 5 for i in val if i >= 5}
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_val_gets_its_share_of_images_without_nuclei(raw, own, seed):
+    for i in (1, 2):
+        save_labels(raw / f"masks/i{i:02d}.tif", label_map(0))  # now 4 of 10 are empty
+    target = own(val_fraction=0.3, seed=seed)
+    convert_labels(raw / "images", raw / "masks", target)
+    val = load(target, "val")
+    empty = {image["id"] for image in val["images"]} - {a["image_id"] for a in val["annotations"]}
+    assert (len(val["images"]), len(empty)) == (3, 1)
+
+
 def test_images_without_the_part_of_a_regular_expression_are_in_no_group(raw, own):
     target = own(val_fraction=0.3, groups=r"^(i0[0-3])?")
     convert_labels(raw / "images", raw / "masks", target)
