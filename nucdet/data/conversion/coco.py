@@ -208,6 +208,8 @@ def _convert(own: OwnData, json_file: Path, task: _Task) -> ImageResult:
     for entry in task.annotations:
         where = f"{json_file}: annotation {entry.get('id')} of {task.image.name}"
         try:
+            if entry.get("segmentation") == []:  # of data sets for the detection of boxes
+                raise InputError("no polygon, expected one")
             outline = read_segmentation(entry.get("segmentation"), size, "instance")
         except InputError as error:
             # an instance whose pixels are unknown would be trained as background

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -170,6 +171,18 @@ def test_bad_entries_are_named_in_a_line(convert, content, tmp_path, capsys, spo
     assert line in printed
     convert(skip_invalid=True)
     assert "left out: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("segmentation", [[], None])
+def test_a_nucleus_without_outline_is_no_background(
+    convert, content, tmp_path, capsys, segmentation
+):
+    """Data sets for the detection of boxes contain only such."""
+    _add(segmentation)(content)
+    convert(skip_invalid=True)
+    assert "left out: the image" in capsys.readouterr().err
+    written = json.loads((tmp_path / "root/mine/annotations/instances_test.json").read_text())
+    assert [Path(image["file_name"]).name for image in written["images"]] == ["b.png"]
 
 
 @pytest.mark.parametrize(
