@@ -119,6 +119,8 @@ class OwnData:
         """
         files = [task.image for task in tasks]
         groups = group_names(self.groups, files)
+        if self.groups and (alone := [file for file in files if file not in groups]):
+            report.remark(f"{len(alone)} images are in no group of --groups, {alone[0]} for one")
         listed, problems = listed_splits(self.split_files, files)
         report.add(problems)
         results: dict[Path, ImageResult] = {}

@@ -23,14 +23,20 @@ def group_names(groups: str, images: Sequence[Path]) -> dict[Path, str]:
 
     Raises:
         FileNotFoundError: there is no such csv.
-        InputError: it is not a csv with these columns that names an image, nor a regular expression
-            that matches all images.
+        InputError: it is not a csv with these columns that names an image and puts none into two
+            groups, nor a regular expression that matches all images.
     """
     if not groups or not images:
         return {}
     if groups.lower().endswith(".csv"):
-        rows = [row for _, row in read_rows(Path(groups), _GROUP_COLUMNS)]
-        of_name = {row["image"]: row["group"] for row in rows if row["group"]}
+        of_name: dict[str, str] = {}
+        for line, row in read_rows(Path(groups), _GROUP_COLUMNS):
+            name, group = row["image"], row["group"]
+            if group and of_name.setdefault(name, group) != group:
+                raise InputError(
+                    f"--groups {groups}, line {line}: {name} is in the groups {of_name[name]} and "
+                    f"{group}; expected one"
+                )
         found = {image: of_name.get(image.name) or of_name.get(image.stem) for image in images}
         if not any(found.values()):
             raise InputError(

@@ -172,6 +172,16 @@ def test_groups_stay_on_one_side(raw, own, tmp_path, as_csv):
         assert {i % 5 for i in val if i < 5} == {i % 5 for i in val if i >= 5}
 
 
+def test_images_in_no_group_or_in_two(raw, own, tmp_path, capsys):
+    file = tmp_path / "groups.csv"
+    file.write_text("image,group\ni00,a\ni01,a\ni02.TIF,a\n")
+    convert_labels(raw / "images", raw / "masks", own(groups=str(file)))
+    assert f"8 images are in no group of --groups, {raw}/images/i02.tif" in capsys.readouterr().err
+    file.write_text("image,group\ni00,a\ni01,a\ni00,b\n")
+    with pytest.raises(InputError, match="line 4: i00 is in the groups a and b; expected one"):
+        convert_labels(raw / "images", raw / "masks", own(groups=str(file)))
+
+
 @pytest.mark.parametrize("seed", range(8))
 def test_val_gets_its_share_of_images_without_nuclei(raw, own, seed):
     for i in (1, 2):
