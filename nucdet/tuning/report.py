@@ -133,11 +133,18 @@ def _usable(grid: Grid, cached: CachedPredictions, file: _Path) -> Grid:
         return replace(
             grid, score_thresholds=(0.0,), min_relative_scores=(0.0,), priorities=("area",)
         )
-    if math.isfinite(cached.lowest_score) and cached.lowest_score > 0.25:
-        print(
-            f"{file}: the lowest score is {cached.lowest_score:.2f}, lower thresholds are moot; "
-            "predict with MODEL.ROI_HEADS.SCORE_THRESH_TEST 0.05 for more"
-        )
+    lowest = cached.lowest_score
+    if math.isfinite(lowest):
+        # of the thresholds that keep all these masks, the highest keeps the fewest of those that
+        # are not in the file, which might be wrong
+        floor = max((value for value in grid.score_thresholds if value < lowest), default=0.0)
+        thresholds = tuple(value for value in grid.score_thresholds if value >= floor)
+        grid = replace(grid, score_thresholds=thresholds)
+        if lowest > 0.25:
+            print(
+                f"{file}: the lowest score is {lowest:.2f}, lower thresholds are moot; predict "
+                "with MODEL.ROI_HEADS.SCORE_THRESH_TEST 0.05 for more"
+            )
     if not cached.overlap and len(grid.priorities) > 1:
         print(
             f"{file}: no two masks overlap, so there is no overlap rule to choose; predict with "
@@ -219,15 +226,16 @@ def _offset_table(offsets: Sequence[OffsetScore]) -> Table:
 
 
 def _table(points: Sequence[Point]) -> Table:
-    """The best points, and the point without any thresholds, if that was tried."""
+    """The best points, and the point that keeps all masks, if that was tried."""
     table = Table(title=f"Kaggle mAP of {len(points)} points", box=box.SIMPLE)
     for column in ("class", "mask ≥", "score >", "area ≥", "share ≥", "sure ≥", "rule", "mAP"):
         table.add_column(column, justify="right")
     for point in sorted(points, key=lambda point: -point.score)[:_SHOWN]:
         table.add_row(*_row(point))
+    lowest = min((min(point.score_thresholds) for point in points), default=0.0)
     for point in points:
-        rules = (*point.score_thresholds, *point.min_areas)
-        if not any((*rules, point.min_relative_area, point.min_relative_score)):
+        rules = (*point.min_areas, point.min_relative_area, point.min_relative_score)
+        if max(point.score_thresholds) == lowest and not any(rules):
             table.add_section()
             table.add_row(*_row(point))
             break

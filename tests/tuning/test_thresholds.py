@@ -276,6 +276,15 @@ def test_what_predictions_cannot_tell_is_left_out(make_truth, spans, tmp_path, w
     assert "the lowest score is 0.60" in out
 
 
+def test_masks_below_the_lowest_score_are_not_let_in(make_truth, spans, write, tmp_path):
+    """They were not predicted, so nobody knows whether they are right."""
+    truth = make_truth(spans((0, 0, 10), (1, 0, 5)))
+    file = write((spans((0, 0, 10), (1, 0, 5)), [0.9, 0.6], [1, 1]))
+    best = tune_thresholds(truth, [file], tmp_path, Grid(score_thresholds=(0.0, 0.5, 0.6, 0.7)))
+    assert (best.score, best.score_thresholds) == (100, (0.5,))
+    assert load_config(tmp_path / "best.yaml").MODEL.ROI_HEADS.SCORE_THRESH_TEST == 0.5
+
+
 def test_no_predictions_at_all(make_truth, spans, write, tmp_path):
     truth = make_truth(spans((0, 0, 10)), spans())
     assert tune_thresholds(truth, [write()], tmp_path, SMALL).score == 50
