@@ -6,6 +6,7 @@ import difflib
 import errno
 import os
 import platform
+import re
 import shlex
 import sys
 import tempfile
@@ -81,7 +82,7 @@ def run_tool(main: Callable[[], int | None]) -> None:
         # str(OSError) may start with "[Errno 13]", which tells a user nothing
         named = f"{error.filename}: " if error.filename else ""
         remedy = "; free some, or write to another disk" if error.errno == errno.ENOSPC else ""
-        code = _complain(named + (error.strerror or str(error)) + remedy)
+        code = _complain(named + (error.strerror or _own_words(error)) + remedy)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         code = 130
@@ -90,12 +91,13 @@ def run_tool(main: Callable[[], int | None]) -> None:
     sys.exit(code)
 
 
-def _own_words(error: InputError) -> str:
+def _own_words(error: InputError | OSError) -> str:
     """The error's own message, without the traceback that torch's data loader may add to it."""
     text = str(error)
     if "Original Traceback" not in text:
         return text
-    return text[text.rindex(f"{InputError.__name__}: ") :].partition(": ")[2]
+    words = text[text.rindex(f"{type(error).__name__}: ") :].partition(": ")[2]
+    return re.sub(r"^\[Errno \d+\] ", "", words)
 
 
 def _complain(message: str) -> int:

@@ -40,6 +40,9 @@ def test_a_mistake_found_in_a_loader_process_is_still_one_line(capsys):
     error = InputError(f"{text}nucdet.errors.InputError: a.png: broken; replace it\n")
     assert _exit_code(_raiser(error)) == 2
     assert capsys.readouterr().err == "error: a.png: broken; replace it\n"
+    missing = "FileNotFoundError: [Errno 2] No such file or directory: 'a.png'\n"
+    assert _exit_code(_raiser(FileNotFoundError(text + missing))) == 2
+    assert capsys.readouterr().err == "error: No such file or directory: 'a.png'\n"
 
 
 def test_a_bug_is_one_line_that_names_a_log_with_the_traceback(capsys, tmp_path, monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import weakref
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -283,16 +284,24 @@ def _labelled_images(cfg: CfgNode, names: Sequence[str]) -> list[dict[str, Any]]
     """The images with a nucleus, or all if DATALOADER.FILTER_EMPTY_ANNOTATIONS is off.
 
     Raises:
+        FileNotFoundError: their files are not where they were when they were converted.
         InputError: there is none.
     """
     filter_empty = cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS
     try:
-        return get_detection_dataset_dicts(list(names), filter_empty=filter_empty)
+        records = get_detection_dataset_dicts(list(names), filter_empty=filter_empty)
     except AssertionError as error:
         raise InputError(
             f"{', '.join(names)}: none of the images has a nucleus to learn from; expected at "
             "least one: convert them with ground truth"
         ) from error
+    missing = [r["file_name"] for r in records if not Path(r["file_name"]).is_file()]
+    if missing:
+        raise FileNotFoundError(
+            f"{os.path.realpath(missing[0])}: not found, one of {len(missing)} missing images of "
+            f"{', '.join(names)}; move them back, or convert the data again"
+        )
+    return records
 
 
 class Bfloat16Trainer(SimpleTrainer):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -118,6 +119,19 @@ def test_images_without_any_nucleus_are_one_line(arguments, registered, monkeypa
     args = arguments("DATASETS.TRAIN", "('unlabelled_test',)", "DATASETS.TEST", "()")
     with pytest.raises(InputError, match="unlabelled_test: none of the images has a nucleus"):
         run(args)
+
+
+def test_images_that_were_moved_are_found_before_the_training(
+    arguments, registered, monkeypatch, tmp_path
+):
+    shutil.copytree(registered / "synthetic", tmp_path / "synthetic")
+    for number in ("00003", "00004"):
+        (tmp_path / f"synthetic/images/{number}.png").unlink()
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
+    args = arguments("DATASETS.TEST", "()")
+    with pytest.raises(FileNotFoundError, match=r"0000[34].png: not found, one of [12] missing"):
+        run(args)
+    assert not (_output(args) / "losses.csv").exists()
 
 
 def test_early_stop_ends_a_training_that_no_longer_improves(arguments, monkeypatch):

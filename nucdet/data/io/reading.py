@@ -250,6 +250,6 @@ def color_samples(layout: Any, samples: int) -> int:
 def _check_single(path: Path, pages: int) -> None:
     if pages != 1:
         raise InputError(
-            f"{path}: holds {pages} pages, expected one image; save the plane that shows the nuclei "
-            "as a file of its own"
+            f"{path}: holds {pages} pages, expected one image; save the plane that shows the "
+            "nuclei as a file of its own"
         )
