@@ -13,6 +13,8 @@ from detectron2.engine import default_setup
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
+from nucdet.files import write_atomically
+
 # the loggers with their own handlers
 _LOGGERS = ("detectron2", "fvcore", "nucdet")
 
@@ -21,7 +23,7 @@ def setup_run(cfg: CfgNode, args: Namespace) -> None:
     """Run Detectron2's ``default_setup``, with its 500 lines in log.txt instead of on the screen.
 
     These lines describe the environment, the yaml and the whole config, which is also written to
-    config.yaml.
+    config.yaml. An evaluation leaves the config.yaml of a training as it is.
 
     Args:
         cfg: the config of the run.
@@ -36,8 +38,15 @@ def setup_run(cfg: CfgNode, args: Namespace) -> None:
     setup_logger(cfg.OUTPUT_DIR, rank, name="nucdet", enable_propagation=True)
     # it searches for CUDA's compiler when Detectron2 describes the environment, and warns
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
+    config = Path(cfg.OUTPUT_DIR, "config.yaml")
+    of_training = args.eval_only and config.is_file() and config.with_name("losses.csv").is_file()
+    # otherwise predictions with it would use the thresholds of a trial
+    kept = config.read_bytes() if of_training else None
     with messages_to_file():
         default_setup(cfg, args)
+    if kept is not None and comm.is_main_process():
+        with write_atomically(config) as temporary:
+            temporary.write_bytes(kept)
     for handler in _screen_handlers():
         handler.addFilter(_is_no_traceback)
 

@@ -13,6 +13,7 @@ import torch
 from detectron2.data import MetadataCatalog
 from detectron2.engine import AMPTrainer, SimpleTrainer, hooks
 
+from nucdet.config import load_config
 from nucdet.data.conversion.labels import convert_labels
 from nucdet.data.conversion.own_data import OwnData
 from nucdet.errors import InputError
@@ -179,6 +180,17 @@ def _trained(arguments) -> tuple[Path, Path]:
     args = arguments("SOLVER.MAX_ITER", "2", "DATASETS.TEST", "()")
     run(args)
     return _output(args) / "model_final.pth", _output(args)
+
+
+def test_an_evaluation_leaves_the_config_of_the_training_as_it_is(arguments, tmp_path):
+    weights, output = _trained(arguments)
+    before = (output / "config.yaml").read_bytes()
+    trial = ("--eval-only", "MODEL.WEIGHTS", str(weights))
+    trial += ("TEST.OVERLAP_ELIMINATION.ENABLED", "False")
+    run(arguments(*trial))
+    assert (output / "config.yaml").read_bytes() == before
+    run(arguments(*trial, "OUTPUT_DIR", str(tmp_path / "raw")))
+    assert not load_config(tmp_path / "raw/config.yaml").TEST.OVERLAP_ELIMINATION.ENABLED
 
 
 def test_evaluation_with_several_views_of_each_image(arguments):
