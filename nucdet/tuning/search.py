@@ -78,6 +78,8 @@ def search(
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+    # from the plot of a single setting, which is drawn after the first training
+    warnings.filterwarnings("ignore", "Attempting to set identical")
     cfg = load_config(config_file, overrides)
     metric = metric or cfg.TEST.BEST_METRIC
     output = Path(output_dir or f"{cfg.OUTPUT_DIR}_search")

@@ -36,7 +36,7 @@ def search(config, output_dir, overrides=(), *, seeds=(), metric=None, retry_fai
 
 
 def test_a_grid_gives_table_plots_and_best_config(
-    played, config, output, capsys, monkeypatch, read
+    played, config, output, capsys, monkeypatch, read, recwarn
 ):
     monkeypatch.setattr(search_module, "PLOTS", PLOTS)
     grids = [RATES, "INPUT.MIN_SIZE_TRAIN=(64,),(96,)"]
@@ -55,6 +55,7 @@ def test_a_grid_gives_table_plots_and_best_config(
         # what only resuming needs is gone
         assert {p.name for p in (output / folder).glob("*.pth")} == {"model_final.pth"}
 
+    assert not [w for w in recwarn if "identical" in str(w.message)]
     for name in ("search.png", "search_history.png"):
         with Image.open(output / name) as image:
             assert image.format == "PNG" and min(image.size) > 400
