@@ -287,7 +287,7 @@ def _scores(cfg: CfgNode, folder: Path, iteration: int | None) -> dict[str, floa
     row = own.iloc[-1]
     result = {}
     for column in table.columns:
-        if column.endswith(_SCORES):
+        if column.endswith(_SCORES) and pd.notna(row[column]):
             # with several data sets the columns contain their names already
             prefix = f"{cfg.DATASETS.TEST[0]}/" if len(cfg.DATASETS.TEST) == 1 else ""
             result[prefix + column] = round(float(row[column]), 3)

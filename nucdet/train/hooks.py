@@ -13,7 +13,7 @@ from detectron2.engine import HookBase
 from detectron2.utils import comm
 from torch import nn
 
-from nucdet.errors import InputError
+from nucdet.errors import InputError, similar_names
 from nucdet.modeling.checkpoint_files import read_checkpoint
 from nucdet.modeling.checkpointing import save_checkpoint
 
@@ -161,7 +161,7 @@ class BestModel(HookBase):
         if self.metric not in results:
             logger.warning(
                 "TEST.BEST_METRIC %r is not among the results, no best model is kept; there are %s",
-                self.metric, sorted(results),
+                self.metric, ", ".join(similar_names(results, self.metric) or sorted(results)),
             )  # fmt: skip
             return
         value = results[self.metric]
