@@ -7,12 +7,15 @@ import pickle
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import tifffile
 from PIL import Image
 
 from nucdet.data.conversion.label_files import find_images, pair_files, read_label_map
 from nucdet.errors import InputError
+from nucdet.export import PlaneNuclei, write_geojson, write_rois
+from nucdet.structures import CroppedMasks
 
 # two nuclei that touch, a gap in the numbers
 LABELS = np.array([[0, 0, 0, 0], [2, 2, 7, 7], [2, 2, 7, 7]])
@@ -201,3 +204,23 @@ def test_a_label_map_that_pillow_finds_too_large(tmp_path, monkeypatch):
     Image.fromarray(labels).save(tmp_path / "a.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     np.testing.assert_array_equal(read_label_map(tmp_path / "a.png"), labels)
+
+
+@pytest.mark.parametrize("form", ["ImageJ", "QuPath"])
+def test_outlines_become_the_label_map_that_the_page_promises(
+    tmp_path, repository, monkeypatch, form
+):
+    labels = np.zeros((20, 30), np.uint16)
+    labels[2:9, 3:11], labels[9:15, 3:8], labels[5:6, 20:30] = 1, 2, 3
+    labels[3, 10] = 0
+    masks = CroppedMasks.from_label_map(labels)
+    table = pd.DataFrame({"id": [1, 2, 3]})
+    write_rois(tmp_path / "a_RoiSet.zip", [(masks, None)], 3)
+    write_geojson(tmp_path / "a.geojson", [PlaneNuclei(masks, ["nucleus"] * 3, table)])
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((20, 30, 3), np.uint8), photometric="rgb")
+    monkeypatch.chdir(tmp_path)
+    page = (repository / "datasets/README.md").read_text(encoding="utf-8")
+    code = page.split("```python\n")[1].split("```")[0].splitlines()
+    other = "roiread(" if form == "QuPath" else "features"
+    exec("\n".join(line for line in code if other not in line), {})
+    assert np.array_equal(read_label_map("a_labels.tif"), labels)
