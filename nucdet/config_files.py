@@ -114,7 +114,12 @@ def read_config_file(path: str | Path) -> dict[str, Any]:
 
 
 def _read(path: Path, readers: tuple[Path, ...]) -> dict[str, Any]:
-    named_by = f", which {readers[-1]} names as {_BASE}" if readers else ""
+    named_by = ""
+    if readers:  # often a copy of one of nucdet's configs, whose base is not beside the copy
+        named_by = (
+            f", which {readers[-1]} names as {_BASE}; expected a path from its folder, or the name "
+            f"of one of nucdet's configs, such as {_BASE}: finetune.yaml"
+        )
     if path.resolve() in [reader.resolve() for reader in readers]:
         raise InputError(f"{readers[-1]}: its {_BASE} leads back to {path}; name another file")
     if not path.is_file():

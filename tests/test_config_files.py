@@ -71,8 +71,9 @@ def test_mistakes_are_one_line(tmp_path, files, message):
 
 
 def test_missing_base_names_who_asks_for_it(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"b\.yaml: no such .*a\.yaml names as _BASE_"):
+    with pytest.raises(FileNotFoundError, match=r"b\.yaml: no such .*a\.yaml names as _BASE_; exp"):
         load_config(write(tmp_path, a="_BASE_: b.yaml"))
+    assert load_config(write(tmp_path, a="_BASE_: finetune.yaml")).SOLVER.MAX_ITER == 300
 
 
 def test_integers_are_taken_for_floats(tmp_path):

@@ -9,6 +9,7 @@ evaluation.csv) and from the data set; the options below add what is missing or 
 from __future__ import annotations
 
 import argparse
+import shlex
 from contextlib import suppress
 from pathlib import Path
 
@@ -43,7 +44,8 @@ def main() -> None:
         print(f"not found beside the checkpoint, give it by --<name>: {', '.join(unknown)}")
     print(f"{model.weights}: {model.weights.stat().st_size / 1e6:.1f} MB")
     if folder != MODEL_ZOO:
-        print(f"use it with --config-file {model.config} MODEL.WEIGHTS {model.weights}")
+        usage = ["--config-file", str(model.config), "MODEL.WEIGHTS", str(model.weights)]
+        print(f"use it with {shlex.join(usage)}")
 
 
 def _arguments() -> argparse.Namespace:

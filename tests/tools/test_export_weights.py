@@ -139,11 +139,11 @@ def test_only_the_evaluation_of_the_checkpoint_counts(tmp_path, capsys, iteratio
 
 
 def test_a_model_outside_the_zoo_says_how_it_is_used(run, trained, zoo, tmp_path):
-    folder = tmp_path / "my_models"
+    folder = tmp_path / "my models"
     export = (trained / "model_final.pth", "--name", "mine", "--output", folder)
     code, out, _ = run("export_weights.py", *export)
     assert code == 0
-    usage = out.splitlines()[-1].removeprefix("use it with ").split()
+    usage = shlex.split(out.splitlines()[-1].removeprefix("use it with "))
     config, weights = folder / "mine.yaml", folder / "mine.pth"
     assert usage == ["--config-file", str(config), "MODEL.WEIGHTS", str(weights)]
     output = ["MODEL.DEVICE", "cpu", "OUTPUT_DIR", tmp_path / "eval"]
