@@ -23,6 +23,7 @@ from typing import Any
 
 import pandas as pd
 from detectron2.config import CfgNode
+from detectron2.data import MetadataCatalog
 
 from nucdet.config import load_config
 from nucdet.data.datasets import check_training_data, register_datasets
@@ -72,6 +73,7 @@ class Outcome:
         iterations: the number of iterations trained.
         metrics: values, 0–100, by ``"task/metric"``.
         error: why it failed, in one line.
+        data: sha256 of the data sets' JSON files; "" in files of earlier versions.
     """
 
     state: str
@@ -79,6 +81,7 @@ class Outcome:
     iterations: int = 0
     metrics: dict[str, float] = field(default_factory=dict)
     error: str = ""
+    data: str = ""
 
 
 class TrialError(Exception):
@@ -90,7 +93,7 @@ def plan_trials(
     settings: Sequence[tuple[Mapping[str, Any], Sequence[str]]],
     output_dir: str | Path,
 ) -> list[Trial]:
-    """Load and check every config before the first training starts.
+    """Load and check every config before the first training starts; note what is out of date.
 
     Args:
         config_file: yaml that all trials start from.
@@ -121,6 +124,13 @@ def plan_trials(
         if not (folder / "last_checkpoint").is_file():  # otherwise it continues from a checkpoint
             check_weights(cfg.MODEL.WEIGHTS)
         planned.setdefault(digest, Trial(labels, tuple(overrides), cfg, folder))
+    for trial in planned.values():
+        outcome = read_outcome(trial.folder)
+        if outcome and outcome.data not in ("", _data_digest(trial.cfg)):
+            print(
+                f"note: {trial.name}: its data was converted again since it was trained; choose "
+                "another --output-dir to train on the new data"
+            )
     return list(planned.values())
 
 
@@ -208,7 +218,7 @@ def _iterations(losses: Path) -> int:
 
 def _run_trial(trial: Trial, config_file: str | Path, before: Outcome | None, lock: int) -> Outcome:
     start = time.monotonic() - (before.seconds if before else 0)
-    outcome = Outcome(INTERRUPTED, 0)
+    outcome = Outcome(INTERRUPTED, 0, data=_data_digest(trial.cfg))
     try:
         train(trial, config_file, lock)
         outcome.metrics, outcome.iterations = _read_results(trial.folder)
@@ -221,6 +231,16 @@ def _run_trial(trial: Trial, config_file: str | Path, before: Outcome | None, lo
         outcome.seconds = round(time.monotonic() - start, 1)
         write_json(trial.folder / _STATE_FILE, asdict(outcome))
     return outcome
+
+
+def _data_digest(cfg: CfgNode) -> str:
+    """sha256 of the JSON files of the data sets of a config."""
+    digest = hashlib.sha256()
+    for name in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST):
+        if json_file := MetadataCatalog.get(name).get("json_file"):
+            with Path(json_file).open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
 
 
 def read_outcome(folder: Path) -> Outcome | None:

@@ -41,6 +41,19 @@ def test_folds_give_mean_and_deviation_of_every_metric(
     assert "41.00 ± 1.00" in capsys.readouterr().out
 
 
+def test_a_finished_part_whose_data_has_changed_is_named(
+    played, config, output, parts_of_dsb2018, capsys
+):
+    assert cross_validate(config, str(output), folds=3) == 0
+    assert cross_validate(config, str(output), folds=3) == 0
+    assert "note:" not in capsys.readouterr().out
+    (parts_of_dsb2018 / "instances_fold1_val.json").write_text("{}")
+    assert cross_validate(config, str(output), folds=3) == 0
+    notes = [line for line in capsys.readouterr().out.splitlines() if "note:" in line]
+    assert len(notes) == 1 and "fold=1: its data was converted again" in notes[0]
+    assert len(played.started) == 3
+
+
 def test_each_kind_is_scored_by_a_training_without_it(
     played, config, output, parts_of_dsb2018, read, raiser
 ):

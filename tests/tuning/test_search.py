@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +34,21 @@ def search(config, output_dir, overrides=(), *, seeds=(), metric=None, retry_fai
         metric=metric,
         retry_failed=retry_failed,
     )
+
+
+def test_a_finished_training_whose_data_has_changed_is_named(
+    played, config, output, capsys, registered, tmp_path, monkeypatch
+):
+    data = shutil.copytree(registered, tmp_path / "datasets")
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(data))
+    assert search(config, str(output), grids=["SOLVER.BASE_LR=1e-3"]) == 0
+    assert search(config, str(output), grids=["SOLVER.BASE_LR=1e-3"]) == 0
+    assert "note:" not in capsys.readouterr().out
+    with (data / "synthetic/annotations/instances_val.json").open("a") as file:
+        file.write("\n")
+    assert search(config, str(output), grids=["SOLVER.BASE_LR=1e-3"]) == 0
+    assert "note: BASE_LR=0.001: its data was converted again" in capsys.readouterr().out
+    assert len(played.started) == 1
 
 
 def test_a_grid_gives_table_plots_and_best_config(
