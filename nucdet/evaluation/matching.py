@@ -193,7 +193,9 @@ def match_pairs(
     true: np.ndarray, pred: np.ndarray, n_true: int, n_pred: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Choose as many of the pairs (true, pred) as possible so that no mask appears twice."""
-    graph = csr_array((np.ones(len(true), bool), (true, pred)), shape=(n_true, n_pred))
+    # SciPy before 1.13 searches in graphs with 32-bit indices only
+    pairs = np.asarray(true, np.int32), np.asarray(pred, np.int32)
+    graph = csr_array((np.ones(len(true), bool), pairs), shape=(n_true, n_pred))
     partner = maximum_bipartite_matching(graph, perm_type="column")
     matched = np.flatnonzero(partner >= 0)
     return matched, partner[matched]

@@ -171,14 +171,19 @@ def _decode(path: Path) -> np.ndarray:
         ) from error
 
 
+# OpenCV 5 moved it, and gave the levels names
+_set_log_level = cv2.utils.logging.setLogLevel if hasattr(cv2.utils, "logging") else cv2.setLogLevel
+_ERRORS_ONLY = 2
+
+
 def _decode_png(data: bytes) -> np.ndarray:
     # OpenCV's warning about a truncated file does not name the file; our error does
-    before = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
+    before = _set_log_level(_ERRORS_ONLY)
     try:
         # Pillow would reduce 16-bit color to 8 bits; OpenCV is also faster
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     finally:
-        cv2.utils.logging.setLogLevel(before)
+        _set_log_level(before)
     if pixels is None:
         raise ValueError("the PNG data does not decode")
     if pixels.ndim == 2:
