@@ -44,6 +44,7 @@ from nucdet.tuning.cross_validate import TABLE as FOLDS_TABLE
 from nucdet.tuning.cross_validate import cross_validate
 from nucdet.tuning.search import TABLE as SEARCH_TABLE
 from nucdet.tuning.search import search
+from nucdet.tuning.search_space import SearchSpace
 from nucdet.tuning.trials import DONE, Trial, lock_folder, plan_trials, read_outcome, run_trial
 from nucdet.visualization.training_curves import plot_training
 
@@ -68,6 +69,11 @@ class Row:
     @property
     def config_file(self) -> str:
         return str(CONFIGS / self.config)
+
+    @property
+    def space(self) -> SearchSpace:
+        """What a "search" row varies."""
+        return SearchSpace(**self.options)
 
 
 def read_rows(path: Path) -> dict[str, Row]:
@@ -120,11 +126,12 @@ class Harness:
 
     def run(self, row: Row, retry_failed: bool) -> None:
         """Run the unfinished trainings or evaluations of a row."""
-        if row.kind in ("search", "folds"):
-            function = search if row.kind == "search" else cross_validate
-            folder = str(self.output / row.name)
-            options = {**row.options, "retry_failed": retry_failed}
-            function(row.config_file, folder, self.pairs(row), **options)
+        arguments = row.config_file, str(self.output / row.name), self.pairs(row)
+        if row.kind == "search":
+            search(*arguments, space=row.space, seeds=row.seeds, retry_failed=retry_failed)
+            return
+        if row.kind == "folds":
+            cross_validate(*arguments, **row.options, retry_failed=retry_failed)
             return
         for training in self.trainings(row):
             with lock_folder(training.folder) as lock:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 
 import pandas as pd
@@ -23,6 +24,14 @@ ROWS = [
             "MODEL.SEGMENTATION.MEMBERS": [{"NETWORK": "LinkNet", "CHANNELS": [4, 8]}],
             "MODEL.WEIGHTS": "ensemble://{linknet}/model_best.pth",
         },
+    },
+    {
+        "name": "rates",
+        "config": "linknet_2.yaml",
+        "kind": "search",
+        "group": "sweeps",
+        "seeds": [3, 4],
+        "options": {"grids": ["SOLVER.BASE_LR=0.001"]},
     },
 ]
 PAIRS = {
@@ -90,6 +99,23 @@ def test_rows_go_on_and_fill_the_tables(run, harness, tmp_path, capsys):
     assert run() == 0  # nothing is left to do
     assert log.stat().st_mtime_ns == before
     assert pd.read_csv(tmp_path / "out/published_systems.csv").equals(table)
+
+
+def test_a_search_trains_each_setting_with_each_seed(run, tmp_path):
+    assert run("--group", "sweeps") == 0
+    table = pd.read_csv(tmp_path / "out/published_systems.csv")
+    assert table["row"].tolist() == ["rates", "rates"]
+    assert table["SEED"].tolist() == [3, 4] and (table["state"] == "done").all()
+
+
+def test_the_options_of_the_rows_are_valid(harness):
+    rows = harness.read_rows(harness.ROWS).values()
+    assert {row.kind for row in rows} == set(harness.KINDS)
+    for row in rows:
+        if row.kind == "search":
+            assert row.space.grids or row.space.variants or row.space.draws
+        elif row.kind == "folds":
+            inspect.signature(harness.cross_validate).bind("a.yaml", "out", [], **row.options)
 
 
 def test_table_has_means_over_seeds_and_the_best_of_a_search(harness):
