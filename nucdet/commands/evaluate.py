@@ -2,7 +2,8 @@
 
     %(prog)s --ground-truth instances_val.json --predictions P
 
-P is a coco_instances_results.json, a Kaggle or Sartorius csv, or a folder of label images.
+P is a coco_instances_results.json, the predictions_coco.json or the folder of nucdet-predict, a
+Kaggle or Sartorius csv, or any folder of label images.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ def main() -> None:
         "--predictions",
         required=True,
         metavar="P",
-        help="COCO results .json, submission .csv (ImageId,EncodedPixels or id,predicted), or a "
-        "folder of label images (PNG, TIFF or npy) with the names of the images, optionally "
-        "followed by _label, _cp_masks or _seg",
+        help="COCO results .json, a COCO .json with scores, submission .csv (ImageId,EncodedPixels "
+        "or id,predicted), or a folder of label images (PNG, TIFF or npy) with the names of the "
+        "images, optionally followed by _label, _cp_masks or _seg",
     )
     parser.add_argument(
         "--priority",

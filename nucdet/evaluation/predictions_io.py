@@ -7,7 +7,7 @@ import os
 from collections import defaultdict
 from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ import pandas as pd
 import torch
 from detectron2.structures import Instances
 
+from nucdet.data.coco_entries import check_categories, check_id
 from nucdet.data.conversion.label_files import LABEL_SUFFIXES, read_label_map
 from nucdet.errors import InputError
 from nucdet.evaluation.ground_truth import GroundTruth, TrueImage
@@ -89,6 +90,8 @@ def read_predictions(path: str | os.PathLike[str], truth: GroundTruth) -> Iterat
         path: one of
 
             - COCO results (``.json``): a list of objects with image_id, segmentation (RLE), score;
+            - a COCO JSON (``.json``) whose annotations have a score, as nucdet-predict writes it:
+              its images are found by their names, whatever their ids;
             - a submission (``.csv``), columns ImageId,EncodedPixels (column-major, 2018 Data
               Science Bowl) or id,predicted (row-major, Sartorius);
             - a folder of label images (PNG or TIFF, or if there are none npy; see
@@ -127,6 +130,8 @@ def read_predictions(path: str | os.PathLike[str], truth: GroundTruth) -> Iterat
 def _open_coco_results(path: Path, truth: GroundTruth) -> _Decoder:
     entries = read_json(path)
     by_image: dict[int, list[tuple[dict, float, int]]] = defaultdict(list)
+    if isinstance(entries, dict) and {"images", "annotations"} <= entries.keys():
+        entries = _as_results(path, entries, truth)
     if not isinstance(entries, list):
         raise InputError(
             f"{path}: found a JSON {type(entries).__name__}; expected a list of COCO results, "
@@ -155,6 +160,44 @@ def _open_coco_results(path: Path, truth: GroundTruth) -> _Decoder:
         return Prediction(image, masks, scores, categories)
 
     return decode
+
+
+def _as_results(path: Path, content: dict[str, Any], truth: GroundTruth) -> list[dict[str, Any]]:
+    """The annotations of a COCO JSON, with the ground truth's ids for their images and categories.
+
+    Categories have the same name there, or it has only one.
+    """
+    images: dict[Any, int] = {}
+    for entry in content["images"]:
+        name = PurePath(str(entry.get("file_name"))).name
+        image = truth.named(name) or truth.named(stem_of(name))
+        if image is None:
+            raise _unknown_image(path, f"image {name!r}", truth)
+        if image.image_id in images.values():
+            raise InputError(
+                f"{path}: two of its images are {name} (planes of a stack?); expected one"
+            )
+        images[check_id(path, entry)] = image.image_id
+    names = check_categories(path, content.get("categories", ()))
+    ids = {name: number for number, name in truth.categories.items()}
+    if len(ids) <= 1:
+        ids = dict.fromkeys(names.values(), next(iter(truth.categories), 1))
+    elif unknown := sorted(set(names.values()) - ids.keys()):
+        raise InputError(
+            f"{path}: found the category {unknown[0]!r}; expected the ground truth's, "
+            f"{', '.join(sorted(ids))}"
+        )
+    results = []
+    for entry in content["annotations"]:
+        image_id, category = entry.get("image_id"), entry.get("category_id")
+        if image_id not in images or category not in names:
+            raise InputError(
+                f"{path}: annotation {entry.get('id')} has image_id {image_id!r} and category_id "
+                f"{category!r}; expected ids of its images and categories"
+            )
+        ours = {"image_id": images[image_id], "category_id": ids[names[category]]}
+        results.append({**entry, **ours})
+    return results
 
 
 def _score(value: Any) -> float:

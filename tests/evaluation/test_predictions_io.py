@@ -50,6 +50,53 @@ def test_coco_results(truth, tmp_path):
     assert (len(second.masks), second.image.file_name) == (0, "images/img2.png")
 
 
+def coco_json(path, names=("img2.png", "img1.png"), categories=("nucleus",), **changes):
+    """Predictions with ids of their own: one mask, in the last image."""
+    images = [{"id": i, "file_name": name} for i, name in enumerate(names, 7)]
+    content = {
+        "images": images,
+        "annotations": [{**result(image_id=images[-1]["id"]), "category_id": 1, **changes}],
+        "categories": [{"id": i, "name": name} for i, name in enumerate(categories, 1)],
+    }
+    path.write_text(json.dumps(content))
+    return path
+
+
+def test_a_coco_json_is_matched_by_names(truth, tmp_path):
+    first, second = read(coco_json(tmp_path / "p.json"), truth)
+    assert (first.image.file_name, len(first.masks)) == ("images/img1.png", 1)
+    assert first.scores.tolist() == [0.5] and len(second.masks) == 0
+    assert first.classes(truth).tolist() == [0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"names": ["img3.png"]}, "prediction for image 'img3.png'"),
+        ({"names": ["a/img1.png", "b/img1.png"]}, "two of its images are img1.png"),
+        ({"image_id": 1}, "has image_id 1 and category_id 1; expected ids of its"),
+        ({"category_id": 2}, "category_id 2; expected ids of its"),
+        ({"score": None}, "result 0 is no COCO result"),
+    ],
+)
+def test_a_coco_json_that_does_not_fit_is_refused(truth, tmp_path, changes, message):
+    with pytest.raises(InputError, match=message):
+        read(coco_json(tmp_path / "p.json", **changes), truth)
+
+
+def test_categories_of_a_coco_json_are_matched_by_names(tmp_path):
+    categories = [{"id": 5, "name": "tumor"}, {"id": 9, "name": "stroma"}]
+    image = {"id": 1, "file_name": "img1.png", "height": 4, "width": 40}
+    file = tmp_path / "truth.json"
+    content = {"images": [image], "annotations": [], "categories": categories}
+    file.write_text(json.dumps(content))
+    truth = GroundTruth(file)
+    (found,) = read(coco_json(tmp_path / "p.json", ["img1.png"], ["stroma", "tumor"]), truth)
+    assert found.categories.tolist() == [9]
+    with pytest.raises(InputError, match=r"category 'other'; expected .* stroma, tumor"):
+        read(coco_json(tmp_path / "p.json", ["img1.png"], ["other"]), truth)
+
+
 @pytest.mark.parametrize("score", [float("nan"), float("inf"), "0.9", True, None, 10**400])
 def test_scores_without_an_order_are_refused(truth, tmp_path, score):
     path = coco_results(tmp_path / "r.json", result(), result(score=score))
