@@ -109,9 +109,13 @@ class Harness:
         """
         self.rows, self.output, self.overrides = rows, output, overrides
 
-    def pairs(self, row: Row) -> list[str]:
-        """KEY VALUE pairs of a row; ``{row}`` becomes the folder of that row's first training."""
-        folders = _Folders(self)
+    def pairs(self, row: Row, place: int = 0) -> list[str]:
+        """KEY VALUE pairs of a row's training with the seed at this place.
+
+        ``{row}`` becomes the folder of that row's training with the seed at the same place, or of
+        its last training if it has fewer seeds.
+        """
+        folders = _Folders(self, place)
         texts = [
             (key, value.format_map(folders) if isinstance(value, str) else str(value))
             for key, value in row.set.items()
@@ -120,8 +124,10 @@ class Harness:
 
     def trainings(self, row: Row) -> list[Trial]:
         """One training, with a checked config, for each seed of a "train" or "evaluate" row."""
-        pairs = self.pairs(row)
-        settings = [({"SEED": seed}, [*pairs, "SEED", str(seed)]) for seed in row.seeds]
+        settings = [
+            ({"SEED": seed}, [*self.pairs(row, place), "SEED", str(seed)])
+            for place, seed in enumerate(row.seeds)
+        ]
         return plan_trials(row.config_file, settings, self.output / row.name)
 
     def run(self, row: Row, retry_failed: bool) -> None:
@@ -204,16 +210,17 @@ class Harness:
 
 
 class _Folders(dict):
-    """Maps the name of a row to the folder of its first training, and "datasets" to the data."""
+    """Maps the name of a row to the folder of one of its trainings, and "datasets" to the data."""
 
-    def __init__(self, harness: Harness):
+    def __init__(self, harness: Harness, place: int):
         super().__init__(datasets=default_root())
-        self.harness = harness
+        self.harness, self.place = harness, place
 
     def __missing__(self, name: str) -> str:
         if name not in self.harness.rows:
             raise InputError(f"{ROWS}: {{{name}}}: there is no such row")
-        return str(self.harness.trainings(self.harness.rows[name])[0].folder)
+        trainings = self.harness.trainings(self.harness.rows[name])
+        return str(trainings[min(self.place, len(trainings) - 1)].folder)
 
 
 def evaluate(trial: Trial) -> None:

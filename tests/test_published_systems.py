@@ -101,6 +101,33 @@ def test_rows_go_on_and_fill_the_tables(run, harness, tmp_path, capsys):
     assert pd.read_csv(tmp_path / "out/published_systems.csv").equals(table)
 
 
+def test_each_seed_is_evaluated_with_the_training_of_its_place(harness, tmp_path, registered):
+    entries = [
+        {"name": "one", "config": "linknet_2.yaml"},
+        {"name": "two", "config": "linknet_2.yaml", "seeds": [5, 6]},
+        {
+            "name": "both",
+            "config": "linknet_2.yaml",
+            "kind": "evaluate",
+            "seeds": [5, 6],
+            "set": {"MODEL.WEIGHTS": "ensemble://{one}/a.pth,{two}/b.pth"},
+        },
+    ]
+    path = tmp_path / "rows.yaml"
+    path.write_text(yaml.safe_dump(entries), encoding="utf-8")
+    pairs = [text for pair in PAIRS.items() for text in pair]
+    system = harness.Harness(harness.read_rows(path), tmp_path / "out", pairs)
+    (one,), two = system.trainings(system.rows["one"]), system.trainings(system.rows["two"])
+    for weights in (one.folder / "a.pth", *(trial.folder / "b.pth" for trial in two)):
+        weights.parent.mkdir(parents=True)
+        weights.touch()
+    both = system.trainings(system.rows["both"])
+    assert [trial.cfg.MODEL.WEIGHTS for trial in both] == [
+        f"ensemble://{one.folder}/a.pth,{trial.folder}/b.pth" for trial in two
+    ]
+    assert two[0].folder != two[1].folder
+
+
 def test_a_search_trains_each_setting_with_each_seed(run, tmp_path):
     assert run("--group", "sweeps") == 0
     table = pd.read_csv(tmp_path / "out/published_systems.csv")
