@@ -192,6 +192,17 @@ def add_split(parser: argparse.ArgumentParser, val_fraction: float) -> None:
     parser.add_argument("--seed", type=int, default=0, help="random seed of the split")
 
 
+def add_folds(parser: argparse.ArgumentParser) -> None:
+    """Add ``--folds``: a converter then also writes folds for cross-validation."""
+    parser.add_argument(
+        "--folds",
+        type=int,
+        default=0,
+        metavar="K",
+        help="also write this number of folds, for nucdet-cross-validate",
+    )
+
+
 def add_skip_invalid(parser: argparse.ArgumentParser) -> None:
     """Add ``--skip-invalid``, with which a converter leaves out invalid files and rows."""
     parser.add_argument(

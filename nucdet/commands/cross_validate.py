@@ -1,11 +1,19 @@
-"""Train and score a config on each fold of dsb2018, or leave out each kind of microscopy in turn.
+"""Train and score a config on each fold of a data set, or leave out each kind of microscopy.
 
-    %(prog)s --config-file FILE --folds 10
+    nucdet-convert labels --images DIR --labels DIR --name mydata --folds 5
+    %(prog)s --config-file finetune.yaml
+
+The data set is that of DATASETS.TRAIN, here mydata_train. The option --folds of nucdet-convert
+labels, coco or dsb2018 writes its folds: every image is in fold<k>_val of one fold, on which the
+network that was trained on fold<k>_train, all other images, is scored.
+
+    nucdet-convert dsb2018 --kinds
     %(prog)s --config-file FILE --leave-out-kind --only bright_field
 
-nucdet-convert dsb2018 --folds 10 --kinds writes the folds and kinds. Prints the mean ± standard
-deviation of every metric. Writes cross_validation.csv (one row per training) and summary.csv (one
-row per metric) after each training. After an interruption, the same command continues.
+Prints the mean ± standard deviation of every metric. Writes cross_validation.csv (one row per
+training) and summary.csv (one row per metric) after each training. After an interruption, the same
+command continues. If the data set was converted again since, choose another --output-dir: results
+of different folds are never averaged.
 Exit codes: 1: a training failed; 2: a mistake in the command, the config or the data, found before
 any training.
 """
@@ -28,9 +36,9 @@ def main() -> int:
     split.add_argument(
         "--folds",
         type=int,
-        default=10,
         metavar="K",
-        help="number of folds that the data was converted with (default: 10)",
+        help="number of folds, to check that the data set has that many (default: as many as it "
+        "has)",
     )
     split.add_argument(
         "--leave-out-kind",

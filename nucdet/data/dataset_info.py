@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from nucdet.errors import InputError
 from nucdet.files import write_atomically
 
 DATASET_FILE = "dataset.yaml"
+_FOLD = re.compile(r"fold\d+_(train|val)")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 _EXPECTED = "expected name (that of its folder), classes and splits; convert the data again"
 
@@ -36,6 +38,24 @@ class DatasetInfo:
     def json_file(self, root: Path, split: str) -> Path:
         """The path of the COCO JSON that the converter writes for a split."""
         return root / self.name / "annotations" / f"instances_{split}.json"
+
+
+def fold_splits(count: int) -> tuple[str, ...]:
+    """The splits of so many folds: ``fold0_train``, ``fold0_val``, ``fold1_train``, …"""
+    return tuple(f"fold{k}_{part}" for k in range(count) for part in ("train", "val"))
+
+
+def is_fold(split: str) -> bool:
+    """Whether a split has the name of one of :func:`fold_splits`."""
+    return _FOLD.fullmatch(split) is not None
+
+
+def count_folds(splits: Iterable[str]) -> int:
+    """The number of folds, from 0 without a gap, whose two splits are among these."""
+    splits, count = set(splits), 0
+    while splits.issuperset(fold_splits(count + 1)):
+        count += 1
+    return count
 
 
 def check_word(what: str, word: str) -> str:

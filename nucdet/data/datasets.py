@@ -12,7 +12,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets import load_coco_json
 
 from nucdet.data.cell_types import LIVECELL_TYPES, SARTORIUS_TYPES
-from nucdet.data.dataset_info import DATASET_FILE, DatasetInfo, find_datasets
+from nucdet.data.dataset_info import DATASET_FILE, DatasetInfo, find_datasets, fold_splits, is_fold
 from nucdet.data.image_kinds import IMAGE_KINDS
 from nucdet.data.json_stream import stream_entries
 from nucdet.data.manifest import check_manifest
@@ -22,13 +22,12 @@ NUM_FOLDS = 10
 # those that Detectron2 registers when it is imported
 _OF_DETECTRON2 = frozenset(DatasetCatalog.list())
 
-_FOLDS = tuple(f"fold{k}_{part}" for k in range(NUM_FOLDS) for part in ("train", "val"))
 _KINDS = tuple(f"{side}_{kind}" for kind in IMAGE_KINDS for side in ("without", "only"))
 _SPLITS = ("train", "val", "test")
 _LIVECELL = tuple(f"{part}_{split}" for part in LIVECELL_TYPES for split in _SPLITS)
 
 DATASETS = (
-    DatasetInfo("dsb2018", ("trainval", "train", "val", "test", *_FOLDS, *_KINDS)),
+    DatasetInfo("dsb2018", ("trainval", "train", "val", "test", *fold_splits(NUM_FOLDS), *_KINDS)),
     DatasetInfo("livecell", (*_SPLITS, *_LIVECELL), ("cell",)),
     DatasetInfo("livecell", tuple(f"types_{split}" for split in _SPLITS), LIVECELL_TYPES),
     DatasetInfo("sartorius", ("train", "val"), SARTORIUS_TYPES),
@@ -85,9 +84,19 @@ def class_names(name: str) -> list[str] | None:
     """
     if name in DatasetCatalog:
         return list(MetadataCatalog.get(name).get("thing_classes") or ()) or None
+    info = dataset_of(name)
+    return list(info.classes) if info else None
+
+
+def dataset_of(name: str) -> DatasetInfo | None:
+    """The data set that has a split of this catalog name, registered or not; None: none has.
+
+    Raises:
+        InputError: a dataset.yaml is broken.
+    """
     for info in (*DATASETS, *_own_datasets(default_root())):
         if name in {f"{info.name}_{split}" for split in info.splits}:
-            return list(info.classes)
+            return info
     return None
 
 
@@ -102,6 +111,11 @@ def _is_own(name: str) -> bool:
     """Whether a registered data set has a dataset.yaml."""
     image_root = MetadataCatalog.get(name).get("image_root")
     return bool(image_root) and Path(image_root, DATASET_FILE).is_file()
+
+
+def _is_of_fold(name: str) -> bool:
+    """Whether a data set is one side of a fold."""
+    return is_fold("_".join(name.split("_")[-2:]))
 
 
 def register_coco_json(
@@ -132,7 +146,7 @@ def check_datasets(names: Iterable[str]) -> None:
     for name in names:
         if name not in DatasetCatalog:
             ours = [f"{info.name}_{{{','.join(info.splits[:4])},…}}" for info in DATASETS]
-            ours += sorted(filter(_is_own, DatasetCatalog.list()))
+            ours += sorted(n for n in DatasetCatalog.list() if _is_own(n) and not _is_of_fold(n))
             raise InputError(
                 f"data set {name!r} is not registered; nucdet knows {', '.join(ours)}; convert "
                 "others (nucdet-convert labels or coco), or register them with "
@@ -195,9 +209,9 @@ def _converter_options(name: str) -> str:
     """The options with which nucdet-convert writes this data set."""
     root = MetadataCatalog.get(name).image_root
     if _is_own(name):
-        return f"labels or coco, --name {Path(root).name}"
+        return f"labels or coco, --name {Path(root).name}" + " --folds K" * _is_of_fold(name)
     options = f"{name.split('_')[0]} --root {root}"
-    if "_fold" in name:
+    if _is_of_fold(name):
         options += f" --folds {NUM_FOLDS}"
     return options + (" --kinds" if "_only_" in name or "_without_" in name else "")
 

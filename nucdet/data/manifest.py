@@ -18,7 +18,9 @@ from nucdet.files import write_json
 MANIFEST = "conversion.json"
 
 
-def write_manifest(folder: Path, names: Iterable[str], keep: bool = False) -> None:
+def write_manifest(
+    folder: Path, names: Iterable[str], keep: bool = False, outdated: Iterable[str] = ()
+) -> None:
     """Record the files that a conversion has written, and remove those left by killed ones.
 
     Args:
@@ -26,12 +28,23 @@ def write_manifest(folder: Path, names: Iterable[str], keep: bool = False) -> No
         names: of the files that the conversion wrote.
         keep: whether files of earlier conversions stay valid, for example when splits are added to
             a user's data set.
+        outdated: files of earlier conversions that do not stay valid; they are removed.
     """
+    outdated = set(outdated)
     hashes = _read(folder) if keep else {}
+    hashes = {name: value for name, value in hashes.items() if name not in outdated}
     hashes |= {name: _hash(folder / name) for name in names}
     write_json(folder / MANIFEST, {"files": dict(sorted(hashes.items()))})
     for left in folder.glob(".instances_*-*.json"):  # see write_atomically
         left.unlink(missing_ok=True)
+    for name in outdated:
+        (folder / name).unlink(missing_ok=True)
+
+
+def valid_files(folder: Path) -> set[str]:
+    """The names of the JSON files that :func:`check_manifest` accepts unless they were changed."""
+    there = {file.name for file in folder.glob("instances_*.json")}
+    return there & _read(folder).keys() if (folder / MANIFEST).is_file() else there
 
 
 def check_manifest(json_file: Path) -> None:

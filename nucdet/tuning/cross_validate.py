@@ -11,7 +11,9 @@ from rich.console import Console
 from rich.table import Table
 
 from nucdet.config import load_config
-from nucdet.data.datasets import NUM_FOLDS, check_datasets, register_datasets
+from nucdet.data.dataset_info import fold_splits
+from nucdet.data.datasets import register_datasets
+from nucdet.data.folds import find_folds
 from nucdet.data.image_kinds import IMAGE_KINDS
 from nucdet.errors import InputError
 from nucdet.files import remove_left_over, write_atomically
@@ -21,6 +23,7 @@ from nucdet.tuning.trials import (
     Outcome,
     Trial,
     check_metric,
+    check_same_data,
     lock_folder,
     plan_trials,
     read_outcome,
@@ -28,7 +31,7 @@ from nucdet.tuning.trials import (
 )
 
 TABLE, SUMMARY = "cross_validation.csv", "summary.csv"
-_DATASET = "dsb2018"
+_WITH_KINDS = "dsb2018"
 
 
 def cross_validate(
@@ -36,7 +39,7 @@ def cross_validate(
     output_dir: str | None = None,
     overrides: Sequence[str] = (),
     *,
-    folds: int = NUM_FOLDS,
+    folds: int | None = None,
     leave_out_kind: bool = False,
     only: Sequence[str] = (),
     retry_failed: bool = False,
@@ -47,12 +50,13 @@ def cross_validate(
     standard deviation over the finished parts that have this metric.
 
     Args:
-        config_file: yaml; its DATASETS.TRAIN and TEST are replaced.
+        config_file: yaml; its DATASETS.TRAIN names the data set, and is replaced by the folds of
+            it, as is DATASETS.TEST.
         output_dir: None: OUTPUT_DIR of the config with ``_folds`` or ``_kinds`` appended.
         overrides: KEY VALUE pairs for all trainings.
-        folds: the number of folds that the data set was converted with.
-        leave_out_kind: instead of using folds, train without one kind of image and score on it, to
-            measure performance on kinds of microscopy that were not in training.
+        folds: the number of folds that the data set was converted with; None: whatever it is.
+        leave_out_kind: instead of using folds, train on DSB2018 without one kind of image and score
+            on it, to measure performance on kinds of microscopy that were not in training.
         only: folds (numbers) or kinds to train now; empty: all. Others that are finished still
             count.
         retry_failed: repeat trainings that failed before.
@@ -61,13 +65,14 @@ def cross_validate(
         1 if a training failed, else 0.
 
     Raises:
-        InputError, OSError: raised before the first training starts.
+        InputError, OSError: raised before the first training starts; or before another one, if
+            the data set was converted again in the meantime.
     """
     cfg = load_config(config_file, overrides)
     metric = cfg.TEST.BEST_METRIC
     suffix = "kinds" if leave_out_kind else "folds"
     output = Path(output_dir or f"{cfg.OUTPUT_DIR}_{suffix}")
-    parts = _parts(folds, leave_out_kind)
+    parts = _kinds() if leave_out_kind else _folds(cfg.DATASETS.TRAIN, folds)
     if unknown := set(only) - set(parts):
         raise InputError(f"--only {','.join(sorted(unknown))}: expected some of {','.join(parts)}")
     label = "kind" if leave_out_kind else "fold"
@@ -75,7 +80,7 @@ def cross_validate(
         ({label: part}, [*overrides, *_datasets(train, test)])
         for part, (train, test) in parts.items()
     ]
-    trials = plan_trials(config_file, settings, output)
+    trials = plan_trials(config_file, settings, output, averaged=True)
 
     outcomes = [read_outcome(trial.folder) for trial in trials]
     check_metric(outcomes, metric)
@@ -83,6 +88,7 @@ def cross_validate(
         remove_left_over([output / TABLE, output / SUMMARY])
     for index, trial in enumerate(trials):
         if not only or trial.labels[label] in only:
+            check_same_data(trials, output)
             with lock_folder(trial.folder) as lock:
                 outcomes[index] = run_trial(trial, config_file, metric, lock, retry_failed)
         summary = _summarize(outcomes)
@@ -94,33 +100,24 @@ def cross_validate(
     return exit_code(outcomes, output / TABLE)
 
 
-def _parts(folds: int, leave_out_kind: bool) -> dict[str, tuple[str, str]]:
-    """For each part, the splits to train on and to score on."""
-    if leave_out_kind:
-        return {kind: (f"without_{kind}", f"only_{kind}") for kind in IMAGE_KINDS}
-    _check_folds(folds)
-    return {str(k): (f"fold{k}_train", f"fold{k}_val") for k in range(folds)}
+def _kinds() -> dict[str, tuple[str, str]]:
+    """For each kind of image, the data sets to train on and to score on."""
+    return {
+        kind: (f"{_WITH_KINDS}_without_{kind}", f"{_WITH_KINDS}_only_{kind}")
+        for kind in IMAGE_KINDS
+    }
+
+
+def _folds(train: Sequence[str], folds: int | None) -> dict[str, tuple[str, str]]:
+    """For each fold of the data set of DATASETS.TRAIN, the data sets to train and to score on."""
+    register_datasets()
+    name, count = find_folds(train, folds)
+    names = [f"{name}_{split}" for split in fold_splits(count)]
+    return {str(k): (names[2 * k], names[2 * k + 1]) for k in range(count)}
 
 
 def _datasets(train: str, test: str) -> list[str]:
-    names = {"TRAIN": f"('{_DATASET}_{train}',)", "TEST": f"('{_DATASET}_{test}',)"}
-    return [text for key, value in names.items() for text in (f"DATASETS.{key}", value)]
-
-
-def _check_folds(folds: int) -> None:
-    if not 2 <= folds <= NUM_FOLDS:
-        raise InputError(f"--folds {folds}: expected 2 to {NUM_FOLDS}")
-    if folds == NUM_FOLDS:
-        return
-    register_datasets()
-    try:
-        check_datasets([f"{_DATASET}_fold{folds}_val"])
-    except FileNotFoundError:
-        return
-    raise InputError(
-        f"--folds {folds}: the data set was converted into more folds, so these would leave "
-        "images out; give that number, and --only for some of them"
-    )
+    return ["DATASETS.TRAIN", f"('{train}',)", "DATASETS.TEST", f"('{test}',)"]
 
 
 def _summarize(outcomes: Sequence[Outcome | None]) -> pd.DataFrame:

@@ -34,7 +34,7 @@ from nucdet.modeling.architecture_checks import check_architecture
 from nucdet.modeling.weight_checks import check_weights
 from nucdet.progress import ProgressBar
 
-DONE, FAILED, INTERRUPTED = "done", "failed", "interrupted"
+DONE, FAILED, INTERRUPTED, STARTED = "done", "failed", "interrupted", "started"
 _STATE_FILE = "trial.json"
 _LOG_FILE = "train.log"
 _NAME_LENGTH = 60  # largest length of a folder's name, without the digest
@@ -68,7 +68,7 @@ class Outcome:
     """The outcome of a trial so far.
 
     Attributes:
-        state: DONE, FAILED or INTERRUPTED.
+        state: DONE, FAILED, INTERRUPTED, or STARTED while it runs and after it was killed.
         seconds: duration of all its runs, except those whose search was killed.
         iterations: the number of iterations trained.
         metrics: values, 0–100, by ``"task/metric"``.
@@ -92,6 +92,8 @@ def plan_trials(
     config_file: str | Path,
     settings: Sequence[tuple[Mapping[str, Any], Sequence[str]]],
     output_dir: str | Path,
+    *,
+    averaged: bool = False,
 ) -> list[Trial]:
     """Load and check every config before the first training starts; note what is out of date.
 
@@ -100,9 +102,11 @@ def plan_trials(
         settings: labels and KEY VALUE pairs of each trial; a label named like a config key gets the
             key's value from the config. Of settings with equal configs, only the first is used.
         output_dir: parent folder of the trials' folders.
+        averaged: the results are going to be averaged, so trials that are out of date are an error.
 
     Raises:
-        InputError, FileNotFoundError: a mistake in one of the configs, or missing data or weights.
+        InputError, FileNotFoundError: a mistake in one of the configs, missing data or weights, or
+            see :func:`check_same_data`.
     """
     register_datasets()
     defaults = flat_config(load_config())
@@ -124,14 +128,40 @@ def plan_trials(
         if not (folder / "last_checkpoint").is_file():  # otherwise it continues from a checkpoint
             check_weights(cfg.MODEL.WEIGHTS)
         planned.setdefault(digest, Trial(labels, tuple(overrides), cfg, folder))
-    for trial in planned.values():
-        outcome = read_outcome(trial.folder)
-        if outcome and outcome.data not in ("", _data_digest(trial.cfg)):
+    trials = list(planned.values())
+    if averaged:
+        check_same_data(trials, Path(output_dir))
+        return trials
+    for trial in trials:
+        if _is_out_of_date(trial):
             print(
                 f"note: {trial.name}: its data was converted again since it was trained; choose "
                 "another --output-dir to train on the new data"
             )
-    return list(planned.values())
+    return trials
+
+
+def check_same_data(trials: Sequence[Trial], output_dir: Path) -> None:
+    """Check that no trial has been trained, or started to, on data that was converted again since.
+
+    With new folds, for example, images that one training was scored on are among those that
+    another, which is averaged with it, was trained on.
+
+    Raises:
+        InputError: one has.
+    """
+    outdated = [trial.name for trial in trials if _is_out_of_date(trial)]
+    if outdated:
+        raise InputError(
+            f"{output_dir}: found trainings ({', '.join(outdated)}) whose data was converted again "
+            "since, so their scores cannot be averaged with new ones; choose another --output-dir "
+            f"to train on the new data, or delete {output_dir}"
+        )
+
+
+def _is_out_of_date(trial: Trial) -> bool:
+    outcome = read_outcome(trial.folder)
+    return outcome is not None and outcome.data not in ("", _data_digest(trial.cfg))
 
 
 def run_trial(
@@ -217,8 +247,12 @@ def _iterations(losses: Path) -> int:
 
 
 def _run_trial(trial: Trial, config_file: str | Path, before: Outcome | None, lock: int) -> Outcome:
-    start = time.monotonic() - (before.seconds if before else 0)
-    outcome = Outcome(INTERRUPTED, 0, data=_data_digest(trial.cfg))
+    seconds = before.seconds if before else 0
+    start = time.monotonic() - seconds
+    outcome = Outcome(STARTED, seconds, data=_data_digest(trial.cfg))
+    # if this process is killed, it is still known which data the checkpoint was trained on
+    write_json(trial.folder / _STATE_FILE, asdict(outcome))
+    outcome.state = INTERRUPTED
     try:
         train(trial, config_file, lock)
         outcome.metrics, outcome.iterations = _read_results(trial.folder)

@@ -73,8 +73,9 @@ def test_a_command_runs_as_a_module():
     ("data_set", "option"),
     [
         ("coco", "--json JSON"),
-        ("dsb2018", "--folds FOLDS"),
+        ("dsb2018", "--folds K"),
         ("labels", "--labels LABELS"),
+        ("labels", "--folds K"),
         ("livecell", "--allow-missing"),
         ("sartorius", "--group-samples"),
         ("synthetic", "--size SIZE"),

@@ -17,7 +17,8 @@ def run_script(registered, run_tool):
         ("search.py", ["--random", "SOLVER.BASE_LR=uniform(1,2)"], "--trials N belongs to"),
         ("search.py", ["--grid", "MODEL.ROI_HEADS.NAME=MyHeads"], "'MyHeads', which does not"),
         ("search.py", ["--grid", "MODEL.SEGMENTATION.NETWORK=MyNet"], "'MyNet', which does not"),
-        ("cross_validate.py", ["--folds", "4"], "instances_fold0_train.json: not found"),
+        ("cross_validate.py", [], "synthetic, for which nucdet-convert makes no folds"),
+        ("cross_validate.py", ["DATASETS.TRAIN", "('dsb2018_train',)"], "no split, but no folds"),
         ("cross_validate.py", ["--leave-out-kind"], "--kinds"),
     ],
 )

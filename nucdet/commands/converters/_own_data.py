@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nucdet.arguments import add_skip_invalid, add_workers
+from nucdet.arguments import add_folds, add_skip_invalid, add_workers
 
 if TYPE_CHECKING:
     from nucdet.data.conversion.own_data import OwnData
@@ -47,6 +47,7 @@ def add_own_data(parser: argparse.ArgumentParser, class_name: str | None, effect
         help="which images stay in the same split: a regular expression that is matched to their "
         "names without ending, or a csv with the columns image and group",
     )
+    add_folds(parser)
     parser.add_argument("--seed", type=int, default=0, help="random seed of the split")
     parser.add_argument("--class-name", default=class_name, help=effect)
     add_workers(parser)
@@ -62,4 +63,6 @@ def own_data(args: argparse.Namespace, test: bool = False) -> OwnData:
     from nucdet.data.conversion.own_data import OwnData
 
     test = args.test or test
-    return OwnData(args.name, args.val_fraction, args.split, test, args.groups, args.seed)
+    return OwnData(
+        args.name, args.val_fraction, args.split, test, args.groups, args.seed, args.folds
+    )

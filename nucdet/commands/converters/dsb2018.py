@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from nucdet.arguments import add_skip_invalid, add_split, add_workers
+from nucdet.arguments import add_folds, add_skip_invalid, add_split, add_workers
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -14,7 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--root", type=Path, default=Path("datasets/dsb2018"), help="folder of the data set"
     )
     add_split(parser, 0.1)
-    parser.add_argument("--folds", type=int, default=0, help="also write this number of folds")
+    add_folds(parser)
     parser.add_argument(
         "--kinds",
         action="store_true",

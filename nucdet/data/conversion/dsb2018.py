@@ -18,9 +18,10 @@ from nucdet.data.conversion.dsb2018_images import ImageTask, convert_image
 from nucdet.data.conversion.kaggle_csv import read_groups, read_solution
 from nucdet.data.conversion.report import ConversionReport, Problem
 from nucdet.data.conversion.splits import (
-    assign_parts,
     check_filled,
+    check_folds,
     check_split,
+    divide_into_folds,
     train_and_val,
 )
 from nucdet.data.conversion.tiles import set_groups
@@ -55,8 +56,7 @@ class SplitOptions:
 
     def __post_init__(self) -> None:
         check_split(self.val_fraction, self.seed)
-        if self.folds < 0 or self.folds == 1:
-            raise InputError(f"--folds {self.folds}: expected 2 or more, or 0 for none")
+        check_folds(self.folds)
 
 
 def convert_dsb2018(
@@ -226,13 +226,7 @@ def _split(images: list[ImageEntry], options: SplitOptions) -> dict[str, list[Im
     check_filled(everything, count, _SEE_ABOVE)
     two = train_and_val(images, kinds, groups, options.val_fraction, options.seed, sizes)
     check_filled(two, count, "choose another --val-fraction")
-    folds = {}
-    if options.folds:
-        fold = assign_parts(kinds, groups, [1] * options.folds, options.seed, sizes)
-        for k in range(options.folds):
-            folds[f"fold{k}_train"] = [p for p, f in zip(images, fold, strict=True) if f != k]
-            folds[f"fold{k}_val"] = [p for p, f in zip(images, fold, strict=True) if f == k]
-    check_filled(folds, count, "choose fewer --folds")
+    folds = divide_into_folds(images, kinds, groups, options.folds, options.seed, sizes)
     by_kind = _split_by_kind(images) if options.kinds else {}
     check_filled(by_kind, count, "leave out --kinds, as all images go with that kind")
     return everything | two | folds | by_kind

@@ -8,6 +8,7 @@ sets>/<name>/``, and at the end the dataset.yaml by which
 from __future__ import annotations
 
 import os
+import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
@@ -18,13 +19,21 @@ from typing import Any, Protocol
 from nucdet.data.conversion.coco_json import ImageEntry, json_name, write_coco
 from nucdet.data.conversion.own_splits import group_names, listed_splits
 from nucdet.data.conversion.report import ConversionReport
-from nucdet.data.conversion.splits import check_filled, check_split, train_and_val
+from nucdet.data.conversion.splits import (
+    check_filled,
+    check_folds,
+    check_split,
+    divide_into_folds,
+    train_and_val,
+)
 from nucdet.data.conversion.tiles import set_groups
 from nucdet.data.conversion.workers import ImageResult, map_images
 from nucdet.data.dataset_info import (
     DATASET_FILE,
     DatasetInfo,
     check_word,
+    count_folds,
+    fold_splits,
     read_dataset_file,
     write_dataset_file,
 )
@@ -33,6 +42,8 @@ from nucdet.data.json_stream import stream_entries
 from nucdet.data.manifest import write_manifest
 from nucdet.errors import InputError
 from nucdet.files import write_atomically
+
+_TEST = "test"  # the split that is never trained on, and thus not divided into folds
 
 
 class OwnTask(Protocol):
@@ -54,7 +65,9 @@ class OwnData:
         groups: regular expression for the stems of the file names, or a csv with columns image and
             group: images of the same group stay in one split. Tiles of one larger image and copies
             are found without it.
-        seed: of the split.
+        seed: of the split and the folds.
+        folds: number of folds, 0 or at least 2, into which all images of the other splits except
+            test are divided, too.
         root: folder of all data sets; None: ``$DETECTRON2_DATASETS``, else ``datasets/``.
     """
 
@@ -64,23 +77,33 @@ class OwnData:
     test: bool = False
     groups: str = ""
     seed: int = 0
+    folds: int = 0
     root: Path | None = None
 
     def __post_init__(self) -> None:
         check_word("--name", self.name)
-        check_own_name(DatasetInfo(self.name, self.splits))
+        check_folds(self.folds)
+        folds = fold_splits(self.folds)
+        check_own_name(DatasetInfo(self.name, (*self.splits, *folds)))
         for split in self.splits:
             check_word("--split", split)
+        if taken := [path for path in self.split_files if path.stem in folds]:
+            raise InputError(f"--split {taken[0]}: --folds writes that split; rename the file")
         if len(set(self.splits)) < len(self.splits):
             raise InputError(f"--split: found the splits {self.splits}; expected each name once")
         check_split(self.val_fraction, self.seed, val_may_be_empty=True)
+        if self.folds and self.splits == (_TEST,):
+            raise InputError(
+                f"--folds {self.folds}: all images become the split test (by --test, --split, or "
+                "without --labels), and folds are for training; leave --folds or --test out"
+            )
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """The names of the splits that are written."""
+        """The names of the splits that are written, without folds."""
         if self.split_files:
             return tuple(path.stem for path in self.split_files)
-        return ("test",) if self.test else ("train", "val") if self.val_fraction else ("train",)
+        return (_TEST,) if self.test else ("train", "val") if self.val_fraction else ("train",)
 
     @property
     def folder(self) -> Path:
@@ -184,7 +207,8 @@ class OwnData:
             len({entry.group for entry in entries.values()}),
             "choose a greater --val-fraction, 0 for no val, or --split",
         )
-        kept = self._splits_kept(splits, classes)
+        splits |= self._folds([p for s, members in splits.items() if s != _TEST for p in members])
+        kept, outdated = self._splits_kept(splits, classes)
         info = DatasetInfo(self.name, tuple(sorted({*kept, *splits})), tuple(classes))
         with ExitStack() as staged:
             # the file that is staged first gets its final name last
@@ -192,7 +216,15 @@ class OwnData:
             for split, members in splits.items():
                 temporary = self._stage(staged, f"annotations/{json_name(split)}")
                 write_coco(temporary, members, f"{self.name} {split}", classes)
-        write_manifest(self.folder / "annotations", map(json_name, splits), keep=True)
+        write_manifest(
+            self.folder / "annotations", map(json_name, splits), True, map(json_name, outdated)
+        )
+        if outdated and not self.folds:
+            print(
+                f"note: removed the folds of {self.name}, which divided the images of an earlier "
+                "conversion; give --folds for new ones",
+                file=sys.stderr,
+            )
         return splits
 
     def _stage(self, staged: ExitStack, name: str) -> Path:
@@ -202,26 +234,36 @@ class OwnData:
         """Divide the images at random into stratified splits."""
         if len(self.splits) == 1:
             return {self.splits[0]: images}
-        # otherwise val may get only images without nuclei, which tell no model from another
-        kinds = [(p.kind, bool(p.annotations)) for p in images]
-        groups = [p.group for p in images]
-        sizes = [((p.height, p.width),) for p in images]
+        kinds, groups, sizes = _traits(images)
         return train_and_val(images, kinds, groups, self.val_fraction, self.seed, sizes)
+
+    def _folds(self, images: list[ImageEntry]) -> dict[str, list[ImageEntry]]:
+        """Divide the images into stratified folds, in the order of their names."""
+        images = sorted(images, key=lambda p: p.file_name)
+        kinds, groups, sizes = _traits(images)
+        return divide_into_folds(images, kinds, groups, self.folds, self.seed, sizes)
 
     def _splits_kept(
         self, splits: Mapping[str, Sequence[ImageEntry]], classes: Sequence[str]
-    ) -> list[str]:
-        """Splits of earlier conversions that stay in the data set.
+    ) -> tuple[list[str], list[str]]:
+        """Splits of earlier conversions that stay in the data set, and folds that do not, since the
+        splits that they divided are replaced.
 
         Raises:
             InputError: they have other classes, or share images with the new splits.
         """
         path = self.folder / DATASET_FILE
         if not path.is_file():
-            return []
+            return [], []
         earlier = read_dataset_file(path)
         remedy = f"delete {self.folder} or choose another --name"
-        there = [split for split in earlier.splits if split not in splits]
+        count = count_folds(earlier.splits)
+        folds = fold_splits(count if count > 1 else 0)
+        divided = {*earlier.splits}.difference(folds, [_TEST])
+        are_outdated = self.folds or divided & set(self.splits)
+        outdated = [split for split in folds if are_outdated and split not in splits]
+        there = [s for s in earlier.splits if s not in splits and s not in outdated]
+        there.sort(key=lambda split: split in folds)  # a message names those that they divide
         kept = [split for split in there if earlier.json_file(path.parents[1], split).is_file()]
         if kept and list(earlier.classes) != list(classes):
             raise InputError(
@@ -236,7 +278,14 @@ class OwnData:
                     f"{path}: {shared} of the images are in {split} already, from an earlier "
                     f"conversion; expected each in one split: {remedy}"
                 )
-        return kept
+        return kept, outdated
+
+
+def _traits(images: Sequence[ImageEntry]) -> tuple[list[Any], list[int | None], list[Any]]:
+    """Kinds, groups and further traits of images for :mod:`nucdet.data.conversion.splits`."""
+    # without the second, val may get only images without nuclei, which tell no model from another
+    kinds = [(p.kind, bool(p.annotations)) for p in images]
+    return kinds, [p.group for p in images], [((p.height, p.width),) for p in images]
 
 
 def _file_names(json_file: Path) -> Iterable[str]:

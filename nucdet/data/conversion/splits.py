@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from nucdet.data.dataset_info import fold_splits
 from nucdet.errors import InputError
 
 _Image = TypeVar("_Image")
@@ -64,6 +65,43 @@ def train_and_val(
         split: [image for image, side in zip(images, part, strict=True) if side == number]
         for number, split in enumerate(("train", "val"))
     }
+
+
+def check_folds(folds: int) -> None:
+    """Check a number of folds.
+
+    Raises:
+        InputError: it is neither 0 nor at least 2.
+    """
+    if folds < 0 or folds == 1:
+        raise InputError(f"--folds {folds}: expected 2 or more, or 0 for none")
+
+
+def divide_into_folds(
+    images: Sequence[_Image],
+    kinds: Sequence[Hashable],
+    groups: Sequence[int],
+    folds: int,
+    seed: int,
+    traits: Sequence[tuple[Hashable, ...]] | None = None,
+) -> dict[str, list[_Image]]:
+    """``fold<k>_val`` and, with all other images, ``fold<k>_train`` for each of the folds, into
+    which :func:`assign_parts` divides the images; 0 folds: no splits.
+
+    Raises:
+        InputError: a fold would have no images.
+    """
+    if not folds:
+        return {}
+    fold_of = assign_parts(kinds, groups, [1] * folds, seed, traits)
+    splits = {}
+    for number, split in enumerate(fold_splits(folds)):
+        fold, is_val = divmod(number, 2)
+        splits[split] = [
+            image for image, k in zip(images, fold_of, strict=True) if (k == fold) == is_val
+        ]
+    check_filled(splits, len(set(groups)), "choose fewer --folds")
+    return splits
 
 
 def assign_parts(

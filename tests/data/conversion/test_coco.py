@@ -120,6 +120,19 @@ def test_splits_by_name_where_two_images_share_a_stem(convert, content, tmp_path
         convert_coco(tmp_path / "user.json", tmp_path / "images", own)
 
 
+def test_folds(convert, content, tmp_path):
+    noise = np.random.default_rng(0).integers(60, 90, (20, 30), np.uint8)
+    cv2.imwrite(str(tmp_path / "images/day2/b.png"), noise)  # no copy of the other one
+    convert()
+    own = OwnData("mine", val_fraction=0, folds=2, root=tmp_path / "coco")
+    splits = convert_coco(tmp_path / "user.json", tmp_path / "images", own)
+    names = {split: {p.file_name[-5:] for p in images} for split, images in splits.items()}
+    assert names["train"] == {"a.png", "b.png"}
+    assert names["fold0_train"] == names["fold1_val"] and names["fold0_val"] != names["fold1_val"]
+    register_datasets(tmp_path / "coco")
+    assert MetadataCatalog.get("mine_fold1_val").thing_classes == ["nucleus", "mitosis"]
+
+
 def test_one_class_of_all(convert, content, tmp_path):
     convert(class_name="nucleus")
     del content["categories"]

@@ -150,6 +150,60 @@ def test_splits_by_files(raw, own, tmp_path, capsys):
     assert "holdout.txt, line 2: names 'i00', which is in train already" in error
 
 
+def test_folds_hold_out_every_image_once_and_part_no_group(raw, own):
+    target = own(val_fraction=0.2, folds=3)
+    convert_labels(raw / "images", raw / "masks", target)
+    everything = stems(target, "train") | stems(target, "val")
+    held_out = [stems(target, f"fold{k}_val") for k in range(3)]
+    assert sorted(map(len, held_out)) == [3, 3, 4] and set.union(*held_out) == everything
+    for k in range(3):
+        assert stems(target, f"fold{k}_train") == everything - held_out[k]
+    register_datasets(target.root)
+    assert len(DatasetCatalog.get("mine_fold2_train")) == 10 - len(held_out[2])
+    files = sorted((target.folder / "annotations").iterdir())
+    before = [file.read_bytes() for file in files]
+    convert_labels(raw / "images", raw / "masks", target, workers=2)
+    assert [file.read_bytes() for file in files] == before
+
+    convert_labels(raw / "images", raw / "masks", replace(target, groups="^(i)0[0-4]|"))
+    together = {f"i0{i}" for i in range(5)}
+    assert sorted(len(stems(target, f"fold{k}_val") & together) for k in range(3)) == [0, 0, 5]
+
+
+def test_folds_leave_out_the_images_of_test(raw, own, tmp_path):
+    for split, numbers in {"train": range(5), "val": (5, 6), "test": (7, 8)}.items():
+        (tmp_path / f"{split}.txt").write_text("\n".join(f"i{i:02d}" for i in numbers))
+    files = tuple(tmp_path / f"{split}.txt" for split in ("train", "val", "test"))
+    target = own(split_files=files, folds=2)
+    convert_labels(raw / "images", raw / "masks", target)
+    held_out = [stems(target, f"fold{k}_val") for k in range(2)]
+    assert set.union(*held_out) == {f"i{i:02d}" for i in range(7)}
+    assert not set.intersection(*held_out)
+
+
+def test_folds_of_images_that_are_converted_again_are_removed(raw, own, tmp_path, capsys):
+    def splits():
+        files = (own().folder / "annotations").glob("instances_*.json")
+        found = sorted(file.stem.removeprefix("instances_") for file in files)
+        assert yaml.safe_load((own().folder / "dataset.yaml").read_text())["splits"] == found
+        manifest = json.loads((own().folder / "annotations/conversion.json").read_text())
+        assert sorted(manifest["files"]) == [f"instances_{split}.json" for split in found]
+        return [split for split in found if split.endswith("_val") or "_" not in split]
+
+    convert_labels(raw / "images", raw / "masks", own(val_fraction=0.2, folds=4))
+    other = write_folder(tmp_path / "other", "test/x{}.png", "test/x{}_masks.png", count=2)
+    convert_labels(other / "test", other / "test", own(test=True))
+    assert splits() == [*(f"fold{k}_val" for k in range(4)), "test", "train", "val"]
+    with pytest.raises(InputError, match="of the images are in train already"):
+        convert_labels(raw / "images", raw / "masks", own(test=True))
+    convert_labels(raw / "images", raw / "masks", own(val_fraction=0.2, folds=3))
+    assert splits() == [*(f"fold{k}_val" for k in range(3)), "test", "train", "val"]
+    assert "removed" not in capsys.readouterr().err
+    convert_labels(raw / "images", raw / "masks", own(val_fraction=0.2))
+    assert splits() == ["test", "train", "val"]
+    assert "note: removed the folds of mine" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("as_csv", [False, True])
 def test_groups_stay_on_one_side(raw, own, tmp_path, as_csv):
     # i00 and i05, i01 and i06, …
@@ -328,6 +382,9 @@ def test_bad_files_are_named_in_a_line_and_left_out_on_request(
         ({"name": "coco_2017", "val_fraction": 0.2}, "has one of that name"),
         ({"val_fraction": 1.0}, "less than 1"),
         ({"val_fraction": 0.01}, "no image is left for the split val"),
+        ({"folds": 1}, "--folds 1: expected 2 or more"),
+        ({"folds": 11}, "choose fewer --folds"),
+        ({"folds": 3, "test": True}, "--folds 3: all images become the split test"),
         ({"groups": "(p"}, "no regular expression"),
         ({"groups": "^p"}, "does not match the stem of 10 images, i00.tif for one"),
     ],
