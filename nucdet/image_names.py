@@ -1,8 +1,80 @@
-"""The names that nucdet and other tools give to the outputs of an image."""
+"""Names of image files: how they are compared, and those that tools give to an image's outputs."""
 
 from __future__ import annotations
 
-from pathlib import PurePath
+import os
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path, PurePath, PurePosixPath
+
+from nucdet.errors import InputError
+
+
+def composed(name: str) -> str:
+    """The name in Unicode's composed normal form (NFC), in which names must be compared.
+
+    On macOS, programs often write an accented letter as two characters (NFD), on other systems as
+    one; on the screen, they look the same.
+
+    Example:
+        >>> composed("Zu\\u0308rich.png") == "Z\\u00fcrich.png"
+        True
+    """
+    return unicodedata.normalize("NFC", name)
+
+
+def check_distinct(files: Iterable[PurePath]) -> None:
+    """Check that no two files of one folder have names that differ only in their normal form.
+
+    Raises:
+        InputError: two have.
+    """
+    seen: dict[PurePath, PurePath] = {}
+    for file in files:
+        other = seen.setdefault(file.with_name(composed(file.name)), file)
+        if other.name != file.name:
+            raise _look_alike(file.parent, other.name, file.name)
+
+
+def _look_alike(folder: PurePath, one: str, other: str) -> InputError:
+    return InputError(
+        f"{folder}: found {one} twice, with its letters in two forms of Unicode ({one!a} and "
+        f"{other!a}); keep one of the two, or rename one"
+    )
+
+
+class NamedFiles:
+    """Finds the files in a folder and below by names that may be in another normal form."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._names: dict[Path, dict[str, list[str]]] = {}
+
+    def find(self, name: str) -> Path | None:
+        """The file of a name relative to the folder, with "/" between its parts; None: none is.
+
+        Raises:
+            InputError: there are two, whose names differ only in their normal form.
+        """
+        place = self.folder
+        for part in PurePosixPath(name).parts:
+            found = self._names_in(place).get(composed(part), [])
+            if len(found) > 1:
+                raise _look_alike(place, *sorted(found)[:2])
+            place /= found[0] if found else part  # "..", or a file system that ignores case
+        return place if place.is_file() else None
+
+    def _names_in(self, folder: Path) -> dict[str, list[str]]:
+        """The names in a folder, by their composed form."""
+        if folder not in self._names:
+            self._names[folder] = defaultdict(list)
+            try:
+                for name in os.listdir(folder):  # noqa: PTH208  only names are needed
+                    self._names[folder][composed(name)].append(name)
+            except OSError:  # no folder, or one that may not be listed
+                pass
+        return self._names[folder]
 
 
 def stem_of(file_name: str) -> str:
@@ -16,7 +88,7 @@ def stem_of(file_name: str) -> str:
 
 
 def names_of(file_name: str) -> tuple[str, str, str]:
-    """The names that the outputs of an image may start with, without folders.
+    """The names that the outputs of an image may start with, without folders, :func:`composed`.
 
     Other tools remove only the last part of an extension. nucdet removes all of it, or none if two
     images, or an image and a file that covers all images, would otherwise share a name.
@@ -25,5 +97,5 @@ def names_of(file_name: str) -> tuple[str, str, str]:
         >>> names_of("plate/b.ome.tif")
         ('b.ome', 'b', 'b.ome.tif')
     """
-    name = PurePath(file_name).name
+    name = composed(PurePath(file_name).name)
     return PurePath(name).stem, stem_of(name), name

@@ -21,7 +21,7 @@ from nucdet.data.coco_entries import (
 )
 from nucdet.errors import InputError
 from nucdet.files import read_json
-from nucdet.image_names import names_of, stem_of
+from nucdet.image_names import composed, names_of, stem_of
 from nucdet.structures import CroppedMasks
 
 
@@ -145,7 +145,7 @@ class GroundTruth:
         Raises:
             InputError: several images have the name.
         """
-        found = self.images_by_name.get(name, [])
+        found = self.images_by_name.get(composed(name), [])
         if len(found) > 1:
             raise InputError(
                 f"{self.json_file}: {found[0].file_name} and {found[1].file_name} have the same "
@@ -156,7 +156,7 @@ class GroundTruth:
 
     @cached_property
     def images_by_name(self) -> dict[str, list[TrueImage]]:
-        """The images by each name that their outputs may have."""
+        """The images by each name, composed, that their outputs may have."""
         images = list(self.images.values())
         result: dict[str, list[TrueImage]] = {}
         for names in zip(*(names_of(image.file_name) for image in images), strict=True):

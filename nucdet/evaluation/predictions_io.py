@@ -21,7 +21,7 @@ from nucdet.errors import InputError
 from nucdet.evaluation.ground_truth import GroundTruth, TrueImage
 from nucdet.evaluation.submission import SUBMISSION_FORMATS
 from nucdet.files import read_json
-from nucdet.image_names import stem_of
+from nucdet.image_names import check_distinct, composed, stem_of
 from nucdet.structures import CroppedMasks
 
 # What nucdet and cellpose append to the stem of the image when they save its labels. Fewer than a
@@ -259,7 +259,9 @@ def _label_files(folder: Path, truth: GroundTruth) -> dict[int, Path]:
     candidates = [f for f in candidates if f.suffix.lower() != ".npy"] or candidates
     if not candidates:
         raise InputError(f"{folder}: found no label images; expected .png, .tif or .npy files")
-    ending = _ending_of([stem_of(file.name) for file in candidates], truth.images_by_name)
+    check_distinct(candidates)
+    stems = [composed(stem_of(file.name)) for file in candidates]
+    ending = _ending_of(stems, truth.images_by_name)
     files: dict[int, Path] = {}
     for file in candidates:
         if not stem_of(file.name).endswith(ending):

@@ -14,7 +14,7 @@ from nucdet.data.conversion.label_files import is_output, names_of_all
 from nucdet.data.io.bioio_stacks import BIOIO_READERS, FOREIGN_ENDINGS
 from nucdet.errors import InputError
 from nucdet.files import printable
-from nucdet.image_names import stem_of
+from nucdet.image_names import check_distinct, composed, stem_of
 
 # extensions of the files that are searched for in folders; single files and patterns may have any
 _PLAIN_ENDINGS = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
@@ -57,7 +57,7 @@ def find_inputs(inputs: Sequence[str], output: Path) -> list[InputFile]:
     Raises:
         FileNotFoundError: there is no such file or folder.
         InputError: no images were found, a name is not UTF-8, or the outputs of two images would
-            have the same name.
+            have the same name, or one that looks the same.
     """
     roots, paths = [], []
     for text in inputs:
@@ -67,6 +67,7 @@ def find_inputs(inputs: Sequence[str], output: Path) -> list[InputFile]:
     shared = Path(os.path.commonpath(roots))
     names = sorted({path.relative_to(shared).as_posix() for path in paths})
     _check_text(names)
+    check_distinct(shared / name for name in names)
     outputs = _output_names(names)
     return [
         InputFile(shared / file_name, file_name, name)
@@ -155,10 +156,10 @@ def _without_labels(text: str, files: list[Path]) -> list[Path]:
 
 
 def _recorded(folder: Path) -> set[str]:
-    """The names of the images whose outputs earlier runs wrote into a folder."""
+    """The names, composed, of the images whose outputs earlier runs wrote into a folder."""
     outputs = (folder, *folder.parents)
     records = (output / RECORDS / folder.relative_to(output) for output in outputs)
-    return {record.stem for place in records for record in place.glob("*.json")}
+    return {composed(record.stem) for place in records for record in place.glob("*.json")}
 
 
 def _is_hidden(name: str) -> bool:
@@ -182,18 +183,25 @@ def _fixed_part(pattern: Path) -> Path:
 
 
 def _output_names(file_names: Sequence[str]) -> list[str]:
-    """A unique name for the outputs of each image; case is ignored, as in some file systems."""
+    """A unique name for the outputs of each image.
+
+    Case and the normal form of Unicode are ignored, as in some file systems.
+    """
     stems = [stem_of(name) for name in file_names]
-    count = Counter(stem.casefold() for stem in stems)
+    count = Counter(map(_key, stems))
     count.update(dict.fromkeys(_RESERVED, 1))
     pairs = zip(file_names, stems, strict=True)
-    names = [stem if count[stem.casefold()] == 1 else name for name, stem in pairs]
+    names = [stem if count[_key(stem)] == 1 else name for name, stem in pairs]
     seen: dict[str, str] = {}
     for name, file_name in zip(names, file_names, strict=True):
-        other = seen.setdefault(name.casefold(), file_name)
+        other = seen.setdefault(_key(name), file_name)
         if other != file_name:
             raise InputError(
                 f"{other} and {file_name}: their outputs would have the same name; rename one or "
                 "predict them into different folders"
             )
     return names
+
+
+def _key(name: str) -> str:
+    return composed(name.casefold())

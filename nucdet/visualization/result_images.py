@@ -17,6 +17,7 @@ from nucdet.errors import InputError
 from nucdet.evaluation.ground_truth import GroundTruth, TrueImage
 from nucdet.evaluation.predictions_io import Prediction, read_predictions
 from nucdet.evaluation.scoring import score_image
+from nucdet.image_names import NamedFiles
 from nucdet.postprocessing.overlap import OverlapElimination
 from nucdet.postprocessing.rules import OverlapSettings
 from nucdet.progress import ProgressBar
@@ -147,8 +148,11 @@ def _score(
 def _read(root: Path, image: TrueImage) -> np.ndarray:
     path = root / image.file_name
     if not path.is_file():
+        path = NamedFiles(root).find(image.file_name)
+    if path is None:
         raise FileNotFoundError(
-            f"{path}: no such image; give the folder of the images with --image-root"
+            f"{root / image.file_name}: no such image; give the folder of the images with "
+            "--image-root"
         )
     pixels = read_image(path)
     if pixels.shape[:2] != (image.height, image.width):

@@ -1,4 +1,5 @@
 import json
+import sys
 
 import cv2
 import numpy as np
@@ -129,15 +130,25 @@ def test_label_images(truth, folder, ending, suffix, dtype):
 
 
 @pytest.fixture
-def odd_truth(tmp_path):
+def truth_of(tmp_path):
+    """Makes the ground truth of images with these names."""
+
+    def make(*names):
+        images = [
+            {"id": i, "file_name": name, "height": 4, "width": 40}
+            for i, name in enumerate(names, 1)
+        ]
+        path = tmp_path / "odd.json"
+        path.write_text(json.dumps({"images": images, "annotations": []}))
+        return GroundTruth(path)
+
+    return make
+
+
+@pytest.fixture
+def odd_truth(truth_of):
     """Ground truth of images whose predictions nucdet does not name by the stem."""
-    names = ["o.ome.tif", "summary.png", "a.png", "a.jpg"]
-    images = [
-        {"id": i, "file_name": name, "height": 4, "width": 40} for i, name in enumerate(names, 1)
-    ]
-    path = tmp_path / "odd.json"
-    path.write_text(json.dumps({"images": images, "annotations": []}))
-    return GroundTruth(path)
+    return truth_of("o.ome.tif", "summary.png", "a.png", "a.jpg")
 
 
 def test_names_that_nucdet_gives_its_predictions(odd_truth, folder, tmp_path):
@@ -151,6 +162,20 @@ def test_names_that_nucdet_gives_its_predictions(odd_truth, folder, tmp_path):
     table.write_text("\n".join(["ImageId,EncodedPixels", *rows]))
     found = [prediction.masks.to_kaggle_rle() for prediction in read(table, odd_truth)]
     assert found == [["1 2"], ["2 2"], ["3 2"], ["4 2"]]
+
+
+@pytest.mark.parametrize(("true", "found"), [("u\u0308", "\u00fc"), ("\u00fc", "u\u0308")])
+def test_names_in_another_form_of_unicode_are_matched(truth_of, folder, tmp_path, true, found):
+    truth = truth_of(f"{true}.png")
+    tifffile.imwrite(folder / f"{found}_label.tif", LABELS)
+    table = tmp_path / "kaggle.csv"
+    table.write_text(f"ImageId,EncodedPixels\n{found},1 2\n", encoding="utf-8")
+    for path in (folder, table, coco_json(tmp_path / "p.json", [f"{found}.png"])):
+        assert [len(prediction.masks) > 0 for prediction in read(path, truth)] == [True]
+    if sys.platform != "darwin":  # its file systems keep only one of the two
+        tifffile.imwrite(folder / f"{true}_label.tif", LABELS)
+        with pytest.raises(InputError, match="twice, with its letters in two forms of Unicode"):
+            read(folder, truth)
 
 
 def _palette(path):

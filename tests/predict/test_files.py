@@ -1,4 +1,5 @@
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,21 @@ def test_names_that_clash_all_the_same_are_an_error(tree):
     tree("a.png", "a.tif", "a.png.bmp")
     with pytest.raises(InputError, match=r"a\.png.* and a\.png.*same name"):
         find("in")
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="its file systems keep only one of the two")
+def test_names_that_look_the_same_are_an_error(tree):
+    tree("u\u0308.png", "\u00fc.tif")
+    assert len(find("in")) == len(set(find("in").values())) == 2
+    tree("\u00fc.png")
+    with pytest.raises(InputError, match=r"in: found .* twice, with its letters in two forms"):
+        find("in")
+
+
+def test_outputs_in_another_form_of_unicode_are_left_out(tree, capsys):
+    tree("u\u0308.png", "\u00fc_label.tif", "\u00e9_overlay.png", "out/.records/e\u0301.json")
+    tree("out/\u00e9_label.tif")
+    assert list(find("in", output="elsewhere")) == ["u\u0308.png", "\u00e9_overlay.png"]
 
 
 def test_an_earlier_run_is_not_predicted(tree):

@@ -54,6 +54,19 @@ def test_score_threshold_and_ground_truth_by_file(results, tmp_path, capsys):
     assert not capsys.readouterr().out.startswith("0.000  ")
 
 
+def test_names_of_images_may_be_in_another_form_of_unicode(results, tmp_path):
+    path, truth, _ = results
+    content = json.loads(truth.json_file.read_text())
+    (tmp_path / "images").mkdir()
+    for number, image in enumerate(content["images"]):
+        file = truth.json_file.parent.parent / image["file_name"]
+        (tmp_path / f"images/u\u0308{number}.png").write_bytes(file.read_bytes())
+        image["file_name"] = f"images/\u00fc{number}.png"
+    (tmp_path / "truth.json").write_text(json.dumps(content))
+    source = TruthSource(None, tmp_path / "truth.json", tmp_path)
+    assert len(visualize_results(path, tmp_path / "out", source)) == 4
+
+
 def test_bad_wishes_for_results_are_named(results, tmp_path):
     path, truth, _ = results
     out = tmp_path / "out"

@@ -31,6 +31,7 @@ from nucdet.data.image_kinds import image_kind
 from nucdet.data.io.reading import read_image
 from nucdet.data.json_stream import stream_entries
 from nucdet.errors import InputError
+from nucdet.image_names import NamedFiles, composed
 
 _IMAGE = "the image"
 
@@ -77,8 +78,8 @@ def convert_coco(
 
     Raises:
         FileNotFoundError: there is no such folder or file.
-        InputError: not such a JSON, invalid files or annotations, no image left, or fewer than one
-            worker.
+        InputError: not such a JSON, invalid files or annotations, two files with look-alike names,
+            no image left, or fewer than one worker.
     """
     json_file, folder = Path(json_file), Path(images)
     if not folder.is_dir():
@@ -159,10 +160,11 @@ def _tasks(
             bad_images.add(image_id)
     tasks: dict[Path, _Task] = {}
     ids = set()
+    files = NamedFiles(folder)
     for entry in content.images:
         image_id, name = check_image_id(path, entry, ids), check_file_name(path, entry)
         ids.add(image_id)
-        file = _find(folder, name)
+        file = _find(files, name)
         if file is None:
             bad(f"image {name}", f"its file is not in {folder}")
         elif file in tasks:
@@ -175,7 +177,7 @@ def _tasks(
         bad(
             f"{count} annotations", f"of image {image_id!r}, which is not listed", "the annotations"
         )
-    stems = Counter(file.stem for file in tasks)
+    stems = Counter(composed(file.stem) for file in tasks)
     if alike := sum(count for count in stems.values() if count > 1):
         report.remark(
             f"{alike} images share their stem with another: label images and csv files, which are "
@@ -184,12 +186,10 @@ def _tasks(
     return sorted(tasks.values(), key=lambda task: task.image)
 
 
-def _find(folder: Path, name: str) -> Path | None:
+def _find(files: NamedFiles, name: str) -> Path | None:
     path = PureWindowsPath(name)  # splits at both separators; on Linux a backslash is a character
-    for file in (folder / name, folder / path.as_posix(), folder / path.name):
-        if file.is_file():
-            return file
-    return None
+    found = (files.find(text) for text in (name, path.as_posix(), path.name))
+    return next(filter(None, found), None)
 
 
 def _convert(own: OwnData, json_file: Path, task: _Task) -> ImageResult:

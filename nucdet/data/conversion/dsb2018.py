@@ -27,6 +27,7 @@ from nucdet.data.conversion.splits import (
 from nucdet.data.conversion.tiles import set_groups
 from nucdet.data.conversion.workers import check_workers, map_images
 from nucdet.errors import InputError
+from nucdet.image_names import check_distinct, composed
 
 TRAIN = "stage1_train"
 TESTS = {"stage1_test": "stage1_solution.csv", "stage2_test": "stage2_solution_final.csv"}
@@ -106,7 +107,9 @@ def convert_dsb2018(
 
     train = [(t, r) for t, r in zip(tasks[:in_train], results[:in_train], strict=True) if r.image]
     images = [r.image for _, r in train]
-    set_groups(images, [r.borders for _, r in train], [group_of.get(t.id) for t, _ in train])
+    set_groups(
+        images, [r.borders for _, r in train], [group_of.get(composed(t.id)) for t, _ in train]
+    )
     splits = _split(images, options) if (root / TRAIN).is_dir() else {}
     if test_tasks is not None:
         splits["test"] = [r.image for r in results[in_train:] if r.image]
@@ -135,6 +138,7 @@ def _expected() -> str:
 
 def _image_folders(stage: Path) -> list[Path]:
     folders = sorted(f for f in stage.iterdir() if f.is_dir() and not f.name.startswith("."))
+    check_distinct(folders)
     if not folders:
         raise InputError(f"{stage}: no image's folder in it; {_expected()}")
     return folders
@@ -189,17 +193,18 @@ def _mask_tasks(root: Path, folders: list[Path], report: ConversionReport) -> li
 def _csv_tasks(
     root: Path, folders: list[Path], solution: Path, report: ConversionReport
 ) -> list[ImageTask]:
-    truth, ignored, problems = read_solution(solution, {folder.name for folder in folders})
+    ids = {folder: composed(folder.name) for folder in folders}
+    truth, ignored, problems = read_solution(solution, set(ids.values()))
     report.add(problems)
     tasks = []
-    for folder in folders:
-        if folder.name in ignored:
+    for folder, image_id in ids.items():
+        if image_id in ignored:
             continue
-        if folder.name not in truth:
+        if image_id not in truth:
             what = f"no row in {solution.name}, expected one for each nucleus"
             report.add([Problem(str(folder), what, "the image")])
         elif task := _task(root, folder, report):
-            task.csv_truth = truth[folder.name]
+            task.csv_truth = truth[image_id]
             tasks.append(task)
     return tasks
 

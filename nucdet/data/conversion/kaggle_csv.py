@@ -8,6 +8,7 @@ from pathlib import Path
 from nucdet.data.conversion.csv_rows import read_rows
 from nucdet.data.conversion.report import Problem
 from nucdet.errors import InputError
+from nucdet.image_names import composed
 
 _SOLUTION_COLUMNS = ("ImageId", "EncodedPixels", "Height", "Width")
 _GROUP_COLUMNS = ("img_id", "mosaic_idx")
@@ -29,7 +30,7 @@ def read_solution(
 
     Args:
         path: a csv with columns ImageId, EncodedPixels, Height, Width and optionally Usage.
-        known_ids: the ids of existing images.
+        known_ids: the ids of existing images, composed (:func:`nucdet.image_names.composed`).
 
     Returns:
         The rows of each image, the images that are not scored (Usage ``Ignored``), and problems for
@@ -42,7 +43,7 @@ def read_solution(
     ignored: set[str] = set()
     problems = []
     for line, row in read_rows(path, _SOLUTION_COLUMNS):
-        image_id = row["ImageId"]
+        image_id = composed(row["ImageId"] or "")
         if row.get("Usage") == "Ignored":
             ignored.add(image_id)
         elif image_id not in known_ids:
@@ -57,7 +58,7 @@ def read_solution(
 
 
 def read_groups(path: Path) -> dict[str, str]:
-    """Read a csv with columns img_id and mosaic_idx: the group of each image.
+    """Read a csv with columns img_id and mosaic_idx: the group of each image, by its composed id.
 
     Raises:
         InputError: it is not a csv, columns are missing, or an image has no group.
@@ -66,5 +67,5 @@ def read_groups(path: Path) -> dict[str, str]:
     for line, row in read_rows(path, _GROUP_COLUMNS):
         if not row["mosaic_idx"]:
             raise InputError(f"{path}, line {line}: empty mosaic_idx; expected a group's number")
-        groups[row["img_id"]] = row["mosaic_idx"]
+        groups[composed(row["img_id"] or "")] = row["mosaic_idx"]
     return groups

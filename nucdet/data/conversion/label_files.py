@@ -27,7 +27,7 @@ from PIL import Image, UnidentifiedImageError
 from nucdet.data.conversion.report import Problem
 from nucdet.data.io.reading import read_file
 from nucdet.errors import InputError
-from nucdet.image_names import names_of, stem_of
+from nucdet.image_names import check_distinct, composed, names_of, stem_of
 
 IMAGE_SUFFIXES = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp")
 LABEL_SUFFIXES = (".png", ".tif", ".tiff", ".npy")
@@ -88,7 +88,8 @@ def find_images(folder: str | os.PathLike[str]) -> tuple[list[Path], list[Proble
 
     Raises:
         FileNotFoundError: there is no such folder.
-        InputError: it contains no image.
+        InputError: it contains no image, or two with look-alike names
+            (:func:`nucdet.image_names.check_distinct`).
     """
     images, problems = [], []
     for same in _images_by_name(Path(folder)).values():
@@ -126,7 +127,8 @@ def pair_files(images: str | os.PathLike[str], labels: str | os.PathLike[str]) -
 
     Raises:
         FileNotFoundError: there is no such folder.
-        InputError: there is no image, or no label map.
+        InputError: there is no image, or no label map, or two files have look-alike names
+            (:func:`nucdet.image_names.check_distinct`).
     """
     by_name = _images_by_name(Path(images))
     pairing = Pairing()
@@ -138,7 +140,7 @@ def pair_files(images: str | os.PathLike[str], labels: str | os.PathLike[str]) -
 
     by_stem: dict[str, list[Path]] = defaultdict(list)
     for file in files:
-        by_stem[stem_of(file.name)].append(file)
+        by_stem[composed(stem_of(file.name))].append(file)
     there = {
         image: _stems_there(image, len(same) > 1, by_stem)
         for same in by_name.values()
@@ -285,19 +287,21 @@ class _ArraysOnly(pickle.Unpickler):
 def _files_of(folder: Path, suffixes: Iterable[str]) -> list[Path]:
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such folder")
-    return sorted(
+    files = sorted(
         file
         for file in folder.iterdir()
         if file.suffix.lower() in suffixes and not file.name.startswith(".") and file.is_file()
     )
+    check_distinct(files)
+    return files
 
 
 def _name_of(image: Path) -> str:
-    return stem_of(image.name).removesuffix(_IMAGE_ENDING)
+    return composed(stem_of(image.name)).removesuffix(_IMAGE_ENDING)
 
 
 def names_of_all(images: Iterable[Path]) -> set[str]:
-    """All names by which label maps may refer to these images."""
+    """All names by which label maps may refer to these images, composed."""
     return {name for image in images for name in (_name_of(image), *names_of(image.name))}
 
 
@@ -307,13 +311,17 @@ def _stems_there(image: Path, whole_name: bool, stems: Container[str]) -> list[s
     With ``whole_name`` only label maps that contain the image's whole name count, since another
     image has the same stem.
     """
-    names = [image.name] if whole_name else [_name_of(image), *names_of(image.name)]
+    names = [composed(image.name)] if whole_name else [_name_of(image), *names_of(image.name)]
     wanted = [name + ending for ending in LABEL_ENDINGS for name in names]
     return [stem for stem in dict.fromkeys(wanted) if stem in stems]
 
 
 def is_output(stem: str, names: set[str]) -> bool:
-    """Whether a file, by its stem, is a tool's output for an image with one of these names."""
+    """Whether a file, by its stem, is a tool's output for an image with one of these names.
+
+    The names must be :func:`nucdet.image_names.composed`.
+    """
+    stem = composed(stem)
     return any(stem.endswith(end) and stem.removesuffix(end) in names for end in _OUTPUTS)
 
 

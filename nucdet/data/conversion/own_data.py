@@ -42,6 +42,7 @@ from nucdet.data.json_stream import stream_entries
 from nucdet.data.manifest import write_manifest
 from nucdet.errors import InputError
 from nucdet.files import write_atomically
+from nucdet.image_names import composed
 
 _TEST = "test"  # the split that is never trained on, and thus not divided into folds
 
@@ -270,7 +271,7 @@ class OwnData:
                 f"{path}: has the classes {', '.join(earlier.classes)} in {', '.join(kept)}, not "
                 f"{', '.join(classes)}; {remedy}"
             )
-        new = {image.file_name for members in splits.values() for image in members}
+        new = {composed(image.file_name) for members in splits.values() for image in members}
         for split in kept:
             names = _file_names(earlier.json_file(path.parents[1], split))
             if shared := len(new & set(names)):
@@ -289,5 +290,6 @@ def _traits(images: Sequence[ImageEntry]) -> tuple[list[Any], list[int | None], 
 
 
 def _file_names(json_file: Path) -> Iterable[str]:
-    """The file names of the images of a COCO JSON."""
-    return (entry["file_name"] for member, entry in stream_entries(json_file) if member == "images")
+    """The file names of the images of a COCO JSON, composed."""
+    entries = (entry for member, entry in stream_entries(json_file) if member == "images")
+    return (composed(entry["file_name"]) for entry in entries)

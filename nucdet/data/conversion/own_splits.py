@@ -10,6 +10,7 @@ from pathlib import Path
 from nucdet.data.conversion.csv_rows import read_rows
 from nucdet.data.conversion.report import Problem
 from nucdet.errors import InputError
+from nucdet.image_names import composed
 
 _GROUP_COLUMNS = ("image", "group")
 
@@ -31,13 +32,14 @@ def group_names(groups: str, images: Sequence[Path]) -> dict[Path, str]:
     if groups.lower().endswith(".csv"):
         of_name: dict[str, str] = {}
         for line, row in read_rows(Path(groups), _GROUP_COLUMNS):
-            name, group = row["image"], row["group"]
+            name, group = (composed(row[column] or "") for column in _GROUP_COLUMNS)
             if group and of_name.setdefault(name, group) != group:
                 raise InputError(
                     f"--groups {groups}, line {line}: {name} is in the groups {of_name[name]} and "
                     f"{group}; expected one"
                 )
-        found = {image: of_name.get(image.name) or of_name.get(image.stem) for image in images}
+        names = {image: (composed(image.name), composed(image.stem)) for image in images}
+        found = {image: of_name.get(n) or of_name.get(stem) for image, (n, stem) in names.items()}
         if not any(found.values()):
             raise InputError(
                 f"--groups {groups}: names none of the images; expected file names or "
@@ -45,10 +47,10 @@ def group_names(groups: str, images: Sequence[Path]) -> dict[Path, str]:
             )
         return {image: group for image, group in found.items() if group}
     try:
-        pattern = re.compile(groups)
+        pattern = re.compile(composed(groups))
     except re.error as error:
         raise InputError(f"--groups {groups!r}: no regular expression ({error})") from None
-    matches = {image: pattern.search(image.stem) for image in images}
+    matches = {image: pattern.search(composed(image.stem)) for image in images}
     without = [image.name for image, match in matches.items() if not match]
     if without:
         raise InputError(
@@ -81,14 +83,15 @@ def listed_splits(
     by_name: dict[str, list[Path]] = defaultdict(list)
     for image in images:
         for name in {image.stem, image.name}:
-            by_name[name].append(image)
+            by_name[composed(name)].append(image)
     split_of: dict[Path, str] = {}
     problems = []
     for path in split_files:
         for number, line in _lines(path):
             found = by_name[Path(line).name]
             if len(found) > 1 and "/" in line:
-                found = [image for image in found if image.as_posix().endswith(f"/{line}")]
+                ending = f"/{line}"
+                found = [image for image in found if composed(image.as_posix()).endswith(ending)]
             if len(found) != 1:
                 what = f"names {line!r}, as {len(found)} images are called; expected one"
             elif split_of.setdefault(found[0], path.stem) != path.stem:
@@ -100,9 +103,10 @@ def listed_splits(
 
 
 def _lines(path: Path) -> list[tuple[int, str]]:
-    """The lines that are not empty, with their numbers from 1."""
+    """The lines that are not empty, composed, with their numbers from 1."""
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not a text file ({error})") from None
-    return [(number, line.strip()) for number, line in enumerate(lines, 1) if line.strip()]
+    stripped = enumerate((composed(line.strip()) for line in lines), 1)
+    return [(number, line) for number, line in stripped if line]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import cv2
@@ -98,6 +99,26 @@ def test_file_names_that_windows_wrote(convert, content, tmp_path, name):
     written = json.loads((tmp_path / "root/mine/annotations/instances_test.json").read_text())
     found = written["images"][0]["file_name"]
     assert found.endswith("images/day1/a.png" if "day1\\" in name else "images/day1.png")
+
+
+def test_file_names_in_another_form_of_unicode(convert, content, tmp_path, capsys):
+    nfd, nfc = "u\u0308", "\u00fc"
+    folder = tmp_path / "images" / f"day{nfd}"
+    (tmp_path / "images/day1").rename(folder)
+    (folder / "a.png").rename(folder / f"{nfc}.png")
+    content["images"][0]["file_name"] = f"day{nfc}/{nfd}.png"
+    convert()
+    written = json.loads((tmp_path / "root/mine/annotations/instances_test.json").read_text())
+    (name,) = (e["file_name"] for e in written["images"] if not e["file_name"].endswith("b.png"))
+    assert (tmp_path / "root/mine" / name).samefile(folder / f"{nfc}.png")
+
+    content["images"].append({"id": 6, "file_name": f"day{nfd}/{nfc}.png"})
+    with pytest.raises(InputError, match="its file is listed twice"):
+        convert()
+    if sys.platform != "darwin":  # its file systems keep only one of the two
+        (folder / f"{nfd}.png").touch()
+        with pytest.raises(InputError, match="twice, with its letters in two forms of Unicode"):
+            convert()
 
 
 def test_splits_by_name_where_two_images_share_a_stem(convert, content, tmp_path, capsys):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
-from nucdet.data.conversion.dsb2018 import convert_dsb2018
+from nucdet.data.conversion.dsb2018 import SplitOptions, convert_dsb2018
 from nucdet.errors import InputError
 from nucdet.structures import CroppedMasks
 
@@ -27,6 +27,20 @@ def test_solution_csv(raw_tree):
     masks = [coco_mask.decode(a["segmentation"]) for a in coco["annotations"]]
     np.testing.assert_array_equal(masks, np.stack([*first, *second]))
     assert coco["images"][0]["file_name"] == "stage1_test/t0/images/t0.png"
+
+
+def test_names_in_a_csv_may_be_in_another_form_of_unicode(raw_tree, tmp_path):
+    nfd, nfc = "u\u0308", "\u00fc"
+    for number in "01":
+        raw_tree.add(nfd + number, None, stage="stage1_test")
+    write_solution(raw_tree, [f"{nfc}0,1 5,40,50,Public", f"{nfc}1,1 5,40,50,Ignored"])
+    raw_tree.add(nfd, raw_tree.masks["p01"])
+    groups = tmp_path / "groups.csv"
+    groups.write_text(f"img_id,mosaic_idx\n{nfc},1\np02,1\n", encoding="utf-8")
+    convert_dsb2018(raw_tree.root, SplitOptions(groups_file=groups))
+    assert len(raw_tree.load("test")["images"]) == len(raw_tree.load("test")["annotations"]) == 1
+    found = {i["file_name"].split("/")[1]: i["group"] for i in raw_tree.load("trainval")["images"]}
+    assert found[nfd] == found["p02"] != found["p01"]
 
 
 def test_stage2_leaves_ignored_images_out(raw_tree):

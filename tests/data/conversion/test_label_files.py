@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,8 @@ from nucdet.errors import InputError
 from nucdet.export import PlaneNuclei, write_geojson, write_rois
 from nucdet.structures import CroppedMasks
 
+# "Zürich", as macOS and as other systems write it
+NFD, NFC = "Zu\u0308rich", "Z\u00fcrich"
 # two nuclei that touch, a gap in the numbers
 LABELS = np.array([[0, 0, 0, 0], [2, 2, 7, 7], [2, 2, 7, 7]])
 
@@ -91,6 +94,29 @@ def test_images_of_one_stem_are_told_apart_by_whole_names(tmp_path):
     assert [p.what for p in pairing.problems if "same stem" in p.what] == [
         "b.png has the same stem; keep one of them or rename"
     ]
+
+
+@pytest.mark.parametrize(("image", "label"), [(NFD, NFC), (NFC, NFD)])
+def test_names_in_different_forms_of_unicode_belong_together(tmp_path, image, label):
+    images = _touch(tmp_path / "images", f"{image}1.png", f"{image}2_img.jpg", f"{image}3.ome.tif")
+    names = f"{label}1.png_label.tif", f"{label}2_masks.tif", f"{label}3.ome_masks.tif"
+    labels = _touch(tmp_path / "labels", *names)
+    pairing = pair_files(images, labels)
+    assert [pair.labels.name for pair in pairing.pairs] == [*names] and not pairing.problems
+    _touch(images, *names, f"{label}1_overlay.png")
+    assert [pair.labels.name for pair in pair_files(images, images).pairs] == [*names]
+    assert len(find_images(images)[0]) == 3
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="its file systems keep only one of the two")
+def test_files_whose_names_look_the_same_are_an_error(tmp_path):
+    images = _touch(tmp_path / "images", f"{NFC}.png")
+    labels = _touch(tmp_path / "labels", f"{NFD}_label.png", f"{NFC}_label.png")
+    with pytest.raises(InputError, match=rf"labels: found {NFD}_label.png twice, .*two forms"):
+        pair_files(images, labels)
+    _touch(images, f"{NFD}.png")
+    with pytest.raises(InputError, match=rf"images: found {NFD}.png twice, .*two forms"):
+        find_images(images)
 
 
 def test_what_does_not_fit_together_is_listed(tmp_path):

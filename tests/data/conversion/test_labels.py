@@ -226,6 +226,36 @@ def test_groups_stay_on_one_side(raw, own, tmp_path, as_csv):
         assert {i % 5 for i in val if i < 5} == {i % 5 for i in val if i >= 5}
 
 
+@pytest.mark.parametrize("as_csv", [False, True])
+def test_lists_may_be_in_another_form_of_unicode_than_the_files(raw, own, tmp_path, as_csv):
+    nfd, nfc = "u\u0308", "\u00fc"
+    for folder, letter in (("images", nfd), ("masks", nfc)):
+        for i in range(10):
+            letter = (nfd, nfc)[i % 2] if folder == "images" else letter
+            (raw / folder / f"i{i:02d}.tif").rename(raw / folder / f"{letter}{i % 3}_{i}.tif")
+    rule = f"^({nfc}.)"
+    if as_csv:
+        rule = str(tmp_path / "groups.csv")
+        rows = [f"{nfc}{i % 3}_{i}{'.tif' if i < 5 else ''},{(nfd, nfc)[i % 2]}" for i in range(10)]
+        (tmp_path / "groups.csv").write_text("\n".join(["image,group", *rows]))
+    target = own(val_fraction=0, groups=rule)
+    convert_labels(raw / "images", raw / "masks", target)
+    groups = {
+        image["file_name"].split("_")[-1]: image["group"]
+        for image in load(target, "train")["images"]
+    }
+    assert len(groups) == 10 and len(set(groups.values())) == (1 if as_csv else 3)
+    if not as_csv:
+        assert len({groups[f"{i}.tif"] for i in (0, 3, 6, 9)}) == 1
+
+    (tmp_path / "first.txt").write_text(f"{nfc}0_0\n{nfd}1_1.tif\n", encoding="utf-8")
+    (tmp_path / "second.txt").write_text(f"images/{nfc}2_2.tif\n", encoding="utf-8")
+    files = (tmp_path / "first.txt", tmp_path / "second.txt")
+    target = replace(own(split_files=files), name="other")
+    splits = convert_labels(raw / "images", raw / "masks", target)
+    assert {split: len(images) for split, images in splits.items()} == {"first": 2, "second": 1}
+
+
 def test_images_in_no_group_or_in_two(raw, own, tmp_path, capsys):
     file = tmp_path / "groups.csv"
     file.write_text("image,group\ni00,a\ni01,a\ni02.TIF,a\n")
