@@ -10,7 +10,9 @@ from nucdet.commands.converters._own_data import add_own_data, own_data
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of ``nucdet-convert labels``."""
-    parser.add_argument("--images", type=Path, required=True, help="folder of images")
+    parser.add_argument(
+        "--images", type=Path, required=True, help="folder of images, without subfolders"
+    )
     parser.add_argument(
         "--labels",
         type=Path,

@@ -88,7 +88,7 @@ def find_images(folder: str | os.PathLike[str]) -> tuple[list[Path], list[Proble
 
     Raises:
         FileNotFoundError: there is no such folder.
-        InputError: it contains no image, or two with look-alike names
+        InputError: it contains no image (subfolders are not searched), or two with look-alike names
             (:func:`nucdet.image_names.check_distinct`).
     """
     images, problems = [], []
@@ -109,8 +109,23 @@ def _images_by_name(folder: Path) -> dict[str, list[Path]]:
         if not is_output(stem_of(file.name), known):
             by_name[_name_of(file)].append(file)
     if not by_name:
-        raise InputError(f"{folder}: no image in it; expected files {', '.join(IMAGE_SUFFIXES)}")
+        raise _nothing_in(folder, "image", IMAGE_SUFFIXES, f"files {', '.join(IMAGE_SUFFIXES)}")
     return by_name
+
+
+def _nothing_in(folder: Path, what: str, suffixes: tuple[str, ...], expected: str) -> InputError:
+    """The error that a folder has no image or label map; it names a subfolder that has some."""
+    for place, folders, files in os.walk(folder):
+        # as in nucdet-predict, which searches subfolders, hidden ones do not count
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        found = [f for f in files if f.lower().endswith(suffixes) and not f.startswith(".")]
+        if found and Path(place) != folder:
+            return InputError(
+                f"{folder}: no {what} in it, but {len(found)} in its subfolder {place}; only "
+                "nucdet-predict searches folders with their subfolders: give that subfolder, or "
+                f"put the {what}s of all subfolders into one folder, under different names"
+            )
+    return InputError(f"{folder}: no {what} in it; expected {expected}")
 
 
 def _same_stem(images: list[Path]) -> Problem:
@@ -122,8 +137,8 @@ def pair_files(images: str | os.PathLike[str], labels: str | os.PathLike[str]) -
     """Find the label map of each image; see the module's docstring for the names.
 
     Args:
-        images: folder of images.
-        labels: folder of label maps, which may be the same one. Subfolders are not searched.
+        images: folder of images. Subfolders are not searched.
+        labels: folder of label maps, which may be the same one.
 
     Raises:
         FileNotFoundError: there is no such folder.
@@ -136,7 +151,7 @@ def pair_files(images: str | os.PathLike[str], labels: str | os.PathLike[str]) -
     image_files = {file for same in by_name.values() for file in same} if one_folder else set()
     files = [file for file in _files_of(Path(labels), LABEL_SUFFIXES) if file not in image_files]
     if not files:
-        raise InputError(f"{labels}: no label map in it; expected files {_names('NAME')}")
+        raise _nothing_in(Path(labels), "label map", LABEL_SUFFIXES, f"files {_names('NAME')}")
 
     by_stem: dict[str, list[Path]] = defaultdict(list)
     for file in files:

@@ -143,6 +143,31 @@ def test_folders_that_are_missing_or_empty(tmp_path):
         find_images(empty)
 
 
+def test_files_that_lie_only_in_subfolders_are_named(tmp_path):
+    images = _touch(tmp_path / "images", ".a.png", "notes.txt")
+    for folder in (".cache", "text", "day2", "day1"):
+        _touch(images / folder)
+    _touch(images / ".cache", "a.png")
+    with pytest.raises(InputError, match="images: no image in it; expected files"):
+        find_images(images)
+    _touch(images / "text", "a.txt")
+    _touch(images / "day2", "a.PNG", ".b.png")
+    _touch(images / "day1/plate", "a.png", "b.TIF")
+    with pytest.raises(InputError) as error:
+        find_images(images)
+    assert str(error.value) == (
+        f"{images}: no image in it, but 2 in its subfolder {images}/day1/plate; only "
+        "nucdet-predict searches folders with their subfolders: give that subfolder, or put the "
+        "images of all subfolders into one folder, under different names"
+    )
+    labels = _touch(tmp_path / "labels")
+    _touch(labels / "new", "a_seg.npy")
+    with pytest.raises(
+        InputError, match=r"labels: no label map in it, but 1 in its subfolder .*w;"
+    ):
+        pair_files(images / "day2", labels)
+
+
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int32, np.uint32, np.float32])
 def test_every_depth_gives_the_same_labels(tmp_path, dtype):
     stored = LABELS.astype(dtype)
