@@ -4,8 +4,8 @@
     %(prog)s --config-file finetune.yaml
 
 The data set is that of DATASETS.TRAIN, here mydata_train. The option --folds of nucdet-convert
-labels, coco or dsb2018 writes its folds: every image is in fold<k>_val of one fold, on which the
-network that was trained on fold<k>_train, all other images, is scored.
+labels, coco and dsb2018 writes its folds. Each image is in fold<k>_val of one fold, and is scored
+with the network that was trained on fold<k>_train, which contains the images of all other folds.
 
     nucdet-convert dsb2018 --kinds
     %(prog)s --config-file FILE --leave-out-kind --only bright_field
@@ -15,7 +15,7 @@ training) and summary.csv (one row per metric) after each training. After an int
 command continues. If the data set was converted again since, choose another --output-dir: results
 of different folds are never averaged.
 Exit codes: 1: a training failed; 2: a mistake in the command, the config or the data, found before
-any training.
+any training, or the data set was converted again between two trainings.
 """
 
 from __future__ import annotations
