@@ -72,7 +72,7 @@ CALLS = {
     "a folder": (lambda s, bad: s.predict_file(bad), "not a regular file"),
     "a pipe": (lambda s, bad: s.predict_file(bad / "pipe.png"), "not a regular file"),
     "no name": (lambda s, bad: s.predict_file(""), "not a regular file"),
-    "a number": (lambda s, bad: s.predict_file(5), "not int"),
+    "a number": (lambda s, bad: s.predict_file(5), "not '?int"),
     "a cut file": (lambda s, bad: s.predict_file(bad / "broken/a.png"), "damaged or cut short"),
     "a png that claims too much": (lambda s, bad: s.predict_file(bad / "bomb.png"), "damaged"),
     "a tiff that claims too much": (lambda s, bad: s.predict_file(bad / "bomb.tif"), "damaged"),
@@ -83,7 +83,7 @@ NETWORK = "DSB2018/unet_small.yaml"
 OPTIONS = {
     "no such config": ({"config_file": "none.yaml"}, "no such config file"),
     "an empty name": ({"config_file": ""}, "no such config file"),
-    "a config that is a number": ({"config_file": 5}, "not int"),
+    "a config that is a number": ({"config_file": 5}, "not '?int"),
     "a config that runs code": ({"config_file": "{bad}/runs.yaml"}, "python/object/apply"),
     "a config in a loop": ({"config_file": "{bad}/loop.yaml"}, "leads back"),
     "no weights": ({"config_file": NETWORK}, "names no trained weights"),

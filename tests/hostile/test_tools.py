@@ -53,7 +53,7 @@ PREDICTIONS = {
     "result_mask.json": "no COCO RLE",
     "result_category.json": "result 0 is no COCO result",
     "result_big.json": "result 0 is no COCO result",
-    "good.json": "found a JSON dict",
+    "good.json": "no COCO result with a mask",
     "deep.json": "nested too deeply",
     "cut.json": "not JSON",
     "columns.csv": "found columns name,code",
