@@ -210,6 +210,43 @@ def add_skip_invalid(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_planes(parser: argparse.ArgumentParser, several: bool = False) -> None:
+    """Add ``--channel``, ``--z``, ``--time`` and ``--scene``: which plane of each file is read.
+
+    Args:
+        parser: the parser to add them to.
+        several: whether a file may contribute several planes, with "all".
+    """
+    add = parser.add_argument
+    add(
+        "--channel",
+        type=number_or_name,
+        metavar="K|NAME",
+        help="channel that shows the nuclei, for files with several channels (in RGB: red, green, "
+        "blue); numbers count from 0",
+    )
+    add(
+        "--z",
+        type=number_or_name,
+        metavar="max|mean|all|K" if several else "max|mean|K",
+        help="z plane, for files with several: maximum or mean projection, "
+        f"{'all planes, ' if several else ''}or one",
+    )
+    add(
+        "--time",
+        type=number_or_name,
+        metavar="all|K" if several else "K",
+        help="time point, for files with several"
+        + (": each of them (all), or one" if several else ""),
+    )
+    add("--scene", type=number_or_name, metavar="K|NAME", help="scene, for files with several")
+
+
+def number_or_name(text: str) -> int | str:
+    """A command line argument, as an int if it is a number."""
+    return int(text) if text.isdecimal() else text
+
+
 def parse_diameter(text: str) -> float | str:
     """Parse the argument of ``--diameter``: a number of pixels, or "auto"."""
     if text == "auto":

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import unicodedata
-from collections import defaultdict
-from collections.abc import Iterable
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePath, PurePosixPath
 
 from nucdet.errors import InputError
+
+# names of files that cover all images, which the <name>.csv of an image must not replace
+_RESERVED = ("summary", "kaggle", "nuclei")
 
 
 def composed(name: str) -> str:
@@ -99,3 +102,37 @@ def names_of(file_name: str) -> tuple[str, str, str]:
     """
     name = composed(PurePath(file_name).name)
     return PurePath(name).stem, stem_of(name), name
+
+
+def output_names(file_names: Sequence[str]) -> list[str]:
+    """A unique name for the outputs of each image.
+
+    Case and the normal form of Unicode are ignored, as in some file systems.
+
+    Args:
+        file_names: of the images, with their folders.
+
+    Returns:
+        The stem of each or, if another image has the same one, the whole name, with its folders.
+
+    Raises:
+        InputError: two images would have the same name.
+    """
+    stems = [stem_of(name) for name in file_names]
+    count = Counter(map(_key, stems))
+    count.update(dict.fromkeys(_RESERVED, 1))
+    pairs = zip(file_names, stems, strict=True)
+    names = [stem if count[_key(stem)] == 1 else name for name, stem in pairs]
+    seen: dict[str, str] = {}
+    for name, file_name in zip(names, file_names, strict=True):
+        other = seen.setdefault(_key(name), file_name)
+        if other != file_name:
+            raise InputError(
+                f"{other} and {file_name}: their outputs would have the same name; rename one or "
+                "put them into different folders"
+            )
+    return names
+
+
+def _key(name: str) -> str:
+    return composed(name.casefold())

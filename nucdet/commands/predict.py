@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
-from typing import Any
 
 from nucdet.arguments import (
     add_config,
     add_devices,
+    add_planes,
     command,
     command_parser,
     parse_diameter,
     parse_list,
     quick_imports,
 )
-from nucdet.data.io.choice import number_or_name
 from nucdet.predict.formats import FORMATS, formats_text
 from nucdet.predict.options import PredictOptions
 
@@ -116,7 +114,7 @@ def argument_parser() -> argparse.ArgumentParser:
         metavar="PIXELS",
         help="move the outlines outwards into free background, or inwards if negative",
     )
-    _add_planes(add)
+    add_planes(parser, several=True)
     add(
         "--resume",
         action="store_true",
@@ -125,30 +123,6 @@ def argument_parser() -> argparse.ArgumentParser:
     add_devices(parser)
     add_config(parser, default="the shipped model")
     return parser
-
-
-def _add_planes(add: Callable[..., Any]) -> None:
-    """Add the arguments that choose which planes of each file are read."""
-    add(
-        "--channel",
-        type=number_or_name,
-        metavar="K|NAME",
-        help="channel that shows the nuclei, for files with several channels (in RGB: red, green, "
-        "blue); numbers count from 0",
-    )
-    add(
-        "--z",
-        type=number_or_name,
-        metavar="max|mean|all|K",
-        help="z plane, for files with several: maximum or mean projection, all planes, or one",
-    )
-    add(
-        "--time",
-        type=number_or_name,
-        metavar="all|K",
-        help="time point, for files with several: each of them (all), or one",
-    )
-    add("--scene", type=number_or_name, metavar="K|NAME", help="scene, for files with several")
 
 
 if __name__ == "__main__":

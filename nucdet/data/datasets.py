@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from detectron2.data.datasets import load_coco_json
 from nucdet.data.cell_types import LIVECELL_TYPES, SARTORIUS_TYPES
 from nucdet.data.dataset_info import DATASET_FILE, DatasetInfo, find_datasets, fold_splits, is_fold
 from nucdet.data.image_kinds import IMAGE_KINDS
+from nucdet.data.io.choice import Choice
 from nucdet.data.json_stream import stream_entries
 from nucdet.data.manifest import check_manifest
 from nucdet.errors import InputError
@@ -22,6 +24,7 @@ NUM_FOLDS = 10
 # those that Detectron2 registers when it is imported
 _OF_DETECTRON2 = frozenset(DatasetCatalog.list())
 
+_AXES = {field.name for field in fields(Choice)}
 _KINDS = tuple(f"{side}_{kind}" for kind in IMAGE_KINDS for side in ("without", "only"))
 _SPLITS = ("train", "val", "test")
 _LIVECELL = tuple(f"{part}_{split}" for part in LIVECELL_TYPES for split in _SPLITS)
@@ -98,6 +101,22 @@ def dataset_of(name: str) -> DatasetInfo | None:
         if name in {f"{info.name}_{split}" for split in info.splits}:
             return info
     return None
+
+
+def chosen_planes(name: str) -> dict[str, int | str]:
+    """The choice with which a registered data set was converted.
+
+    Returns:
+        See :meth:`nucdet.data.io.choice.Choice.chosen`; {} if all images are used as they are.
+    """
+    json_file = MetadataCatalog.get(name).get("json_file")
+    if json_file:
+        for member, value in stream_entries(Path(json_file)):
+            if member != "info":  # the first member; do not read the annotations
+                break
+            if isinstance(value, dict) and value.keys() <= _AXES:
+                return value
+    return {}
 
 
 def _own_datasets(root: Path) -> list[DatasetInfo]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import glob
 import os
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ from nucdet.data.conversion.label_files import is_output, names_of_all
 from nucdet.data.io.bioio_stacks import BIOIO_READERS, FOREIGN_ENDINGS
 from nucdet.errors import InputError
 from nucdet.files import printable
-from nucdet.image_names import check_distinct, composed, stem_of
+from nucdet.image_names import check_distinct, composed, output_names, stem_of
 
 # extensions of the files that are searched for in folders; single files and patterns may have any
 _PLAIN_ENDINGS = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
@@ -23,8 +23,6 @@ IMAGE_ENDINGS = (*_PLAIN_ENDINGS, *BIOIO_READERS, *FOREIGN_ENDINGS)
 
 # the subfolder of the output folder that holds a record of each image, <name>.json
 RECORDS = ".records"
-# names of files that cover all images, which the <name>.csv of an image must not replace
-_RESERVED = ("summary", "kaggle", "nuclei")
 
 
 @dataclass(frozen=True)
@@ -68,7 +66,7 @@ def find_inputs(inputs: Sequence[str], output: Path) -> list[InputFile]:
     names = sorted({path.relative_to(shared).as_posix() for path in paths})
     _check_text(names)
     check_distinct(shared / name for name in names)
-    outputs = _output_names(names)
+    outputs = output_names(names)
     return [
         InputFile(shared / file_name, file_name, name)
         for file_name, name in zip(names, outputs, strict=True)
@@ -180,28 +178,3 @@ def _fixed_part(pattern: Path) -> Path:
             break
         parts.append(part)
     return Path(*parts)
-
-
-def _output_names(file_names: Sequence[str]) -> list[str]:
-    """A unique name for the outputs of each image.
-
-    Case and the normal form of Unicode are ignored, as in some file systems.
-    """
-    stems = [stem_of(name) for name in file_names]
-    count = Counter(map(_key, stems))
-    count.update(dict.fromkeys(_RESERVED, 1))
-    pairs = zip(file_names, stems, strict=True)
-    names = [stem if count[_key(stem)] == 1 else name for name, stem in pairs]
-    seen: dict[str, str] = {}
-    for name, file_name in zip(names, file_names, strict=True):
-        other = seen.setdefault(_key(name), file_name)
-        if other != file_name:
-            raise InputError(
-                f"{other} and {file_name}: their outputs would have the same name; rename one or "
-                "predict them into different folders"
-            )
-    return names
-
-
-def _key(name: str) -> str:
-    return composed(name.casefold())

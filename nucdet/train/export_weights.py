@@ -22,7 +22,7 @@ from detectron2.data import MetadataCatalog
 from torch import nn
 
 from nucdet.config import load_config
-from nucdet.data.datasets import check_datasets, register_datasets
+from nucdet.data.datasets import check_datasets, chosen_planes, register_datasets
 from nucdet.errors import InputError
 from nucdet.files import write_atomically
 from nucdet.modeling.building import build_network
@@ -228,7 +228,9 @@ def _facts(
 
 def _data_set(name: str) -> dict[str, Any]:
     content = Path(MetadataCatalog.get(name).json_file).read_bytes()
-    return {"name": name, "json_sha256": hashlib.sha256(content).hexdigest()}
+    planes = chosen_planes(name)  # prediction needs the same options
+    facts = {"name": name, "json_sha256": hashlib.sha256(content).hexdigest()}
+    return {**facts, **({"planes": planes} if planes else {})}
 
 
 def _command(log: str) -> str | None:

@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING, Any
 from detectron2.config import CfgNode
 
 from nucdet.config import load_config
-from nucdet.data.datasets import check_datasets, check_training_data, register_datasets
+from nucdet.data.datasets import (
+    check_datasets,
+    check_training_data,
+    chosen_planes,
+    register_datasets,
+)
+from nucdet.data.io.choice import options_text
 from nucdet.errors import InputError
 from nucdet.modeling.architecture_checks import check_architecture
 from nucdet.modeling.checkpointing import NucleusCheckpointer
@@ -111,6 +117,9 @@ def _run_process(
         trainer = trainer_class(cfg)
     trainer.resume_or_load(resume=args.resume)
     logger.info(_summary(cfg, trainer))
+    for name in cfg.DATASETS.TRAIN:
+        if planes := chosen_planes(name):
+            logger.info(f"{name}: give nucdet-predict the same options: {options_text(planes)}")
     return trainer.train()
 
 

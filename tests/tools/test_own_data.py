@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pandas as pd
 import pytest
+import tifffile
 import yaml
 from PIL import Image
 
@@ -73,6 +75,70 @@ def test_convert_look_train_evaluate_tune_predict(
         (tmp_path / "theirs" / name).write_bytes((raw / "labels" / name).read_bytes())
     printed = run("evaluate_predictions.py", *given[:3], tmp_path / "theirs")
     assert "100.00" in printed
+
+
+@pytest.fixture
+def stacks(tmp_path):
+    """Four stacks of two channels and three depths: nuclei in DAPI, noise in GFP."""
+    folder = tmp_path / "stacks"
+    folder.mkdir()
+    for i in range(4):
+        image, masks = draw_image(np.random.default_rng(i), 64, next(iter(LOOKS)), nuclei=4)
+        dapi = np.stack([image[..., 0] // part for part in (3, 1, 2)]).astype(np.uint16) * 16
+        noise = np.random.default_rng(i).integers(0, 4095, dapi.shape, np.uint16)
+        metadata = {"axes": "CZYX", "Channel": {"Name": ["GFP", "DAPI"]}}
+        tifffile.imwrite(
+            folder / f"s{i}.ome.tif",
+            np.stack([noise, dapi]),
+            ome=True,
+            metadata=metadata,
+            photometric="minisblack",
+        )
+        tifffile.imwrite(folder / f"s{i}_masks.tif", masks.to_label_map().astype(np.uint16))
+    return folder
+
+
+def test_train_on_stacks_and_predict_with_the_same_options(
+    stacks, run_tool, registered, repository, tiny_overrides, tmp_path, monkeypatch, contents
+):
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path / "datasets"))
+    before = contents(stacks)
+    planes = ["--channel", "DAPI", "--z", "max"]
+    convert = ["labels", "--images", stacks, "--labels", stacks, "--workers", 1, "--name", "mine"]
+    code, _, error = run_tool("convert_dataset.py", *convert, "--channel", "DAPl", "--z", "max")
+    lines = error.splitlines()
+    assert code == 2 and not (tmp_path / "datasets/mine").exists()
+    assert lines[0].endswith("s0.ome.tif: no channel DAPl; its channels are 0 GFP, 1 DAPI")
+    assert len(lines) == 5 and lines[4].startswith("error: 4 bad, each listed above")
+    code, printed, error = run_tool("convert_dataset.py", *convert, *planes, "--val-fraction", 0.5)
+    assert code == 0, error
+    assert "give nucdet-predict the same options: --channel DAPI --z max" in printed
+
+    config = ["--config-file", repository / CONFIG, *tiny_overrides, "SOLVER.MAX_ITER", 2]
+    config += ["DATASETS.TRAIN", "('mine_train',)", "DATASETS.TEST", "('mine_val',)"]
+    assert run_tool("train_net.py", *config)[0] == 0
+    output = tmp_path / "output"
+    hint = "mine_train: give nucdet-predict the same options: --channel DAPI --z max"
+    assert hint in (output / "log.txt").read_text()
+    weights = output / "model_final.pth"
+    export = [weights, "--name", "mine", "--output", tmp_path / "zoo"]
+    assert run_tool("export_weights.py", *export)[0] == 0
+    (trained_on,) = json.loads((tmp_path / "zoo/mine.json").read_text())["trained_on"]
+    assert trained_on["planes"] == {"channel": "DAPI", "z": "max"}
+
+    truth = tmp_path / "datasets/mine/annotations/instances_val.json"
+    val = [Path(image["original"]).name for image in json.loads(truth.read_text())["images"]]
+    found = tmp_path / "results"
+    # random weights find something from score 0 on
+    use = [*config[:2], *tiny_overrides, "MODEL.WEIGHTS", weights, "TEST.SCORE_THRESHOLD", 0]
+    given = ["--input", *(stacks / name for name in val), "--output", found, *planes]
+    code, _, error = run_tool("predict.py", *given, "--save", "label,coco", *use)
+    assert code == 0, error
+    for predictions in (found, found / "predictions_coco.json"):
+        files = ["--ground-truth", truth, "--predictions", predictions]
+        code, printed, error = run_tool("evaluate_predictions.py", *files)
+        assert code == 0 and "mAP" in printed, error
+    assert contents(stacks) == before
 
 
 def test_names_of_classes_reach_prediction(registered, repository, tmp_path, monkeypatch):

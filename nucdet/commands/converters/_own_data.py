@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nucdet.arguments import add_folds, add_skip_invalid, add_workers
+from nucdet.arguments import add_folds, add_planes, add_skip_invalid, add_workers
+from nucdet.data.io.choice import Choice, options_text
 
 if TYPE_CHECKING:
+    from nucdet.data.conversion.coco_json import ImageEntry
     from nucdet.data.conversion.own_data import OwnData
 
 
 def add_own_data(parser: argparse.ArgumentParser, class_name: str | None, effect: str) -> None:
-    """Add the options for the name of the data set, its splits, its class and the processing.
+    """Add the options for the name of the data set, its splits, its class, its planes and the
+    processing.
 
     Args:
         parser: the parser to add them to.
@@ -50,6 +54,7 @@ def add_own_data(parser: argparse.ArgumentParser, class_name: str | None, effect
     add_folds(parser)
     parser.add_argument("--seed", type=int, default=0, help="random seed of the split")
     parser.add_argument("--class-name", default=class_name, help=effect)
+    add_planes(parser)
     add_workers(parser)
     add_skip_invalid(parser)
 
@@ -63,6 +68,23 @@ def own_data(args: argparse.Namespace, test: bool = False) -> OwnData:
     from nucdet.data.conversion.own_data import OwnData
 
     test = args.test or test
+    choice = Choice(args.channel, args.z, args.time, args.scene)
     return OwnData(
-        args.name, args.val_fraction, args.split, test, args.groups, args.seed, args.folds
+        args.name,
+        args.val_fraction,
+        args.split,
+        test,
+        args.groups,
+        args.seed,
+        args.folds,
+        choice=choice,
     )
+
+
+def print_result(splits: Mapping[str, Sequence[ImageEntry]], own: OwnData) -> None:
+    """Print what was written, and the options with which to predict such images."""
+    from nucdet.data.conversion.coco_json import print_splits
+
+    print_splits(splits, "instances", own.folder)
+    if chosen := own.choice.chosen():
+        print(f"give nucdet-predict the same options: {options_text(chosen)}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from nucdet.commands.converters._own_data import add_own_data, own_data
+from nucdet.commands.converters._own_data import add_own_data, own_data, print_result
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,10 +20,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def convert(args: argparse.Namespace) -> None:
     """Run the subcommand and print what was written."""
     from nucdet.data.conversion.coco import convert_coco
-    from nucdet.data.conversion.coco_json import print_splits
 
     own = own_data(args)
     splits = convert_coco(
         args.json, args.images, own, args.class_name, args.workers, args.skip_invalid
     )
-    print_splits(splits, "instances", own.folder)
+    print_result(splits, own)

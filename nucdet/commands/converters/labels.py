@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from nucdet.commands.converters._own_data import add_own_data, own_data
+from nucdet.commands.converters._own_data import add_own_data, own_data, print_result
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,11 +24,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def convert(args: argparse.Namespace) -> None:
     """Run the subcommand and print what was written."""
-    from nucdet.data.conversion.coco_json import print_splits
     from nucdet.data.conversion.labels import convert_labels
 
     own = own_data(args, test=args.labels is None)
     splits = convert_labels(
         args.images, args.labels, own, args.class_name, args.workers, args.skip_invalid
     )
-    print_splits(splits, "instances", own.folder)
+    print_result(splits, own)

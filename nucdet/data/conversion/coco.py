@@ -23,12 +23,13 @@ from nucdet.data.coco_entries import (
 )
 from nucdet.data.conversion.coco_json import ImageEntry
 from nucdet.data.conversion.own_data import OwnData
+from nucdet.data.conversion.plane_copies import write_copy
 from nucdet.data.conversion.report import ConversionReport, Problem
 from nucdet.data.conversion.segmentations import read_segmentation
 from nucdet.data.conversion.tiles import borders_of
 from nucdet.data.conversion.workers import ImageResult, check_workers
 from nucdet.data.image_kinds import image_kind
-from nucdet.data.io.reading import read_image
+from nucdet.data.io.planes import open_windows
 from nucdet.data.json_stream import stream_entries
 from nucdet.errors import InputError
 from nucdet.image_names import NamedFiles, composed
@@ -67,7 +68,7 @@ def convert_coco(
     Args:
         json_file: COCO JSON.
         images: folder to which its file names are relative; files may also lie directly in it.
-        own: name and split.
+        own: name, split, and which plane of each file is read.
         class_name: merges all classes into one of this name; None: the categories of the JSON by
             ascending id.
         workers: number of processes.
@@ -192,10 +193,11 @@ def _find(files: NamedFiles, name: str) -> Path | None:
     return next(filter(None, found), None)
 
 
-def _convert(own: OwnData, json_file: Path, task: _Task) -> ImageResult:
+def _convert(own: OwnData, json_file: Path, staging: Path, task: _Task) -> ImageResult:
     """Read, check and encode one image; errors are returned as problems."""
     try:
-        image = read_image(task.image)
+        source = open_windows(task.image, own.choice)
+        image = source.read(source.whole())
     except (InputError, OSError) as error:
         return ImageResult([Problem.of_file(task.image, error)])
     size = image.shape[:2]
@@ -219,4 +221,5 @@ def _convert(own: OwnData, json_file: Path, task: _Task) -> ImageResult:
             crowd = {"iscrowd": 1} if entry.get("iscrowd") else {}
             annotations.append({"category_id": entry["category_id"], **outline.annotation, **crowd})
     entry = ImageEntry(own.file_name(task.image), *size, image_kind(image), annotations)
-    return ImageResult(problems, entry, borders_of(image))
+    copy = write_copy(source, staging)
+    return ImageResult(problems, entry, borders_of(image), copy=copy)

@@ -1,8 +1,9 @@
 """Writes COCO JSON in the form of all of nucdet's data sets.
 
 The format is https://cocodataset.org/#format-data with compressed RLE (also for ``iscrowd`` 0,
-which pycocotools and Detectron2 can read). Images have two additional entries: ``kind`` (kind of
-microscopy, or cell type) and, if known, ``group`` (images of one group show the same specimen).
+which pycocotools and Detectron2 can read). Images have additional entries: ``kind`` (kind of
+microscopy, or cell type), if known, ``group`` (images of one group show the same specimen), and
+``original`` if ``file_name`` is a copy of one plane of a stack.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ class ImageEntry:
         annotations: from :func:`annotations_of`, with ``category_id`` if there are several
             categories; empty for an image without nuclei or ground truth.
         group: number shared by images that must stay on one side of a split.
+        original: the file of which ``file_name`` is a plane, also relative; None: ``file_name``.
     """
 
     file_name: str
@@ -37,6 +39,7 @@ class ImageEntry:
     kind: str
     annotations: list[dict[str, Any]]
     group: int | None = None
+    original: str | None = None
 
 
 def annotations_of(masks: CroppedMasks) -> list[dict[str, Any]]:
@@ -52,9 +55,10 @@ def write_coco(
     entries: Iterable[ImageEntry],
     description: str,
     categories: Sequence[str] = ("nucleus",),
+    planes: Mapping[str, int | str] | None = None,
 ) -> None:
     """Write one split; image ids count from 1 in the order of ``file_name``, category ids in the
-    order given.
+    order given. ``planes`` is what :meth:`nucdet.data.io.choice.Choice.chosen` says.
 
     Equal images give equal bytes, regardless of their order: the file contains no date and no path.
     """
@@ -69,6 +73,8 @@ def write_coco(
         }
         if entry.group is not None:
             image["group"] = entry.group
+        if entry.original is not None:
+            image["original"] = entry.original
         images.append(image)
         for annotation in entry.annotations:
             ids = {"id": len(annotations) + 1, "image_id": image["id"]}
@@ -76,7 +82,7 @@ def write_coco(
     write_json(
         path,
         {
-            "info": {"description": description},
+            "info": {"description": description, **({"planes": dict(planes)} if planes else {})},
             "licenses": [],
             "categories": [{"id": i, "name": name} for i, name in enumerate(categories, 1)],
             "images": images,

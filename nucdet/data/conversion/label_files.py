@@ -6,6 +6,8 @@ A label map contains 0 for background and another number for each nucleus. For a
 (StarDist and most others), as PNG, TIFF or npy, in a separate folder or in that of the images. For
 an OME-TIFF ``a.ome.tif``, ``a`` stands for ``a`` or ``a.ome``. The whole name of the image is
 accepted, too, as in ``a.png_label``, which nucdet writes if ``a`` alone would be ambiguous.
+
+For a stack or a time series, the file may contain one label map, or one for each plane.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ import tifffile
 from PIL import Image, UnidentifiedImageError
 
 from nucdet.data.conversion.report import Problem
+from nucdet.data.io.choice import Place
 from nucdet.data.io.reading import read_file
 from nucdet.errors import InputError
 from nucdet.image_names import check_distinct, composed, names_of, stem_of
@@ -182,7 +185,10 @@ def pair_files(images: str | os.PathLike[str], labels: str | os.PathLike[str]) -
 
 
 def read_label_map(
-    path: str | os.PathLike[str], image_size: tuple[int, int] | None = None
+    path: str | os.PathLike[str],
+    image_size: tuple[int, int] | None = None,
+    place: Place | None = None,
+    stack_size: tuple[int, int] = (1, 1),
 ) -> np.ndarray:
     """Read a label map of any kind in the module's docstring.
 
@@ -190,6 +196,9 @@ def read_label_map(
         path: PNG (grey or palette, whose indices are the labels), TIFF of integers or of floats
             that are whole numbers, npy array, or cellpose's ``_seg.npy``.
         image_size: (height, width) that it must have; None: any.
+        place: position of the plane that was read from the image's file; None: the only one.
+        stack_size: numbers of times and depths of the image's file. If this file has label maps for
+            all of them, in the order (times, depths, H, W), that of ``place`` is taken.
 
     Returns:
         int32 (H, W) with the labels of the file; if one of them exceeds int32, all are renumbered
@@ -197,18 +206,38 @@ def read_label_map(
 
     Raises:
         FileNotFoundError: there is no such file.
-        InputError: it is not a label map: damaged, in color, with several planes, fractions or
-            negative numbers, or of another size.
+        InputError: it is not a label map: damaged, in color, with several planes that are not those
+            of the image, fractions or negative numbers, or of another size; or it has label maps
+            for all depths, and ``place`` is a projection of them.
     """
     path = Path(path)
     values = np.asarray(_read(path))
     while values.ndim > 2 and 1 in values.shape:
         values = values.squeeze(axis=values.shape.index(1))
+    if place is not None:
+        values = _plane(path, values, place, stack_size)
     _check(path, values, image_size)
     if values.size and values.max() > np.iinfo(np.int32).max:
         found, ranks = np.unique(values, return_inverse=True)
         values = ranks.reshape(values.shape) + (found[0] != 0)
     return values.astype(np.int32)
+
+
+def _plane(path: Path, values: np.ndarray, place: Place, stack_size: tuple[int, int]) -> np.ndarray:
+    """The label map of a plane, if there is one for each plane of the image; else all values."""
+    is_projected = isinstance(place.z, str)
+    times, depths = stack_size
+    axes = [(place.time, times), (place.z, 1 if is_projected else depths)]
+    several = [(index, length) for index, length in axes if length > 1]
+    found = values.shape[:-2]
+    if several and found == tuple(length for _, length in several):
+        return values[tuple(index for index, _ in several)]
+    if is_projected and found in ((depths,), stack_size):
+        raise InputError(
+            f"{path}: a label map for each of {depths} depths, of which --z {place.z} makes one "
+            "image; expected one label map for it, or choose a depth with --z K"
+        )
+    return values
 
 
 def _check(path: Path, values: np.ndarray, image_size: tuple[int, int] | None) -> None:

@@ -14,11 +14,13 @@ from scipy import ndimage
 from nucdet.data.conversion.coco_json import ImageEntry, annotations_of
 from nucdet.data.conversion.label_files import find_images, pair_files, read_label_map
 from nucdet.data.conversion.own_data import OwnData
+from nucdet.data.conversion.plane_copies import write_copy
 from nucdet.data.conversion.report import ConversionReport, Problem
 from nucdet.data.conversion.tiles import borders_of
 from nucdet.data.conversion.workers import ImageResult, check_workers
 from nucdet.data.image_kinds import image_kind
-from nucdet.data.io.reading import read_image
+from nucdet.data.io.planes import open_windows
+from nucdet.data.io.windows import ImageWindows
 from nucdet.errors import InputError
 from nucdet.structures import CroppedMasks
 
@@ -57,7 +59,7 @@ def convert_labels(
     Args:
         images: folder of image files.
         labels: folder of label maps; None: there is no ground truth.
-        own: name and split.
+        own: name, split, and which plane of each file is read.
         class_name: name of the only class.
         workers: number of processes.
         skip_invalid: leave out invalid files instead of failing.
@@ -87,24 +89,26 @@ def convert_labels(
     return own.convert(tasks, partial(_convert, own), [class_name], report, workers)
 
 
-def _convert(own: OwnData, task: _Task) -> ImageResult:
+def _convert(own: OwnData, staging: Path, task: _Task) -> ImageResult:
     """Read, check and encode one image; errors are returned as problems."""
     try:
-        image = read_image(task.image)
-        masks, doubts = _masks(task.labels, image.shape[:2])
+        source = open_windows(task.image, own.choice)
+        image = source.read(source.whole())
+        masks, doubts = _masks(task.labels, source)
     except (InputError, OSError) as error:
         return ImageResult([_problem(task, error)])
+    copy = write_copy(source, staging)
     entry = ImageEntry(
         own.file_name(task.image), *image.shape[:2], image_kind(image), annotations_of(masks)
     )
-    return ImageResult([], entry, borders_of(image), doubts=doubts)
+    return ImageResult([], entry, borders_of(image), doubts=doubts, copy=copy)
 
 
-def _masks(labels: Path | None, size: tuple[int, int]) -> tuple[CroppedMasks, list[str]]:
-    """The nuclei of a label map, and what is doubtful about it."""
+def _masks(labels: Path | None, source: ImageWindows) -> tuple[CroppedMasks, list[str]]:
+    """The nuclei of the label map of an image, and what is doubtful about it."""
     if labels is None:
-        return CroppedMasks.empty(size), []
-    values = read_label_map(labels, size)
+        return CroppedMasks.empty(source.size), []
+    values = read_label_map(labels, source.size, source.place, source.stack_size)
     masks = CroppedMasks.from_label_map(values)
     pieces = [_areas_of_pieces(crop) for crop in masks.crops]
     count = sum(map(len, pieces))

@@ -1,7 +1,8 @@
 """The common part of the converters for users' own data: splitting and writing.
 
-The images are not moved. The COCO JSON of each split is written to ``<root of all data
-sets>/<name>/``, and at the end the dataset.yaml by which
+The images are not moved; of files with several planes, the chosen one is copied (see
+:mod:`nucdet.data.conversion.plane_copies`). The COCO JSON of each split is written to ``<root of
+all data sets>/<name>/``, and at the end the dataset.yaml by which
 :func:`nucdet.data.datasets.register_datasets` finds it.
 """
 
@@ -10,14 +11,16 @@ from __future__ import annotations
 import os
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 from nucdet.data.conversion.coco_json import ImageEntry, json_name, write_coco
 from nucdet.data.conversion.own_splits import group_names, listed_splits
+from nucdet.data.conversion.plane_copies import copy_names, remove_stale, staging_folder
 from nucdet.data.conversion.report import ConversionReport
 from nucdet.data.conversion.splits import (
     check_filled,
@@ -38,6 +41,7 @@ from nucdet.data.dataset_info import (
     write_dataset_file,
 )
 from nucdet.data.datasets import check_own_name, default_root
+from nucdet.data.io.choice import ALL, Choice
 from nucdet.data.json_stream import stream_entries
 from nucdet.data.manifest import write_manifest
 from nucdet.errors import InputError
@@ -70,6 +74,7 @@ class OwnData:
         folds: number of folds, 0 or at least 2, into which all images of the other splits except
             test are divided, too.
         root: folder of all data sets; None: ``$DETECTRON2_DATASETS``, else ``datasets/``.
+        choice: of one plane of each file; ignored for a file with one.
     """
 
     name: str
@@ -80,6 +85,7 @@ class OwnData:
     seed: int = 0
     folds: int = 0
     root: Path | None = None
+    choice: Choice = field(default_factory=Choice)
 
     def __post_init__(self) -> None:
         check_word("--name", self.name)
@@ -97,6 +103,12 @@ class OwnData:
             raise InputError(
                 f"--folds {self.folds}: all images become the split test (by --test, --split, or "
                 "without --labels), and folds are for training; leave --folds or --test out"
+            )
+        if self.choice.asks_for_all:
+            axis = "z" if self.choice.z == ALL else "time"
+            raise InputError(
+                f"--{axis} {ALL}: expected one plane of each file, such as --{axis} 0; for several "
+                "planes, convert each with a --name of its own and name all in DATASETS.TRAIN"
             )
 
     @property
@@ -120,7 +132,7 @@ class OwnData:
     def convert(
         self,
         tasks: Sequence[OwnTask],
-        convert_one: Callable[[Any], ImageResult],
+        convert_one: Callable[[Path, Any], ImageResult],
         classes: Sequence[str],
         report: ConversionReport,
         workers: int,
@@ -129,7 +141,8 @@ class OwnData:
 
         Args:
             tasks: one per image.
-            convert_one: converts a task to an image, or problems; runs in ``workers`` processes.
+            convert_one: converts a task to an image, or problems, and writes the copy of a plane
+                into the folder that is its first argument; runs in ``workers`` processes.
             classes: in the order of the category ids.
             report: with the problems found so far.
             workers: number of processes.
@@ -147,11 +160,32 @@ class OwnData:
             report.remark(f"{len(alone)} images are in no group of --groups, {alone[0]} for one")
         listed, problems = listed_splits(self.split_files, files)
         report.add(problems)
-        results: dict[Path, ImageResult] = {}
-        for task, result in zip(tasks, map_images(convert_one, tasks, workers), strict=True):
-            report.add(result.problems)
-            if result.image:
-                results[task.image] = result
+        with staging_folder(self.folder) as staging:
+            found = map_images(partial(convert_one, staging), tasks, workers)
+            results: dict[Path, ImageResult] = {}
+            for task, result in zip(tasks, found, strict=True):
+                report.add(result.problems)
+                if result.image:
+                    results[task.image] = result
+            self._name_copies(files, results)
+            return self._finish(results, listed, groups, classes, report)
+
+    def _name_copies(self, files: Sequence[Path], results: Mapping[Path, ImageResult]) -> None:
+        copied = {image: result.image for image, result in results.items() if result.copy}
+        if copied:
+            names = copy_names(self.folder, files, self.choice)
+            for image, entry in copied.items():
+                entry.file_name, entry.original = names[image], entry.file_name
+
+    def _finish(
+        self,
+        results: Mapping[Path, ImageResult],
+        listed: Mapping[Path, str],
+        groups: Mapping[Path, str],
+        classes: Sequence[str],
+        report: ConversionReport,
+    ) -> dict[str, list[ImageEntry]]:
+        """Report problems, or split and write what was converted."""
         images = [result.image for result in results.values()]
         borders = [result.borders for result in results.values()]
         set_groups(images, borders, [groups.get(image) for image in results])
@@ -216,10 +250,18 @@ class OwnData:
             write_dataset_file(self._stage(staged, DATASET_FILE), info)
             for split, members in splits.items():
                 temporary = self._stage(staged, f"annotations/{json_name(split)}")
-                write_coco(temporary, members, f"{self.name} {split}", classes)
+                description = f"{self.name} {split}"
+                write_coco(temporary, members, description, classes, self.choice.chosen())
+            used = {entry.file_name for members in splits.values() for entry in members}
+            for result in results.values():
+                if result.copy and result.image.file_name in used:
+                    place = self.folder / result.image.file_name
+                    place.parent.mkdir(parents=True, exist_ok=True)
+                    result.copy.replace(place)
         write_manifest(
             self.folder / "annotations", map(json_name, splits), True, map(json_name, outdated)
         )
+        remove_stale(self.folder, used.union(*kept.values()))
         if outdated and not self.folds:
             print(
                 f"note: removed the folds of {self.name}, which divided the images of an earlier "
@@ -246,16 +288,16 @@ class OwnData:
 
     def _splits_kept(
         self, splits: Mapping[str, Sequence[ImageEntry]], classes: Sequence[str]
-    ) -> tuple[list[str], list[str]]:
-        """Splits of earlier conversions that stay in the data set, and folds that do not, since the
-        splits that they divided are replaced.
+    ) -> tuple[dict[str, set[str]], list[str]]:
+        """Splits of earlier conversions that stay in the data set, with their file names, and folds
+        that do not, since the splits that they divided are replaced.
 
         Raises:
             InputError: they have other classes, or share images with the new splits.
         """
         path = self.folder / DATASET_FILE
         if not path.is_file():
-            return [], []
+            return {}, []
         earlier = read_dataset_file(path)
         remedy = f"delete {self.folder} or choose another --name"
         count = count_folds(earlier.splits)
@@ -271,15 +313,21 @@ class OwnData:
                 f"{path}: has the classes {', '.join(earlier.classes)} in {', '.join(kept)}, not "
                 f"{', '.join(classes)}; {remedy}"
             )
-        new = {composed(image.file_name) for members in splits.values() for image in members}
+        new = {
+            composed(image.original or image.file_name)
+            for members in splits.values()
+            for image in members
+        }
+        names: dict[str, set[str]] = {}
         for split in kept:
-            names = _file_names(earlier.json_file(path.parents[1], split))
-            if shared := len(new & set(names)):
+            originals = _file_names(earlier.json_file(path.parents[1], split))
+            names[split] = set(originals)
+            if shared := len(new.intersection(originals.values())):
                 raise InputError(
                     f"{path}: {shared} of the images are in {split} already, from an earlier "
                     f"conversion; expected each in one split: {remedy}"
                 )
-        return kept, outdated
+        return names, outdated
 
 
 def _traits(images: Sequence[ImageEntry]) -> tuple[list[Any], list[int | None], list[Any]]:
@@ -289,7 +337,11 @@ def _traits(images: Sequence[ImageEntry]) -> tuple[list[Any], list[int | None], 
     return kinds, [p.group for p in images], [((p.height, p.width),) for p in images]
 
 
-def _file_names(json_file: Path) -> Iterable[str]:
-    """The file names of the images of a COCO JSON, composed."""
-    entries = (entry for member, entry in stream_entries(json_file) if member == "images")
-    return (composed(entry["file_name"]) for entry in entries)
+def _file_names(json_file: Path) -> dict[str, str]:
+    """The file names of the images of a COCO JSON, and of what each is a copy or else itself,
+    composed.
+    """
+    images = (entry for member, entry in stream_entries(json_file) if member == "images")
+    return {
+        entry["file_name"]: composed(entry.get("original", entry["file_name"])) for entry in images
+    }

@@ -7,6 +7,7 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TypeVar
 
 import cv2
@@ -31,12 +32,14 @@ class ImageResult:
         image: the entry to write; None if the image must be left out.
         borders: to find its neighboring tiles; None if the image must be left out.
         doubts: what the user should look at although it is valid, to follow "the labels of".
+        copy: a temporary file with the plane that was read, if the image's file contains more.
     """
 
     problems: list[Problem]
     image: ImageEntry | None = None
     borders: Borders | None = None
     doubts: list[str] = field(default_factory=list, kw_only=True)
+    copy: Path | None = field(default=None, kw_only=True)
 
 
 def check_workers(workers: int) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numbers
-from collections.abc import Sequence
-from dataclasses import dataclass
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
 from nucdet.errors import InputError
@@ -61,10 +62,22 @@ class Choice:
         """Whether a file may contribute several planes."""
         return ALL in (self.z, self.time)
 
+    def chosen(self) -> dict[str, int | str]:
+        """What is chosen, by axis, without the axes for which nothing is."""
+        return {axis: value for axis, value in asdict(self).items() if value is not None}
 
-def number_or_name(text: str) -> int | str:
-    """A command line argument, as an int if it is a number."""
-    return int(text) if text.isdecimal() else text
+
+def options_text(chosen: Mapping[str, int | str]) -> str:
+    """The command line options that make a choice.
+
+    Args:
+        chosen: see :meth:`Choice.chosen`.
+
+    Example:
+        >>> options_text({"channel": "Alexa 488", "z": "max"})
+        "--channel 'Alexa 488' --z max"
+    """
+    return shlex.join(text for axis, value in chosen.items() for text in (f"--{axis}", str(value)))
 
 
 def choose_channel(path: object, names: Sequence[str], channel: int | str | None) -> int:

@@ -1,4 +1,4 @@
-"""Opens image files plane by plane, for all of prediction.
+"""Opens image files plane by plane, for prediction and for the conversion of users' data.
 
 A file with scenes, channels, depths and times gives the planes that are chosen, any other file its
 single image. Each plane is an :class:`ImageWindows` that can also read the other channels.
@@ -80,6 +80,8 @@ class Planes(Sequence[ImageWindows]):
 class StackPlane(ImageWindows):
     """One channel of a plane of a stack."""
 
+    is_whole_file = False
+
     def __init__(self, stack: Stack, channel: int, place: Place, normalize: str = "none"):
         """
         Args:
@@ -93,6 +95,7 @@ class StackPlane(ImageWindows):
         """
         super().__init__(stack.read(channel, place), str(stack.path), normalize)
         self.pixel_size, self.place = stack.pixel_size, place
+        self.stack_size = (stack.times, stack.depths)
         self._stack = stack
         if not stack.is_color:
             self.channel_names = distinct_names(stack.channels)
@@ -114,6 +117,8 @@ class StackPlane(ImageWindows):
 class LargePlane(TiffWindows):
     """One channel of a plane of a TIFF, whose pages are read by windows."""
 
+    is_whole_file = False
+
     def __init__(self, stack: TiffStack, channel: int, place: Place, normalize: str = "none"):
         """
         Args:
@@ -127,6 +132,7 @@ class LargePlane(TiffWindows):
         self._pages = [stack.page(place.time, number, place.z) for number in numbers]
         super().__init__(stack.path, self._pages[channel], normalize)
         self.pixel_size, self.place = stack.pixel_size, place
+        self.stack_size = (stack.times, stack.depths)
         self.channel_names = distinct_names(stack.channels)
 
     def channel_reader(self) -> Callable[[Box], np.ndarray]:

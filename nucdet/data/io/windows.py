@@ -39,11 +39,16 @@ class ImageWindows:
         pixel_size: µm according to the file, or None.
         place: position of the plane in its file.
         channel_names: for the columns of tables; ("",) for a single channel.
+        is_whole_file: whether the file contains only these pixels, so that
+            :func:`nucdet.data.io.reading.read_image` reads the same.
+        stack_size: numbers of times and depths of the file.
     """
 
     pixel_size: float | None = None
     place = Place()
     channel_names: tuple[str, ...] = ("",)
+    is_whole_file = True
+    stack_size = (1, 1)
 
     def __init__(self, image: np.ndarray, name: str = "the image", normalize: str = "none"):
         """
@@ -190,6 +195,8 @@ class TiffWindows(ImageWindows):
 class OneColor(ImageWindows):
     """One color of an RGB image for the network; measurements use all colors."""
 
+    is_whole_file = False
+
     def __init__(self, image: ImageWindows, color: int, normalize: str = "none"):
         """
         Args:
@@ -201,6 +208,7 @@ class OneColor(ImageWindows):
         self._image, self._color = image, color
         self.size, self.pixel_size, self.place = image.size, image.pixel_size, image.place
         self.channel_names, self.channel_reader = image.channel_names, image.channel_reader
+        self.stack_size = image.stack_size
         self._limits = _sampled_limits(self, self.values(np.s_[0:1, 0:1]).dtype, normalize)
 
     @property

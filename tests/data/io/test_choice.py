@@ -2,7 +2,8 @@
 
 import pytest
 
-from nucdet.data.io.choice import choose_channel, choose_scene, number_or_name
+from nucdet.arguments import number_or_name
+from nucdet.data.io.choice import choose_channel, choose_scene
 from nucdet.errors import InputError
 
 WAVELENGTHS = ["457", "528", "617"]
