@@ -80,7 +80,7 @@ class PredictOptions:
     def __post_init__(self):
         check_formats(self.save)
         # a Choice checks its values when it is made
-        Choice(self.channel, self.z, self.time)
+        Choice(self.channel, self.z, self.time, self.scene)
         check_diameter(self.diameter)
         check_pixel_size(self.pixel_size, "--pixel-size")
         offset = self.outline_offset

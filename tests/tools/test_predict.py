@@ -149,6 +149,7 @@ def test_mistakes_are_one_line_and_code_2(run, network, images, tmp_path):
         ({"--pixel-size": "-1"}, "--pixel-size -1"),
         ({"--diameter": "0"}, "diameter"),
         ({"--z": "top"}, "--z top: expected max, mean, all or a number from 0"),
+        ({"--scene": ""}, "--scene is empty; expected a name or a number from 0"),
         ({"--time": "-1"}, "--time -1: expected all or a number from 0"),
         ({"--output": tmp_path / "file"}, "file: a file has that name; expected a folder"),
         ({"--output": tmp_path / "file" / "out"}, "Not a directory"),
