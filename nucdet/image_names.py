@@ -48,14 +48,14 @@ def _look_alike(folder: PurePath, one: str, other: str) -> InputError:
 
 
 class NamedFiles:
-    """Finds the files in a folder and below by names that may be in another normal form."""
+    """Finds what is in a folder and below by names that may be in another normal form."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._names: dict[Path, dict[str, list[str]]] = {}
 
     def find(self, name: str) -> Path | None:
-        """The file of a name relative to the folder, with "/" between its parts; None: none is.
+        """What has a name relative to the folder, with "/" between its parts; None: nothing has.
 
         Raises:
             InputError: there are two, whose names differ only in their normal form.
@@ -66,7 +66,7 @@ class NamedFiles:
             if len(found) > 1:
                 raise _look_alike(place, *sorted(found)[:2])
             place /= found[0] if found else part  # "..", or a file system that ignores case
-        return place if place.is_file() else None
+        return place if place.exists() else None
 
     def _names_in(self, folder: Path) -> dict[str, list[str]]:
         """The names in a folder, by their composed form."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nucdet.data.conversion.label_files import is_output, names_of_all
-from nucdet.data.io.bioio_stacks import BIOIO_READERS, FOREIGN_ENDINGS
+from nucdet.data.io.bioio_stacks import BIOIO_READERS, FOREIGN_ENDINGS, is_image
 from nucdet.errors import InputError
 from nucdet.files import printable
 from nucdet.image_names import check_distinct, composed, output_names, stem_of
@@ -167,7 +167,7 @@ def _is_hidden(name: str) -> bool:
 def _is_image(path: Path) -> bool:
     """Whether a path is a file outside any OME-Zarr, or the folder of an OME-Zarr."""
     inside = any(parent.suffix.lower() == ".zarr" for parent in path.parents)
-    return not inside and (path.is_file() or (path.is_dir() and path.suffix.lower() == ".zarr"))
+    return not inside and is_image(path)
 
 
 def _fixed_part(pattern: Path) -> Path:

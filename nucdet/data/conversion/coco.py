@@ -29,6 +29,7 @@ from nucdet.data.conversion.segmentations import read_segmentation
 from nucdet.data.conversion.tiles import borders_of
 from nucdet.data.conversion.workers import ImageResult, check_workers
 from nucdet.data.image_kinds import image_kind
+from nucdet.data.io.bioio_stacks import is_image
 from nucdet.data.io.planes import open_windows
 from nucdet.data.json_stream import stream_entries
 from nucdet.errors import InputError
@@ -190,7 +191,7 @@ def _tasks(
 def _find(files: NamedFiles, name: str) -> Path | None:
     path = PureWindowsPath(name)  # splits at both separators; on Linux a backslash is a character
     found = (files.find(text) for text in (name, path.as_posix(), path.name))
-    return next(filter(None, found), None)
+    return next((place for place in found if place and is_image(place)), None)
 
 
 def _convert(own: OwnData, json_file: Path, staging: Path, task: _Task) -> ImageResult:

@@ -27,12 +27,15 @@ import tifffile
 from PIL import Image, UnidentifiedImageError
 
 from nucdet.data.conversion.report import Problem
+from nucdet.data.io.bioio_stacks import BIOIO_READERS, is_image
 from nucdet.data.io.choice import Place
 from nucdet.data.io.reading import read_file
 from nucdet.errors import InputError
 from nucdet.image_names import check_distinct, composed, names_of, stem_of
 
 IMAGE_SUFFIXES = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp")
+# microscopes' own formats
+_STACK_SUFFIXES = tuple(BIOIO_READERS)
 LABEL_SUFFIXES = (".png", ".tif", ".tiff", ".npy")
 # If an image has several label files, the first of these is used: cellpose's window saves _seg.npy
 # after each correction, and its _cp_masks may be older.
@@ -86,6 +89,8 @@ class Pairing:
 def find_images(folder: str | os.PathLike[str]) -> tuple[list[Path], list[Problem]]:
     """The image files of a folder by name, without label maps and other outputs in it.
 
+    Files in the formats of microscopes count only if there are no others.
+
     Returns:
         The images with a unique stem, and a problem for each stem that several images share.
 
@@ -105,14 +110,17 @@ def find_images(folder: str | os.PathLike[str]) -> tuple[list[Path], list[Proble
 
 def _images_by_name(folder: Path) -> dict[str, list[Path]]:
     """The images of :func:`find_images`, grouped if their label maps could be confused."""
-    files = _files_of(folder, IMAGE_SUFFIXES)
+    files = _files_of(folder, (*IMAGE_SUFFIXES, *_STACK_SUFFIXES))
     known = names_of_all(files)
+    images = [file for file in files if not is_output(stem_of(file.name), known)]
+    # next to images, files of a microscope are what these were exported from
+    exported = [file for file in images if file.suffix.lower() in IMAGE_SUFFIXES]
     by_name: dict[str, list[Path]] = defaultdict(list)
-    for file in files:
-        if not is_output(stem_of(file.name), known):
-            by_name[_name_of(file)].append(file)
+    for file in exported or images:
+        by_name[_name_of(file)].append(file)
     if not by_name:
-        raise _nothing_in(folder, "image", IMAGE_SUFFIXES, f"files {', '.join(IMAGE_SUFFIXES)}")
+        suffixes = (*IMAGE_SUFFIXES, *_STACK_SUFFIXES)
+        raise _nothing_in(folder, "image", suffixes, f"files {', '.join(suffixes)}")
     return by_name
 
 
@@ -176,7 +184,7 @@ def pair_files(images: str | os.PathLike[str], labels: str | os.PathLike[str]) -
             f"{', '.join(ending or 'the same stem' for ending in LABEL_ENDINGS)} was taken"
         )
     # images with the same stem have been reported already
-    known = names_of_all(_files_of(Path(images), IMAGE_SUFFIXES))
+    known = names_of_all(_files_of(Path(images), (*IMAGE_SUFFIXES, *_STACK_SUFFIXES)))
     for stem in sorted(set(by_stem).difference(*there.values())):
         if stem not in known and not is_output(stem, known):
             what = f"no image of that name in {images}; expected one for each label map"
@@ -334,7 +342,7 @@ def _files_of(folder: Path, suffixes: Iterable[str]) -> list[Path]:
     files = sorted(
         file
         for file in folder.iterdir()
-        if file.suffix.lower() in suffixes and not file.name.startswith(".") and file.is_file()
+        if file.suffix.lower() in suffixes and not file.name.startswith(".") and is_image(file)
     )
     check_distinct(files)
     return files

@@ -103,16 +103,13 @@ def remove_stale(folder: Path, used: Collection[str]) -> None:
     """
     for staging in folder.glob(f".{PLANES}-*"):
         shutil.rmtree(staging, ignore_errors=True)
-    planes = folder / PLANES
-    for path in sorted(planes.rglob("*.tif")):
-        if path.relative_to(folder).as_posix() not in used and _is_copy(path):
-            path.unlink()
-    # the innermost folders first
-    for inside in sorted((p for p in planes.rglob("*") if p.is_dir()), reverse=True):
-        with suppress(OSError):  # it is not empty
-            inside.rmdir()
-    with suppress(OSError):
-        planes.rmdir()
+    for path in sorted((folder / PLANES).rglob("*.tif")):
+        if path.relative_to(folder).as_posix() in used or not _is_copy(path):
+            continue
+        path.unlink()
+        with suppress(OSError):  # a folder is not empty
+            for inside in path.relative_to(folder).parents[:-1]:
+                (folder / inside).rmdir()
 
 
 def _is_copy(path: Path) -> bool:

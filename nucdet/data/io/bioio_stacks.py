@@ -77,6 +77,11 @@ class BioioStack(Stack):
         return np.ascontiguousarray(pixels[..., :3] if self.is_color else pixels)
 
 
+def is_image(path: Path) -> bool:
+    """Whether a path is a file, or the folder of an OME-Zarr."""
+    return path.is_file() or (path.is_dir() and path.suffix.lower() == ".zarr")
+
+
 def needs_bioio(path: Path) -> bool:
     """Whether the extension is that of a format that bioio reads.
 

@@ -119,6 +119,18 @@ def test_files_whose_names_look_the_same_are_an_error(tmp_path):
         find_images(images)
 
 
+def test_files_of_a_microscope_count_where_nothing_was_exported_from_them(tmp_path):
+    folder = _touch(tmp_path / "raw", "a.czi", "b.LIF", "a_masks.tif", "b_seg.npy", "b_overlay.png")
+    pairing = pair_files(folder, folder)
+    assert _names(pairing) == {"a.czi": "a_masks.tif", "b.LIF": "b_seg.npy"}
+    assert not pairing.problems
+    assert [file.name for file in find_images(folder)[0]] == ["a.czi", "b.LIF"]
+    _touch(folder, "a.tif", "b_dapi.tif", "b_dapi_masks.tif")
+    pairing = pair_files(folder, folder)
+    assert _names(pairing) == {"a.tif": "a_masks.tif", "b_dapi.tif": "b_dapi_masks.tif"}
+    assert not pairing.problems
+
+
 def test_what_does_not_fit_together_is_listed(tmp_path):
     images = _touch(tmp_path / "images", "a.png", "a.tif", "b.png", "c.png", "d.png")
     labels = _touch(tmp_path / "labels", "a.png", "b.png", "b.tif", "d.png", "e_masks.png")

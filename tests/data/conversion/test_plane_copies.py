@@ -23,6 +23,7 @@ from nucdet.data.io.choice import Choice
 from nucdet.data.io.normalization import RULES
 from nucdet.data.io.planes import LargePlane, open_windows
 from nucdet.data.io.reading import read_image
+from nucdet.data.io.stacks import Stack
 from nucdet.data.mapper import NucleusDatasetMapper
 from nucdet.errors import InputError
 
@@ -284,6 +285,31 @@ def test_coco_with_the_same_name_in_two_folders(own, tmp_path):
         np.testing.assert_array_equal(tifffile.imread(own().folder / image["file_name"]), expected)
     with pytest.raises(InputError, match=r"a.ome.tif: holds 2 channels \(0 GFP, 1 DAPI\)"):
         convert_coco(tmp_path / "user.json", tmp_path / "images", own())
+
+
+class _Stack(Stack):
+    """As one of bioio's readers would open a file."""
+
+    def __init__(self, path, scene):
+        self.path, self.channels = path, CHANNELS
+        self.times, self.depths = TIMES, DEPTHS
+        self._planes = planes(int(path.stem[1:]))
+
+    def plane(self, time, channel, z):
+        return self._planes[time, channel, z]
+
+
+def test_files_of_a_microscope(own, tmp_path, monkeypatch):
+    monkeypatch.setattr("nucdet.data.io.planes.BioioStack", _Stack)
+    for i in range(2):
+        save_labels(tmp_path / f"raw/i{i}_masks.tif", label_map())
+    (tmp_path / "raw/i0.czi").touch()
+    (tmp_path / "raw/i1.zarr").mkdir()
+    convert_labels(tmp_path / "raw", tmp_path / "raw", own(choice=DAPI_MAX))
+    for i, record in enumerate(records(own())):
+        assert record["file_name"].endswith(f"/i{i}.tif") and len(record["annotations"]) == 2
+        expected = planes(i)[0, 1].max(axis=0)
+        np.testing.assert_array_equal(tifffile.imread(record["file_name"]), expected)
 
 
 def test_the_choice_is_known_to_training(raw, own, make_truth):
