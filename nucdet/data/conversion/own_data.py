@@ -45,7 +45,7 @@ from nucdet.data.io.choice import ALL, Choice
 from nucdet.data.json_stream import stream_entries
 from nucdet.data.manifest import write_manifest
 from nucdet.errors import InputError
-from nucdet.files import write_atomically
+from nucdet.files import remove_left_over, write_atomically
 from nucdet.image_names import composed
 
 _TEST = "test"  # the split that is never trained on, and thus not divided into folds
@@ -262,6 +262,7 @@ class OwnData:
             self.folder / "annotations", map(json_name, splits), True, map(json_name, outdated)
         )
         remove_stale(self.folder, used.union(*kept.values()))
+        remove_left_over([self.folder / DATASET_FILE])
         if outdated and not self.folds:
             print(
                 f"note: removed the folds of {self.name}, which divided the images of an earlier "

@@ -10,7 +10,7 @@ from pathlib import Path
 from nucdet.data.conversion.csv_rows import read_rows
 from nucdet.data.conversion.report import Problem
 from nucdet.errors import InputError
-from nucdet.image_names import composed
+from nucdet.image_names import composed, names_of
 
 _GROUP_COLUMNS = ("image", "group")
 
@@ -38,8 +38,10 @@ def group_names(groups: str, images: Sequence[Path]) -> dict[Path, str]:
                     f"--groups {groups}, line {line}: {name} is in the groups {of_name[name]} and "
                     f"{group}; expected one"
                 )
-        names = {image: (composed(image.name), composed(image.stem)) for image in images}
-        found = {image: of_name.get(n) or of_name.get(stem) for image, (n, stem) in names.items()}
+        found = {
+            image: next(filter(None, map(of_name.get, reversed(names_of(image.name)))), None)
+            for image in images
+        }
         if not any(found.values()):
             raise InputError(
                 f"--groups {groups}: names none of the images; expected file names or "
@@ -82,8 +84,8 @@ def listed_splits(
     """
     by_name: dict[str, list[Path]] = defaultdict(list)
     for image in images:
-        for name in {image.stem, image.name}:
-            by_name[composed(name)].append(image)
+        for name in set(names_of(image.name)):
+            by_name[name].append(image)
     split_of: dict[Path, str] = {}
     problems = []
     for path in split_files:

@@ -140,6 +140,7 @@ def test_again_gives_the_same_and_nothing_stale_is_left(raw, own, contents):
     (theirs,) = {path.parent for path in copies(target).values()}
     tifffile.imwrite(theirs / "theirs.tif", np.zeros((4, 4), np.uint8))
     (theirs / "broken.tif").write_bytes(b"II*\0")
+    (target.folder / ".dataset-abcdefgh.yaml").write_text("name")
     (target.folder / ".planes-1").mkdir()
     (target.folder / ".planes-1/a.tif").write_bytes(b"")
     (theirs / "orphan.tif").write_bytes(copies(target)["i0.tif"].read_bytes())
@@ -147,7 +148,7 @@ def test_again_gives_the_same_and_nothing_stale_is_left(raw, own, contents):
         (raw / path).rename(raw.parent / Path(path).name)
     convert_labels(raw / "images", raw / "labels", target)
     assert set(copies(target)) == {"i0.tif", "i1.tif", "theirs.tif", "broken.tif"}
-    assert not (target.folder / ".planes-1").exists()
+    assert not list(target.folder.glob(".*"))
 
     (theirs / "theirs.tif").unlink()
     (theirs / "broken.tif").unlink()
@@ -259,6 +260,21 @@ def test_a_second_folder_with_the_same_names(raw, own, tmp_path):
     }
     np.testing.assert_array_equal(stored["test"], planes(0)[0, 1].max(axis=0))
     np.testing.assert_array_equal(stored["train"], planes(10)[0, 1].max(axis=0))
+
+
+@pytest.mark.parametrize("name", ["i{}", "i{}.ome", "i{}.ome.tif"])
+def test_names_of_stacks_in_files_of_splits_and_groups(raw, own, tmp_path, name):
+    for split, numbers in (("train", (0, 1)), ("holdout", (2,))):
+        (tmp_path / f"{split}.txt").write_text("".join(f"{name.format(i)}\n" for i in numbers))
+    rows = [f"{name.format(i)},{'one' if i < 2 else 'other'}" for i in range(3)]
+    (tmp_path / "groups.csv").write_text("\n".join(["image,group", *rows]))
+    files = tmp_path / "train.txt", tmp_path / "holdout.txt"
+    groups = str(tmp_path / "groups.csv")
+    target = own(test=False, split_files=files, groups=groups, choice=DAPI_MAX)
+    convert_labels(raw / "images", raw / "labels", target)
+    found = {split: load(target, split)["images"] for split in ("train", "holdout")}
+    assert [Path(image["file_name"]).name for image in found["train"]] == ["i0.tif", "i1.tif"]
+    assert len({image["group"] for image in found["train"]}) == len(found["holdout"]) == 1
 
 
 def test_coco_with_the_same_name_in_two_folders(own, tmp_path):
