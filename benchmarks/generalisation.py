@@ -31,7 +31,8 @@ import pandas as pd
 from tqdm import tqdm
 
 from nucdet.arguments import parse_diameter, parse_list
-from nucdet.data.conversion.label_files import LabelledImage, pair_files, read_label_map
+from nucdet.data.conversion.label_files import LabelledImage, pair_files
+from nucdet.data.io.label_maps import read_label_map
 from nucdet.data.io.reading import read_image
 from nucdet.errors import InputError, run_tool
 from nucdet.evaluation.generalisation import (

@@ -34,8 +34,8 @@ from tqdm import tqdm
 
 from nucdet.arguments import parse_list
 from nucdet.data.augment.geometry import Nuclei
-from nucdet.data.conversion.label_files import read_label_map
 from nucdet.data.datasets import check_datasets, register_datasets
+from nucdet.data.io.label_maps import read_label_map
 from nucdet.data.io.reading import read_image
 from nucdet.errors import InputError, run_tool
 from nucdet.evaluation.ground_truth import GroundTruth

@@ -16,7 +16,7 @@ import torch
 from detectron2.structures import Instances
 
 from nucdet.data.coco_entries import check_categories, check_id
-from nucdet.data.conversion.label_files import LABEL_SUFFIXES, read_label_map
+from nucdet.data.io.label_maps import LABEL_SUFFIXES, read_label_map
 from nucdet.errors import InputError
 from nucdet.evaluation.ground_truth import GroundTruth, TrueImage
 from nucdet.evaluation.submission import SUBMISSION_FORMATS
@@ -95,7 +95,7 @@ def read_predictions(path: str | os.PathLike[str], truth: GroundTruth) -> Iterat
             - a submission (``.csv``), columns ImageId,EncodedPixels (column-major, 2018 Data
               Science Bowl) or id,predicted (row-major, Sartorius);
             - a folder of label images (PNG or TIFF, or if there are none npy; see
-              :func:`nucdet.data.conversion.label_files.read_label_map`), named like the images,
+              :func:`nucdet.data.io.label_maps.read_label_map`), named like the images,
               with or without ``_label``, ``_cp_masks`` or ``_seg`` after the stem (if with, other
               files are ignored).
         truth: lists the images; names in a csv or folder are the stems of their file names, or the

@@ -12,13 +12,14 @@ import numpy as np
 from scipy import ndimage
 
 from nucdet.data.conversion.coco_json import ImageEntry, annotations_of
-from nucdet.data.conversion.label_files import find_images, pair_files, read_label_map
+from nucdet.data.conversion.label_files import find_images, pair_files
 from nucdet.data.conversion.own_data import OwnData
 from nucdet.data.conversion.plane_copies import write_copy
 from nucdet.data.conversion.report import ConversionReport, Problem
 from nucdet.data.conversion.tiles import borders_of
 from nucdet.data.conversion.workers import ImageResult, check_workers
 from nucdet.data.image_kinds import image_kind
+from nucdet.data.io.label_maps import read_label_map
 from nucdet.data.io.planes import open_windows
 from nucdet.data.io.windows import ImageWindows
 from nucdet.errors import InputError

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from nucdet.data.conversion.coco_json import ImageEntry, json_name, write_coco
-from nucdet.data.conversion.own_splits import group_names, listed_splits
+from nucdet.data.conversion.own_splits import TEST, group_names, listed_splits, splits_kept
 from nucdet.data.conversion.plane_copies import copy_names, remove_stale, staging_folder
 from nucdet.data.conversion.report import ConversionReport
 from nucdet.data.conversion.splits import (
@@ -35,20 +35,14 @@ from nucdet.data.dataset_info import (
     DATASET_FILE,
     DatasetInfo,
     check_word,
-    count_folds,
     fold_splits,
-    read_dataset_file,
     write_dataset_file,
 )
 from nucdet.data.datasets import check_own_name, default_root
 from nucdet.data.io.choice import ALL, Choice
-from nucdet.data.json_stream import stream_entries
 from nucdet.data.manifest import write_manifest
 from nucdet.errors import InputError
 from nucdet.files import remove_left_over, write_atomically
-from nucdet.image_names import composed
-
-_TEST = "test"  # the split that is never trained on, and thus not divided into folds
 
 
 class OwnTask(Protocol):
@@ -99,7 +93,7 @@ class OwnData:
         if len(set(self.splits)) < len(self.splits):
             raise InputError(f"--split: found the splits {self.splits}; expected each name once")
         check_split(self.val_fraction, self.seed, val_may_be_empty=True)
-        if self.folds and self.splits == (_TEST,):
+        if self.folds and self.splits == (TEST,):
             raise InputError(
                 f"--folds {self.folds}: all images become the split test (by --test, --split, or "
                 "without --labels), and folds are for training; leave --folds or --test out"
@@ -116,7 +110,7 @@ class OwnData:
         """The names of the splits that are written, without folds."""
         if self.split_files:
             return tuple(path.stem for path in self.split_files)
-        return (_TEST,) if self.test else ("train", "val") if self.val_fraction else ("train",)
+        return (TEST,) if self.test else ("train", "val") if self.val_fraction else ("train",)
 
     @property
     def folder(self) -> Path:
@@ -242,8 +236,8 @@ class OwnData:
             len({entry.group for entry in entries.values()}),
             "choose a greater --val-fraction, 0 for no val, or --split",
         )
-        splits |= self._folds([p for s, members in splits.items() if s != _TEST for p in members])
-        kept, outdated = self._splits_kept(splits, classes)
+        splits |= self._folds([p for s, members in splits.items() if s != TEST for p in members])
+        kept, outdated = splits_kept(self.folder, splits, classes, bool(self.folds))
         info = DatasetInfo(self.name, tuple(sorted({*kept, *splits})), tuple(classes))
         with ExitStack() as staged:
             # the file that is staged first gets its final name last
@@ -287,62 +281,9 @@ class OwnData:
         kinds, groups, sizes = _traits(images)
         return divide_into_folds(images, kinds, groups, self.folds, self.seed, sizes)
 
-    def _splits_kept(
-        self, splits: Mapping[str, Sequence[ImageEntry]], classes: Sequence[str]
-    ) -> tuple[dict[str, set[str]], list[str]]:
-        """Splits of earlier conversions that stay in the data set, with their file names, and folds
-        that do not, since the splits that they divided are replaced.
-
-        Raises:
-            InputError: they have other classes, or share images with the new splits.
-        """
-        path = self.folder / DATASET_FILE
-        if not path.is_file():
-            return {}, []
-        earlier = read_dataset_file(path)
-        remedy = f"delete {self.folder} or choose another --name"
-        count = count_folds(earlier.splits)
-        folds = fold_splits(count if count > 1 else 0)
-        divided = {*earlier.splits}.difference(folds, [_TEST])
-        are_outdated = self.folds or divided & set(self.splits)
-        outdated = [split for split in folds if are_outdated and split not in splits]
-        there = [s for s in earlier.splits if s not in splits and s not in outdated]
-        there.sort(key=lambda split: split in folds)  # a message names those that they divide
-        kept = [split for split in there if earlier.json_file(path.parents[1], split).is_file()]
-        if kept and list(earlier.classes) != list(classes):
-            raise InputError(
-                f"{path}: has the classes {', '.join(earlier.classes)} in {', '.join(kept)}, not "
-                f"{', '.join(classes)}; {remedy}"
-            )
-        new = {
-            composed(image.original or image.file_name)
-            for members in splits.values()
-            for image in members
-        }
-        names: dict[str, set[str]] = {}
-        for split in kept:
-            originals = _file_names(earlier.json_file(path.parents[1], split))
-            names[split] = set(originals)
-            if shared := len(new.intersection(originals.values())):
-                raise InputError(
-                    f"{path}: {shared} of the images are in {split} already, from an earlier "
-                    f"conversion; expected each in one split: {remedy}"
-                )
-        return names, outdated
-
 
 def _traits(images: Sequence[ImageEntry]) -> tuple[list[Any], list[int | None], list[Any]]:
     """Kinds, groups and further traits of images for :mod:`nucdet.data.conversion.splits`."""
     # without the second, val may get only images without nuclei, which tell no model from another
     kinds = [(p.kind, bool(p.annotations)) for p in images]
     return kinds, [p.group for p in images], [((p.height, p.width),) for p in images]
-
-
-def _file_names(json_file: Path) -> dict[str, str]:
-    """The file names of the images of a COCO JSON, and of what each is a copy or else itself,
-    composed.
-    """
-    images = (entry for member, entry in stream_entries(json_file) if member == "images")
-    return {
-        entry["file_name"]: composed(entry.get("original", entry["file_name"])) for entry in images
-    }

@@ -1,17 +1,21 @@
-"""Reads the user's choice of which images stay together, and which belong to which split."""
+"""Which images of users' own data stay together, and which splits they and earlier ones form."""
 
 from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from nucdet.data.conversion.coco_json import ImageEntry
 from nucdet.data.conversion.csv_rows import read_rows
 from nucdet.data.conversion.report import Problem
+from nucdet.data.dataset_info import DATASET_FILE, count_folds, fold_splits, read_dataset_file
+from nucdet.data.json_stream import stream_entries
 from nucdet.errors import InputError
 from nucdet.image_names import composed, names_of
 
+TEST = "test"  # the split that is never trained on, and thus not divided into folds
 _GROUP_COLUMNS = ("image", "group")
 
 
@@ -112,3 +116,69 @@ def _lines(path: Path) -> list[tuple[int, str]]:
         raise InputError(f"{path}: not a text file ({error})") from None
     stripped = enumerate((composed(line.strip()) for line in lines), 1)
     return [(number, line) for number, line in stripped if line]
+
+
+def splits_kept(
+    folder: Path,
+    splits: Mapping[str, Sequence[ImageEntry]],
+    classes: Sequence[str],
+    has_folds: bool,
+) -> tuple[dict[str, set[str]], list[str]]:
+    """Which splits of earlier conversions stay in a data set.
+
+    Args:
+        folder: of the data set.
+        splits: the new ones, which replace those of the same names.
+        classes: of the new ones, in the order of the category ids.
+        has_folds: whether there are new folds.
+
+    Returns:
+        The splits that stay, with their file names, and folds that do not, since the splits that
+        they divided are replaced.
+
+    Raises:
+        InputError: they have other classes, or share images with the new splits.
+    """
+    path = folder / DATASET_FILE
+    if not path.is_file():
+        return {}, []
+    earlier = read_dataset_file(path)
+    remedy = f"delete {folder} or choose another --name"
+    count = count_folds(earlier.splits)
+    folds = fold_splits(count if count > 1 else 0)
+    divided = {*earlier.splits}.difference(folds, [TEST])
+    are_outdated = has_folds or divided & set(splits)
+    outdated = [split for split in folds if are_outdated and split not in splits]
+    there = [s for s in earlier.splits if s not in splits and s not in outdated]
+    there.sort(key=lambda split: split in folds)  # a message names those that they divide
+    kept = [split for split in there if earlier.json_file(path.parents[1], split).is_file()]
+    if kept and list(earlier.classes) != list(classes):
+        raise InputError(
+            f"{path}: has the classes {', '.join(earlier.classes)} in {', '.join(kept)}, not "
+            f"{', '.join(classes)}; {remedy}"
+        )
+    new = {
+        composed(image.original or image.file_name)
+        for members in splits.values()
+        for image in members
+    }
+    names: dict[str, set[str]] = {}
+    for split in kept:
+        originals = _file_names(earlier.json_file(path.parents[1], split))
+        names[split] = set(originals)
+        if shared := len(new.intersection(originals.values())):
+            raise InputError(
+                f"{path}: {shared} of the images are in {split} already, from an earlier "
+                f"conversion; expected each in one split: {remedy}"
+            )
+    return names, outdated
+
+
+def _file_names(json_file: Path) -> dict[str, str]:
+    """The file names of the images of a COCO JSON, and of what each is a copy or else itself,
+    composed.
+    """
+    images = (entry for member, entry in stream_entries(json_file) if member == "images")
+    return {
+        entry["file_name"]: composed(entry.get("original", entry["file_name"])) for entry in images
+    }
