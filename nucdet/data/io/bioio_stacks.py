@@ -5,6 +5,7 @@ bioio and its readers are imported only when such a file is read.
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -47,9 +48,12 @@ class BioioStack(Stack):
             reader = import_module(name).Reader
             bio_image = import_module("bioio").BioImage
         except ImportError as error:
+            remedy = "pip install 'nucdet[formats]'"
+            if name == "bioio_czi" and sys.version_info >= (3, 14):  # as in pyproject.toml
+                remedy = "install nucdet on Python 3.13 or older, or export the file as OME-TIFF"
             raise InputError(
                 f"{path}: reading {path.suffix} needs the package {name.replace('_', '-')} "
-                f"({error}); pip install 'nucdet[formats]'"
+                f"({error}); {remedy}"
             ) from None
         # for damaged files, readers may raise nearly anything
         try:

@@ -69,8 +69,13 @@ def test_formats_that_cannot_be_read_say_what_to_do(tmp_path, monkeypatch):
         open_windows(tmp_path / "a.svs")
     monkeypatch.setitem(sys.modules, "bioio_czi", None)
     (tmp_path / "a.czi").touch()
-    with pytest.raises(InputError, match=r"a\.czi: .*bioio-czi .*pip install 'nucdet\[formats\]'"):
-        open_windows(tmp_path / "a.czi")
+    for version, remedy in [
+        ((3, 11), r"pip install 'nucdet\[formats\]'"),
+        ((3, 14), "Python 3.13 or older"),
+    ]:
+        monkeypatch.setattr(sys, "version_info", version)
+        with pytest.raises(InputError, match=rf"a\.czi: .*bioio-czi .*{remedy}"):
+            open_windows(tmp_path / "a.czi")
 
 
 def test_czi(tmp_path):
