@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import multiprocessing
 import os
 import signal
 import sys
@@ -16,8 +17,11 @@ def bind_forks() -> None:
     """Make every process that this one forks from now on, such as a data loader's, end with it.
 
     On Linux only; elsewhere the workers notice after a few seconds that their parent is gone.
+    Workers are forked from this process even where Python's default is another one's, since 3.14:
+    those outlive a training that is killed, and each of them loads torch again.
     """
     if sys.platform == "linux":
+        multiprocessing.set_start_method("fork", force=True)
         os.register_at_fork(after_in_child=end_with_parent)
 
 

@@ -17,7 +17,7 @@ from torch import distributed
 from torch.multiprocessing import ProcessRaisedException
 
 from nucdet.errors import InputError
-from nucdet.lifetime import end_with_parent
+from nucdet.lifetime import bind_forks, end_with_parent
 
 # the message of an OSError: its number, a description and the file
 _OS_ERROR = re.compile(r"\[Errno (\d+)\] (.*?)(?:: '(.*)')?")
@@ -112,6 +112,7 @@ def _run_bound(function: Callable[[Any], object], argument: Any, starter: int) -
     """Call ``function(argument)``; if ``starter`` is another process, end when it ends."""
     if os.getpid() != starter:
         end_with_parent(starter)
+        bind_forks()
     function(argument)
     if distributed.is_initialized():
         # the first process hosts the store through which the others communicate, so it must not end

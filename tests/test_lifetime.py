@@ -3,6 +3,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 
 import pytest
 
@@ -30,6 +31,42 @@ time.sleep(0.5)
 end_with_parent(parent)
 os.write(1, b"lives on")
 """
+
+
+# as in Python 3.14, where workers are forked from a server by default and wait forever if the
+# process that reads from them is killed
+_LOADER = """
+import multiprocessing, os, signal, time
+import torch
+from nucdet.lifetime import bind_forks
+
+if __name__ == "__main__":
+    multiprocessing.set_start_method("forkserver")
+    bind_forks()
+    loader = torch.utils.data.DataLoader(torch.zeros(1000, 100000), num_workers=2)
+    batches = iter(loader)
+    next(batches)
+    time.sleep(1)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks Linux for it")
+def test_the_workers_of_a_data_loader_end_with_a_killed_process(repository, tmp_path):
+    script = tmp_path / "loader.py"
+    script.write_text(_LOADER, encoding="utf-8")
+    with subprocess.Popen(
+        [sys.executable, script],
+        stdout=subprocess.PIPE,
+        env=os.environ | {"PYTHONPATH": str(repository)},
+        start_new_session=True,
+    ) as first:
+        try:
+            # it returns once no worker holds the pipe
+            assert first.communicate(timeout=20)[0] == b""
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(first.pid, signal.SIGKILL)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="asks Linux for it")
