@@ -13,7 +13,7 @@ D2 := sal-detectron2==0.7.2
 D2_FILE := sal_detectron2-0.7.2
 D2_SHA256 := 491af0c7f79bdb2d178e46f6cb16a97c4ac968d45c41ea3f6b6435d59bbee561
 
-.PHONY: demo train-demo published-systems test test-slow lint clean detectron2
+.PHONY: demo train-demo published-systems test test-slow lint clean opencv detectron2
 .DELETE_ON_ERROR:
 
 .venv: $(VENV)/.complete
@@ -22,9 +22,20 @@ $(VENV)/.complete: requirements.lock
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else f"nucdet needs Python 3.11 or newer, {sys.executable} is {v.major}.{v.minor}; name another: make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install --quiet --no-deps --require-hashes --requirement requirements.lock
-	$(MAKE) --no-print-directory detectron2
+	$(MAKE) --no-print-directory opencv detectron2
 	$(PIP) install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
+
+# opencv-python-headless has the files of opencv-python and loads where libGL is missing. Without an
+# empty package that says so, `pip install 'nucdet[napari]'` would install opencv-python over these
+# files, and where libGL is missing no command of nucdet would start any more.
+opencv:
+	@$(BIN)/python -c 'import importlib.metadata as m; m.version("opencv-python")' 2> /dev/null || \
+	( set -e; folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; \
+	  version=$$(sed -n 's/^opencv-python-headless==\([0-9.]*\).*/\1/p' requirements.lock); \
+	  printf '[project]\nname = "opencv-python"\nversion = "%s"\n' "$$version" > "$$folder/pyproject.toml"; \
+	  printf '[tool.setuptools]\npy-modules = []\n' >> "$$folder/pyproject.toml"; \
+	  $(PIP) install --quiet --no-deps --no-build-isolation "$$folder" )
 
 detectron2:
 	@$(BIN)/python -c 'import importlib.util, sys; sys.exit(importlib.util.find_spec("detectron2") is None)' || \

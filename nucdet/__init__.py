@@ -43,7 +43,8 @@ except ImportError as error:
     _refuse(
         ImportError(
             f"OpenCV does not load ({error}). On a machine without a display: "
-            "pip uninstall opencv-python; pip install opencv-python-headless"
+            "pip uninstall opencv-python opencv-python-headless; "
+            "pip install opencv-python-headless"
         )
     )
 

@@ -24,7 +24,15 @@ def test_import_from_any_directory_registers_and_has_a_version(tmp_path):
 
 @pytest.mark.parametrize(
     ("module", "remedy"),
-    [("detectron2", "make detectron2 VENV="), ("cv2", "pip install opencv-python-headless")],
+    [
+        ("detectron2", "make detectron2 VENV="),
+        # both first, since pip would keep the rest of one that the other was installed over
+        (
+            "cv2",
+            "pip uninstall opencv-python opencv-python-headless; "
+            "pip install opencv-python-headless",
+        ),
+    ],
 )
 def test_what_is_missing_is_named_with_a_remedy(module, remedy, tmp_path):
     # None in sys.modules makes Python raise ModuleNotFoundError for that name

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
+import tomllib
 from pathlib import Path
+
+import pytest
 
 _ROOT = Path(__file__).parents[1]
 _LOCK = (_ROOT / "requirements.lock").read_text(encoding="utf-8")
@@ -28,3 +33,30 @@ def test_the_licence_of_every_pinned_package_is_listed():
     text = (_ROOT / "docs" / "licences.md").read_text(encoding="utf-8")
     listed = re.findall(r"^\| ([\w.-]+) \| (\d[\w.]*) \| \S.*\|$", text, re.MULTILINE)
     assert [f"{name}=={version}" for name, version in listed] == list(_pins())
+
+
+# In place of an environment's python: whether opencv-python is installed is the exit code of -c,
+# and of the folder that pip is to install, the last argument, pyproject.toml is kept.
+_PYTHON = """#!/bin/sh
+test "$1" = -c && exit {code}
+for last; do :; done
+cp "$last/pyproject.toml" "{kept}"
+"""
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
+@pytest.mark.parametrize("installed", [False, True])
+def test_pip_is_told_that_opencv_is_there_so_that_an_extra_does_not_replace_it(installed, tmp_path):
+    kept = tmp_path / "kept.toml"
+    python = tmp_path / "venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text(_PYTHON.format(code=0 if installed else 1, kept=kept), encoding="utf-8")
+    python.chmod(0o755)
+    command = ["make", "--no-print-directory", "opencv", f"VENV={tmp_path / 'venv'}"]
+    subprocess.run(command, cwd=_ROOT, check=True)
+    assert kept.exists() is not installed
+    if not installed:
+        project = tomllib.loads(kept.read_text(encoding="utf-8"))["project"]
+        assert f"{project['name']}-headless=={project['version']}" in _pins()
+    makefile = (_ROOT / "Makefile").read_text(encoding="utf-8")
+    assert "$(MAKE) --no-print-directory opencv detectron2" in makefile
