@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import shutil
 from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -42,7 +44,7 @@ def setup_run(cfg: CfgNode, args: Namespace) -> None:
     of_training = args.eval_only and config.is_file() and config.with_name("losses.csv").is_file()
     # otherwise predictions with it would use the thresholds of a trial
     kept = config.read_bytes() if of_training else None
-    with messages_to_file():
+    with messages_to_file(), _no_search_for_a_missing_compiler():
         default_setup(cfg, args)
     if kept is not None and comm.is_main_process():
         with write_atomically(config) as temporary:
@@ -63,6 +65,27 @@ def messages_to_file() -> Iterator[None]:
     finally:
         for handler, level in zip(handlers, levels, strict=True):
             handler.setLevel(level)
+
+
+@contextmanager
+def _no_search_for_a_missing_compiler() -> Iterator[None]:
+    """Where there is no C++ compiler, name a program that prints nothing in its place.
+
+    Detectron2 asks the compiler for its version when it describes the environment, and the shell
+    would print "c++: not found" as the first line of every training.
+    """
+    given = os.environ.get("CXX")
+    if shutil.which(given or "c++") is not None:
+        yield
+        return
+    os.environ["CXX"] = "true"
+    try:
+        yield
+    finally:
+        if given is None:
+            del os.environ["CXX"]
+        else:
+            os.environ["CXX"] = given
 
 
 def _screen_handlers() -> list[logging.Handler]:

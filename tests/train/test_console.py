@@ -3,6 +3,9 @@ from __future__ import annotations
 import argparse
 import io
 import logging
+import os
+
+import pytest
 
 from nucdet.config import load_config
 from nucdet.train import console
@@ -37,3 +40,20 @@ def test_the_traceback_of_an_ended_training_is_in_the_file_alone(registered, tmp
         if getattr(handler.stream, "name", "") == str(tmp_path / "log.txt"):
             handler.flush()
     assert "OSError: the disk is full" in (tmp_path / "log.txt").read_text()
+
+
+@pytest.mark.parametrize("compiler", [None, "no-such-compiler"])
+def test_a_missing_compiler_is_no_line_on_the_screen(
+    compiler, registered, tmp_path, monkeypatch, capfd
+):
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    if compiler is None:
+        monkeypatch.delenv("CXX", raising=False)
+        monkeypatch.setenv("PATH", str(tmp_path))  # /bin/sh is found without it
+    else:
+        monkeypatch.setenv("CXX", compiler)
+    options = ["OUTPUT_DIR", str(tmp_path / "output")]
+    cfg = load_config("quick_schedules/unet_lite0_synthetic.yaml", options)
+    console.setup_run(cfg, argparse.Namespace(config_file="", eval_only=True, opts=[]))
+    assert "not found" not in "".join(capfd.readouterr())
+    assert os.environ.get("CXX") == compiler
