@@ -11,6 +11,9 @@ import time
 import tracemalloc
 from collections.abc import Callable
 
+import nucdet  # noqa: F401, before Detectron2: prevents its warnings of torch.jit
+
+# isort: split
 import numpy as np
 import torch
 from detectron2.structures import BitMasks

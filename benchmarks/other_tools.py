@@ -26,6 +26,9 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+import nucdet  # noqa: F401, before Detectron2: prevents its warnings of torch.jit
+
+# isort: split
 import numpy as np
 import torch
 from detectron2.data import MetadataCatalog

@@ -14,6 +14,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+import nucdet  # noqa: F401, before Detectron2: prevents its warnings of torch.jit
+
+# isort: split
 import numpy as np
 import torch
 import torch.nn.functional as F

@@ -25,6 +25,9 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+import nucdet  # noqa: F401, before Detectron2: prevents its warnings of torch.jit
+
+# isort: split
 import pandas as pd
 import torch
 import yaml

@@ -16,6 +16,9 @@ import json
 import logging
 from pathlib import Path
 
+import nucdet  # noqa: F401, before Detectron2: prevents its warnings of torch.jit
+
+# isort: split
 import markdown_tables
 import pandas as pd
 import torch

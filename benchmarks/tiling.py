@@ -14,6 +14,9 @@ import argparse
 import time
 from pathlib import Path
 
+import nucdet  # noqa: F401, before Detectron2: prevents its warnings of torch.jit
+
+# isort: split
 import numpy as np
 import pandas as pd
 from detectron2.data import MetadataCatalog

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import json
+import re
 import subprocess
 import sys
 
@@ -72,3 +74,24 @@ def test_the_compiler_is_there_for_those_who_want_it():
         "assert utils.__file__ and answer == utils.is_compile_supported('cpu')"
     )
     assert "torch._dynamo" in _loaded(code)
+
+
+def _first_of_detectron2_and_nucdet(code: str) -> str | None:
+    """Which of the two a script imports first; None: neither."""
+    for statement in ast.parse(code).body:
+        names = [alias.name for alias in getattr(statement, "names", ())]
+        for name in [statement.module or ""] if isinstance(statement, ast.ImportFrom) else names:
+            if (package := name.split(".")[0]) in ("detectron2", "nucdet"):
+                return package
+    return None
+
+
+def test_scripts_import_nucdet_first_so_that_detectron2_prints_no_warnings(repository):
+    scripts = {path: path.read_text("utf-8") for path in repository.glob("benchmarks/*.py")}
+    for path in repository.glob("docs/*.md"):
+        blocks = re.findall(r"^```python\n(.*?)^```$", path.read_text("utf-8"), re.M | re.S)
+        # an extension is imported by nucdet
+        scripts |= {path / block[:40]: block for block in blocks if ".register()" not in block}
+    first = {path: _first_of_detectron2_and_nucdet(code) for path, code in scripts.items()}
+    assert list(first.values()).count("nucdet") >= 20
+    assert not [path for path, package in first.items() if package == "detectron2"]

@@ -1,7 +1,7 @@
 """Draw predictions next to the ground truth, with matched, missed and false nuclei in color.
 
-    %(prog)s --input output/x/inference/coco_instances_results.json \\
-        --dataset dsb2018_val --output-dir output/x/images --sort worst --num 10
+    %(prog)s --dataset dsb2018_val --output-dir output/x/images --sort worst --num 10 \\
+        --input output/x/inference/dsb2018_val/coco_instances_results.json
 """
 
 from __future__ import annotations
