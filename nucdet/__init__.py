@@ -7,6 +7,7 @@ by :func:`nucdet.data.datasets.register_datasets`.
 
 import importlib
 import importlib.util
+import logging
 import os
 import sys
 import warnings
@@ -53,6 +54,8 @@ except ImportError as error:
 warnings.filterwarnings("ignore", r"`torch\.jit\.script", FutureWarning)
 warnings.filterwarnings("ignore", r"torch\.meshgrid: in an upcoming release", UserWarning)
 warnings.filterwarnings("ignore", "IProgress not found")
+# Detectron2 asks, at the first image of a Mask R-CNN, whether its model is being traced
+logging.getLogger("torch.fx._symbolic_trace").setLevel(logging.ERROR)
 
 compiler_on_demand.install()
 

@@ -22,6 +22,11 @@ def test_import_from_any_directory_registers_and_has_a_version(tmp_path):
     assert result.stdout.split() == ["0.2.0", "True"], result.stderr
 
 
+def test_detectron2_asks_whether_it_is_traced_without_a_warning(tmp_path):
+    code = "import nucdet; from detectron2.utils.tracing import is_fx_tracing; is_fx_tracing()"
+    assert _python(code, tmp_path).stderr == ""
+
+
 @pytest.mark.parametrize(
     ("module", "remedy"),
     [
