@@ -142,8 +142,10 @@ def _usable(grid: Grid, cached: CachedPredictions, file: _Path) -> Grid:
         grid = replace(grid, score_thresholds=thresholds)
         if lowest > 0.25:
             print(
-                f"{file}: the lowest score is {lowest:.2f}, lower thresholds are moot; a "
-                "Mask R-CNN predicts more with MODEL.ROI_HEADS.SCORE_THRESH_TEST 0.05"
+                f"{file}: the lowest score is {lowest:.2f}, lower thresholds are moot; predict "
+                "with MODEL.ROI_HEADS.SCORE_THRESH_TEST 0.05 and "
+                "TEST.OVERLAP_ELIMINATION.ENABLED False for more (of a model that "
+                "classifies pixels, hardly any are below 0.5)"
             )
     if not cached.overlap and len(grid.priorities) > 1:
         print(

@@ -76,7 +76,7 @@ def convert_labels(
     report = ConversionReport(skip_invalid)
     if labels is None:
         report.remark(
-            f"no --labels, so {' and '.join(own.splits)} have no ground truth: for prediction"
+            f"no --labels, so the images of {' and '.join(own.splits)} have no ground truth"
         )
         files, problems = find_images(images)
         tasks = [_Task(file, None) for file in files]
