@@ -91,7 +91,7 @@ class Channels:
         if text.isdecimal() and int(text) < len(self.names):
             return int(text)
         known = ", ".join(f"{i} {name}".strip() for i, name in enumerate(self.names))
-        raise InputError(f"there is no channel {text!r} to measure; the image has {known}")
+        raise InputError(f"there is no channel {text!r} to measure, only {known}")
 
 
 def measure(

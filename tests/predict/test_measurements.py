@@ -236,7 +236,7 @@ def test_channels_are_chosen_by_name_or_number():
     for number in ("1", 1, np.int64(1)):
         table = measure(masks, channels.chosen([number]))
         assert table["mean_intensity_GFP"].tolist() == [2]
-    with pytest.raises(InputError, match=r"no channel 'Cy5' to measure; .* 0 DAPI, 1 GFP, 2 0"):
+    with pytest.raises(InputError, match=r"no channel 'Cy5' to measure, only 0 DAPI, 1 GFP, 2 0"):
         channels.chosen(["Cy5"])
 
 

@@ -132,7 +132,7 @@ def test_channels_to_measure(job, capsys, bright_is_nucleus):
     ]
     assert a["mean_intensity_b"].tolist() == [200] * 3
     # grey images have no channel b
-    assert capsys.readouterr().err.count("no channel 'b' to measure; the image has 0") == 3
+    assert capsys.readouterr().err.count("no channel 'b' to measure, only 0") == 3
 
 
 def test_pixel_size_reaches_every_table(job, bright_is_nucleus):

@@ -144,7 +144,7 @@ def test_bad_choices_are_one_line(job, capsys, bright_is_nucleus):
         ({"channel": 2}, "no channel 2; its channels are 0 GFP, 1 DAPI"),
         (
             {"measure_channels": ("Cy5",)},
-            "no channel 'Cy5' to measure; the image has 0 GFP",
+            "no channel 'Cy5' to measure, only 0 GFP",
         ),
     ):
         predict_images(job(**changes), bright_is_nucleus())
