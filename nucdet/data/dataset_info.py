@@ -40,9 +40,14 @@ class DatasetInfo:
         return root / self.name / "annotations" / f"instances_{split}.json"
 
 
+def splits_of_fold(fold: int) -> tuple[str, str]:
+    """The splits of a fold to train on and to score on: ``fold0_train`` and ``fold0_val``."""
+    return f"fold{fold}_train", f"fold{fold}_val"
+
+
 def fold_splits(count: int) -> tuple[str, ...]:
     """The splits of so many folds: ``fold0_train``, ``fold0_val``, ``fold1_train``, …"""
-    return tuple(f"fold{k}_{part}" for k in range(count) for part in ("train", "val"))
+    return tuple(split for fold in range(count) for split in splits_of_fold(fold))
 
 
 def is_fold(split: str) -> bool:
@@ -53,7 +58,7 @@ def is_fold(split: str) -> bool:
 def count_folds(splits: Iterable[str]) -> int:
     """The number of folds, from 0 without a gap, whose two splits are among these."""
     splits, count = set(splits), 0
-    while splits.issuperset(fold_splits(count + 1)):
+    while splits.issuperset(splits_of_fold(count)):
         count += 1
     return count
 

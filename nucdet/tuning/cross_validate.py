@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from nucdet.config import load_config
-from nucdet.data.dataset_info import fold_splits
+from nucdet.data.dataset_info import splits_of_fold
 from nucdet.data.datasets import register_datasets
 from nucdet.data.folds import find_folds
 from nucdet.data.image_kinds import IMAGE_KINDS
@@ -112,8 +112,11 @@ def _folds(train: Sequence[str], folds: int | None) -> dict[str, tuple[str, str]
     """For each fold of the data set of DATASETS.TRAIN, the data sets to train and to score on."""
     register_datasets()
     name, count = find_folds(train, folds)
-    names = [f"{name}_{split}" for split in fold_splits(count)]
-    return {str(k): (names[2 * k], names[2 * k + 1]) for k in range(count)}
+    pairs = (splits_of_fold(fold) for fold in range(count))
+    return {
+        str(fold): (f"{name}_{to_train}", f"{name}_{to_score}")
+        for fold, (to_train, to_score) in enumerate(pairs)
+    }
 
 
 def _datasets(train: str, test: str) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from nucdet.data.dataset_info import fold_splits
+from nucdet.data.dataset_info import splits_of_fold
 from nucdet.errors import InputError
 
 _Image = TypeVar("_Image")
@@ -95,11 +95,10 @@ def divide_into_folds(
         return {}
     fold_of = assign_parts(kinds, groups, [1] * folds, seed, traits)
     splits = {}
-    for number, split in enumerate(fold_splits(folds)):
-        fold, is_val = divmod(number, 2)
-        splits[split] = [
-            image for image, k in zip(images, fold_of, strict=True) if (k == fold) == is_val
-        ]
+    for fold in range(folds):
+        train, val = splits_of_fold(fold)
+        splits[train] = [image for image, k in zip(images, fold_of, strict=True) if k != fold]
+        splits[val] = [image for image, k in zip(images, fold_of, strict=True) if k == fold]
     check_filled(splits, len(set(groups)), "choose fewer --folds")
     return splits
 
