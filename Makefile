@@ -40,9 +40,9 @@ opencv:
 detectron2:
 	@$(BIN)/python -c 'import importlib.util, sys; sys.exit(importlib.util.find_spec("detectron2") is None)' || \
 	( set -e; folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; \
+	  echo "$(D2) --hash=sha256:$(D2_SHA256)" > "$$folder/detectron2.txt"; \
 	  $(PIP) download --quiet --no-deps --only-binary=:all: --python-version 3.10 --implementation cp \
-	      --abi none --platform any --dest "$$folder" $(D2); \
-	  echo "$(D2_SHA256)  $$folder/$(D2_FILE)-cp310-none-any.whl" | sha256sum --check --quiet; \
+	      --abi none --platform any --dest "$$folder" --require-hashes --requirement "$$folder/detectron2.txt"; \
 	  mv "$$folder/$(D2_FILE)-cp310-none-any.whl" "$$folder/$(D2_FILE)-py3-none-any.whl"; \
 	  $(PIP) install --quiet --no-deps "$$folder/$(D2_FILE)-py3-none-any.whl"; \
 	  metadata=$$($(BIN)/python -c 'import importlib.metadata as m; print(*(f.locate() for f in m.files("sal-detectron2") if f.name == "METADATA"))'); \

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import pickle
 import shutil
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ import pytest
 import torch
 from detectron2.data import MetadataCatalog
 from detectron2.engine import AMPTrainer, SimpleTrainer, hooks
+from torch.utils.data import DataLoader
 
 from nucdet.config import load_config
 from nucdet.data.conversion.labels import convert_labels
@@ -334,3 +337,28 @@ def test_mixed_precision_is_for_devices_that_have_it(
     cfg.MODEL.DEVICE = device
     monkeypatch.setattr("nucdet.train.trainer.computes_bfloat16", lambda: computes_bfloat16)
     assert _mixed_precision_trainer(cfg) is expected
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        "nuclei/center_voting_lite0.yaml",
+        "DSB2018/crop_rcnn.yaml",
+        "DSB2018/mask_rcnn_lite0_FPN_robust.yaml",
+        "DSB2018/unet_small.yaml",
+    ],
+)
+def test_a_worker_that_is_not_forked_can_be_given_its_images(
+    config, repository, registered, tiny_overrides
+):
+    # macOS and Windows spawn the workers of a data loader, which sends them all this
+    cfg = load_config(str(repository / "configs" / config), tiny_overrides)
+    for loader in (
+        NucleusTrainer.build_train_loader(cfg),
+        NucleusTrainer.build_test_loader(cfg, cfg.DATASETS.TEST[0]),
+    ):
+        while not isinstance(loader, DataLoader):  # Detectron2 wraps that of training
+            loader = loader.dataset
+        sent = ForkingPickler.dumps((loader.dataset, loader.collate_fn, loader.worker_init_fn))
+        dataset, _, _ = pickle.loads(sent)
+        assert next(iter(dataset))["image"].dtype == torch.uint8

@@ -5,6 +5,7 @@ bioio and its readers are imported only when such a file is read.
 
 from __future__ import annotations
 
+import platform
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -48,12 +49,9 @@ class BioioStack(Stack):
             reader = import_module(name).Reader
             bio_image = import_module("bioio").BioImage
         except ImportError as error:
-            remedy = "pip install 'nucdet[formats]'"
-            if name == "bioio_czi" and sys.version_info >= (3, 14):  # as in pyproject.toml
-                remedy = "install nucdet on Python 3.13 or older, or export the file as OME-TIFF"
             raise InputError(
                 f"{path}: reading {path.suffix} needs the package {name.replace('_', '-')} "
-                f"({error}); {remedy}"
+                f"({error}); {_remedy(name)}"
             ) from None
         # for damaged files, readers may raise nearly anything
         try:
@@ -98,3 +96,13 @@ def needs_bioio(path: Path) -> bool:
             "with Fiji's Bio-Formats or QuPath"
         )
     return path.suffix.lower() in BIOIO_READERS
+
+
+def _remedy(reader: str) -> str:
+    """What to do about a reader that is not installed, as the extra in pyproject.toml has it."""
+    if reader == "bioio_czi":
+        if (sys.platform, platform.machine()) == ("linux", "aarch64"):
+            return "it has no build for Linux on ARM; export the file as OME-TIFF"
+        if sys.version_info >= (3, 14):
+            return "install nucdet on Python 3.13 or older, or export the file as OME-TIFF"
+    return "pip install 'nucdet[formats]'"

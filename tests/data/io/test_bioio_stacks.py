@@ -6,6 +6,7 @@ that axes, names, scenes and sizes arrive, not that every file of a microscope c
 
 from __future__ import annotations
 
+import platform
 import struct
 import sys
 from pathlib import Path
@@ -69,11 +70,14 @@ def test_formats_that_cannot_be_read_say_what_to_do(tmp_path, monkeypatch):
         open_windows(tmp_path / "a.svs")
     monkeypatch.setitem(sys.modules, "bioio_czi", None)
     (tmp_path / "a.czi").touch()
-    for version, remedy in [
-        ((3, 11), r"pip install 'nucdet\[formats\]'"),
-        ((3, 14), "Python 3.13 or older"),
+    for version, machine, remedy in [
+        ((3, 11), "x86_64", r"pip install 'nucdet\[formats\]'"),
+        ((3, 14), "x86_64", "Python 3.13 or older"),
+        ((3, 11), "aarch64", "Linux on ARM; export the file as OME-TIFF"),
     ]:
         monkeypatch.setattr(sys, "version_info", version)
+        monkeypatch.setattr(sys, "platform", "linux")
+        monkeypatch.setattr(platform, "machine", lambda machine=machine: machine)
         with pytest.raises(InputError, match=rf"a\.czi: .*bioio-czi .*{remedy}"):
             open_windows(tmp_path / "a.czi")
 
