@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -111,17 +111,46 @@ def _images_by_name(folder: Path) -> dict[str, list[Path]]:
 
 def _nothing_in(folder: Path, what: str, suffixes: tuple[str, ...], expected: str) -> InputError:
     """The error that a folder has no image or label map; it names a subfolder that has some."""
+    for place, found in _in_subfolders(folder, suffixes):
+        return InputError(
+            f"{folder}: no {what} in it, but {len(found)} in its subfolder {place}; only "
+            "nucdet-predict searches folders with their subfolders: give that subfolder, or "
+            f"put the {what}s of all subfolders into one folder, under different names"
+        )
+    return InputError(f"{folder}: no {what} in it; expected {expected}")
+
+
+def left_in_subfolders(
+    images: str | os.PathLike[str], labels: str | os.PathLike[str] | None
+) -> str | None:
+    """A remark on images in subfolders, which are not converted; None if there are none.
+
+    Args:
+        images: folder of images.
+        labels: folder of label maps, which may be a subfolder; None: there are none.
+    """
+    known = names_of_all(_files_of(Path(images), IMAGE_SUFFIXES))
+    of_labels = None if labels is None else Path(labels).resolve()
+    for place, found in _in_subfolders(Path(images), (*IMAGE_SUFFIXES, *_STACK_SUFFIXES)):
+        if of_labels is not None and place.resolve().is_relative_to(of_labels):
+            continue
+        # label maps and overlays of the images above are what an earlier run left, no images
+        if others := [name for name in found if not is_output(stem_of(name), known)]:
+            return (
+                f"the images of subfolders are not converted, such as {place / others[0]}; only "
+                "nucdet-predict searches them"
+            )
+    return None
+
+
+def _in_subfolders(folder: Path, suffixes: tuple[str, ...]) -> Iterator[tuple[Path, list[str]]]:
+    """Each visible subfolder with files that have these suffixes, and their names, in order."""
     for place, folders, files in os.walk(folder):
         # as in nucdet-predict, which searches subfolders, hidden ones do not count
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         found = [f for f in files if f.lower().endswith(suffixes) and not f.startswith(".")]
         if found and Path(place) != folder:
-            return InputError(
-                f"{folder}: no {what} in it, but {len(found)} in its subfolder {place}; only "
-                "nucdet-predict searches folders with their subfolders: give that subfolder, or "
-                f"put the {what}s of all subfolders into one folder, under different names"
-            )
-    return InputError(f"{folder}: no {what} in it; expected {expected}")
+            yield Path(place), sorted(found)
 
 
 def _same_stem(images: list[Path]) -> Problem:

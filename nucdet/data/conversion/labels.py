@@ -12,7 +12,7 @@ import numpy as np
 from scipy import ndimage
 
 from nucdet.data.conversion.coco_json import ImageEntry, annotations_of
-from nucdet.data.conversion.label_files import find_images, pair_files
+from nucdet.data.conversion.label_files import find_images, left_in_subfolders, pair_files
 from nucdet.data.conversion.own_data import OwnData
 from nucdet.data.conversion.plane_copies import write_copy
 from nucdet.data.conversion.report import ConversionReport, Problem
@@ -87,6 +87,8 @@ def convert_labels(
         report.add(pairing.problems)
         for remark in pairing.remarks:
             report.remark(remark)
+    if remark := left_in_subfolders(images, labels):
+        report.remark(remark)
     return own.convert(tasks, partial(_convert, own), [class_name], report, workers)
 
 

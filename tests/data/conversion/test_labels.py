@@ -128,6 +128,21 @@ def test_images_alone_and_all_as_test(raw, own, capsys):
     assert load(own(), "test")["categories"] == [{"id": 1, "name": "cell"}]
 
 
+def test_images_in_subfolders_are_not_left_out_without_a_word(raw, own, capsys):
+    images = raw / "images"
+    (raw / "masks").rename(images / "masks")
+    for name in ("results/i00_overlay.png", "results/i01_label.tif", ".cache/i90.tif"):
+        save_image(images / name, label_map(0), 0)
+    convert_labels(images, images / "masks", own(test=True))
+    assert "of subfolders" not in capsys.readouterr().err
+    save_image(images / "plate 2/i10.tif", label_map(3), 10)
+    convert_labels(images, images / "masks", own(test=True))
+    assert f"not converted, such as {images}/plate 2/i10.tif" in capsys.readouterr().err
+    (images / "masks").rename(raw / "masks")
+    convert_labels(images, None, own(test=True))
+    assert f"not converted, such as {images}/plate 2/i10.tif" in capsys.readouterr().err
+
+
 def test_splits_by_files(raw, own, tmp_path, capsys):
     (tmp_path / "train.txt").write_text("i00.tif\ni01\n\nimages/i02.tif\n")
     (tmp_path / "holdout.txt").write_text("i03\n")
