@@ -4,16 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-# Detectron2 has no release on the package index. This one is upstream's Python code of spring 2024;
-# its file name promises Python 3.10 because of a compiled part that nucdet does not need, so the
-# name is changed after the download. It also asks for numpy 1 and for black, which nothing of it needs:
-# taken out of its metadata, or pip would complain at every later installation.
-# `make detectron2 VENV=…` adds it to an environment of your own.
-D2 := sal-detectron2==0.7.2
-D2_FILE := sal_detectron2-0.7.2
-D2_SHA256 := 491af0c7f79bdb2d178e46f6cb16a97c4ac968d45c41ea3f6b6435d59bbee561
-
-.PHONY: demo train-demo published-systems test test-slow lint clean opencv detectron2
+.PHONY: demo train-demo published-systems test test-slow lint clean opencv
 .DELETE_ON_ERROR:
 
 .venv: $(VENV)/.complete
@@ -22,7 +13,8 @@ $(VENV)/.complete: requirements.lock
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else f"nucdet needs Python 3.11 or newer, {sys.executable} is {v.major}.{v.minor}; name another: make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install --quiet --no-deps --require-hashes --requirement requirements.lock
-	$(MAKE) --no-print-directory opencv detectron2
+	$(MAKE) --no-print-directory opencv
+	$(BIN)/python install_detectron2.py
 	$(PIP) install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
@@ -36,19 +28,6 @@ opencv:
 	  printf '[project]\nname = "opencv-python"\nversion = "%s"\n' "$$version" > "$$folder/pyproject.toml"; \
 	  printf '[tool.setuptools]\npy-modules = []\n' >> "$$folder/pyproject.toml"; \
 	  $(PIP) install --quiet --no-deps --no-build-isolation "$$folder" )
-
-detectron2:
-	@$(BIN)/python -c 'import importlib.util, sys; sys.exit(importlib.util.find_spec("detectron2") is None)' || \
-	( set -e; folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; \
-	  echo "$(D2) --hash=sha256:$(D2_SHA256)" > "$$folder/detectron2.txt"; \
-	  $(PIP) download --quiet --no-deps --only-binary=:all: --python-version 3.10 --implementation cp \
-	      --abi none --platform any --dest "$$folder" --require-hashes --requirement "$$folder/detectron2.txt"; \
-	  mv "$$folder/$(D2_FILE)-cp310-none-any.whl" "$$folder/$(D2_FILE)-py3-none-any.whl"; \
-	  $(PIP) install --quiet --no-deps "$$folder/$(D2_FILE)-py3-none-any.whl"; \
-	  metadata=$$($(BIN)/python -c 'import importlib.metadata as m; print(*(f.locate() for f in m.files("sal-detectron2") if f.name == "METADATA"))'); \
-	  sed -i.before -e '/^Requires-Dist: black$$/d' -e 's/^Requires-Dist: numpy<2$$/Requires-Dist: numpy/' "$$metadata"; \
-	  rm "$$metadata.before"; \
-	  $(PIP) install --quiet cloudpickle fvcore hydra-core iopath omegaconf tabulate termcolor yacs )
 
 # The model that ships, on drawn images or on yours: make demo IMAGES=folder
 demo: .venv

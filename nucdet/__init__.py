@@ -32,8 +32,9 @@ if importlib.util.find_spec("detectron2") is None:
     _refuse(
         ModuleNotFoundError(
             "nucdet needs Detectron2, which is not installed in this Python. In nucdet's folder, "
-            f"`make detectron2 VENV={sys.prefix}` adds it to this environment, and `make .venv` "
-            "builds one that has all; or build it from source as Detectron2's INSTALL.md tells.",
+            f"`{sys.executable} install_detectron2.py` adds it to this environment, and `make "
+            ".venv` builds one that has all; or build it from source as Detectron2's INSTALL.md "
+            "tells.",
             name="detectron2",
         )
     )

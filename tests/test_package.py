@@ -30,7 +30,7 @@ def test_detectron2_asks_whether_it_is_traced_without_a_warning(tmp_path):
 @pytest.mark.parametrize(
     ("module", "remedy"),
     [
-        ("detectron2", "make detectron2 VENV="),
+        ("detectron2", f"`{sys.executable} install_detectron2.py` adds it"),
         # both first, since pip would keep the rest of one that the other was installed over
         (
             "cv2",

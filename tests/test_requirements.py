@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import shutil
 import subprocess
 import tomllib
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -60,4 +62,42 @@ def test_pip_is_told_that_opencv_is_there_so_that_an_extra_does_not_replace_it(i
         project = tomllib.loads(kept.read_text(encoding="utf-8"))["project"]
         assert f"{project['name']}-headless=={project['version']}" in _pins()
     makefile = (_ROOT / "Makefile").read_text(encoding="utf-8")
-    assert "$(MAKE) --no-print-directory opencv detectron2" in makefile
+    assert "$(MAKE) --no-print-directory opencv\n" in makefile
+
+
+def _installer():
+    spec = importlib.util.spec_from_file_location("installer", _ROOT / "install_detectron2.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_detectron2_is_checked_renamed_and_asks_for_no_old_numpy(tmp_path, monkeypatch):
+    installer, calls = _installer(), []
+    metadata = tmp_path / "METADATA"
+    metadata.write_bytes(b"Requires-Dist: black\nRequires-Dist: numpy<2\nRequires-Dist: yacs\n")
+
+    def pip(command, *arguments):
+        calls.append([command, *arguments])
+        if command == "download":
+            pin = Path(arguments[arguments.index("--requirement") + 1])
+            assert re.fullmatch(r"sal-detectron2==[\d.]+ --hash=sha256:\w{64}\n", pin.read_text())
+            folder = Path(arguments[arguments.index("--dest") + 1])
+            (folder / "sal_detectron2-0.7.2-cp310-none-any.whl").touch()
+        elif "--no-deps" in arguments:
+            assert Path(arguments[-1]).is_file()
+
+    monkeypatch.setattr(installer, "_pip", pip)
+    monkeypatch.setattr(installer.importlib.util, "find_spec", lambda name: None)
+    file = SimpleNamespace(name="METADATA", locate=lambda: metadata)
+    monkeypatch.setattr(installer.importlib.metadata, "files", lambda name: [file])
+    assert installer.main() == 0
+    assert [call[0] for call in calls] == ["install", "download", "install"]
+    assert "--require-hashes" in calls[1] and calls[2][-1].endswith("-py3-none-any.whl")
+    assert metadata.read_bytes() == b"Requires-Dist: numpy\nRequires-Dist: yacs\n"
+
+
+def test_a_detectron2_that_is_there_is_kept(monkeypatch):
+    installer = _installer()
+    monkeypatch.setattr(installer, "_pip", lambda *arguments: pytest.fail("pip was called"))
+    assert installer.main() == 0

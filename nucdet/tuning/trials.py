@@ -8,9 +8,9 @@ with the same configs. The results are those of a training's last evaluation.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
+import os
 import re
 import subprocess
 import sys
@@ -22,8 +22,10 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import portalocker
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
+from portalocker import AlreadyLocked, LockFlags
 
 from nucdet.config import load_config
 from nucdet.data.datasets import check_training_data, register_datasets
@@ -197,7 +199,7 @@ def train(trial: Trial, config_file: str | Path, lock: int) -> None:
     Args:
         trial: from :func:`plan_trials`.
         config_file: the same as for :func:`plan_trials`.
-        lock: file descriptor that the process keeps open while it runs.
+        lock: file descriptor that the process keeps open while it runs (not on Windows).
 
     Raises:
         TrialError: the process ended with an error.
@@ -208,9 +210,8 @@ def train(trial: Trial, config_file: str | Path, lock: int) -> None:
     log = trial.folder / _LOG_FILE
     with log.open("w") as file:
         # the training ends if this process is killed; it can continue from its checkpoint
-        process = subprocess.Popen(
-            command, stdout=file, stderr=file, pass_fds=(lock,), preexec_fn=end_with_parent
-        )
+        bound = {"pass_fds": (lock,), "preexec_fn": end_with_parent} if os.name == "posix" else {}
+        process = subprocess.Popen(command, stdout=file, stderr=file, **bound)
     code = _wait(process, trial)
     if code == 130:
         raise KeyboardInterrupt
@@ -325,8 +326,9 @@ def lock_folder(folder: Path, wait: bool = False) -> Iterator[int]:
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("a") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError as error:
+            flags = LockFlags.EXCLUSIVE if wait else LockFlags.EXCLUSIVE | LockFlags.NON_BLOCKING
+            portalocker.lock(file, flags)
+        except AlreadyLocked as error:
             raise InputError(
                 f"{folder}: another command trains in this folder, or a training that it left "
                 "behind; wait until it ends or choose another --output-dir"
