@@ -48,7 +48,8 @@ from nucdet.tuning.cross_validate import cross_validate
 from nucdet.tuning.search import TABLE as SEARCH_TABLE
 from nucdet.tuning.search import search
 from nucdet.tuning.search_space import SearchSpace
-from nucdet.tuning.trials import DONE, Trial, lock_folder, plan_trials, read_outcome, run_trial
+from nucdet.tuning.trial_runs import lock_folder, run_trial
+from nucdet.tuning.trials import DONE, Trial, plan_trials, read_outcome
 from nucdet.visualization.training_curves import plot_training
 
 HERE = Path(__file__).parent

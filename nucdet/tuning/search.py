@@ -26,17 +26,9 @@ from nucdet.config import load_config
 from nucdet.errors import InputError
 from nucdet.files import remove_left_over, write_atomically
 from nucdet.tuning.search_space import TPE_STARTUP, Axis, Point, SearchSpace
+from nucdet.tuning.trial_runs import lock_folder, run_trial
 from nucdet.tuning.trial_tables import exit_code, mean_and_sd, with_sd, write_config, write_trials
-from nucdet.tuning.trials import (
-    DONE,
-    FAILED,
-    Trial,
-    flat_config,
-    lock_folder,
-    plan_trials,
-    read_outcome,
-    run_trial,
-)
+from nucdet.tuning.trials import DONE, FAILED, Trial, flat_config, plan_trials, read_outcome
 
 STUDY, TABLE, BEST = "study.db", "search.csv", "best.yaml"
 PLOTS: dict[str, Callable[[optuna.Study], Any]] = {

@@ -7,13 +7,13 @@ import pandas as pd
 import pytest
 
 from nucdet.tuning import search as search_module
-from nucdet.tuning import trials as trials_module
+from nucdet.tuning import trial_runs
 
 CONFIG = "configs/quick_schedules/mask_rcnn_lite0_FPN_synthetic.yaml"
 
 
 class Played:
-    """Stands for trials.train: writes what a training leaves, its score from ``score(cfg)``."""
+    """Stands for trial_runs.train: writes what a training leaves, its score from ``score(cfg)``."""
 
     def __init__(self):
         self.started = []
@@ -36,7 +36,7 @@ class Played:
 @pytest.fixture
 def played(monkeypatch):
     training = Played()
-    monkeypatch.setattr(trials_module, "train", training)
+    monkeypatch.setattr(trial_runs, "train", training)
     monkeypatch.setattr(search_module, "PLOTS", {})  # they take longer than all else here
     return training
 

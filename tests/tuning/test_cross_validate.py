@@ -8,7 +8,7 @@ from nucdet.data.dataset_info import DatasetInfo, fold_splits, write_dataset_fil
 from nucdet.data.manifest import write_manifest
 from nucdet.errors import InputError
 from nucdet.tuning.cross_validate import cross_validate
-from nucdet.tuning.trials import TrialError
+from nucdet.tuning.trial_runs import TrialError
 
 DSB2018 = ["DATASETS.TRAIN", "('dsb2018_train',)"]
 MINE = ["DATASETS.TRAIN", "('mine_train',)"]
@@ -100,15 +100,15 @@ def test_a_training_that_was_killed_does_not_go_on_with_other_data(
         pass
 
     def kill(*arguments):  # in a real kill, nothing is written afterwards
-        monkeypatch.setattr("nucdet.tuning.trials.write_json", lambda *_: None)
+        monkeypatch.setattr("nucdet.tuning.trial_runs.write_outcome", lambda *_: None)
         raise Killed
 
-    monkeypatch.setattr("nucdet.tuning.trials.train", kill)
+    monkeypatch.setattr("nucdet.tuning.trial_runs.train", kill)
     with pytest.raises(Killed):
         cross_validate(config, str(output), MINE)
     monkeypatch.undo()
     monkeypatch.setenv("DETECTRON2_DATASETS", str(own_folds(4).parent))
-    monkeypatch.setattr("nucdet.tuning.trials.train", played)
+    monkeypatch.setattr("nucdet.tuning.trial_runs.train", played)
     with pytest.raises(InputError, match=r"trainings \(fold=0\) whose data"):
         cross_validate(config, str(output), MINE)
     own_folds(3)

@@ -15,10 +15,10 @@ from PIL import Image
 from nucdet.config import load_config
 from nucdet.errors import InputError
 from nucdet.tuning import search as search_module
-from nucdet.tuning import trials as trials_module
+from nucdet.tuning import trial_runs
 from nucdet.tuning.search import PLOTS
 from nucdet.tuning.search_space import SearchSpace
-from nucdet.tuning.trials import TrialError
+from nucdet.tuning.trial_runs import TrialError
 
 RATES = "SOLVER.BASE_LR=1e-4,1e-3,1e-2"
 
@@ -266,19 +266,19 @@ def test_tpe_begins_at_random_and_then_goes_its_own_way(played, config, output):
 def test_how_a_process_ends_is_told_in_one_line(
     config, output, tmp_path, monkeypatch, script, error, read
 ):
-    monkeypatch.setattr(trials_module.sys, "executable", shell(tmp_path, script))
+    monkeypatch.setattr(trial_runs.sys, "executable", shell(tmp_path, script))
     assert search(config, str(output), grids=["SOLVER.BASE_LR=1e-4"]) == 1
     assert read()["error"].tolist() == [error]
 
 
 def test_an_interrupted_process_interrupts_the_search(config, output, tmp_path, monkeypatch):
-    monkeypatch.setattr(trials_module.sys, "executable", shell(tmp_path, "exit 130"))
+    monkeypatch.setattr(trial_runs.sys, "executable", shell(tmp_path, "exit 130"))
     with pytest.raises(KeyboardInterrupt):
         search(config, str(output), grids=["SOLVER.BASE_LR=1e-4"])
 
 
 def test_a_process_without_evaluation_failed(config, output, tmp_path, monkeypatch, read):
-    monkeypatch.setattr(trials_module.sys, "executable", shell(tmp_path, "exit 0"))
+    monkeypatch.setattr(trial_runs.sys, "executable", shell(tmp_path, "exit 0"))
     assert search(config, str(output), grids=["SOLVER.BASE_LR=1e-4"]) == 1
     assert "without an evaluation" in read()["error"][0]
 
