@@ -4,9 +4,9 @@
     python benchmarks/arbitrary_images.py --output datasets/arbitrary [FOLDER …]
 
 Writes scikit-image's photographs, synthetic textures, and the images in the folders. Images are
-resized to a shorter side of 48 pixels, so that a crop of 32 pixels shows most of an object, as in
-CIFAR-10; those with transparency get a synthetic background. Any photographs can be used; Debian
-has 700 of animals, plants, food and vehicles (GPL-2):
+resized to a shorter side of 32 pixels, so that a crop of 32 pixels shows a whole object, as in
+CIFAR-10; those with transparency are first cut to the object and get a synthetic background. Any
+photographs can be used; Debian has 770 of animals, plants, food and vehicles (GPL-2):
 
     apt-get download tuxpaint-stamps-default && dpkg -x tuxpaint-stamps-default_*.deb stamps
     python benchmarks/arbitrary_images.py --output datasets/arbitrary stamps
@@ -34,7 +34,7 @@ PHOTOGRAPHS = (
     "moon.png", "motorcycle_left.png", "page.png", "retina.jpg", "rocket.jpg", "text.png",
 )  # fmt: skip
 TEXTURES = 60
-SIDE = 48
+SIDE = 32
 
 
 def texture(rng: np.random.Generator) -> np.ndarray:
@@ -58,8 +58,12 @@ def texture(rng: np.random.Generator) -> np.ndarray:
 def on_background(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Resize a grey, BGR or BGRA image to uint8 (H, W, 3) with a shorter side of SIDE pixels.
 
-    Transparent areas show a background with a single color or a texture.
+    An image with transparency is cut to what is visible; around that it shows a background with a
+    single color or a texture.
     """
+    if image.ndim == 3 and image.shape[2] == 4 and image[..., 3].any():
+        x, y, width, height = cv2.boundingRect(image[..., 3])
+        image = image[y : y + height, x : x + width]
     scale = SIDE / min(image.shape[:2])
     size = [max(1, round(length * scale)) for length in image.shape[1::-1]]
     image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
