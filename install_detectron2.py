@@ -22,7 +22,7 @@ from pathlib import Path
 
 _NAME, _VERSION = "sal-detectron2", "0.7.2"
 _SHA256 = "491af0c7f79bdb2d178e46f6cb16a97c4ac968d45c41ea3f6b6435d59bbee561"
-_WHEEL = "sal_detectron2-0.7.2-{}-none-any.whl"
+_WHEEL = f"sal_detectron2-{_VERSION}-{{}}-none-any.whl"
 # what nucdet's own dependencies do not bring
 _NEEDED = [
     "cloudpickle",
