@@ -81,22 +81,28 @@ def cross_validate(
     ]
     trials = plan_trials(config_file, settings, output, averaged=True)
 
-    outcomes = [read_outcome(trial.folder) for trial in trials]
+    outcomes = _outcomes(trials)
     check_metric(outcomes, metric)
     with lock_folder(output, wait=True):
         remove_left_over([output / TABLE, output / SUMMARY])
-    for index, trial in enumerate(trials):
+    for trial in trials:
         if not only or trial.labels[label] in only:
             check_same_data(trials, output)
             with lock_folder(trial.folder) as lock:
-                outcomes[index] = run_trial(trial, config_file, metric, lock, retry_failed)
-        summary = _summarize(outcomes)
+                run_trial(trial, config_file, metric, lock, retry_failed)
         with lock_folder(output, wait=True), write_atomically(output / SUMMARY) as temporary:
+            # read again, since another command may train other folds in the meantime
+            outcomes = _outcomes(trials)
+            summary = _summarize(outcomes)
             write_trials(output / TABLE, trials, outcomes, metric)
             summary.to_csv(temporary, index=False)
     _print_tables(trials, outcomes, label, metric, summary)
     print(f"{TABLE} and {SUMMARY} are in {output}")
     return exit_code(outcomes, output / TABLE)
+
+
+def _outcomes(trials: Sequence[Trial]) -> list[Outcome | None]:
+    return [read_outcome(trial.folder) for trial in trials]
 
 
 def _kinds() -> dict[str, tuple[str, str]]:

@@ -77,6 +77,22 @@ def test_users_own_data_gives_as_many_folds_as_it_was_converted_into(
     assert len(played.started) == 3
 
 
+def test_two_commands_share_the_folds_and_the_tables_have_all(
+    played, config, output, own_folds, read
+):
+    own_folds(2)
+
+    def train_the_other(cfg):
+        if cfg.DATASETS.TEST[0] == "mine_fold0_val":
+            assert cross_validate(config, str(output), MINE, only=["1"]) == 0
+        return 40.0
+
+    played.score = train_the_other
+    assert cross_validate(config, str(output), MINE, only=["0"]) == 0
+    assert read("cross_validation.csv")["state"].tolist() == ["done", "done"]
+    assert read("summary.csv").set_index("metric").loc["kaggle/mAP", "trainings"] == 2
+
+
 def test_results_of_data_that_has_changed_are_not_averaged_with_new_ones(
     played, config, output, own_folds, read
 ):
