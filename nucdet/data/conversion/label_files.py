@@ -26,6 +26,7 @@ from nucdet.image_names import check_distinct, composed, names_of, stem_of
 IMAGE_SUFFIXES = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp")
 # microscopes' own formats
 _STACK_SUFFIXES = tuple(BIOIO_READERS)
+_ALL_SUFFIXES = (*IMAGE_SUFFIXES, *_STACK_SUFFIXES)
 # If an image has several label files, the first of these is used: cellpose's window saves _seg.npy
 # after each correction, and its _cp_masks may be older.
 LABEL_ENDINGS = ("_seg", "_cp_masks", "_masks", "_labels", "_label", "")
@@ -95,7 +96,7 @@ def find_images(folder: str | os.PathLike[str]) -> tuple[list[Path], list[Proble
 
 def _images_by_name(folder: Path) -> dict[str, list[Path]]:
     """The images of :func:`find_images`, grouped if their label maps could be confused."""
-    files = _files_of(folder, (*IMAGE_SUFFIXES, *_STACK_SUFFIXES))
+    files = _files_of(folder, _ALL_SUFFIXES)
     known = names_of_all(files)
     images = [file for file in files if not is_output(stem_of(file.name), known)]
     # next to images, files of a microscope are what these were exported from
@@ -104,8 +105,7 @@ def _images_by_name(folder: Path) -> dict[str, list[Path]]:
     for file in exported or images:
         by_name[_name_of(file)].append(file)
     if not by_name:
-        suffixes = (*IMAGE_SUFFIXES, *_STACK_SUFFIXES)
-        raise _nothing_in(folder, "image", suffixes, f"files {', '.join(suffixes)}")
+        raise _nothing_in(folder, "image", _ALL_SUFFIXES, f"files {', '.join(_ALL_SUFFIXES)}")
     return by_name
 
 
@@ -129,9 +129,9 @@ def left_in_subfolders(
         images: folder of images.
         labels: folder of label maps, which may be a subfolder; None: there are none.
     """
-    known = names_of_all(_files_of(Path(images), IMAGE_SUFFIXES))
+    known = names_of_all(_files_of(Path(images), _ALL_SUFFIXES))
     of_labels = None if labels is None else Path(labels).resolve()
-    for place, found in _in_subfolders(Path(images), (*IMAGE_SUFFIXES, *_STACK_SUFFIXES)):
+    for place, found in _in_subfolders(Path(images), _ALL_SUFFIXES):
         if of_labels is not None and place.resolve().is_relative_to(of_labels):
             continue
         # label maps and overlays of the images above are what an earlier run left, no images
@@ -198,7 +198,7 @@ def pair_files(images: str | os.PathLike[str], labels: str | os.PathLike[str]) -
             f"{', '.join(ending or 'the same stem' for ending in LABEL_ENDINGS)} was taken"
         )
     # images with the same stem have been reported already
-    known = names_of_all(_files_of(Path(images), (*IMAGE_SUFFIXES, *_STACK_SUFFIXES)))
+    known = names_of_all(_files_of(Path(images), _ALL_SUFFIXES))
     for stem in sorted(set(by_stem).difference(*there.values())):
         if stem not in known and not is_output(stem, known):
             what = f"no image of that name in {images}; expected one for each label map"
