@@ -85,11 +85,10 @@ def cross_validate(
     check_metric(outcomes, metric)
     with lock_folder(output, wait=True):
         remove_left_over([output / TABLE, output / SUMMARY])
-    for trial in trials:
-        if not only or trial.labels[label] in only:
-            check_same_data(trials, output)
-            with lock_folder(trial.folder) as lock:
-                run_trial(trial, config_file, metric, lock, retry_failed)
+    for trial in [trial for trial in trials if not only or trial.labels[label] in only]:
+        check_same_data(trials, output)
+        with lock_folder(trial.folder) as lock:
+            run_trial(trial, config_file, metric, lock, retry_failed)
         with lock_folder(output, wait=True), write_atomically(output / SUMMARY) as temporary:
             # read again, since another command may train other folds in the meantime
             outcomes = _outcomes(trials)
