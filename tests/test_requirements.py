@@ -63,6 +63,7 @@ def test_pip_is_told_that_opencv_is_there_so_that_an_extra_does_not_replace_it(i
         assert f"{project['name']}-headless=={project['version']}" in _pins()
     makefile = (_ROOT / "Makefile").read_text(encoding="utf-8")
     assert "$(MAKE) --no-print-directory opencv\n" in makefile
+    assert "$(BIN)/python install_detectron2.py\n" in makefile
 
 
 def _installer():
