@@ -6,10 +6,13 @@
 Writes scikit-image's photographs, synthetic textures, and the images in the folders. Images are
 resized to a shorter side of 32 pixels, so that a crop of 32 pixels shows a whole object, as in
 CIFAR-10; those with transparency are first cut to the object and get a synthetic background. Any
-photographs can be used; Debian has 770 of animals, plants, food and vehicles (GPL-2):
+photographs can be used. Debian has 770 of animals, plants, food and vehicles (GPL-2), and 70,000
+grey ones of clothes, of 28 pixels (Fashion-MNIST, MIT; files with many images each, in the format
+of MNIST):
 
-    apt-get download tuxpaint-stamps-default && dpkg -x tuxpaint-stamps-default_*.deb stamps
-    python benchmarks/arbitrary_images.py --output datasets/arbitrary stamps
+    apt-get download tuxpaint-stamps-default dataset-fashion-mnist
+    for file in *.deb; do dpkg -x $file debian; done
+    python benchmarks/arbitrary_images.py --output datasets/arbitrary debian
 
 Set MODEL.NUCLEUS_FILTER.OTHERS_FOLDER to the output folder; every fifth image in it is used only
 for evaluation.
@@ -18,6 +21,8 @@ for evaluation.
 from __future__ import annotations
 
 import argparse
+import gzip
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -78,6 +83,25 @@ def on_background(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return (alpha * image[..., :3] + (1 - alpha) * behind).astype(np.uint8)
 
 
+def read_idx(path: Path) -> np.ndarray:
+    """uint8 (N, H, W) of a gzipped file of MNIST's format (http://yann.lecun.com/exdb/mnist).
+
+    Raises:
+        InputError: it contains no such images.
+    """
+    wrong = InputError(f"{path}: expected images in MNIST's format; remove or replace the file")
+    try:
+        with gzip.open(path) as file:
+            content = file.read()
+    except (OSError, EOFError, zlib.error) as error:
+        raise wrong from error
+    header = np.frombuffer(content[:16].ljust(16, b"\0"), ">i4")
+    shape = header[1:].tolist()
+    if header[0] != 0x803 or len(content) != 16 + np.prod(shape):
+        raise wrong
+    return np.frombuffer(content, np.uint8, offset=16).reshape(shape)
+
+
 def images(folders: list[Path], rng: np.random.Generator) -> Iterator[tuple[str, np.ndarray]]:
     """Name and uint8 (H, W, 3) of each image.
 
@@ -93,9 +117,14 @@ def images(folders: list[Path], rng: np.random.Generator) -> Iterator[tuple[str,
         if not folder.is_dir():
             raise FileNotFoundError(f"{folder}: no such folder; give one with images")
         found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in (".png", ".jpg"))
-        if not found:
+        many = sorted(folder.rglob("*-images-idx3-ubyte.gz"))
+        if not found and not many:
             raise InputError(f"{folder}: found no .png and no .jpg; give a folder with images")
         files += found
+        for path in many:
+            name = path.name.removesuffix("-images-idx3-ubyte.gz")
+            for number, image in enumerate(read_idx(path)):
+                yield f"{name}_{number:05d}", on_background(image, rng)
     for number, path in enumerate(files):
         image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
         if image is not None and image.dtype == np.uint8 and min(image.shape[:2]) >= SIDE:
