@@ -35,7 +35,7 @@ from nucdet.errors import run_tool
 from nucdet.evaluation.ground_truth import GroundTruth
 from nucdet.evaluation.scoring import score_image, summarize
 from nucdet.modeling.semantic.networks.build import SEGMENTATION_REGISTRY
-from nucdet.modeling.semantic.networks.fcn8s import FCN8s
+from nucdet.modeling.semantic.networks.fcn8s import FCN8s, bilinear_upsampling
 from nucdet.modeling.semantic.pixelwise import resized_maps
 from nucdet.modeling.semantic.segmentor import SemanticInstanceSegmentor
 from nucdet.postprocessing.separation import Separation
@@ -83,8 +83,7 @@ def fitted_maps(cfg: CfgNode, foreground: Tensor) -> Tensor:
     Returns:
         (1, H, W) float32, probabilities.
     """
-    enlarge = FCN8s(num_channels=1, channels=(1, 1)).up_pool3
-    enlarge.requires_grad_(False)
+    enlarge = bilinear_upsampling(1, 8).requires_grad_(False)
     height, width = foreground.shape
     multiple = FCN8s.size_divisibility
     below, beside = -height % multiple, -width % multiple

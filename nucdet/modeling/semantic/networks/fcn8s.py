@@ -72,9 +72,9 @@ class FCN8s(ConfiguredNetwork, nn.Module):
         for score in (self.score_fc7, self.score_pool4, self.score_pool3):
             nn.init.normal_(score.weight, std=0.01)
             nn.init.zeros_(score.bias)
-        self.up_fc7 = _bilinear_upsampling(num_channels, 2)
-        self.up_pool4 = _bilinear_upsampling(num_channels, 2)
-        self.up_pool3 = _bilinear_upsampling(num_channels, 8)
+        self.up_fc7 = bilinear_upsampling(num_channels, 2)
+        self.up_pool4 = bilinear_upsampling(num_channels, 2)
+        self.up_pool3 = bilinear_upsampling(num_channels, 8)
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
@@ -125,8 +125,11 @@ def _segmentor_of_vgg16(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {f"network.{name}": value for name, value in fcn_of_vgg16(weights).items()}
 
 
-def _bilinear_upsampling(channels: int, factor: int) -> nn.ConvTranspose2d:
-    """A transposed convolution that is initialized as bilinear interpolation of each channel."""
+def bilinear_upsampling(channels: int, factor: int) -> nn.ConvTranspose2d:
+    """A transposed convolution that is initialized as bilinear interpolation of each channel.
+
+    It takes (N, channels, H, W) to (N, channels, factor · H, factor · W); ``factor`` is even.
+    """
     size = 2 * factor
     layer = nn.ConvTranspose2d(
         channels, channels, size, stride=factor, padding=factor // 2, bias=False
