@@ -119,7 +119,10 @@ def images(folders: list[Path], rng: np.random.Generator) -> Iterator[tuple[str,
         found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in (".png", ".jpg"))
         many = sorted(folder.rglob("*-images-idx3-ubyte.gz"))
         if not found and not many:
-            raise InputError(f"{folder}: found no .png, .jpg or MNIST's format; give some")
+            raise InputError(
+                f"{folder}: found no .png, no .jpg and no images in MNIST's format; give a folder "
+                "with images"
+            )
         files += found
         for path in many:
             name = path.name.removesuffix("-images-idx3-ubyte.gz")
