@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -55,15 +58,39 @@ def check_workers(workers: int) -> None:
 def map_images(
     convert: Callable[[_Task], _Result], tasks: Sequence[_Task], workers: int
 ) -> list[_Result]:
-    """Apply ``convert`` to all tasks in ``workers`` processes; the results keep their order."""
+    """Apply ``convert`` to all tasks in ``workers`` processes; the results keep their order.
+
+    Raises:
+        InputError: a process has ended, for example because the memory was used up.
+    """
     if workers == 1:
         return list(ProgressBar(map(convert, tasks), "converting", len(tasks)))
-    # a forked worker has torch and OpenCV loaded already; loading them takes a worker seconds
-    method = "fork" if "fork" in multiprocessing.get_all_start_methods() else "spawn"
-    context = multiprocessing.get_context(method)
-    with _no_opencv_threads(), context.Pool(workers, initializer=_start_worker) as pool:
-        results = pool.imap(convert, tasks, chunksize=4)
-        return list(ProgressBar(results, "converting", len(tasks)))
+    context = multiprocessing.get_context(_start_method())
+    with (
+        _no_opencv_threads(),
+        ProcessPoolExecutor(workers, context, initializer=_start_worker) as pool,
+    ):
+        try:
+            results = pool.map(convert, tasks, chunksize=4)
+            return list(ProgressBar(results, "converting", len(tasks)))
+        except BrokenProcessPool:
+            raise InputError(
+                f"--workers {workers}: a process ended before its images were converted; if there "
+                "is too little memory for so many, use fewer"
+            ) from None
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _start_method() -> str:
+    """How to start workers.
+
+    A forked worker has torch and OpenCV loaded already; loading them takes a worker seconds. But it
+    would wait forever for a lock that another thread of this process held, such as zarr's.
+    """
+    can_fork = "fork" in multiprocessing.get_all_start_methods()
+    return "fork" if can_fork and threading.active_count() == 1 else "spawn"
 
 
 @contextmanager

@@ -1,13 +1,16 @@
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
 from nucdet.data.conversion.workers import map_images
+from nucdet.errors import InputError
 
 
 def _sleep(seconds):
@@ -42,3 +45,35 @@ def _runs(process: int) -> bool:
 
 def test_map_images_keeps_the_order():
     assert map_images(abs, [-3, 2, -1], 2) == [3, 2, 1]
+
+
+def test_map_images_passes_an_error_on():
+    with pytest.raises(TypeError, match="bad operand"):
+        map_images(abs, [-3, "2", -1], 2)
+
+
+def test_a_worker_that_ends_is_reported():
+    with pytest.raises(InputError, match="--workers 2: a process ended"):
+        map_images(os._exit, [1, 1], 2)
+
+
+def test_workers_do_not_wait_for_the_locks_of_other_threads():
+    lock = threading.Lock()
+    released = threading.Event()
+
+    def hold():
+        with lock:
+            released.wait()
+
+    other = threading.Thread(target=hold)
+    other.start()
+    try:
+        names = map_images(_start_method_of_worker, [0, 1], 2)
+    finally:
+        released.set()
+        other.join()
+    assert names == ["SpawnProcess"] * 2
+
+
+def _start_method_of_worker(_):
+    return type(multiprocessing.current_process()).__name__
