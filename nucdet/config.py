@@ -120,6 +120,10 @@ def _add_augmentation(cfg: CfgNode) -> None:
     # strengths are in nucdet/data/augment/photometry.py.
     for name in ("STAIN", "HUE_SATURATION", "CHANNELS", "FADE", "ILLUMINATION"):
         aug[name] = CfgNode({"PROB": 0.0})
+    # Share of the images that are mixed with their convolution by a random kernel of up to 7 × 7
+    # pixels, which changes colors, contrast and texture. For images that are unlike those of the
+    # training.
+    aug.RANDOM_CONVOLUTION = CfgNode({"PROB": 0.0})
     # JPEG artefacts, as in images that were compressed at lower contrast or size and stretched or
     # enlarged since. PROB: share of the images; QUALITY: the lowest quality, 1 to 95; CONTRAST: the
     # lowest contrast when compressed, as a share of today's (1.0: the same); ZOOM: the largest
@@ -134,6 +138,9 @@ def _add_augmentation(cfg: CfgNode) -> None:
     # share of the copies that touch another nucleus. For crowded tissue, which few training images
     # show: there, more and closer copies help.
     aug.COPY_PASTE = CfgNode({"PROB": 0.0, "MAX_FRACTION": 0.5, "TOUCHING": 0.5})
+    # Share of the images over which another one of the same kind is laid, with its nuclei: their
+    # light adds up, or their stains. For thick tissue, in which nuclei lie over each other.
+    aug.OVERLAY = CfgNode({"PROB": 0.0})
     # Instances with fewer pixels than this after augmentation are dropped, such as slivers at the
     # edge of a crop.
     aug.MIN_INSTANCE_AREA = 1

@@ -32,7 +32,7 @@ _SHARES_OF_IMAGES = (
         f"{name}.PROB"
         for name in (
             "ELASTIC", "STAIN", "HUE_SATURATION", "CHANNELS", "FADE", "ILLUMINATION", "JPEG",
-            "BLUR", "NOISE", "COPY_PASTE",
+            "BLUR", "NOISE", "COPY_PASTE", "OVERLAY", "RANDOM_CONVOLUTION",
         )
     ),
     "COPY_PASTE.TOUCHING",
@@ -122,6 +122,7 @@ _RULES = {
     "MODEL.CENTER_VOTING.MIN_VOTES": _number_from(0, "a number of pixels"),
     "MODEL.ROI_HEADS.NUM_CLASSES": _whole_from(1, "a number of classes"),
     "MODEL.ROI_HEADS.SCORE_THRESH_TEST": _PROBABILITY,
+    "MODEL.TIMM.MIX_STYLE": _number_between(0, 1, "a share"),
     "MODEL.BACKBONE.FREEZE_AT": _number_between(0, 5, "a number of stages"),
     "MODEL.SEGMENTATION.CHANNELS": _each(_whole_from(1), "for each level"),
     "MODEL.SEGMENTATION.DROPOUT": _PROBABILITY,

@@ -1,4 +1,4 @@
-"""Training images composed of several: nuclei are pasted from one into another."""
+"""Training images composed of several: nuclei of one are pasted into or laid over another."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from detectron2.config import CfgNode
 from detectron2.data import transforms as T
 
 from nucdet.data.augment.copy_paste import paste_nuclei
+from nucdet.data.augment.overlay import overlay
 from nucdet.data.augment.photometry import build_photometric
 from nucdet.data.augment.sample import Sample
 
@@ -24,10 +25,10 @@ Reader = Callable[[dict[str, Any]], Sample]
 
 @dataclass
 class Composition:
-    """Combines images according to INPUT.AUGMENTATION.COPY_PASTE.
+    """Combines images according to INPUT.AUGMENTATION.COPY_PASTE and OVERLAY.
 
-    Nuclei are pasted after the geometric augmentations but before those of light and color, so that
-    the copies get the same light and color as their surroundings.
+    Images are combined after the geometric augmentations but before those of light and color, so
+    that what comes from another one gets the same light and color as its surroundings.
 
     Attributes:
         cfg: the node INPUT.AUGMENTATION.
@@ -46,14 +47,14 @@ class Composition:
 
     @classmethod
     def from_config(cls, cfg: CfgNode, records: Sequence[dict[str, Any]]) -> Composition | None:
-        """From INPUT.AUGMENTATION; None if COPY_PASTE.PROB is 0."""
+        """From INPUT.AUGMENTATION; None if the images are not combined."""
         aug = cfg.INPUT.AUGMENTATION
-        if not aug.COPY_PASTE.PROB:
+        if not (aug.COPY_PASTE.PROB or aug.OVERLAY.PROB):
             return None
         return cls(aug, records, T.AugmentationList(build_photometric(aug)))
 
     def __call__(self, record: dict[str, Any], read: Reader) -> Sample:
-        """The image of ``record``, perhaps with copies of nuclei."""
+        """The image of ``record``, perhaps with nuclei of another one or copies of its own."""
         sample = read(record)
         keys = self.cfg.COPY_PASTE
         if np.random.rand() < keys.PROB:
@@ -61,6 +62,8 @@ class Composition:
             if np.random.rand() < _FROM_ANOTHER:
                 source = read(self._same_kind(record))
             sample = paste_nuclei(sample, source, keys.MAX_FRACTION, keys.TOUCHING)
+        if np.random.rand() < self.cfg.OVERLAY.PROB:
+            sample = overlay(sample, read(self._same_kind(record)))
         augmented = T.AugInput(sample.image)
         self.photometric(augmented)
         return replace(sample, image=augmented.image)

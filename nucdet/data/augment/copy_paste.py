@@ -46,7 +46,7 @@ def paste_nuclei(target: Sample, source: Sample, max_fraction: float, touching: 
     candidates = np.flatnonzero(whole & large)
     count = max(1, round(np.random.uniform(0, max_fraction) * len(source.masks)))
     chosen = np.random.permutation(candidates)[:count]
-    shift = 0.0 if source is target else _background(target) - _background(source)
+    shift = 0.0 if source is target else background_color(target) - background_color(source)
     canvas = _Canvas(target)
     for index in chosen.tolist():
         piece = _cut(source, index, shift)
@@ -83,7 +83,7 @@ def _cut(source: Sample, index: int, shift: np.ndarray | float) -> _Piece:
     return _Piece(pixels, mask, int(source.classes[index]))
 
 
-def _background(sample: Sample) -> np.ndarray:
+def background_color(sample: Sample) -> np.ndarray:
     """(3,) median color outside the nuclei, or of all pixels if nuclei cover everything."""
     outside = sample.masks.to_label_map()[::4, ::4] == 0
     pixels = sample.image[::4, ::4]

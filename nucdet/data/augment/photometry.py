@@ -35,6 +35,7 @@ _GAIN, _OFFSET = 0.2, 15.0  # of a channel: factor within 1 ± gain, ± offset i
 _FADED = 0.2  # smallest share of the range 0–255 that remains
 _LIGHT = 0.5  # a factor from 2^-x to 2^x, or a glow of up to x × 128 grey levels
 _NOISE = 12.0  # largest standard deviation, grey levels
+_KERNELS = (1, 3, 5, 7)  # sides of the random convolutions, pixels
 _VISIBLE = 24  # a fade leaves at least this many grey levels between background and nuclei
 
 
@@ -60,6 +61,7 @@ def build_photometric(aug: CfgNode) -> list[T.Augmentation | Transform]:
         ),
         (aug.CHANNELS.PROB, Photometric(partial(draw_channel_changes, _GAIN, _OFFSET))),
         (aug.INVERT_PROB, Photometric(lambda: invert)),
+        (aug.RANDOM_CONVOLUTION.PROB, Photometric(_draw_convolution)),
         (float(aug.BRIGHTNESS > 0), T.RandomBrightness(1 - aug.BRIGHTNESS, 1 + aug.BRIGHTNESS)),
         (float(aug.CONTRAST > 0), T.RandomContrast(1 - aug.CONTRAST, 1 + aug.CONTRAST)),
         (float(aug.GAMMA != 1), Photometric(partial(_draw_gamma, aug.GAMMA))),
@@ -93,6 +95,34 @@ def _grey(image: np.ndarray) -> np.ndarray:
 def invert(image: np.ndarray) -> np.ndarray:
     """255 - value."""
     return 255 - image
+
+
+def _draw_convolution() -> ImageOperation:
+    """Mix the image with its convolution by a random kernel (Xu et al., ICLR 2021).
+
+    Colors, contrast and texture become others, at random also inverted, while shapes that are
+    larger than the kernel stay (arXiv:2007.13003). The convolution gets the mean and deviation
+    that each channel had.
+    """
+    side = int(np.random.choice(_KERNELS))
+    kernels = np.random.standard_normal((3, 3, side, side)).astype(np.float32)
+    own = np.random.rand()
+
+    def convolve(image: np.ndarray) -> np.ndarray:
+        image = image.astype(np.float32)
+        channels = cv2.split(image)
+        filtered = np.stack(
+            [
+                sum(cv2.filter2D(c, -1, k) for c, k in zip(channels, kernel, strict=True))
+                for kernel in kernels
+            ],
+            axis=-1,
+        )
+        mean, deviation = cv2.meanStdDev(image)
+        shown = (filtered - filtered.mean(axis=(0, 1))) / (filtered.std(axis=(0, 1)) + 1e-3)
+        return as_uint8(own * image + (1 - own) * (mean.T + deviation.T * shown))
+
+    return convolve
 
 
 def _draw_gamma(strength: float) -> ImageOperation:

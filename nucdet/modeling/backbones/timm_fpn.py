@@ -12,9 +12,12 @@ from torch import Tensor, nn
 
 from nucdet.errors import InputError, similar_names
 from nucdet.layers.convolution import speed_up
+from nucdet.layers.mix_style import mix_outputs
 
 # C2…C5 of the feature pyramid paper: strides 4, 8, 16, 32
 _STRIDES = {"res2": 4, "res3": 8, "res4": 16, "res5": 32}
+# maps that mostly show style: colors, contrast, texture
+_STRIDES_OF_STYLE = (2, 4, 8)
 
 
 class TimmBackbone(Backbone):
@@ -25,7 +28,13 @@ class TimmBackbone(Backbone):
     """
 
     def __init__(
-        self, name: str, *, in_channels: int = 3, norm: str = "FrozenBN", freeze_at: int = 0
+        self,
+        name: str,
+        *,
+        in_channels: int = 3,
+        norm: str = "FrozenBN",
+        freeze_at: int = 0,
+        mix_style: float = 0.0,
     ):
         """
         Args:
@@ -36,6 +45,8 @@ class TimmBackbone(Backbone):
                 them.
             freeze_at: 0: nothing is frozen; 1: the stem; n ≥ 2: also the stages up to ``res<n>``.
                 Their batch norms keep their statistics, too.
+            mix_style: share of the batches in training to whose maps at the strides 2, 4 and 8
+                :func:`nucdet.layers.mix_style.mix_style` is applied.
 
         Raises:
             InputError: there is no such network, ``norm`` is invalid, or the network lacks one of
@@ -70,6 +81,10 @@ class TimmBackbone(Backbone):
         if norm == "FrozenBN":
             self.body = freeze_batch_norm_2d(self.body)
         speed_up(self.body)
+        if mix_style:
+            for index, stride in enumerate(reductions):
+                if stride in _STRIDES_OF_STYLE:
+                    mix_outputs(self._stage(index), mix_style)
         self._frozen = self._modules_up_to(freeze_at)
         for module in self._frozen:
             for parameter in module.parameters(recurse=False):
@@ -86,17 +101,16 @@ class TimmBackbone(Backbone):
                 f"MODEL.BACKBONE.FREEZE_AT is {freeze_at}, but the maps of MODEL.TIMM.NAME have "
                 f"the strides {strides}, and none {stride}"
             )
-        index = strides.index(stride)
-        end = self.body.feature_info.module_name(index)
+        last = self._stage(strides.index(stride))
+        modules = list(self.body.modules())[1:]
+        return modules[: modules.index([*last.modules()][-1]) + 1]
+
+    def _stage(self, index: int) -> nn.Module:
+        """The module whose output is the map with this index."""
+        name = self.body.feature_info.module_name(index)
         # some networks are flattened: feature_info says "stages.0", the module is "stages_0"
-        ends = (end, end.replace(".", "_", 1))
-        modules = list(self.body.named_modules())[1:]
-        last = max(
-            i
-            for i, (name, _) in enumerate(modules)
-            if any(name == e or name.startswith(e + ".") for e in ends)
-        )
-        return [module for _, module in modules[: last + 1]]
+        modules = dict(self.body.named_modules())
+        return modules.get(name) or modules[name.replace(".", "_", 1)]
 
     def train(self, mode: bool = True) -> TimmBackbone:
         """See :meth:`nn.Module.train`; frozen batch norms stay in evaluation mode."""
@@ -128,6 +142,7 @@ def fpn_arguments(cfg: CfgNode, input_shape: ShapeSpec) -> dict[str, Any]:
         in_channels=input_shape.channels,
         norm=cfg.MODEL.TIMM.NORM,
         freeze_at=cfg.MODEL.BACKBONE.FREEZE_AT,
+        mix_style=cfg.MODEL.TIMM.MIX_STYLE,
     )
     return {
         "bottom_up": bottom_up,

@@ -78,3 +78,17 @@ def test_light_and_color_change_once_and_last(mapped):
     pasted = mapped(PASTE, "1.0")
     inverted = mapped(PASTE, "1.0", "INPUT.AUGMENTATION.INVERT_PROB", "1.0")
     assert np.array_equal(inverted["image"], 255 - pasted["image"])
+
+
+def test_an_overlay_adds_the_nuclei_of_another_image(mapped):
+    crop = (
+        "INPUT.CROP.ENABLED",
+        "True",
+        "INPUT.CROP.TYPE",
+        "absolute",
+        "INPUT.CROP.SIZE",
+        "[48, 48]",
+    )
+    plain, both = mapped(*crop), mapped(*crop, "INPUT.AUGMENTATION.OVERLAY.PROB", "1.0")
+    assert len(both["instances"]) > len(plain["instances"])
+    assert (both["image"] >= plain["image"]).all()

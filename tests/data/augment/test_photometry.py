@@ -45,7 +45,7 @@ ALL_KEYS = {
     "GREY_PROB": 1.0, "COLORIZE_PROB": 1.0, "STAIN__PROB": 1.0, "HUE_SATURATION__PROB": 1.0,
     "CHANNELS__PROB": 1.0, "INVERT_PROB": 1.0, "BRIGHTNESS": 0.3,
     "CONTRAST": 0.3, "GAMMA": 2.0, "FADE__PROB": 1.0, "ILLUMINATION__PROB": 1.0, "BLUR__PROB": 1.0,
-    "NOISE__PROB": 1.0, "JPEG__PROB": 1.0,
+    "NOISE__PROB": 1.0, "JPEG__PROB": 1.0, "RANDOM_CONVOLUTION__PROB": 1.0,
 }  # fmt: skip
 
 
@@ -157,6 +157,27 @@ def test_uneven_light_is_smooth_and_within_its_strength():
         assert np.abs(np.diff(grey, axis=0)).max() <= 8
         # 2^±0.5, or up to 64 more
         assert grey.min() >= 70 and grey.max() <= 164
+
+
+def test_a_random_convolution_keeps_brightness_and_edges(fluorescence):
+    """The mean stays, and what is flat stays flat at 4 pixels from an edge."""
+    gradient = cv2.morphologyEx(fluorescence[..., 0], cv2.MORPH_GRADIENT, np.ones((9, 9)))
+    flat = gradient == 0
+    differences = []
+    for _ in range(30):
+        changed = _change(fluorescence, RANDOM_CONVOLUTION__PROB=1.0)[..., 1].astype(float)
+        assert abs(changed.mean() - fluorescence.mean()) < 5
+        assert changed.std() < fluorescence.std() + 1
+        values = changed[flat & (fluorescence[..., 0] == 10)]
+        assert np.ptp(values) <= 1
+        differences.append(changed[32, 32] - values[0])
+    assert min(differences) < 0 < max(differences)  # inverted, or not
+    assert 45 < max(differences) < 65
+
+
+def test_a_random_convolution_of_a_constant_image_is_the_image():
+    image = np.full((20, 20, 3), 90, np.uint8)
+    assert np.array_equal(_change(image, RANDOM_CONVOLUTION__PROB=1.0), image)
 
 
 def test_jpeg_keeps_colors_in_their_channels():

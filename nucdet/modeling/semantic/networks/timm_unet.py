@@ -89,6 +89,7 @@ class TimmUNet(ConfiguredNetwork, nn.Module):
             in_channels=len(cfg.MODEL.PIXEL_MEAN),
             norm=cfg.MODEL.TIMM.NORM,
             freeze_at=cfg.MODEL.BACKBONE.FREEZE_AT,
+            mix_style=cfg.MODEL.TIMM.MIX_STYLE,
         )
         return {"encoder": encoder, **super().from_config(cfg)}
 
