@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 from torch.distributions import Beta
@@ -38,9 +40,15 @@ def mix_style(maps: Tensor) -> Tensor:
 
 def mix_outputs(module: nn.Module, probability: float) -> None:
     """Apply :func:`mix_style` in training to this share of a module's outputs."""
+    module.register_forward_hook(_MixOutputs(probability))
 
-    def mixed(module: nn.Module, _: object, output: Tensor) -> Tensor:
-        drawn = module.training and torch.rand(()) < probability
+
+@dataclass(frozen=True)
+class _MixOutputs:
+    """A hook, and not a function within a function, so that a model can be pickled."""
+
+    probability: float
+
+    def __call__(self, module: nn.Module, _: object, output: Tensor) -> Tensor:
+        drawn = module.training and torch.rand(()) < self.probability
         return mix_style(output) if drawn else output
-
-    module.register_forward_hook(mixed)

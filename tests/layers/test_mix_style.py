@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import pickle
+
 import pytest
 import torch
 from torch import nn
@@ -68,6 +70,8 @@ def test_outputs_change_only_in_training_and_in_their_share():
     assert 15 < changed < 60  # half of the time, and half of that with another image
     module.eval()
     assert torch.equal(module(maps), maps)
+    again = pickle.loads(pickle.dumps(module)).train()
+    assert any(not torch.equal(again(maps), maps) for _ in range(20))
 
 
 @pytest.mark.parametrize("name", ["tf_efficientnet_lite0", "resnet18"])
