@@ -21,7 +21,7 @@ def mix_style(maps: Tensor) -> Tensor:
     in images from elsewhere.
 
     Args:
-        maps: (N, C, H, W) of N images; they do not learn from the exchange of their statistics.
+        maps: (N, C, H, W) of N images. No gradient flows through their statistics.
 
     Returns:
         (N, C, H, W): each channel of each image with mean and standard deviation that are means of
@@ -29,7 +29,7 @@ def mix_style(maps: Tensor) -> Tensor:
         channels.
     """
     detached = maps.detach().float()
-    deviation, mean = torch.std_mean(detached, dim=(2, 3), keepdim=True)
+    deviation, mean = torch.std_mean(detached, dim=(2, 3), correction=0, keepdim=True)
     deviation = deviation + _LEAST_DEVIATION
     others = torch.randperm(len(maps), device=maps.device)
     own = Beta(_ALPHA, _ALPHA).sample((len(maps), 1, 1, 1)).to(maps.device)
