@@ -127,6 +127,13 @@ class CroppedMasks:
         at_border = ((self.offsets == 0) | (ends == self.image_size)).any(axis=1)
         return at_border & self._shapes.all(axis=1)
 
+    def outside(self, covered: np.ndarray) -> CroppedMasks:
+        """Each of the N masks without the pixels of ``covered`` (H, W) bool."""
+        windows = [
+            crop & ~covered[box] for box, crop in zip(self.slices(), self.crops, strict=True)
+        ]
+        return CroppedMasks.from_windows(self.offsets, windows, self.image_size)
+
     def crop_and_resize(self, boxes: torch.Tensor, mask_size: int) -> torch.Tensor:
         """Mask i within box i, resized: Mask R-CNN's training targets.
 

@@ -221,3 +221,14 @@ def test_a_dense_image_is_coded_in_one_pass():
     # 0.05 s on a laptop core; mask by mask over the whole image it would be 10 s
     assert time.perf_counter() - begin < 2
     assert len(rles) == 54 * 54
+
+
+def test_outside_leaves_what_is_not_covered():
+    dense = np.zeros((2, 4, 6), bool)
+    dense[0, :2, :3] = dense[1, 2:, 4:] = True
+    covered = np.zeros((4, 6), bool)
+    covered[:, 1:5] = True
+    left = CroppedMasks.from_dense(dense).outside(covered)
+    assert np.array_equal(np.asarray(left), dense & ~covered)
+    assert left.areas.tolist() == [2, 2]
+    assert CroppedMasks.from_dense(dense).outside(np.ones((4, 6), bool)).areas.tolist() == [0, 0]

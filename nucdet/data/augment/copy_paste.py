@@ -156,12 +156,7 @@ class _Canvas:
         """The current image; nuclei that are completely covered are removed."""
         if not self.labels:
             return self.target
-        masks = self.target.masks
-        windows = [
-            crop & (self.pasted[box] == 0)
-            for box, crop in zip(masks.slices(), masks.crops, strict=True)
-        ]
-        old = CroppedMasks.from_windows(masks.offsets, windows, masks.image_size)
+        old = self.target.masks.outside(self.pasted > 0)
         left = old.nonempty().numpy()
         present = np.flatnonzero(np.bincount(self.pasted.ravel())[1:])
         classes = np.array(self.labels, np.int64)[present]

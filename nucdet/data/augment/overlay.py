@@ -39,17 +39,10 @@ def overlay(top: Sample, below: Sample) -> Sample:
         image = first + contrast * np.maximum(second - ground, 0)
     else:
         image = first * (1 - contrast * np.maximum(1 - second / np.maximum(ground, 1), 0))
-    masks, kept = _uncovered(below.masks, top.masks.to_label_map() > 0)
+    visible = below.masks.outside(top.masks.to_label_map() > 0)
+    kept = visible.areas >= _VISIBLE * np.maximum(below.masks.areas, 1)
     return Sample(
         as_uint8(image),
-        CroppedMasks.cat([top.masks, masks]),
+        CroppedMasks.cat([top.masks, visible[kept]]),
         np.concatenate([top.classes, below.classes[kept]]),
     )
-
-
-def _uncovered(masks: CroppedMasks, cover: np.ndarray) -> tuple[CroppedMasks, np.ndarray]:
-    """What of N masks is visible under ``cover`` (H, W) bool, and the indices of those masks."""
-    windows = [crop & ~cover[box] for box, crop in zip(masks.slices(), masks.crops, strict=True)]
-    left = CroppedMasks.from_windows(masks.offsets, windows, masks.image_size)
-    kept = np.flatnonzero(np.asarray(left.areas) >= _VISIBLE * np.maximum(masks.areas, 1))
-    return left[kept], kept

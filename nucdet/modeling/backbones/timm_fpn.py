@@ -90,6 +90,17 @@ class TimmBackbone(Backbone):
             for parameter in module.parameters(recurse=False):
                 parameter.requires_grad = False
 
+    @classmethod
+    def from_cfg(cls, cfg: CfgNode, in_channels: int) -> TimmBackbone:
+        """The network of MODEL.TIMM and MODEL.BACKBONE.FREEZE_AT."""
+        return cls(
+            cfg.MODEL.TIMM.NAME,
+            in_channels=in_channels,
+            norm=cfg.MODEL.TIMM.NORM,
+            freeze_at=cfg.MODEL.BACKBONE.FREEZE_AT,
+            mix_style=cfg.MODEL.TIMM.MIX_STYLE,
+        )
+
     def _modules_up_to(self, freeze_at: int) -> list[nn.Module]:
         """Every module up to the end of the stage, in timm's order of execution."""
         if freeze_at < 1:
@@ -137,15 +148,8 @@ def build_timm_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> FPN:
 
 def fpn_arguments(cfg: CfgNode, input_shape: ShapeSpec) -> dict[str, Any]:
     """The arguments of the FPN that :func:`build_timm_fpn_backbone` builds."""
-    bottom_up = TimmBackbone(
-        cfg.MODEL.TIMM.NAME,
-        in_channels=input_shape.channels,
-        norm=cfg.MODEL.TIMM.NORM,
-        freeze_at=cfg.MODEL.BACKBONE.FREEZE_AT,
-        mix_style=cfg.MODEL.TIMM.MIX_STYLE,
-    )
     return {
-        "bottom_up": bottom_up,
+        "bottom_up": TimmBackbone.from_cfg(cfg, input_shape.channels),
         "in_features": cfg.MODEL.FPN.IN_FEATURES,
         "out_channels": cfg.MODEL.FPN.OUT_CHANNELS,
         "norm": cfg.MODEL.FPN.NORM,

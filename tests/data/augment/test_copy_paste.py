@@ -5,24 +5,12 @@ import numpy as np
 import pytest
 
 from nucdet.data.augment.copy_paste import paste_nuclei
-from nucdet.data.augment.sample import Sample
-from nucdet.structures import CroppedMasks
 
 
-def _sample(*discs, background=50, light=150, size=(96, 96), label=0) -> Sample:
-    """Discs (y, x, radius) that are lighter than the background by ``light``."""
-    labels = np.zeros(size, np.int32)
-    for index, (y, x, radius) in enumerate(discs, 1):
-        cv2.circle(labels, (x, y), radius, index, -1)
-    image = np.repeat((background + light * (labels > 0))[..., None], 3, axis=2).astype(np.uint8)
-    masks = CroppedMasks.from_label_map(labels)
-    return Sample(image, masks, np.full(len(masks), label, np.int64))
-
-
-def test_a_nucleus_goes_to_an_empty_image_with_its_class():
+def test_a_nucleus_goes_to_an_empty_image_with_its_class(disc_sample):
     np.random.seed(0)
-    source = _sample((40, 40, 8), label=3)
-    result = paste_nuclei(_sample(), source, max_fraction=1.0, touching=0.0)
+    source = disc_sample((40, 40, 8), label=3)
+    result = paste_nuclei(disc_sample(), source, max_fraction=1.0, touching=0.0)
     assert result.classes.tolist() == [3]
     assert result.masks.areas.tolist() == source.masks.areas.tolist()
     inside = cv2.erode(np.asarray(result.masks)[0].astype(np.uint8), np.ones((5, 5)))
@@ -32,9 +20,9 @@ def test_a_nucleus_goes_to_an_empty_image_with_its_class():
 
 
 @pytest.mark.parametrize("touching", [0.0, 1.0])
-def test_masks_follow_pixels_and_share_none(touching):
+def test_masks_follow_pixels_and_share_none(disc_sample, touching):
     np.random.seed(1)
-    sample = _sample((20, 20, 8), (25, 60, 6), (60, 30, 10), (70, 75, 7))
+    sample = disc_sample((20, 20, 8), (25, 60, 6), (60, 30, 10), (70, 75, 7))
     numbers = set()
     for _ in range(30):
         result = paste_nuclei(sample, sample, max_fraction=1.0, touching=touching)
@@ -50,9 +38,9 @@ def test_masks_follow_pixels_and_share_none(touching):
     assert min(numbers) == 5 and max(numbers) > 6
 
 
-def test_touching_copies_touch():
+def test_touching_copies_touch(disc_sample):
     np.random.seed(2)
-    sample = _sample((48, 48, 9))
+    sample = disc_sample((48, 48, 9))
     for _ in range(20):
         result = paste_nuclei(sample, sample, max_fraction=1.0, touching=1.0)
         old, copy = np.asarray(result.masks).astype(np.uint8)
@@ -60,32 +48,32 @@ def test_touching_copies_touch():
         assert copy.sum() == sample.masks.areas[0]
 
 
-def test_free_copies_leave_the_others_whole():
+def test_free_copies_leave_the_others_whole(disc_sample):
     np.random.seed(3)
-    sample = _sample((20, 20, 8), (60, 60, 12))
+    sample = disc_sample((20, 20, 8), (60, 60, 12))
     for _ in range(20):
         result = paste_nuclei(sample, sample, max_fraction=1.0, touching=0.0)
         assert result.masks.areas[:2].tolist() == sample.masks.areas.tolist()
 
 
-def test_cut_nuclei_and_debris_are_not_copied():
-    cut = _sample((3, 40, 8))
-    assert paste_nuclei(_sample(), cut, 1.0, 0.0).masks.areas.tolist() == []
-    debris = _sample((3, 40, 8), (93, 40, 8), (50, 50, 1))
-    assert paste_nuclei(_sample(), debris, 1.0, 0.0).masks.areas.tolist() == []
-    assert len(paste_nuclei(_sample(), _sample(), 1.0, 0.5).masks) == 0
+def test_cut_nuclei_and_debris_are_not_copied(disc_sample):
+    cut = disc_sample((3, 40, 8))
+    assert paste_nuclei(disc_sample(), cut, 1.0, 0.0).masks.areas.tolist() == []
+    debris = disc_sample((3, 40, 8), (93, 40, 8), (50, 50, 1))
+    assert paste_nuclei(disc_sample(), debris, 1.0, 0.0).masks.areas.tolist() == []
+    assert len(paste_nuclei(disc_sample(), disc_sample(), 1.0, 0.5).masks) == 0
 
 
-def test_copies_are_as_much_brighter_as_the_background_is():
+def test_copies_are_as_much_brighter_as_the_background_is(disc_sample):
     np.random.seed(4)
-    source = _sample((40, 40, 8), background=100, light=50)
-    result = paste_nuclei(_sample(background=20), source, 1.0, 0.0)
+    source = disc_sample((40, 40, 8), background=100, light=50)
+    result = paste_nuclei(disc_sample(background=20), source, 1.0, 0.0)
     assert result.image.max() == 70
     assert result.image.min() == 20
 
 
-def test_a_nucleus_that_is_wholly_covered_is_gone():
+def test_a_nucleus_that_is_wholly_covered_is_gone(disc_sample):
     np.random.seed(5)
-    result = paste_nuclei(_sample((48, 48, 0)), _sample((40, 40, 9), label=2), 1.0, 1.0)
+    result = paste_nuclei(disc_sample((48, 48, 0)), disc_sample((40, 40, 9), label=2), 1.0, 1.0)
     assert result.classes.tolist() == [2]
     assert len(result.masks) == 1

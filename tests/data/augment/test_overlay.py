@@ -1,12 +1,9 @@
 from __future__ import annotations
 
-import cv2
 import numpy as np
 import pytest
 
 from nucdet.data.augment.overlay import overlay
-from nucdet.data.augment.sample import Sample
-from nucdet.structures import CroppedMasks
 
 
 @pytest.fixture(autouse=True)
@@ -14,20 +11,10 @@ def seed():
     np.random.seed(0)
 
 
-def _sample(*discs, background, light, label=0, size=(64, 64)) -> Sample:
-    """Discs (y, x, radius) that differ from the background by ``light`` grey levels."""
-    labels = np.zeros(size, np.int32)
-    for index, (y, x, radius) in enumerate(discs, 1):
-        cv2.circle(labels, (x, y), radius, index, -1)
-    image = np.repeat((background + light * (labels > 0))[..., None], 3, axis=2).astype(np.uint8)
-    masks = CroppedMasks.from_label_map(labels)
-    return Sample(image, masks, np.full(len(masks), label, np.int64))
-
-
 @pytest.mark.parametrize("background, light", [(20, 80), (200, -80)])
-def test_both_nuclei_are_seen_and_overlap_is_strongest(background, light):
-    top = _sample((30, 24, 12), background=background, light=light, label=1)
-    below = _sample((30, 40, 12), background=background, light=light, label=2)
+def test_both_nuclei_are_seen_and_overlap_is_strongest(disc_sample, background, light):
+    top = disc_sample((30, 24, 12), background=background, light=light, label=1)
+    below = disc_sample((30, 40, 12), background=background, light=light, label=2)
     for _ in range(20):
         both = overlay(top, below)
         assert both.classes.tolist() == [1, 2]
@@ -43,18 +30,18 @@ def test_both_nuclei_are_seen_and_overlap_is_strongest(background, light):
         assert (sign * image[joint]).min() > (sign * image[first & ~joint]).max()
 
 
-def test_nuclei_of_which_little_is_left_are_not_labelled():
-    top = _sample((30, 30, 14), background=20, light=80)
-    below = _sample((30, 32, 10), (10, 54, 6), background=20, light=80)
+def test_nuclei_of_which_little_is_left_are_not_labelled(disc_sample):
+    top = disc_sample((30, 30, 14), background=20, light=80)
+    below = disc_sample((30, 32, 10), (10, 54, 6), background=20, light=80)
     result = overlay(top, below)
     assert result.masks.areas.tolist() == [top.masks.areas[0], below.masks.areas[1]]
     assert len(result.classes) == 2
 
 
-def test_images_without_nuclei_and_of_other_sizes():
-    top = _sample((30, 30, 8), background=20, light=80)
-    empty = _sample(background=20, light=80)
+def test_images_without_nuclei_and_of_other_sizes(disc_sample):
+    top = disc_sample((30, 30, 8), background=20, light=80)
+    empty = disc_sample(background=20, light=80)
     assert overlay(top, empty).masks.areas.tolist() == top.masks.areas.tolist()
     assert overlay(empty, top).masks.areas.tolist() == top.masks.areas.tolist()
-    smaller = _sample((30, 30, 8), background=20, light=80, size=(64, 60))
+    smaller = disc_sample((30, 30, 8), background=20, light=80, size=(64, 60))
     assert overlay(top, smaller) is top

@@ -84,13 +84,7 @@ class TimmUNet(ConfiguredNetwork, nn.Module):
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
-        encoder = TimmBackbone(
-            cfg.MODEL.TIMM.NAME,
-            in_channels=len(cfg.MODEL.PIXEL_MEAN),
-            norm=cfg.MODEL.TIMM.NORM,
-            freeze_at=cfg.MODEL.BACKBONE.FREEZE_AT,
-            mix_style=cfg.MODEL.TIMM.MIX_STYLE,
-        )
+        encoder = TimmBackbone.from_cfg(cfg, len(cfg.MODEL.PIXEL_MEAN))
         return {"encoder": encoder, **super().from_config(cfg)}
 
     def forward(self, x: Tensor) -> Tensor:
