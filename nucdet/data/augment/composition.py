@@ -62,6 +62,7 @@ class Composition:
             if np.random.rand() < _FROM_ANOTHER:
                 source = read(self._same_kind(record))
             sample = paste_nuclei(sample, source, keys.MAX_FRACTION, keys.TOUCHING)
+        # a config without overlays draws no number for them: it trains as before they existed
         if self.cfg.OVERLAY.PROB and np.random.rand() < self.cfg.OVERLAY.PROB:
             sample = overlay(sample, read(self._same_kind(record)))
         augmented = T.AugInput(sample.image)
