@@ -131,7 +131,10 @@ class Network:
             The output for each image, in its own pixels or in those of the given size.
         """
         inputs = (self._input(*image) for image in images)
-        for batch in _batches(inputs, _BATCH_PIXELS if self.device.type == "cuda" else 0):
+        # with several views the images of a batch would be predicted one by one anyway, and the tap
+        # would hear only the first of them
+        together = self.device.type == "cuda" and self.model is self.bare_model
+        for batch in _batches(inputs, _BATCH_PIXELS if together else 0):
             self.tap.take()  # discard what a failed batch has left
             with torch.no_grad(), _capacity(self.model, capacity):
                 outputs = self.model(batch)

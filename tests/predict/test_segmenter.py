@@ -81,6 +81,17 @@ def test_neighbors_of_equal_size_share_a_batch():
     assert [len(batch) for batch in _batches(inputs, pixels=0)] == [1] * 5
 
 
+@pytest.mark.parametrize("views", ["False", "True"])
+def test_batches_of_a_gpu_give_features_of_each_image(repository, weights, overrides, views):
+    options = [*overrides, "TEST.AUG.ENABLED", views]
+    network = Segmenter(repository / CONFIG, weights, options, "cpu")._finder.network
+    image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    alone = [view.seen.features for view in network([(image, 1.0), (image[::-1].copy(), 1.0)])]
+    network.device = torch.device("cuda")  # of the batches only: the model stays on the CPU
+    both = [view.seen.features for view in network([(image, 1.0), (image[::-1].copy(), 1.0)])]
+    torch.testing.assert_close(both, alone, rtol=1e-3, atol=1e-3)
+
+
 def test_bfloat16_heads_are_nearly_those_of_float32(repository, weights, segmenter):
     lowered = Segmenter(repository / CONFIG, weights, (), "cpu", precision="bfloat16")
     heads = [s._finder.network.model.roi_heads for s in (segmenter, lowered)]
