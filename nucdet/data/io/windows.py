@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -110,15 +110,12 @@ class TiffWindows(ImageWindows):
         self._path, self._page = path, page
         self.size = (page.imagelength, page.imagewidth)
         self._samples = page.samplesperpixel
-        if page.is_memmappable:
-            self._fetch = self._read_rows
-        else:
-            self._fetch = self._decode_segments
+        if not page.is_memmappable:
             height, width = self._segment_size()
             segment_bytes = height * width * self._samples * page.dtype.itemsize
             remembered = max(1, _CACHE_BYTES // share // segment_bytes)
-            # wraps the bound method, so that each instance has its own cache
-            self._segment = lru_cache(remembered)(self._segment)
+            # not a method, which would keep this object, and the memory, until the next collection
+            self._segment = lru_cache(remembered)(partial(_decoded_segment, page))
         self._color = self.values(np.s_[0:1, 0:1]).ndim == 3
         if self._color:
             self.channel_names = _RGB
@@ -136,7 +133,8 @@ class TiffWindows(ImageWindows):
         """
         rows, columns = box
         try:
-            pixels = self._fetch(rows.start, rows.stop, columns.start, columns.stop)
+            fetch = self._read_rows if self._page.is_memmappable else self._decode_segments
+            pixels = fetch(rows.start, rows.stop, columns.start, columns.stop)
         # for damaged files, decoders may raise nearly anything
         except Exception as error:
             raise InputError(
@@ -181,15 +179,17 @@ class TiffWindows(ImageWindows):
                 result[y : y + inside.shape[0], x : x + inside.shape[1]] = inside
         return result
 
-    def _segment(self, index: int) -> np.ndarray | None:
-        page, file = self._page, self._page.parent.filehandle
-        file.seek(page.dataoffsets[index])
-        data = file.read(page.databytecounts[index])
-        pixels, _, shape = page.decode(data, index, jpegtables=page.jpegtables)
-        if pixels is None:
-            return None
-        pixels = pixels[0, : shape[1], : shape[2]]
-        return pixels[..., 0] if self._samples == 1 else pixels
+
+def _decoded_segment(page: tifffile.TiffPage, index: int) -> np.ndarray | None:
+    """A strip or tile, (h, w) or (h, w, samples); None if the file does not store it."""
+    file = page.parent.filehandle
+    file.seek(page.dataoffsets[index])
+    data = file.read(page.databytecounts[index])
+    pixels, _, shape = page.decode(data, index, jpegtables=page.jpegtables)
+    if pixels is None:
+        return None
+    pixels = pixels[0, : shape[1], : shape[2]]
+    return pixels[..., 0] if page.samplesperpixel == 1 else pixels
 
 
 class OneColor(ImageWindows):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 import tifffile
@@ -102,6 +105,20 @@ def test_a_file_cut_short(tmp_path, layout):
     (tmp_path / "a.tif").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(InputError, match=r"a\.tif: damaged"):
         open_windows(tmp_path / "a.tif").values(BOXES[0])
+
+
+@pytest.mark.parametrize("layout", [{}, {"compression": "zlib", "tile": (16, 32)}])
+def test_what_was_decoded_is_freed_with_its_image(tmp_path, layout):
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((70, 90), np.uint8), **layout)
+    source = open_windows(tmp_path / "a.tif")
+    source.values(BOXES[0])
+    left = weakref.ref(source)
+    gc.disable()
+    try:
+        del source
+        assert left() is None
+    finally:
+        gc.enable()
 
 
 def test_mistakes(tmp_path):
