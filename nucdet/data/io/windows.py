@@ -7,7 +7,6 @@ pixels of a window do not depend on how it is read: the rules are those of
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from functools import lru_cache, partial
 from pathlib import Path
@@ -148,13 +147,14 @@ class TiffWindows(ImageWindows):
 
     def _read_rows(self, y0: int, y1: int, x0: int, x1: int) -> np.ndarray:
         """For uncompressed data: read the bytes of the window, row by row."""
-        stored = self._page.dtype.newbyteorder(self._page.parent.byteorder)
+        tiff = self._page.parent
+        stored = self._page.dtype.newbyteorder(tiff.byteorder)
         pixel = stored.itemsize * self._samples
         result = self._empty(y1 - y0, x1 - x0).astype(stored)
         for row in range(y0, y1):
-            place = self._page.dataoffsets[0] + (row * self.size[1] + x0) * pixel
+            tiff.filehandle.seek(self._page.dataoffsets[0] + (row * self.size[1] + x0) * pixel)
             with_row = result[row - y0].reshape(-1).view(np.uint8)
-            if os.preadv(self._page.parent.filehandle.fileno(), [with_row], place) < with_row.size:
+            if tiff.filehandle.readinto(with_row) < with_row.size:
                 raise ValueError(f"row {row} is missing")
         return result.astype(self._page.dtype, copy=False)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import weakref
 
 import numpy as np
@@ -52,6 +53,15 @@ def test_a_tiff_by_windows_is_the_tiff(tmp_path, dtype, channels, layout, normal
             source.values(box), values[..., :3][box] if channels else values[box]
         )
         np.testing.assert_array_equal(source.read(box), whole[box])
+
+
+def test_rows_are_read_where_there_is_no_preadv(tmp_path, monkeypatch):
+    monkeypatch.delattr(os, "preadv", raising=False)  # as on Windows
+    values = np.random.default_rng(0).integers(0, 250, (70, 90), np.uint8)
+    tifffile.imwrite(tmp_path / "a.tif", values)
+    np.testing.assert_array_equal(
+        open_windows(tmp_path / "a.tif").values(BOXES[2]), values[BOXES[2]]
+    )
 
 
 def test_the_scale_of_a_large_file_comes_from_all_over_it(tmp_path, monkeypatch):
