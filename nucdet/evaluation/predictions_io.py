@@ -15,7 +15,12 @@ import pandas as pd
 import torch
 from detectron2.structures import Instances
 
-from nucdet.data.coco_entries import check_categories, check_id
+from nucdet.data.coco_entries import (
+    check_categories,
+    check_file_name,
+    check_id,
+    check_image_id,
+)
 from nucdet.data.io.label_maps import LABEL_SUFFIXES, read_label_map
 from nucdet.errors import InputError
 from nucdet.evaluation.ground_truth import GroundTruth, TrueImage
@@ -167,17 +172,11 @@ def _as_results(path: Path, content: dict[str, Any], truth: GroundTruth) -> list
 
     Categories have the same name there, or it has only one.
     """
-    images: dict[Any, int] = {}
-    for entry in content["images"]:
-        name = PurePath(str(entry.get("file_name"))).name
-        image = truth.named(name) or truth.named(stem_of(name))
-        if image is None:
-            raise _unknown_image(path, f"image {name!r}", truth)
-        if image.image_id in images.values():
-            raise InputError(
-                f"{path}: two of its images are {name} (planes of a stack?); expected one"
-            )
-        images[check_id(path, entry)] = image.image_id
+    for member in ("images", "annotations", "categories"):
+        if not isinstance(content.get(member, []), list):
+            found = str(content[member])[:40]
+            raise InputError(f"{path}: {member} is {found}; expected a list, as in a COCO JSON")
+    images = _image_ids(path, content["images"], truth)
     names = check_categories(path, content.get("categories", ()))
     ids = {name: number for number, name in truth.categories.items()}
     if len(ids) <= 1:
@@ -189,7 +188,7 @@ def _as_results(path: Path, content: dict[str, Any], truth: GroundTruth) -> list
         )
     results = []
     for entry in content["annotations"]:
-        image_id, category = entry.get("image_id"), entry.get("category_id")
+        image_id, category = (check_id(path, entry, key) for key in ("image_id", "category_id"))
         if image_id not in images or category not in names:
             raise InputError(
                 f"{path}: annotation {entry.get('id')} has image_id {image_id!r} and category_id "
@@ -198,6 +197,25 @@ def _as_results(path: Path, content: dict[str, Any], truth: GroundTruth) -> list
         ours = {"image_id": images[image_id], "category_id": ids[names[category]]}
         results.append({**entry, **ours})
     return results
+
+
+def _image_ids(path: Path, entries: list[Any], truth: GroundTruth) -> dict[int | str, int]:
+    """The ground truth's id of each image of a COCO JSON, by its id there."""
+    ids: dict[int | str, int] = {}
+    taken: set[int] = set()
+    for entry in entries:
+        number = check_image_id(path, entry, ids)
+        name = PurePath(check_file_name(path, entry)).name
+        image = truth.named(name) or truth.named(stem_of(name))
+        if image is None:
+            raise _unknown_image(path, f"image {name!r}", truth)
+        if image.image_id in taken:
+            raise InputError(
+                f"{path}: two of its images are {name} (planes of a stack?); expected one"
+            )
+        taken.add(image.image_id)
+        ids[number] = image.image_id
+    return ids
 
 
 def _score(value: Any) -> float:

@@ -85,6 +85,26 @@ def test_a_coco_json_that_does_not_fit_is_refused(truth, tmp_path, changes, mess
         read(coco_json(tmp_path / "p.json", **changes), truth)
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"images": None}, "images is None; expected a list"),
+        ({"annotations": {}}, "annotations is {}"),
+        ({"categories": 5}, "categories is 5"),
+        ({"images": ["img1.png"]}, "found 'img1.png'"),
+        ({"images": [{"id": 1}]}, "file_name is None"),
+        ({"images": [{"id": 1, "file_name": f"img{i}.png"} for i in (1, 2)]}, "two images have id"),
+        ({"annotations": [5]}, "found 5"),
+        ({"annotations": [{"image_id": [1], "category_id": 1}]}, "image_id is"),
+    ],
+)
+def test_a_damaged_coco_json_is_refused(truth, tmp_path, changes, message):
+    path = coco_json(tmp_path / "p.json")
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+    with pytest.raises(InputError, match=f"p.json: .*{message}"):
+        read(path, truth)
+
+
 def test_categories_of_a_coco_json_are_matched_by_names(tmp_path):
     categories = [{"id": 5, "name": "tumor"}, {"id": 9, "name": "stroma"}]
     image = {"id": 1, "file_name": "img1.png", "height": 4, "width": 40}
