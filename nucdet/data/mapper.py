@@ -139,7 +139,8 @@ class NucleusDatasetMapper:
         """Read and augment one image.
 
         Raises:
-            FileNotFoundError, InputError: the image is missing, unreadable or of another size.
+            FileNotFoundError, InputError: the image is missing, unreadable or of another size, or
+                an annotation is damaged.
         """
         result = {key: value for key, value in dataset_dict.items() if key != "annotations"}
         if self.composition is None:
@@ -168,7 +169,10 @@ class NucleusDatasetMapper:
         augmented.image_id = dataset_dict.get("image_id", 0)  # perturbations draw from it
         annotations = dataset_dict["annotations"] if self.with_truth else []
         annotations = [a for a in annotations if not a.get("iscrowd", 0)]
-        masks = CroppedMasks.from_coco([a["segmentation"] for a in annotations], size)
+        try:
+            masks = CroppedMasks.from_coco([a["segmentation"] for a in annotations], size)
+        except InputError as error:
+            raise InputError(f"{dataset_dict['file_name']}: its annotations: {error}") from error
         augmented.nuclei = Nuclei.of_masks(masks)
         transforms = self.augmentations(augmented)
         classes = np.array([a["category_id"] for a in annotations], np.int64)

@@ -106,6 +106,12 @@ def test_a_image_of_another_size_than_annotated(record):
         _mapper(augment=True)(record)
 
 
+def test_a_damaged_annotation_is_named_with_its_image(record):
+    record["annotations"][0]["segmentation"] = {"size": [40, 60], "counts": [7]}
+    with pytest.raises(InputError, match=r"a\.png: its annotations: mask 0: its RLE covers 7 "):
+        _mapper(augment=True)(record)
+
+
 def test_unknown_format_is_named():
     with pytest.raises(InputError, match=r"INPUT\.FORMAT is 'HSV'"):
         _mapper("INPUT.FORMAT", "HSV", augment=True)
