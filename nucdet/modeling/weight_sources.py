@@ -26,7 +26,7 @@ from nucdet.modeling.checkpoint_files import read_checkpoint
 # names of parameters and buffers -> tensors, or arrays in the files of Detectron2's zoo
 Weights = dict[str, Any]
 
-NO_WEIGHTS = 'go on with MODEL.WEIGHTS "" (random weights) or configs/DSB2018/mask_rcnn_lite0_FPN'
+NO_WEIGHTS = 'go on with MODEL.WEIGHTS "" (random weights) or DSB2018/mask_rcnn_lite0_FPN.yaml'
 
 
 @dataclass(frozen=True)
