@@ -19,11 +19,14 @@ from nucdet.config import load_config
 from nucdet.data.datasets import check_datasets, register_datasets
 from nucdet.data.mapper import NucleusDatasetMapper
 from nucdet.errors import InputError
+from nucdet.modeling.architecture_checks import check_architecture
 from nucdet.modeling.building import build_network
 from nucdet.modeling.checkpointing import NucleusCheckpointer
 from nucdet.modeling.crop_rcnn.architecture import CropRCNN
 from nucdet.modeling.crop_rcnn.crops import cut_crops
+from nucdet.modeling.weight_checks import check_trained
 from nucdet.postprocessing.overlap import OverlapElimination
+from nucdet.processes import find_device
 from nucdet.progress import ProgressBar
 from nucdet.visualization.colors import FALSE, MATCHED, MISSED, brighten
 from nucdet.visualization.drawing import draw_instances
@@ -133,13 +136,13 @@ def visualize_stages(
         The paths of the images, in the order of the data set.
 
     Raises:
-        InputError: ``num`` is below 1, the model is not a CropRCNN, the data set is unknown, or the
-            weights do not fit the model.
+        InputError: ``num`` is below 1, the model is not a CropRCNN, the data set is unknown, no
+            weights are named, or they do not fit the model.
         FileNotFoundError: the config, the weights or the data set do not exist.
     """
     check_number(num)
     cfg = load_config(config_file, overrides)
-    model = _load(cfg)
+    model = _load(cfg, config_file)
     register_datasets()
     check_datasets(cfg.DATASETS.TEST)
     entries = [entry for name in cfg.DATASETS.TEST for entry in DatasetCatalog.get(name)][:num]
@@ -157,14 +160,15 @@ def visualize_stages(
     return files
 
 
-def _load(cfg: CfgNode) -> CropRCNN:
-    if not torch.cuda.is_available():
-        cfg.MODEL.DEVICE = "cpu"
+def _load(cfg: CfgNode, config_file: str | os.PathLike[str]) -> CropRCNN:
     if cfg.MODEL.META_ARCHITECTURE != "CropRCNN":
         raise InputError(
             f"MODEL.META_ARCHITECTURE is {cfg.MODEL.META_ARCHITECTURE!r}; stages are those of "
             "'CropRCNN', see configs/DSB2018/crop_rcnn.yaml"
         )
+    check_architecture(cfg)
+    check_trained(cfg, config_file)
+    cfg.MODEL.DEVICE = find_device(cfg.MODEL.DEVICE)
     model = build_network(cfg).eval()
     NucleusCheckpointer(model, complete=True).load(cfg.MODEL.WEIGHTS)
     return model

@@ -74,3 +74,17 @@ def test_another_model_is_one_line(repository):
     config = repository / "configs/DSB2018/mask_rcnn_lite0_FPN.yaml"
     with pytest.raises(InputError, match="stages are those of 'CropRCNN'"):
         visualize_stages(config, ["MODEL.DEVICE", "cpu"])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["MODEL.WEIGHTS", ""], "names no trained weights"),
+        (["MODEL.WEIGHTS", "none.pth"], "MODEL.WEIGHTS none.pth: no such file; give those"),
+        (["MODEL.ROI_HEADS.NAME", "Mine"], "MODEL.ROI_HEADS.NAME is 'Mine', which does not exist"),
+    ],
+)
+def test_a_network_that_cannot_be_drawn_is_one_line(repository, overrides, message):
+    config = repository / "configs/DSB2018/crop_rcnn.yaml"
+    with pytest.raises((InputError, FileNotFoundError), match=message):
+        visualize_stages(config, overrides)
