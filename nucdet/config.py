@@ -238,12 +238,12 @@ def load_config(config_file: str | Path | None = None, overrides: Sequence[str] 
 
     Raises:
         FileNotFoundError: ``config_file`` (or a file it names as _BASE_) does not exist.
-        InputError: unknown key, value of a wrong type or out of range, odd number of overrides,
-            invalid yaml.
+        InputError: unknown key, value that is missing, of a wrong type or out of range, odd number
+            of overrides, invalid yaml.
     """
     cfg = get_cfg()
     add_nucdet_config(cfg)
-    source = str(config_file)
+    defaults, source = cfg.clone(), str(config_file)
     try:
         if config_file is not None:
             loaded = with_current_keys(read_config_file(config_file), config_file)
@@ -252,8 +252,10 @@ def load_config(config_file: str | Path | None = None, overrides: Sequence[str] 
                     f"{config_file}: VERSION is {loaded['VERSION']!r}, expected {cfg.VERSION}"
                 )
             cfg.merge_from_other_cfg(CfgNode(_with_floats(loaded, cfg)))
+            _check_none_left(cfg, defaults)
         source = "the command line"
         cfg.merge_from_list(_with_floats_in_pairs(overrides, cfg))
+        _check_none_left(cfg, defaults)
     except InputError:
         raise
     except (KeyError, ValueError, AssertionError, TypeError, AttributeError) as error:
@@ -265,6 +267,16 @@ def load_config(config_file: str | Path | None = None, overrides: Sequence[str] 
     _apply_score_threshold(cfg)
     check_config(cfg)
     return cfg
+
+
+def _check_none_left(cfg: CfgNode, defaults: CfgNode, prefix: str = "") -> None:
+    """Raise ValueError if a key lost its value: yacs takes None, an empty one, for any key."""
+    for key, default in defaults.items():
+        if isinstance(default, CfgNode):
+            _check_none_left(cfg[key], default, f"{prefix}{key}.")
+        elif cfg[key] is None and default is not None:
+            expected = f"{type(default).__name__}, as {default!r}"
+            raise ValueError(f"{prefix}{key} has no value (None); expected {expected}")
 
 
 def _explained(message: str, node: CfgNode) -> str:

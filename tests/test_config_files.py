@@ -58,6 +58,8 @@ def test_no_tag_runs_code(tmp_path, place, tag):
         ({"a": "_BASE_: 3"}, r"_BASE_ is 3; expected a file"),
         ({"a": ""}, r"a\.yaml: holds nothing; expected config keys"),
         ({"a": "just text"}, r"holds str; expected config keys"),
+        ({"a": "DATASETS: {TRAIN: }"}, r"DATASETS\.TRAIN has no value .* expected tuple, as \(\)"),
+        ({"a": "INPUT: {CROP: {SIZE: null}}"}, r"INPUT\.CROP\.SIZE has no value"),
         ({"a": "[1, 2]"}, r"holds list"),
         ({"a": "MODEL: [1,"}, r"not readable as yaml"),
         ({"a": "_BASE_: b.yaml\nMODEL: 3", "b": "MODEL: {MASK_ON: True}"}, r"MODEL is 3"),
@@ -87,6 +89,12 @@ def test_integers_are_taken_for_floats(tmp_path):
         load_config(overrides=["TEST.OUTLINE_OFFSET", "wide"])
     with pytest.raises(InputError, match=r"MAX_ITER"):
         load_config(overrides=["SOLVER.MAX_ITER", "1.5"])
+
+
+def test_a_key_without_a_value_on_the_command_line():
+    with pytest.raises(InputError, match=r"the command line: MODEL\.TIMM\.NAME has no value"):
+        load_config(overrides=["MODEL.TIMM.NAME", "None"])
+    assert load_config(overrides=["TEST.SCORE_THRESHOLD", "None"]).TEST.SCORE_THRESHOLD is None
 
 
 def test_a_config_is_found_by_path_then_by_name(tmp_path, monkeypatch, repository):
