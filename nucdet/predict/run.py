@@ -16,7 +16,6 @@ The steps for an image, with the modules of nucdet/predict and their functions:
 from __future__ import annotations
 
 import argparse
-import logging
 import sys
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -88,8 +87,6 @@ def _print_warnings(job: Job) -> None:
 
 
 def _run_process(job: Job) -> None:
-    # torch's messages about Detectron2's code mean nothing to a user and break the progress bar
-    logging.getLogger("torch.fx._symbolic_trace").setLevel(logging.ERROR)
     options = job.options
     predict_images(job, lambda: Segmenter(options.config_file, overrides=options.overrides))
 
