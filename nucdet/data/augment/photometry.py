@@ -23,7 +23,6 @@ from nucdet.data.augment.color import (
     draw_stain,
     grey_values,
 )
-from nucdet.errors import InputError
 
 ImageOperation = Callable[[np.ndarray], np.ndarray]
 
@@ -40,17 +39,8 @@ _VISIBLE = 24  # a fade leaves at least this many grey levels between background
 
 
 def build_photometric(aug: CfgNode) -> list[T.Augmentation | Transform]:
-    """The augmentations that INPUT.AUGMENTATION configures: colors, then light, then the camera.
-
-    Raises:
-        InputError: a value is out of range.
-    """
+    """The augmentations that INPUT.AUGMENTATION configures: colors, then light, then the camera."""
     jpeg = aug.JPEG
-    for key, low, high in (("QUALITY", 1, 95), ("CONTRAST", 0.01, 1), ("ZOOM", 1, 16)):
-        if not low <= jpeg[key] <= high:
-            raise InputError(
-                f"INPUT.AUGMENTATION.JPEG.{key} is {jpeg[key]}, expected {low} to {high}"
-            )
     candidates = [
         (aug.GREY_PROB, Photometric(lambda: _grey)),
         (aug.COLORIZE_PROB, Photometric(draw_colors)),
