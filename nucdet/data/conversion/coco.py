@@ -24,7 +24,7 @@ from nucdet.data.coco_entries import (
 from nucdet.data.conversion.coco_json import ImageEntry
 from nucdet.data.conversion.own_data import OwnData
 from nucdet.data.conversion.plane_copies import write_copy
-from nucdet.data.conversion.report import ConversionReport, Problem
+from nucdet.data.conversion.report import IMAGE, ConversionReport, Problem
 from nucdet.data.conversion.segmentations import read_segmentation
 from nucdet.data.conversion.tiles import borders_of
 from nucdet.data.conversion.workers import ImageResult, check_workers
@@ -34,8 +34,6 @@ from nucdet.data.io.planes import open_windows
 from nucdet.data.json_stream import stream_entries
 from nucdet.errors import InputError
 from nucdet.image_names import NamedFiles, composed
-
-_IMAGE = "the image"
 
 
 @dataclass
@@ -146,7 +144,7 @@ def _tasks(
 ) -> list[_Task]:
     """The images whose files exist, with their annotations, in which categories have new ids."""
 
-    def bad(where: str, what: str, left_out: str = _IMAGE) -> None:
+    def bad(where: str, what: str, left_out: str = IMAGE) -> None:
         report.add([Problem(f"{path}: {where}", what, left_out)])
 
     by_image: dict[Any, list[dict[str, Any]]] = defaultdict(list)
@@ -205,7 +203,7 @@ def _convert(own: OwnData, json_file: Path, staging: Path, task: _Task) -> Image
     if task.size not in (None, size):
         stated, stored = (f"{h}x{w}" for h, w in (task.size, size))
         what = f"is {stored} (height x width), but {json_file} states {stated}"
-        return ImageResult([Problem(str(task.image), what, _IMAGE)])
+        return ImageResult([Problem(str(task.image), what, IMAGE)])
     problems: list[Problem] = []
     annotations = []
     for entry in task.annotations:
@@ -216,7 +214,7 @@ def _convert(own: OwnData, json_file: Path, staging: Path, task: _Task) -> Image
             outline = read_segmentation(entry.get("segmentation"), size, "instance")
         except InputError as error:
             # an instance whose pixels are unknown would be trained as background
-            return ImageResult([*problems, Problem(where, str(error), _IMAGE)])
+            return ImageResult([*problems, Problem(where, str(error), IMAGE)])
         problems += [Problem(where, what, left_out) for what, left_out in outline.problems]
         if outline.annotation:
             crowd = {"iscrowd": 1} if entry.get("iscrowd") else {}

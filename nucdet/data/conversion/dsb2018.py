@@ -16,7 +16,7 @@ from pathlib import Path
 from nucdet.data.conversion.coco_json import ImageEntry, write_splits
 from nucdet.data.conversion.dsb2018_images import ImageTask, convert_image
 from nucdet.data.conversion.kaggle_csv import read_groups, read_solution
-from nucdet.data.conversion.report import ConversionReport, Problem
+from nucdet.data.conversion.report import IMAGE, ConversionReport, Problem
 from nucdet.data.conversion.splits import (
     check_filled,
     check_folds,
@@ -171,7 +171,7 @@ def _task(root: Path, folder: Path, report: ConversionReport) -> ImageTask | Non
     if len(images) == 1:
         return ImageTask(folder.name, root, images[0])
     what = f"{len(images)} png files in its images folder, expected 1"
-    report.add([Problem(str(folder), what, "the image")])
+    report.add([Problem(str(folder), what, IMAGE)])
     return None
 
 
@@ -186,7 +186,7 @@ def _mask_tasks(root: Path, folders: list[Path], report: ConversionReport) -> li
             tasks.append(task)
         else:
             what = "no png file in its masks folder, expected one for each nucleus"
-            report.add([Problem(str(folder), what, "the image")])
+            report.add([Problem(str(folder), what, IMAGE)])
     return tasks
 
 
@@ -202,7 +202,7 @@ def _csv_tasks(
             continue
         if image_id not in truth:
             what = f"no row in {solution.name}, expected one for each nucleus"
-            report.add([Problem(str(folder), what, "the image")])
+            report.add([Problem(str(folder), what, IMAGE)])
         elif task := _task(root, folder, report):
             task.csv_truth = truth[image_id]
             tasks.append(task)

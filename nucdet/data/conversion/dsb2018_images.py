@@ -9,7 +9,7 @@ import numpy as np
 
 from nucdet.data.conversion.coco_json import ImageEntry, annotations_of
 from nucdet.data.conversion.kaggle_csv import CsvTruth
-from nucdet.data.conversion.report import Problem
+from nucdet.data.conversion.report import IMAGE, Problem
 from nucdet.data.conversion.tiles import borders_of
 from nucdet.data.conversion.workers import ImageResult
 from nucdet.data.image_kinds import image_kind
@@ -48,7 +48,7 @@ def convert_image(task: ImageTask) -> OverlapResult:
         masks, problems = _masks_of_csv(task.csv_truth, size)
     else:
         masks, problems = _masks_of_files(task.mask_files, size)
-    if any(problem.left_out == "the image" for problem in problems):
+    if any(problem.left_out == IMAGE for problem in problems):
         return OverlapResult(problems)
     entry = ImageEntry(
         file_name=task.image_file.relative_to(task.root).as_posix(),
@@ -89,7 +89,7 @@ def _masks_of_files(files: list[Path], size: tuple[int, int]) -> tuple[CroppedMa
             continue
         if mask_size != size:
             what = f"the mask is {_text(mask_size)} (height x width), but its image {_text(size)}"
-            problems.append(Problem(str(file), what, "the image"))
+            problems.append(Problem(str(file), what, IMAGE))
             continue
         if not crop.size:
             what = "the mask is all zero, expected the pixels of a nucleus"
@@ -107,14 +107,14 @@ def _masks_of_csv(truth: CsvTruth, size: tuple[int, int]) -> tuple[CroppedMasks,
     for code, stated, row in zip(truth.codes, truth.sizes, truth.rows, strict=True):
         if stated != tuple(map(str, size)):
             what = f"states {_text(stated)} (height x width), but the image is {_text(size)}"
-            problems.append(Problem(row, what, "the image"))
+            problems.append(Problem(row, what, IMAGE))
         elif code.strip():
             try:
                 decoded.append(CroppedMasks.from_kaggle_rle([code], size))
             except InputError as error:
                 # the index of the mask, always 0, does not help the user
                 what = str(error).removeprefix("mask 0: ")
-                problems.append(Problem(row, f"EncodedPixels: {what}", "the image"))
+                problems.append(Problem(row, f"EncodedPixels: {what}", IMAGE))
     return CroppedMasks.cat([CroppedMasks.empty(size), *decoded]), problems
 
 

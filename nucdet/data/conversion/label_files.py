@@ -17,7 +17,7 @@ from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from nucdet.data.conversion.report import Problem
+from nucdet.data.conversion.report import IMAGE, Problem
 from nucdet.data.io.bioio_stacks import BIOIO_READERS, is_image
 from nucdet.data.io.label_maps import LABEL_SUFFIXES
 from nucdet.errors import InputError
@@ -64,10 +64,10 @@ class Pairing:
         """Add an image with its label map, or a problem if there is not exactly one file."""
         if not files:
             what = f"no label map in {folder}; expected {_names(stem_of(image.name))}"
-            self.problems.append(Problem(str(image), what, "the image"))
+            self.problems.append(Problem(str(image), what, IMAGE))
         elif len(files) > 1:
             what = f"{_listed(files[1:])} is for the same image; keep one of them"
-            self.problems.append(Problem(str(files[0]), what, "the image"))
+            self.problems.append(Problem(str(files[0]), what, IMAGE))
         else:
             self.pairs.append(LabelledImage(image, files[0]))
 

@@ -15,14 +15,12 @@ from typing import Any
 from nucdet.data.cell_types import LIVECELL_TYPES
 from nucdet.data.coco_entries import check_file_name, check_id, check_image_id, check_size
 from nucdet.data.conversion.coco_json import ImageEntry
-from nucdet.data.conversion.report import ConversionReport, Problem
+from nucdet.data.conversion.report import IMAGE, ConversionReport, Problem
 from nucdet.data.conversion.segmentations import read_segmentation
 from nucdet.data.io.reading import read_image
 from nucdet.data.json_stream import stream_entries
 from nucdet.errors import InputError
 from nucdet.progress import ProgressBar
-
-_IMAGE = "the image"
 
 
 class TruthReader:
@@ -80,16 +78,16 @@ class TruthReader:
             self.report.remark(f"{where}: not there, left out")
         elif file is None:
             what = "its file is not there; with --allow-missing such images are left out"
-            self._bad(where, what, _IMAGE)
+            self._bad(where, what, IMAGE)
         elif kind not in LIVECELL_TYPES:
             what = f"cell type {kind!r} in its name, expected one of {', '.join(LIVECELL_TYPES)}"
-            self._bad(where, what, _IMAGE)
+            self._bad(where, what, IMAGE)
         elif isinstance(found := self._size_of(file), Problem):
             self.report.add([found])
         elif found != size:
             stated, stored = (f"{h}x{w}" for h, w in (size, found))
             what = f"stated as {stated} (height x width), but {file} is {stored}"
-            self._bad(where, what, _IMAGE)
+            self._bad(where, what, IMAGE)
         else:
             return ImageEntry(file.relative_to(self.root).as_posix(), *size, kind, [])
         return None
@@ -121,7 +119,7 @@ class TruthReader:
                         clipped += self._annotate(path, entry, image)
                     except InputError as error:
                         # a cell whose pixels are unknown would be trained as background
-                        self._bad(_where(path, entry, image), str(error), _IMAGE)
+                        self._bad(_where(path, entry, image), str(error), IMAGE)
                         images[image_id] = None
         if not cells:
             raise InputError(f"{path}: it has no annotations, expected those of the cells")

@@ -9,6 +9,9 @@ from pathlib import Path
 
 from nucdet.errors import InputError
 
+# what most problems leave out
+IMAGE = "the image"
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -16,10 +19,10 @@ class Problem:
 
     where: str
     what: str
-    left_out: str  # "the mask" or "the image"
+    left_out: str  # for the report: IMAGE, "the mask", "the row", …
 
     @classmethod
-    def of_file(cls, file: Path, error: Exception, left_out: str = "the image") -> Problem:
+    def of_file(cls, file: Path, error: Exception, left_out: str = IMAGE) -> Problem:
         """The problem of a file from an error, whose message may begin with the file's name."""
         return cls(str(file), str(error).removeprefix(f"{file}: "), left_out)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from nucdet.data.cell_types import SARTORIUS_TYPES
 from nucdet.data.conversion.coco_json import ImageEntry, annotations_of, write_splits
 from nucdet.data.conversion.csv_rows import read_rows
-from nucdet.data.conversion.report import ConversionReport, Problem
+from nucdet.data.conversion.report import IMAGE, ConversionReport, Problem
 from nucdet.data.conversion.splits import check_filled, check_split, train_and_val
 from nucdet.data.io.reading import read_image
 from nucdet.errors import InputError
@@ -21,7 +21,6 @@ from nucdet.progress import ProgressBar
 from nucdet.structures import CroppedMasks
 
 _COLUMNS = ("id", "annotation", "width", "height", "cell_type", "sample_id")
-_IMAGE = "the image"
 
 
 def convert_sartorius(
@@ -106,7 +105,7 @@ def _convert_image(
         size = read_image(file).shape[:2]
     except FileNotFoundError:
         what = f"{len(rows)} rows name this image, but it is not there"
-        report.add([Problem(str(file), what, _IMAGE)])
+        report.add([Problem(str(file), what, IMAGE)])
         return None
     except (InputError, OSError) as error:
         report.add([Problem.of_file(file, error)])
@@ -119,7 +118,7 @@ def _convert_image(
             masks.append(CroppedMasks.from_sartorius_rle([row["annotation"]], size))
         except InputError as error:
             wrong.append((row, f"annotation: {str(error).removeprefix('mask 0: ')}"))
-    report.add(Problem(row["where"], what, _IMAGE) for row, what in wrong)
+    report.add(Problem(row["where"], what, IMAGE) for row, what in wrong)
     if wrong:
         return None
     annotations = annotations_of(CroppedMasks.cat(masks))
