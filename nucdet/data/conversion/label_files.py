@@ -1,12 +1,11 @@
 """Finds the label maps of other tools.
 
-For an image ``a.png``
-(or ``a_img.png``, as in cellpose's own data sets) its name may be ``a_seg.npy`` or
-``a_cp_masks.png`` (cellpose), ``a_masks``, ``a_labels``, ``a_label`` (nucdet), or ``a`` itself
-(StarDist and most others), as PNG, TIFF or npy, in a separate folder or in that of the images. For
-an OME-TIFF ``a.ome.tif``, ``a`` stands for ``a`` or ``a.ome``. The whole name of the image is
-accepted, too, as in ``a.png_label``, which nucdet writes if ``a`` alone would be ambiguous.
-:mod:`nucdet.data.io.label_maps` reads the files.
+For an image ``a.png`` (or ``a_img.png``, as in cellpose's own data sets) its name may be
+``a_seg.npy`` or ``a_cp_masks.png`` (cellpose), ``a_masks``, ``a_labels``, ``a_label`` (nucdet), or
+``a`` itself (StarDist and most others), as PNG, TIFF or npy, in a separate folder or in that of the
+images. For an OME-TIFF ``a.ome.tif``, ``a`` stands for ``a`` or ``a.ome``. The whole name of the
+image is accepted, too, as in ``a.png_label``, which nucdet writes if ``a`` alone would be
+ambiguous. :mod:`nucdet.data.io.label_maps` reads the files.
 """
 
 from __future__ import annotations
