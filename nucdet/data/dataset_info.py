@@ -70,7 +70,9 @@ def check_word(what: str, word: str) -> str:
         InputError: it contains other characters.
     """
     if not _NAME.fullmatch(word):
-        raise InputError(f"{what} {word!r}: expected letters, digits, _ and -, a letter first")
+        raise InputError(
+            f"{what} {word!r}: expected letters, digits, _ and -, the first a letter or digit"
+        )
     return word
 
 
