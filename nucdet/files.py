@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from nucdet.errors import InputError
 
@@ -46,6 +46,19 @@ def write_atomically(path: str | os.PathLike[str]) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def open_atomically(path: str | os.PathLike[str]) -> Iterator[TextIO]:
+    """Open a text file to write it as a whole: :func:`write_atomically` for tables and JSON.
+
+    It is UTF-8 with the line ends that are written, on every system.
+    """
+    with (
+        write_atomically(path) as temporary,
+        temporary.open("w", newline="", encoding="utf-8") as file,
+    ):
+        yield file
 
 
 def printable(path: str | os.PathLike[str]) -> str:

@@ -20,7 +20,7 @@ from nucdet.evaluation.scoring import (
     sum_errors,
     summarize,
 )
-from nucdet.files import table_text, write_atomically
+from nucdet.files import open_atomically, table_text
 
 PER_IMAGE_COLUMNS = ("id", "kind", "n_true", "n_pred", "matched50", "matched75", "score")
 _AT_75 = PERCENTS.index(75)
@@ -49,10 +49,7 @@ def write_per_image(results: Sequence[ImageResult], path: str | os.PathLike[str]
     ``id`` is the stem of the image's file name; ``matched50`` and ``matched75`` are the numbers of
     matched nuclei at IoU 0.5 and 0.75.
     """
-    with (
-        write_atomically(path) as temporary,
-        temporary.open("w", newline="", encoding="utf-8") as file,
-    ):
+    with open_atomically(path) as file:
         writer = csv.writer(file)
         writer.writerow(PER_IMAGE_COLUMNS)
         for r in results:

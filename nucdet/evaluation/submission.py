@@ -16,7 +16,7 @@ from detectron2.evaluation import DatasetEvaluator
 from nucdet.errors import InputError
 from nucdet.evaluation.gather import gather_images
 from nucdet.evaluation.registry import evaluator
-from nucdet.files import write_atomically
+from nucdet.files import open_atomically
 from nucdet.structures import CroppedMasks
 
 
@@ -104,10 +104,7 @@ class SubmissionWriter(DatasetEvaluator):
         for image_id, (name, _) in gathered.items():  # including those of other processes
             _check_stem(first, image_id, name)
         rows = sorted((Path(name).stem, codes) for name, codes in gathered.values())
-        with (
-            write_atomically(self._path) as temporary,
-            temporary.open("w", newline="", encoding="utf-8") as file,
-        ):
+        with open_atomically(self._path) as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(self._format.columns)
             for stem, codes in rows:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from nucdet.export.outlines import mask_polygons
-from nucdet.files import write_atomically
+from nucdet.files import open_atomically
 from nucdet.structures import CroppedMasks
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def write_geojson(path: str | os.PathLike[str], planes: Iterable[PlaneNuclei]) -
     """
     separator = "\n"
     # one feature at a time, because a whole-slide image has a million of them
-    with write_atomically(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+    with open_atomically(path) as file:
         file.write('{"type":"FeatureCollection","features":[')
         for plane in planes:
             for feature in _features(plane):

@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from nucdet.export.record import ImageRecord
 from nucdet.export.report_image import OUTLINE_GRID, short_number
-from nucdet.files import write_atomically
+from nucdet.files import open_atomically
 
 # a thumbnail is up to 51 kB of text; a browser could not open a page with thousands of them
 MAX_THUMBNAILS = 300
@@ -86,7 +86,7 @@ def write_report(
         styles=[_source(name) for name in _STYLES],
         scripts=[_source(f"report_{name}.js") for name in _SCRIPTS],
     )
-    with write_atomically(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+    with open_atomically(path) as file:
         page.dump(file)
         file.write("\n")
 

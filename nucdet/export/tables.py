@@ -14,7 +14,7 @@ import numpy as np
 
 from nucdet.evaluation.submission import SUBMISSION_FORMATS
 from nucdet.export.record import ImageRecord
-from nucdet.files import table_text, write_atomically
+from nucdet.files import open_atomically, table_text, write_atomically
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -70,10 +70,7 @@ def write_csv_texts(path: _Path, texts: Iterable[str]) -> None:
     Raises:
         OSError: the file cannot be written.
     """
-    with (
-        write_atomically(path) as temporary,
-        temporary.open("w", newline="", encoding="utf-8") as file,
-    ):
+    with open_atomically(path) as file:
         for number, text in enumerate(texts):
             header, rows = text.split("\n", 1)
             file.write(rows if number else f"{header}\n{rows}")
@@ -95,10 +92,7 @@ def write_nuclei(path: _Path, tables: Mapping[str, _Path]) -> None:
     for table in tables.values():
         with Path(table).open(newline="", encoding="utf-8") as file:
             columns |= dict.fromkeys(next(csv.reader(file), []))
-    with (
-        write_atomically(path) as temporary,
-        temporary.open("w", newline="", encoding="utf-8") as target,
-    ):
+    with open_atomically(path) as target:
         writer = csv.DictWriter(target, ["image", *columns], lineterminator="\n")
         writer.writeheader()
         for name, table in tables.items():
@@ -202,10 +196,7 @@ def write_kaggle(path: _Path, records: Iterable[ImageRecord]) -> None:
     layout = SUBMISSION_FORMATS["dsb"]
     names = {record.name for record in records}
     shared = Counter(PurePath(name).name for name in names)
-    with (
-        write_atomically(path) as temporary,
-        temporary.open("w", newline="", encoding="utf-8") as file,
-    ):
+    with open_atomically(path) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(layout.columns)
         for record in records:

@@ -19,7 +19,7 @@ from nucdet.config import load_config
 from nucdet.config_checks import check_value
 from nucdet.errors import InputError
 from nucdet.evaluation.ground_truth import GroundTruth
-from nucdet.files import write_atomically
+from nucdet.files import open_atomically, write_atomically
 from nucdet.postprocessing.overlap import OverlapElimination
 from nucdet.tuning.outlines import OffsetScore, best_offset, score_offsets
 from nucdet.tuning.thresholds import CachedPredictions, Grid, Point
@@ -170,14 +170,14 @@ def _row(point: Point) -> list[str]:
 
 
 def _write_csv(points: Sequence[Point], path: Path) -> None:
-    with write_atomically(path) as temporary, temporary.open("w", newline="") as file:
+    with open_atomically(path) as file:
         writer = csv.writer(file)
         writer.writerow(_COLUMNS)
         writer.writerows(map(_row, points))
 
 
 def _write_offsets(offsets: Sequence[OffsetScore], path: Path) -> None:
-    with write_atomically(path) as temporary, temporary.open("w", newline="") as file:
+    with open_atomically(path) as file:
         writer = csv.writer(file)
         writer.writerow(("outline_offset", "mAP", "outline_bias"))
         writer.writerows([f"{value:.4f}" for value in astuple(entry)] for entry in offsets)
