@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 # longer side of the thumbnail, pixels; a smaller image keeps its size
 THUMBNAIL_SIDE = 720
-# largest size of a thumbnail; 200 of them in base64 are 10 MB
+# largest size of a thumbnail; 300 of them in base64 are 15 MB
 THUMBNAIL_BYTES = 38_000
 # points of outlines are rounded to multiples of 1 / OUTLINE_GRID thumbnail pixel
 OUTLINE_GRID = 2

@@ -20,6 +20,7 @@ from nucdet.errors import InputError
 from nucdet.modeling.familiarity import Familiarity, Seen
 from nucdet.predict.finding import Finder
 from nucdet.predict.network import Network
+from nucdet.processes import find_device
 from nucdet.progress import ProgressBar
 from nucdet.train.trainer import NucleusTrainer
 
@@ -51,7 +52,7 @@ def measure_familiarity(cfg: CfgNode, checkpoint: Path, dataset: str) -> Familia
     cfg = cfg.clone()
     cfg.defrost()
     cfg.MODEL.WEIGHTS = str(checkpoint)
-    cfg.MODEL.DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+    cfg.MODEL.DEVICE = find_device(cfg.MODEL.DEVICE)
     cfg.DATALOADER.NUM_WORKERS = 0
     cfg.SOLVER.IMS_PER_BATCH = 1
     network = Network.load(cfg)
