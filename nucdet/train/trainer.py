@@ -213,7 +213,10 @@ class NucleusTrainer(DefaultTrainer):
             # batch norm has other statistics in each process; those of the first are saved
             for buffer in self.bare_model.buffers():
                 distributed.broadcast(buffer, src=0)
-        results = self.test(self.cfg, self.model)
+        # a data loader draws its seed from the numbers by which a training model samples anchors:
+        # otherwise the training would go on differently after each evaluation
+        with torch.random.fork_rng(devices=[]):
+            results = self.test(self.cfg, self.model)
         # every process gets the results of the main one, so that all stop at the same time
         results = comm.all_gather(results)[0]
         if self.cfg.TEST.VALIDATION_LOSS:

@@ -71,6 +71,19 @@ def test_the_same_seed_gives_the_same_weights(arguments):
     assert all(torch.equal(weights[0][k], weights[1][k]) for k in weights[0])
 
 
+def test_evaluations_do_not_change_the_training(arguments):
+    """Mask R-CNN samples anchors at random in each iteration."""
+    weights = []
+    for keys in (
+        ("DATASETS.TEST", "()"),
+        ("TEST.EVAL_PERIOD", "1", "TEST.VALIDATION_LOSS", "True"),
+    ):
+        args = arguments("SOLVER.MAX_ITER", "2", *keys)
+        run(args)
+        weights.append(_weights(_output(args) / "model_final.pth"))
+    assert all(torch.equal(weights[0][k], weights[1][k]) for k in weights[0])
+
+
 @pytest.mark.parametrize("optimizer", ["ADAMW", "SGD"])  # the published recipe has SGD
 def test_stages_train_their_parts_and_no_others(arguments, optimizer):
     heads = "{'until': 2, 'train': ['roi_heads']}"
