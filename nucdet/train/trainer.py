@@ -53,6 +53,10 @@ logger = logging.getLogger(__name__)
 # few, as a checkpoint with the optimizer's state is three times the size of the model
 _KEPT_CHECKPOINTS = 3
 
+# what the config and the device say of a group of parameters, apart from its learning rate; an
+# optimizer may keep counters in its groups, too
+_OF_CONFIG = ("weight_decay", "decoupled_weight_decay", "momentum", "nesterov", "fused")
+
 
 class NucleusTrainer(DefaultTrainer):
     """Trains the model of a config; see :class:`DefaultTrainer` for the interface.
@@ -127,7 +131,25 @@ class NucleusTrainer(DefaultTrainer):
             self._trainer.reset_data_loader(lambda: self.build_train_loader(self.cfg))
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """See :meth:`DefaultTrainer.load_state_dict`; a GPU may resume from a CPU's checkpoint."""
+        """See :meth:`DefaultTrainer.load_state_dict`; a GPU may resume from a CPU's checkpoint.
+
+        Momentum and weight decay are those of the config, not of the state.
+
+        Raises:
+            InputError: the state is that of another optimizer, or of one with other groups of
+                parameters.
+        """
+        saved = state_dict["_trainer"]["optimizer"]["param_groups"]
+        own = self.optimizer.state_dict()["param_groups"]
+        if _kinds(saved) != _kinds(own):
+            raise InputError(
+                f"{self.cfg.OUTPUT_DIR}: the optimizer in its checkpoint is not that of the "
+                "config, or divides the parameters into other groups; to resume, leave SOLVER's "
+                "OPTIMIZER, LR_FACTORS, BIAS_LR_FACTOR, WEIGHT_DECAY… and MODEL.BACKBONE.FREEZE_AT "
+                "as they were, or train without --resume"
+            )
+        for group, settings in zip(saved, own, strict=True):
+            group.update({key: settings[key] for key in _OF_CONFIG if key in settings})
         if isinstance(self._trainer, AMPTrainer):
             # a CPU does not scale gradients, so its checkpoint has no scale: use the initial one
             scale = self._trainer.grad_scaler.state_dict()
@@ -305,6 +327,11 @@ def _labelled_images(cfg: CfgNode, names: Sequence[str]) -> list[dict[str, Any]]
             f"{', '.join(names)}; move them back, or convert the data again"
         )
     return records
+
+
+def _kinds(groups: Sequence[dict[str, Any]]) -> list[tuple[bool, int]]:
+    """For each group of an optimizer's parameters: whether it is Adam's, and their number."""
+    return [("betas" in group, len(group["params"])) for group in groups]
 
 
 class Bfloat16Trainer(SimpleTrainer):

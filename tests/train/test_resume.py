@@ -199,3 +199,37 @@ def test_a_training_goes_on_at_the_rate_that_its_config_has_now(arguments, outpu
         assert trainer.start_iter == 1
         rates.append(trainer.optimizer.param_groups[0]["lr"])
     assert rates[1] == pytest.approx(rates[0] / 10)
+
+
+def test_a_training_goes_on_with_the_decay_and_momentum_that_its_config_has_now(arguments):
+    keys = ("DATASETS.TEST", "()", "SOLVER.OPTIMIZER", "SGD", "SOLVER.MAX_ITER")
+    run(arguments(*keys, "1"))
+    now = ("SOLVER.WEIGHT_DECAY", "0.25", "SOLVER.MOMENTUM", "0.5")
+    trainer = NucleusTrainer(prepare(arguments("--resume", *keys, "2", *now)))
+    trainer.resume_or_load(resume=True)
+    groups = trainer.optimizer.param_groups
+    assert {group["momentum"] for group in groups} == {0.5}
+    assert 0.25 in {group["weight_decay"] for group in groups}
+    trainer.train()
+
+
+def test_adam_goes_on_as_adam_from_a_checkpoint_of_adamw(arguments):
+    keys = ("DATASETS.TEST", "()", "SOLVER.MAX_ITER")
+    run(arguments(*keys, "1", "SOLVER.OPTIMIZER", "ADAMW"))
+    args = arguments("--resume", *keys, "2", "SOLVER.OPTIMIZER", "ADAM")
+    trainer = NucleusTrainer(prepare(args))
+    fresh = trainer.optimizer.state_dict()["param_groups"]
+    trainer.resume_or_load(resume=True)
+    resumed = trainer.optimizer.state_dict()["param_groups"]
+    assert [{**group, "lr": 0} for group in resumed] == [{**group, "lr": 0} for group in fresh]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [("SOLVER.OPTIMIZER", "SGD"), ("SOLVER.LR_FACTORS", "[['roi_heads', 0.1]]")],
+)
+def test_another_optimizer_than_that_of_the_checkpoint_is_one_line(arguments, change):
+    keys = ("DATASETS.TEST", "()", "SOLVER.OPTIMIZER", "ADAMW", "SOLVER.MAX_ITER")
+    run(arguments(*keys, "1"))
+    with pytest.raises(InputError, match="the optimizer in its checkpoint is not that of"):
+        run(arguments("--resume", *keys, "2", *change))
