@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import itertools
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -61,7 +61,8 @@ class DenseCOCOEvaluator(COCOEvaluator):
             dataset_name: a data set of Detectron2's catalog with a COCO JSON.
             output_dir: folder for ``coco_instances_results.json``; None: it is not written.
             max_dets_per_image: number of detections per image that count, those with the highest
-                scores (``cfg.TEST.DETECTIONS_PER_IMAGE``; COCO's own limit is 100).
+                scores (``cfg.TEST.DETECTIONS_PER_IMAGE``; COCO's own limit is 100). The log warns
+                if an image has more.
             one_class: the model distinguishes no classes, so all classes of the data set count as
                 the first one.
             use_faster_engine: faster_coco_eval instead of pycocotools.
@@ -112,7 +113,21 @@ class DenseCOCOEvaluator(COCOEvaluator):
         if not self._do_evaluation:
             self._logger.info(f"{self._metadata.json_file} has no annotations: no COCO AP")
             return OrderedDict()
+        self._warn_of_limit(results)
         return OrderedDict((task, self._metrics(results, task)) for task in self._tasks)
+
+    def _warn_of_limit(self, results: Sequence[dict[str, Any]]) -> None:
+        """Warn of predictions that do not count. COCO limits those of each class; an R-CNN keeps to
+        the limit itself in images of usual size, other networks have none."""
+        limit = self._max_dets_per_image[-1]
+        numbers = Counter((result["image_id"], result["category_id"]) for result in results)
+        beyond = {image_id: number for (image_id, _), number in numbers.items() if number > limit}
+        if beyond:
+            self._logger.warning(
+                f"{len(beyond)} images have more than {limit} predictions, up to "
+                f"{max(beyond.values())}: COCO AP counts only the {limit} with the highest scores, "
+                "so it is too low; raise TEST.DETECTIONS_PER_IMAGE"
+            )
 
     def _metrics(self, results: Sequence[dict[str, Any]], task: str) -> dict[str, float]:
         """The metrics of one task in 0–100."""

@@ -76,7 +76,7 @@ def test_same_numbers_as_detectron2_with_pycocotools(dense_images, faster, limit
 
 @pytest.mark.parametrize("faster", ENGINES)
 @pytest.mark.parametrize(("limit", "expected"), [(150, 100), (75, 50)])
-def test_all_detections_count(make_truth, as_output, inputs, faster, limit, expected):
+def test_all_detections_count(make_truth, as_output, inputs, faster, limit, expected, caplog):
     masks = grid(np.random.default_rng(1), 150)
     make_truth(masks)
     evaluator = DenseCOCOEvaluator("toy_val", max_dets_per_image=limit, use_faster_engine=faster)
@@ -84,6 +84,8 @@ def test_all_detections_count(make_truth, as_output, inputs, faster, limit, expe
     results = evaluate(evaluator, inputs(1), [as_output(masks, scores)])
     # COCO samples precision at 101 recalls, so half of the nuclei give 51/101
     assert results["segm"]["AP"] == pytest.approx(expected, abs=0.6)
+    warned = "1 images have more than 75 predictions, up to 150" in caplog.text
+    assert warned == (limit == 75)
 
 
 @pytest.mark.parametrize("name", ["coco", "livecell"])
