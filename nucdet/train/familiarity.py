@@ -49,6 +49,12 @@ def measure_familiarity(cfg: CfgNode, checkpoint: Path, dataset: str) -> Familia
             cannot be read, or the model has no timm encoder.
     """
     check_datasets([*cfg.DATASETS.TRAIN, dataset])
+    images = len(DatasetCatalog.get(dataset))
+    if images * WARNED < 1:
+        raise InputError(
+            f"data set {dataset}: has {images} images; expected at least "
+            f"{math.ceil(1 / WARNED)} to choose a limit"
+        )
     cfg = cfg.clone()
     cfg.defrost()
     cfg.MODEL.WEIGHTS = str(checkpoint)
@@ -100,13 +106,7 @@ def _judged(
     """Features and scores of whole images (key None) and of central squares (key: their side)."""
     finder = Finder(cfg, network)
     judged = defaultdict(list)
-    records = DatasetCatalog.get(dataset)
-    if len(records) * WARNED < 1:
-        raise InputError(
-            f"data set {dataset}: has {len(records)} images; expected at least "
-            f"{math.ceil(1 / WARNED)} to choose a limit"
-        )
-    for record in ProgressBar(records, dataset):
+    for record in ProgressBar(DatasetCatalog.get(dataset), dataset):
         source = open_windows(record["file_name"], None, cfg.INPUT.NORMALIZE)
         (found,) = finder([source])
         judged[None].append((found.seen, found.instances.scores))

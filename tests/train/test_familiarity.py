@@ -87,7 +87,7 @@ def test_mistakes_are_one_line(checkpoint, run_tool, tmp_path):
 
 
 def test_a_data_set_too_small_for_a_limit(checkpoint, registered, monkeypatch):
-    monkeypatch.setattr(measuring, "CROPS", 2)
+    monkeypatch.setattr(measuring, "_training_features", None)  # found before any work
     cfg = load_config(checkpoint.parent / "config.yaml")
     with pytest.raises(InputError, match="synthetic_val: has 4 images; expected at least 34"):
         measuring.measure_familiarity(cfg, checkpoint, "synthetic_val")
