@@ -15,9 +15,9 @@ import cv2
 import numpy as np
 from skimage.measure import regionprops
 
-from nucdet.data.io.choice import Place
+from nucdet.data.io.choice import COLORS, Place, number_of
 from nucdet.data.io.normalization import Box
-from nucdet.data.io.windows import ImageWindows
+from nucdet.data.io.windows import RGB, ImageWindows
 from nucdet.errors import InputError
 from nucdet.postprocessing.blocks import blocks_of
 from nucdet.predict.options import check_pixel_size
@@ -76,7 +76,8 @@ class Channels:
         return cls(source.channel_names, source.channel_reader())
 
     def chosen(self, wanted: Sequence[str | int]) -> Channels:
-        """Select channels by name or by number from 0; a name takes precedence over a number.
+        """Select channels by name or by number from 0, see :func:`number_of`; colors of RGB images
+        also by their whole names.
 
         Raises:
             InputError: there is no such channel.
@@ -86,10 +87,11 @@ class Channels:
 
     def _place(self, channel: str | int) -> int:
         text = str(channel)
-        if text in self.names:
-            return self.names.index(text)
-        if text.isdecimal() and int(text) < len(self.names):
-            return int(text)
+        number = number_of(self.names, text)
+        if number is None and self.names == RGB:
+            number = number_of(COLORS, text)
+        if number is not None:
+            return number
         known = ", ".join(f"{i} {name}".strip() for i, name in enumerate(self.names))
         raise InputError(f"there is no channel {text!r} to measure, only {known}")
 

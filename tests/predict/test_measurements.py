@@ -240,6 +240,13 @@ def test_channels_are_chosen_by_name_or_number():
         channels.chosen(["Cy5"])
 
 
+def test_channels_to_measure_have_the_names_of_the_channel_to_segment():
+    # as in --channel dapi, --channel red
+    named = channels_of(np.zeros((9, 9, 2)), ["DAPI", "Alexa 488"])
+    assert named.chosen(["alexa 488", "dapi"]).names == ("Alexa 488", "DAPI")
+    assert grey(np.zeros((9, 9, 3))).chosen(["blue", "R", "1"]).names == ("b", "r", "g")
+
+
 @pytest.mark.parametrize("shape, intensities", [((9, 9), 7), ((9, 9, 3), 21)])
 def test_nothing_to_measure_keeps_the_columns(shape, intensities):
     channels = grey(np.zeros(shape, np.uint8))

@@ -125,13 +125,35 @@ def _choose(
             f"{path}: holds {len(names)} {what}s ({listed}); {request}, by number or name: "
             f"--{what} K (in Python {what}=K)"
         )
-    folded = [name.casefold() for name in names]
-    text = str(wanted).casefold()  # a number may be a name, such as a wavelength
-    if folded.count(text) == 1:
-        return folded.index(text)
-    if isinstance(wanted, numbers.Integral) and 0 <= wanted < len(names):
-        return int(wanted)
+    number = number_of(names, wanted)
+    if number is not None:
+        return number
+    if _folded(wanted) in map(_folded, names):
+        raise InputError(
+            f"{path}: several {what}s are called {wanted}; choose one by its number: {listed}"
+        )
     raise InputError(f"{path}: no {what} {wanted}; its {what}s are {listed}")
+
+
+def number_of(names: Sequence[str], wanted: int | str) -> int | None:
+    """The index from 0 of what is wanted by name or number; None: there is no such one.
+
+    A name takes precedence over a number, because it may consist of digits, as a wavelength does.
+    Its case and the number of spaces count only if two names differ in nothing else.
+    """
+    for known, name in (
+        (list(names), str(wanted)),
+        ([_folded(name) for name in names], _folded(wanted)),
+    ):
+        if known.count(name) == 1:
+            return known.index(name)
+    if str(wanted).isdecimal() and int(wanted) < len(names):
+        return int(wanted)
+    return None
+
+
+def _folded(name: int | str) -> str:
+    return " ".join(str(name).casefold().split())
 
 
 def choose_times(path: object, times: int, choice: Choice) -> list[int]:

@@ -27,7 +27,7 @@ from nucdet.data.io.reading import check_pixels, color_samples, tiff_colors
 from nucdet.errors import InputError
 
 _CACHE_BYTES = 1 << 28  # for decoded strips or tiles of a file
-_RGB = ("r", "g", "b")
+RGB = ("r", "g", "b")  # the names of the channels of a color image
 
 
 class ImageWindows:
@@ -60,7 +60,7 @@ class ImageWindows:
         self.size: tuple[int, int] = self._pixels.shape[:2]
         self._limits = intensity_limits(self._pixels, normalize)
         if self.is_color:
-            self.channel_names = _RGB
+            self.channel_names = RGB
 
     @property
     def is_color(self) -> bool:
@@ -117,7 +117,7 @@ class TiffWindows(ImageWindows):
             self._segment = lru_cache(remembered)(partial(_decoded_segment, page))
         self._color = self.values(np.s_[0:1, 0:1]).ndim == 3
         if self._color:
-            self.channel_names = _RGB
+            self.channel_names = RGB
         self._limits = _sampled_limits(self, page.dtype, normalize)
 
     @property

@@ -21,6 +21,16 @@ def test_a_name_counts_before_a_number():
     assert choose_channel("a.tif", ["1", "1", "3"], 1) == 1
 
 
+def test_case_and_spaces_count_only_where_names_differ_in_nothing_else():
+    assert choose_channel("a.tif", ["DAPI ", "Alexa  488"], "dapi") == 0
+    assert choose_channel("a.tif", ["DAPI ", "Alexa  488"], "alexa 488") == 1
+    assert choose_channel("a.tif", ["DAPI", "GFP", "gfp"], "gfp") == 2
+    with pytest.raises(InputError, match=r"several channels are called Gfp; .* 0 DAPI, 1 GFP, 2 g"):
+        choose_channel("a.tif", ["DAPI", "GFP", "gfp"], "Gfp")
+    with pytest.raises(InputError, match=r"several scenes are called A; .* number: 0 A, 1 A"):
+        choose_scene("a.tif", ["A", "A"], "A")
+
+
 @pytest.mark.parametrize("wanted", ["DAPI", 458, -1])
 def test_what_is_neither_is_refused(wanted):
     with pytest.raises(InputError, match=f"no channel {wanted}; .* 0 457, 1 528, 2 617"):
