@@ -196,6 +196,7 @@ OTHERS = {
     "convert sartorius --root {bad}/nothing": "no such|not found|missing|expected",
     _LABELS.format("{bad}/labels") + " --z middle": "--z middle",
     _LABELS.format("{bad}/labels") + " --z all": "--z all: expected one plane of each file",
+    _LABELS.format("{bad}/labels") + " --class-name ": "--class-name is empty",
     _COCO.format("good.json") + " --time all": "--time all: expected one plane of each file",
     _COCO.format("good.json") + " --scene ": "--scene is empty",
     "convert": "required",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from nucdet.arguments import add_folds, add_planes, add_skip_invalid, add_workers
 from nucdet.data.io.choice import Choice, options_text
+from nucdet.errors import InputError
 
 if TYPE_CHECKING:
     from nucdet.data.conversion.coco_json import ImageEntry
@@ -67,6 +68,8 @@ def own_data(args: argparse.Namespace, test: bool = False) -> OwnData:
     """
     from nucdet.data.conversion.own_data import OwnData
 
+    if args.class_name == "":
+        raise InputError("--class-name is empty; expected the name of the class")
     test = args.test or test
     choice = Choice(args.channel, args.z, args.time, args.scene)
     return OwnData(
