@@ -206,6 +206,8 @@ def _decode_tiff(path: Path, data: bytes) -> np.ndarray:
     with tifffile.TiffFile(io.BytesIO(data)) as tiff:
         # pyramids also contain smaller copies of the image
         pages = [p for p in tiff.pages if not p.keyframe.is_reduced]
+        if not pages:  # as a program leaves it that crashed before it wrote the first one
+            raise ValueError("it holds no image")
         _check_single(path, len(pages))
         chosen = pages[0]
         pixels, layout = chosen.asarray(), chosen.keyframe

@@ -173,6 +173,9 @@ def test_what_is_no_image(tmp_path):
     (tmp_path / "text.png").write_text("hello")
     with pytest.raises(InputError, match=r"text.png: not an image"):
         read_image(tmp_path / "text.png")
+    (tmp_path / "crashed.tif").write_bytes(b"II*\0" + bytes(4))  # a header without pages
+    with pytest.raises(InputError, match=r"crashed.tif: damaged or cut short \(it holds no image"):
+        read_image(tmp_path / "crashed.tif")
     with pytest.raises(FileNotFoundError):
         read_image(tmp_path / "none.png")
 
