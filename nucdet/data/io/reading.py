@@ -234,7 +234,13 @@ def tiff_colors(path: Path, pixels: np.ndarray, layout: Any) -> np.ndarray:
     if pixels.ndim == 2:
         return pixels
     channels = color_samples(layout, pixels.shape[2])
-    if channels not in (1, 3) or layout.photometric == photometric.SEPARATED:
+    is_foreign = layout.photometric in (
+        photometric.SEPARATED,
+        photometric.CIELAB,
+        photometric.ICCLAB,
+        photometric.ITULAB,
+    ) or (layout.photometric == photometric.YCBCR and "JP" not in layout.compression.name)
+    if channels not in (1, 3) or is_foreign:  # of YCbCr, only JPEG's decoders make RGB
         raise InputError(
             f"{path}: {pixels.shape[2]} channels ({layout.photometric.name}); expected grey or RGB,"
             " with or without alpha; export the image as RGB"

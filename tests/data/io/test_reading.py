@@ -139,6 +139,20 @@ def test_tiff_with_several_stains_is_refused(tmp_path, channels, layout):
         read_image(path)
 
 
+@pytest.mark.parametrize("mode", ["CMYK", "LAB", "YCbCr"])
+def test_tiff_with_other_colors_is_not_taken_for_rgb(tmp_path, mode):
+    Image.fromarray(np.zeros((6, 8, 4 if mode == "CMYK" else 3), np.uint8), mode=mode).save(
+        tmp_path / "colors.tif"
+    )
+    with pytest.raises(InputError, match=r"colors.tif: \d channels .*expected grey or RGB"):
+        read_image(tmp_path / "colors.tif")
+    # JPEG converts to YCbCr and back
+    Image.fromarray(np.full((16, 16, 3), (200, 30, 30), np.uint8)).save(
+        tmp_path / "jpeg.tif", compression="jpeg"
+    )
+    assert abs(read_image(tmp_path / "jpeg.tif").astype(int) - (200, 30, 30)).max() <= 2
+
+
 def test_multi_page_tiff_is_no_single_image(tmp_path):
     path = tmp_path / "stack.tif"
     tifffile.imwrite(path, np.stack([GREY, GREY[::-1], GREY // 2]), photometric="minisblack")
