@@ -64,7 +64,8 @@ def argument_parser() -> argparse.ArgumentParser:
         required=True,
         metavar="PATH",
         help="image files, folders (searched with their subfolders; labels next to their image, "
-        "outputs of earlier runs and hidden files are left out) or quoted patterns",
+        "outputs of earlier runs, hidden files and links to folders are left out) or quoted "
+        "patterns",
     )
     add("--output", required=True, metavar="DIR", help="output folder, created if missing")
     add(

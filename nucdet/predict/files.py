@@ -48,8 +48,8 @@ def find_inputs(inputs: Sequence[str], output: Path) -> list[InputFile]:
         inputs: files; folders, searched recursively for :data:`IMAGE_ENDINGS`; patterns with ``*``,
             ``?``, ``**``. From folders and patterns, hidden files and files in the output folder
             are left out, so that an earlier run's outputs are not predicted. From folders, hidden
-            subfolders are also left out, and so are label files next to their image and outputs of
-            earlier runs in other places; a line on the screen reports those.
+            subfolders are also left out, and so are links to folders, label files next to their
+            image and outputs of earlier runs in other places; a line on the screen reports those.
         output: the output folder.
 
     Raises:
@@ -81,7 +81,9 @@ def _expand(text: str, output: Path) -> tuple[Path, list[Path]]:
     if _is_image(path):
         return path.parent, [path]
     if path.is_dir():
-        root, found = path, [f for f in path.rglob("*") if f.suffix.lower() in IMAGE_ENDINGS]
+        everything = list(path.rglob("*"))
+        _report_links(text, path, [f for f in everything if f.is_symlink() and f != output])
+        root, found = path, [f for f in everything if f.suffix.lower() in IMAGE_ENDINGS]
         # hidden folders hold a file server's thumbnails or copies of a notebook's images
         found = [f for f in found if not any(map(_is_hidden, f.relative_to(path).parent.parts))]
         expected = f"images ({' '.join(IMAGE_ENDINGS)})"
@@ -101,6 +103,20 @@ def _expand(text: str, output: Path) -> tuple[Path, list[Path]]:
         where = f"; all {len(found)} lie in the output folder {output}" if found else ""
         raise InputError(f"{text}: found no {expected}{where}")
     return root, _without_labels(text, left) if path.is_dir() else left
+
+
+def _report_links(text: str, folder: Path, links: list[Path]) -> None:
+    """Print which links in a folder are not followed: those to folders, as they may lead in
+    circles, and those of images to where nothing is."""
+    left = [f for f in links if not any(map(_is_hidden, f.relative_to(folder).parts))]
+    left = [f for f in left if f.is_dir() or f.suffix.lower() in IMAGE_ENDINGS]
+    left = sorted(f for f in left if not _is_image(f))
+    if left:
+        print(
+            f"{printable(text)}: left out {len(left)} links to folders, or to files that do not "
+            f"exist ({printable(left[0].name)}); to predict what such a folder holds, name it as "
+            "--input"
+        )
 
 
 def _absolute(path: str | os.PathLike[str]) -> Path:

@@ -46,6 +46,20 @@ def test_a_folder_is_searched_with_all_below_it(tree):
     assert find("in") == {"a.png": "a", "b.TIF": "b", "day1/c.jpg": "day1/c"}
 
 
+def test_links_that_are_not_followed_are_named(tree, capsys):
+    folder = tree("a.png", ".hidden/b.png", "notes")
+    (folder / "c.png").symlink_to("a.png")
+    (folder / "circle").symlink_to(folder)
+    (folder / "gone.tif").symlink_to("nowhere.tif")
+    (folder / "gone.txt").symlink_to("nowhere.txt")
+    (folder / ".hidden/circle").symlink_to(folder)
+    assert list(find("in")) == ["a.png", "c.png"]
+    assert "in: left out 2 links to folders, or to files that do not exist (circle)" in (
+        capsys.readouterr().out
+    )
+    assert find("in/a.png", "in/circle/c.png") and not capsys.readouterr().out
+
+
 def test_a_pattern_keeps_the_folders_after_its_fixed_part(tree):
     tree("x/images/a.png", "x/masks/m.png", "y/images/b.dat", "y/images/sub/c.png")
     assert find("in/*/images/*") == {"x/images/a.png": "x/images/a", "y/images/b.dat": "y/images/b"}
