@@ -12,6 +12,7 @@ from pathlib import Path
 
 from nucdet.data.conversion.label_files import is_output, names_of_all
 from nucdet.data.io.bioio_stacks import BIOIO_READERS, FOREIGN_ENDINGS, is_image
+from nucdet.data.io.ome_sets import without_repetitions
 from nucdet.errors import InputError
 from nucdet.files import printable
 from nucdet.image_names import check_distinct, composed, output_names, stem_of
@@ -98,6 +99,7 @@ def _expand(text: str, output: Path) -> tuple[Path, list[Path]]:
             "(KEY VALUE pairs go after another option)"
         )
     found = [f for f in found if _is_image(f) and not _is_hidden(f.name)]
+    found = _without_repetitions(text, found)
     left = [f for f in found if not f.is_relative_to(output)]
     if not left:
         where = f"; all {len(found)} lie in the output folder {output}" if found else ""
@@ -117,6 +119,18 @@ def _report_links(text: str, folder: Path, links: list[Path]) -> None:
             f"exist ({printable(left[0].name)}); to predict what such a folder holds, name it as "
             "--input"
         )
+
+
+def _without_repetitions(text: str, files: list[Path]) -> list[Path]:
+    """One file of each OME-TIFF that is divided among several files."""
+    kept = without_repetitions(sorted(files))
+    if len(kept) < len(files):
+        name = printable(min(set(files) - set(kept)).name)
+        print(
+            f"{printable(text)}: left out {len(files) - len(kept)} of {len(files)} images, as they "
+            f"are parts of an OME-TIFF that is read from another of its files ({name})"
+        )
+    return kept
 
 
 def _absolute(path: str | os.PathLike[str]) -> Path:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from nucdet.data.io import ome_sets
 from nucdet.errors import InputError
 from nucdet.export import ImageRecord
 from nucdet.predict.files import InputFile, find_inputs
@@ -58,6 +59,16 @@ def test_links_that_are_not_followed_are_named(tree, capsys):
         capsys.readouterr().out
     )
     assert find("in/a.png", "in/circle/c.png") and not capsys.readouterr().out
+
+
+def test_an_image_that_is_divided_among_files_counts_once(tree, monkeypatch, capsys):
+    folder = tree("a.ome.tif", "a_1.ome.tif", "b.ome.tif")
+    members = [folder / "a.ome.tif", folder / "a_1.ome.tif"]
+    monkeypatch.setattr(ome_sets, "_members", lambda f: members if f in members else [f])
+    for pattern in ("in", "in/*.tif"):
+        assert list(find(pattern)) == ["a.ome.tif", "b.ome.tif"]
+        assert "left out 1 of 3 images, as they are parts of an OME-TIFF" in capsys.readouterr().out
+    assert list(find("in/a_1.ome.tif")) == ["a_1.ome.tif"]
 
 
 def test_a_pattern_keeps_the_folders_after_its_fixed_part(tree):

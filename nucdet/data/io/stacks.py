@@ -96,7 +96,15 @@ class TiffStack(Stack):
         # pyramids also contain smaller copies of the image
         scenes = [s for s in tiff.series if not s.keyframe.is_reduced]
         _check_whole(path, tiff, scenes)
-        number = choose_scene(path, _scene_names(scenes), scene)
+        # an OME-TIFF that is divided among several files lists the scenes of all of them
+        here = [
+            i
+            for i, one in enumerate(scenes)
+            if any(p is not None and p.parent is tiff for p in one)
+        ]
+        here = here or list(range(len(scenes)))
+        names = _scene_names(scenes)
+        number = here[choose_scene(path, [names[i] for i in here], scene)]
         self._pages = _Pages(scenes[number])
         axes = _named_axes(path, scenes[number].axes, scenes[number].shape)
         length = dict(zip(axes, scenes[number].shape, strict=True))
@@ -165,7 +173,8 @@ class _Pages:
         if not self._are_slices or len(outer) != len(self._outer) or not is_grey:
             return None
         page = self._series[self._number(outer)]
-        return page.aspage() if page is not None else None
+        # tifffile has closed the other files of a set
+        return None if page is None or page.parent.filehandle.closed else page.aspage()
 
     def _number(self, outer: tuple[int, ...]) -> int:
         return int(np.ravel_multi_index(outer, self._outer)) if outer else 0
@@ -181,8 +190,20 @@ class _Pages:
             page = self._series[number]
             if page is None:
                 raise ValueError(f"page {number} is missing")
-            self._last = number, page.asarray()
+            self._last = number, _pixels_of(page)
         return self._last[1][inner]
+
+
+def _pixels_of(page: Any) -> np.ndarray:
+    """The pixels of a page, which may lie in another, closed file of its OME-TIFF."""
+    file = page.parent.filehandle
+    if not file.closed:
+        return page.asarray()
+    file.open()
+    try:
+        return page.asarray()
+    finally:
+        file.close()
 
 
 def promised_pages(tiff: tifffile.TiffFile) -> int:
