@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -105,7 +106,9 @@ class Prediction(Instances):
         return self.pred_masks.to_label_map()
 
     def table(
-        self, pixel_size: float | None = None, measure_channels: Sequence[str | int] = ()
+        self,
+        pixel_size: float | None = None,
+        measure_channels: Sequence[str | int] | str | int = (),
     ) -> pd.DataFrame:
         """Measurements, one row per nucleus; see :func:`nucdet.predict.measurements.measure`.
 
@@ -114,11 +117,14 @@ class Prediction(Instances):
 
         Args:
             pixel_size: µm; None: lengths and areas are in pixels.
-            measure_channels: names or numbers of the channels to measure; empty: all.
+            measure_channels: names or numbers of the channels to measure, or a single one; empty:
+                all.
 
         Raises:
             InputError: the image has no such channel, or the pixel size is impossible.
         """
+        if isinstance(measure_channels, str | numbers.Integral):
+            measure_channels = [measure_channels]
         channels = Channels.of_windows(self._source)
         return measure(
             self.pred_masks,

@@ -182,6 +182,14 @@ def test_planes_of_a_file_come_one_by_one(thresholding, dots, tmp_path):
         thresholding.predict_file(path, -1, channel=1, z="all", time="all")
 
 
+def test_a_single_channel_to_measure(thresholding, dots):
+    image = np.stack([dots((60, 60), 20, 6)] * 3, axis=-1)
+    found = thresholding.predict(image)
+    for wanted, name in (("green", "g"), (0, "r"), ([2], "b")):
+        means = [c for c in found.table(measure_channels=wanted) if c.startswith("mean_intensity")]
+        assert means == [f"mean_intensity_{name}"]
+
+
 def test_a_channel_of_an_array(thresholding, dots):
     image = np.zeros((60, 60, 5), np.uint8)
     image[..., 3] = dots((60, 60), 20, 6)
