@@ -75,6 +75,8 @@ def new_table(title: str, *columns: str) -> Table:
 
 def _threshold_table(results: Sequence[ImageResult], metrics: dict[str, float]) -> Table:
     title = f"Kaggle score (mAP) {metrics['mAP']:.2f} over {len(results)} images"
+    if not any(result.n_true for result in results):
+        title += ", none of which has a nucleus in the ground truth (converted without labels?)"
     table = new_table(title, "IoU >", *(f"0.{p}" for p in PERCENTS))
     for prefix in ("AP", "precision-", "recall-", "F1-"):
         table.add_row(prefix.rstrip("-"), *(f"{metrics[f'{prefix}{p}']:.1f}" for p in PERCENTS))

@@ -129,6 +129,13 @@ def test_tables_show_score_kinds_sizes_errors(results):
         assert any(" ".join(line.split()) == row for line in text.splitlines()), row
 
 
+def test_a_score_without_a_nucleus_is_no_score(spans, results):
+    false = score_image(image(1), spans(), spans((0, 0, 9)))
+    doubt = "none of which has a nucleus in the ground truth"
+    assert doubt in " ".join(render(result_tables([false])).split())
+    assert doubt not in " ".join(render(result_tables([false, *results])).split())
+
+
 def test_tables_fit_a_terminal(spans):
     perfect = score_image(image(1, "a kind with a rather long name"), *[spans((0, 0, 9))] * 2)
     text = render(result_tables([perfect]))
