@@ -13,6 +13,8 @@ from nucdet.modeling.weight_sources import NO_WEIGHTS, check_file, find_source, 
 
 # what Detectron2's own loader reads
 _PLACES = ("detectron2", "http", "https")
+# what a training writes next to its config.yaml
+_RESULTS = ("model_final.pth", "model_best.pth")
 _TRAINED = "give those of a training, output/…/model_best.pth"
 
 
@@ -64,15 +66,19 @@ def weight_files(weights: str) -> list[Path]:
     return [file for part in parts for file in weight_files(part)]
 
 
-def check_trained(cfg: CfgNode, config_file: str | os.PathLike[str]) -> None:
+def check_trained(
+    cfg: CfgNode, config_file: str | os.PathLike[str], is_chosen: bool = False
+) -> None:
     """Check that a network used for prediction has trained weights, and that they exist.
 
     Args:
         cfg: of the network.
-        config_file: for the message.
+        config_file: that it was loaded from.
+        is_chosen: whether MODEL.WEIGHTS were given in addition to the file.
 
     Raises:
-        FileNotFoundError, InputError: see :func:`check_weights`, or none are named.
+        FileNotFoundError, InputError: see :func:`check_weights`; or none are named, or only those
+            from which the training that wrote the file started.
     """
     if cfg.MODEL.SEGMENTATION.NETWORK == "none":
         return  # there is nothing to load them into
@@ -82,3 +88,16 @@ def check_trained(cfg: CfgNode, config_file: str | os.PathLike[str]) -> None:
             f"{config_file}: names no trained weights (MODEL.WEIGHTS is {weights!r}); {_TRAINED}"
         )
     check_weights(weights, _TRAINED)
+    folder = Path(config_file).resolve().parent
+    results = [folder / name for name in _RESULTS if (folder / name).is_file()]
+    is_of_training = Path(config_file).name == "config.yaml" and results
+    if is_of_training and not is_chosen and folder not in map(_folder, weight_files(weights)):
+        raise InputError(
+            f"{config_file}: its MODEL.WEIGHTS {weights} are those that the training started from; "
+            f"add MODEL.WEIGHTS {Path(config_file).with_name(results[0].name)}, or these if you "
+            "mean them"
+        )
+
+
+def _folder(file: Path) -> Path:
+    return file.resolve().parent

@@ -217,7 +217,7 @@ def configure(
         cfg.MODEL.WEIGHTS = str(weights)
     if cfg.MODEL.SEGMENTATION.NETWORK == "none":
         cfg.MODEL.WEIGHTS = ""  # there is nothing to load them into
-    check_trained(cfg, config_file)
+    check_trained(cfg, config_file, weights is not None or "MODEL.WEIGHTS" in overrides[::2])
     check_architecture(cfg)
     check_rule(cfg.INPUT.NORMALIZE)
     automatic = device == "auto"
