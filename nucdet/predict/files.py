@@ -19,8 +19,10 @@ from nucdet.image_names import check_distinct, composed, output_names, stem_of
 
 # extensions of the files that are searched for in folders; single files and patterns may have any
 _PLAIN_ENDINGS = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
+# TIFFs under other names: of OME-TIFF above 4 GB, Zeiss, MetaMorph and Akoya
+_TIFF_ENDINGS = (".btf", ".tf2", ".tf8", ".lsm", ".stk", ".qptiff")
 # including formats that cannot be read, so that the run reports such files as failed
-IMAGE_ENDINGS = (*_PLAIN_ENDINGS, *BIOIO_READERS, *FOREIGN_ENDINGS)
+IMAGE_ENDINGS = (*_PLAIN_ENDINGS, *_TIFF_ENDINGS, *BIOIO_READERS, *FOREIGN_ENDINGS)
 
 # the subfolder of the output folder that holds a record of each image, <name>.json
 RECORDS = ".records"

@@ -45,6 +45,9 @@ def test_ome_files_have_endings_of_two_parts(tree):
 def test_a_folder_is_searched_with_all_below_it(tree):
     tree("b.TIF", "a.png", "day1/c.jpg", "day1/notes.txt", "._a.png", "d.json")
     assert find("in") == {"a.png": "a", "b.TIF": "b", "day1/c.jpg": "day1/c"}
+    # TIFFs under other names, and a format that the run will report as not read
+    tree("day2/e.lsm", "day2/f.ome.btf", "day2/g.oir")
+    assert list(find("in/day2").values()) == ["e", "f", "g"]
 
 
 def test_links_that_are_not_followed_are_named(tree, capsys):

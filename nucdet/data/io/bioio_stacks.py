@@ -27,7 +27,18 @@ BIOIO_READERS = {
     ".zarr": "bioio_ome_zarr",
 }
 # microscopes' formats that are not supported
-FOREIGN_ENDINGS = (".svs", ".ndpi", ".vsi", ".oib", ".oif", ".mrxs", ".ims", ".scn", ".zvi")
+FOREIGN_ENDINGS = (
+    ".svs",
+    ".ndpi",
+    ".vsi",
+    ".oib",
+    ".oif",
+    ".oir",
+    ".mrxs",
+    ".ims",
+    ".scn",
+    ".zvi",
+)
 
 
 class BioioStack(Stack):
