@@ -257,7 +257,10 @@ def _of_stack(stack: Stack, choice: Choice, normalize: str) -> Planes:
     def open_place(place: Place) -> ImageWindows:
         kind = LargePlane if has_large_pages(stack, place) else StackPlane
         plane = kind(stack, channel, place, normalize)
-        return _in_color(stack.path, plane, choice, normalize) if stack.is_color else plane
+        # of several RGB channels, the choice is one of these and not one of the colors
+        if not stack.is_color or len(stack.channels) > 1:
+            return plane
+        return _in_color(stack.path, plane, choice, normalize)
 
     is_whole = (len(times), len(depths)) == (stack.times, stack.depths)
     return Planes(times, depths, open_place, is_whole)

@@ -52,6 +52,18 @@ def test_a_color_of_rgb(tmp_path, monkeypatch, color, large):
     np.testing.assert_array_equal(source.channel_reader()(WHOLE), np.moveaxis(rgb, 2, 0))
 
 
+@pytest.mark.parametrize("channel", [1, "B"])
+def test_one_of_several_rgb_channels_keeps_its_colors(tmp_path, channel):
+    rgb = np.stack([NUCLEI, NUCLEI // 2, NUCLEI // 3], axis=-1)
+    tifffile.imwrite(
+        tmp_path / "two.ome.tif",
+        np.stack([rgb[::-1], rgb]),
+        photometric="rgb",
+        metadata={"axes": "CYXS", "Channel": {"Name": ["A", "B"]}},
+    )
+    np.testing.assert_array_equal(values(tmp_path / "two.ome.tif", channel=channel), rgb)
+
+
 def test_a_color_that_rgb_has_not(tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", np.zeros((3, 9, 9, 3), np.uint8), photometric="rgb")
     for color in ("DAPI", 3):
