@@ -17,6 +17,9 @@ from nucdet.errors import InputError
 from nucdet.predict.diameter import estimate_diameter
 from nucdet.predict.network import Network, View, usual_capacity
 
+# Images with a shorter side are not enlarged more than one of this side, the least in training: how
+# large nuclei are does not depend on where an image was cut (docs/experiments.md).
+_LEAST_SIDE = 256
 # in pixels of the network's input
 WHOLE_SIDE = 1536  # images up to this side are predicted whole
 TILE_SIDE = 1152
@@ -119,7 +122,8 @@ def plan_tiles(
             f"diameter is {diameter:g} pixels, but the image has only {height} × {width}; expected "
             "that of the nuclei in pixels of the image"
         )
-    usual = network.zoom(min(height, WHOLE_SIDE), min(width, WHOLE_SIDE))
+    least = _LEAST_SIDE if diameter == "auto" else 1
+    usual = network.zoom(*(min(max(side, least), WHOLE_SIDE) for side in source.size))
     upper = max(usual, MOST_ZOOM)
     view = None
     if diameter == "auto":

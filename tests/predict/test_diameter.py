@@ -10,6 +10,7 @@ from detectron2.structures import Instances
 from nucdet.data.io.windows import ImageWindows
 from nucdet.predict.diameter import estimate_diameter
 from nucdet.predict.network import View
+from nucdet.predict.planning import plan_tiles
 from nucdet.structures import CroppedMasks
 
 
@@ -144,3 +145,14 @@ def test_a_second_look_at_all_of_a_large_image_is_its_prediction():
     assert network.capacity == pytest.approx(700 * 300 * network.asked[-1] ** 2 / 2**19)
     assert network.capacity > 2
     assert estimate_diameter(network, large, 1.0, 31.0, whole_side=1024).view is None
+
+
+@pytest.mark.parametrize("size, zoom", [((100, 80), 2), ((5, 300), 2), ((300, 320), 512 / 300)])
+def test_small_images_are_not_enlarged_more_than_those_of_training(size, zoom):
+    network = Views({2: [(12, 4, 0.9)]})
+    network.zoom = lambda height, width: 512 / min(height, width)
+    source = ImageWindows(np.full(size, 200, np.uint8))
+    # 4.5 pixels in diameter: at any of these zooms about as large as in training
+    assert plan_tiles(network, source, 8.0, "auto").zoom == pytest.approx(zoom)
+    # evaluation without a diameter follows its config
+    assert plan_tiles(network, source, 8.0, None).zoom == 512 / min(size)
