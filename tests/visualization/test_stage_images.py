@@ -7,6 +7,7 @@ import pytest
 import torch
 from detectron2.structures import Boxes, Instances
 
+from nucdet.config import load_config
 from nucdet.errors import InputError
 from nucdet.structures import CroppedMasks
 from nucdet.visualization.colors import FALSE, MATCHED, MISSED
@@ -88,3 +89,15 @@ def test_a_network_that_cannot_be_drawn_is_one_line(repository, overrides, messa
     config = repository / "configs/DSB2018/crop_rcnn.yaml"
     with pytest.raises((InputError, FileNotFoundError), match=message):
         visualize_stages(config, overrides)
+
+
+def test_the_weights_that_are_named_are_drawn_with_the_config_of_a_training(repository, tmp_path):
+    config = tmp_path / "config.yaml"
+    config.write_text(load_config(repository / "configs/DSB2018/crop_rcnn.yaml").dump())
+    tmp_path.joinpath("model_final.pth").touch()
+    other = tmp_path / "other" / "model.pth"
+    other.parent.mkdir()
+    other.touch()
+    # it is empty, which only shows when it is read
+    with pytest.raises(InputError, match=f"{other}: .*(damaged|no checkpoint|not a)"):
+        visualize_stages(config, ["MODEL.WEIGHTS", str(other), "MODEL.DEVICE", "cpu"])
