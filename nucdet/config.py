@@ -193,8 +193,8 @@ def _add_test(cfg: CfgNode) -> None:
     # benchmarks/robustness.py and nucdet-train --perturb.
     cfg.TEST.PERTURBATION = ""
     # By how many image pixels outlines are moved after overlap elimination (only if that is
-    # enabled): outwards into free background but never into a neighbor, or inwards if negative. For
-    # ground truth that is drawn wider or narrower than in the training data.
+    # enabled): outwards into free background but never into a neighbor, or inwards if negative.
+    # 0, or at least 1. For ground truth that is drawn wider or narrower than in the training data.
     cfg.TEST.OUTLINE_OFFSET = 0.0
 
     # The score that a nucleus must exceed, in every system: from 0 ("find more") towards 1 ("be

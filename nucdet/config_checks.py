@@ -155,7 +155,10 @@ _RULES = {
     "TEST.EVAL_PERIOD": _whole_from(0, "a number of iterations"),
     "TEST.NUCLEUS_DIAMETER": _number_from(1, "a number of pixels"),
     # no outline is off by as many pixels
-    "TEST.OUTLINE_OFFSET": _number_between(-1000, 1000, "a number of pixels"),
+    "TEST.OUTLINE_OFFSET": _Rule(
+        lambda offset: _is_number(offset) and (offset == 0 or 1 <= abs(offset) <= 1000),
+        "a number of pixels: 0, or 1 to 1000 to either side, as less than 1 changes nothing",
+    ),
     "TEST.OVERLAP_ELIMINATION.PRIORITY": _Rule(
         lambda name: name in _PRIORITIES, " or ".join(map(repr, _PRIORITIES))
     ),

@@ -113,7 +113,8 @@ def argument_parser() -> argparse.ArgumentParser:
         "--outline-offset",
         type=float,
         metavar="PIXELS",
-        help="move the outlines outwards into free background, or inwards if negative",
+        help="move the outlines outwards into free background, or inwards if negative, by at least "
+        "one pixel",
     )
     add_planes(parser, several=True)
     add(

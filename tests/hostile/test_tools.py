@@ -155,6 +155,7 @@ PREDICT_OPTIONS = {
     "--threshold 1": "score threshold",
     "--threshold -1": "expected one argument|score threshold",
     "--outline-offset nan": "--outline-offset nan",
+    "--outline-offset 0.5": "less than 1 changes nothing",
     "--save mask": "no format 'mask'",
     "--save ": "--save: found ''; expected",
     "--save label,,csv": "--save: found 'label,,csv'; expected",

@@ -90,8 +90,9 @@ def test_outlines_move_after_the_cut(spans_of, predictions):
     assert raw.pred_masks.areas.tolist() == predictions(as_dense=False).pred_masks.areas.tolist()
     cfg = load_config(overrides=["TEST.OUTLINE_OFFSET", "1.0"])
     assert OverlapElimination(cfg).settings.outline_offset == 1
-    with pytest.raises(InputError, match=r"TEST\.OUTLINE_OFFSET is nan"):
-        settings_of(outline_offset=float("nan"))
+    for offset in (float("nan"), 0.5, -0.9, 1001.0):  # less than 1 would change nothing
+        with pytest.raises(InputError, match=rf"TEST\.OUTLINE_OFFSET is {offset}; expected"):
+            settings_of(outline_offset=offset)
 
 
 def test_classes_have_scores_and_areas_of_their_own(spans_of, predictions):
