@@ -35,7 +35,8 @@ def shipped_models() -> list[Model]:
 
 def finetuned_models(folder: Path) -> list[Model]:
     """The models that were fine-tuned on a training folder, the newest first."""
-    finished = (folder / FINETUNED).glob(f"*/{WEIGHTS_FILE}")
+    # resolved, as the folder of a training is: a model has one and the same path in both
+    finished = (folder.resolve() / FINETUNED).glob(f"*/{WEIGHTS_FILE}")
     parents = sorted((path.parent for path in finished), key=lambda p: p.stat().st_mtime)
     return [finetuned_model(parent) for parent in reversed(parents)]
 

@@ -233,6 +233,9 @@ class NucleusWidget(Container):
 
     def _use_model(self, model: Model) -> None:
         self._show_folder()
+        if model not in self._new_models:  # another folder has been chosen meanwhile
+            self._new_models.insert(0, model)
+            self.model.reset_choices()
         self.model.value = model
         self.status.value = f"{model.name} is ready and chosen"
 

@@ -80,11 +80,16 @@ def test_segment_correct_save_finetune_segment(viewer, widget, tmp_path):
     assert np.array_equal(tifffile.imread(tmp_path / "mine/labels/drawn.tif"), corrected)
 
     before = widget.model.value
+    widget.folder.value = "mine"  # relative, as the field's default is
     widget.iterations.value = 5
     widget.finetune_button.clicked.emit(True)
+    widget.folder.value = tmp_path / "other"  # while it runs
     _wait(widget)
-    assert widget.model.value == finetuned_model((tmp_path / "mine/finetuned/1").resolve())
-    assert widget.model.value != before
+    tuned = finetuned_model((tmp_path / "mine/finetuned/1").resolve())
+    assert widget.model.value == tuned != before
+    widget.folder.value = "mine"
+    assert widget.model.value == tuned
+    assert widget.model.choices.count(tuned) == len(widget.model.choices) - 2 == 1
 
     viewer.layers.remove(labels)
     widget.segment_button.clicked.emit(True)
