@@ -48,11 +48,15 @@ def finetuned_model(output: Path) -> Model:
 
 
 class LoadedModel:
-    """Keeps the most recently used model in memory, because loading one takes seconds."""
+    """Keeps the most recently used model in memory, because loading one takes seconds.
+
+    It is loaded again when its config or its weights have been written anew, as by a training.
+    """
 
     def __init__(self) -> None:
         self._loaded: tuple[Model, float | None] | None = None
         self._segmenter: Segmenter | None = None
+        self._times: list[int] = []
 
     def segmenter(self, model: Model, threshold: float | None = None) -> Segmenter:
         """A segmenter with this model and threshold, loaded unless it was the last one used.
@@ -65,8 +69,14 @@ class LoadedModel:
             FileNotFoundError: config or weights do not exist.
             InputError: config, weights or ``threshold`` are invalid.
         """
-        if (model, threshold) != self._loaded:
+        if (model, threshold) != self._loaded or self._times != self._file_times(model):
             self._loaded = self._segmenter = None  # free the memory of the previous model first
             self._segmenter = Segmenter(model.config, model.weights, threshold=threshold)
             self._loaded = (model, threshold)
+            self._times = self._file_times(model)
         return self._segmenter
+
+    def _file_times(self, model: Model) -> list[int]:
+        """When config and weights were written; 0 for weights that are no file on disk."""
+        files = [model.config, Path(self._segmenter.cfg.MODEL.WEIGHTS)]
+        return [path.stat().st_mtime_ns if path.is_file() else 0 for path in files]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 
 from nucdet.data.conversion.synthetic_images import LOOKS, draw_image
 from nucdet.errors import InputError
 from nucdet.napari.finetuning import RECIPE, finetune, read_progress, recipe_iterations, recipe_of
-from nucdet.napari.models import Model, finetuned_models, shipped_models
+from nucdet.napari.models import LoadedModel, Model, finetuned_models, shipped_models
 from nucdet.napari.progress import Cancelled
 from nucdet.napari.training_folder import save_pair
 from nucdet.predict import Segmenter
@@ -69,3 +71,14 @@ def test_a_mistake_in_the_folder_or_in_the_model_is_told_and_leaves_nothing(fold
     with pytest.raises(FileNotFoundError, match="nowhere: no such folder"):
         finetune(nowhere, shipped_models()[0], 5, lambda *_: None)
     assert not nowhere.exists()
+
+
+def test_a_model_is_kept_until_its_file_is_written_anew(tmp_path):
+    config = tmp_path / "own.yaml"
+    config.write_text("_BASE_: DSB2018/classical_watershed.yaml\n")
+    loaded, model = LoadedModel(), Model("own", config)
+    first = loaded.segmenter(model)
+    assert loaded.segmenter(model) is first
+    config.write_text("_BASE_: DSB2018/classical_watershed.yaml\nTEST: {DETECTIONS_PER_IMAGE: 7}\n")
+    os.utime(config, (1, 1))
+    assert loaded.segmenter(model).cfg.TEST.DETECTIONS_PER_IMAGE == 7
