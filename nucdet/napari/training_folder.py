@@ -66,7 +66,8 @@ def _file_stem(name: str) -> str:
 def _place(folder: Path, stem: str, image: np.ndarray) -> Path:
     """The path of the file with this image or, if there is none, an unused path with its name."""
     number, path = 1, folder / f"{stem}.tif"
-    while path.exists() and not np.array_equal(decode_image(path), image):
+    # NaN marks missing pixels, and is the same at the same place
+    while path.exists() and not np.array_equal(decode_image(path), image, equal_nan=True):
         number += 1
         path = folder / f"{stem}_{number}.tif"
     return path

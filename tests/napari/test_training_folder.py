@@ -51,6 +51,14 @@ def test_saving_again_replaces_the_labels_and_another_image_of_that_name_does_no
     assert count_pairs(tmp_path) == 2
 
 
+def test_missing_pixels_do_not_make_another_image(tmp_path):
+    image = np.arange(12 * 16, dtype=np.float32).reshape(12, 16)
+    image[:2] = np.nan
+    first = save_pair(tmp_path, "a", image, _labels((5, 0)))
+    assert save_pair(tmp_path, "a", image, _labels((5, 5))) == first
+    assert count_pairs(tmp_path) == 1
+
+
 def test_many_labels_keep_their_numbers(tmp_path):
     labels = _labels((0, 0))
     labels[labels > 0] = 70_000
