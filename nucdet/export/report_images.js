@@ -57,11 +57,16 @@ function _fillCard(card) {
   card.querySelector(".numbers").textContent = many(count, "nucleus", "nuclei") + area;
 }
 
+const _shownCards = () => state.order.map((i) => _cards.get(i)).filter(Boolean);
+
 function drawGallery() {
-  const shown = state.order.map((i) => _cards.get(i)).filter(Boolean);
+  const shown = _shownCards();
   byId("gallery").replaceChildren(...shown);
   shown.filter((card) => card.isInSight).forEach(_fillCard);
 }
+
+// on paper all are in sight
+window.addEventListener("beforeprint", () => _shownCards().forEach(_fillCard));
 
 // --- table of images ---
 

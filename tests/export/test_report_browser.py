@@ -278,6 +278,19 @@ def test_it_fits_narrow_and_wide_screens_in_light_and_dark(browser, report_file,
     page.close()
 
 
+def test_on_paper_are_all_images_and_the_whole_table(browser, report_file):
+    page = browser.new_page(viewport={"width": 400, "height": 100})
+    page.goto(report_file.as_uri())
+    filled = page.locator("#gallery img[src]")
+    assert filled.count() == 0
+    assert page.pdf().startswith(b"%PDF")
+    assert filled.count() == page.locator("#gallery svg path.outline.dark").count() == 3
+    page.emulate_media(media="print")
+    table = "document.getElementById('images').parentElement"
+    assert page.evaluate(f"getComputedStyle({table}).maxHeight") == "none"
+    page.close()
+
+
 def test_outlines_are_drawn_in_two_tones_on_the_image(page, tmp_path):
     page.locator("#viewer").screenshot(path=tmp_path / "viewer.png")
     with Image.open(tmp_path / "viewer.png") as image:
