@@ -93,6 +93,9 @@ function _applyView() {
   _viewer.style.touchAction = _view.width < width ? "none" : "pan-y";
 }
 
+// Units of the view box that one pixel of the screen shows; a high image leaves its sides free.
+const _unitsPerPixel = () => 1 / _viewer.getScreenCTM().a;
+
 function _toImage(event) {
   const point = new DOMPoint(event.clientX, event.clientY);
   return point.matrixTransform(_viewer.getScreenCTM().inverse());
@@ -103,7 +106,7 @@ const _context = document.createElement("canvas").getContext("2d");
 function nucleusAt(image, point) {
   if (!image.outlines) return -1;
   image.paths ??= image.outlines.map((d) => new Path2D(d));
-  _context.lineWidth = (6 * _view.width) / _viewer.clientWidth;
+  _context.lineWidth = 6 * _unitsPerPixel();
   const hits = shownNuclei(image).filter((i) =>
     _context.isPointInPath(image.paths[i], point.x, point.y, "evenodd") ||
     _context.isPointInStroke(image.paths[i], point.x, point.y));
@@ -134,7 +137,7 @@ _viewer.addEventListener("pointermove", (event) => {
     const point = _toImage(event);
     zoom(distance({ x: event.clientX, y: event.clientY }) / distance(before), point.x, point.y);
   } else {
-    const scale = _view.width / _viewer.clientWidth;
+    const scale = _unitsPerPixel();
     _move(-step.x * scale, -step.y * scale);
   }
   _pointers.set(event.pointerId, { x: event.clientX, y: event.clientY });

@@ -228,6 +228,23 @@ def test_wheel_and_buttons_zoom_and_dragging_moves(page):
     assert view_box(page)[2] == pytest.approx(whole[2] / 1.5)
 
 
+def test_an_image_beside_free_space_follows_the_pointer(page):
+    # too low for the whole width: the image fills half of it
+    page.set_viewport_size({"width": 1280, "height": 300})
+    page.get_by_role("button", name="Zoom in").click()
+    page.evaluate("byId('viewer').scrollIntoView({block: 'end'})")  # not below the controls
+    box, before = page.locator("#viewer").bounding_box(), view_box(page)
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x + 20, y + 10)
+    page.mouse.up()
+    scale = before[3] / box["height"]
+    assert box["width"] * scale > 1.5 * before[2]
+    expected = [before[0] - 20 * scale, before[1] - 10 * scale, *before[2:]]
+    assert view_box(page) == pytest.approx(expected, abs=0.1)
+
+
 def test_images_are_sorted_and_filtered(page):
     page.get_by_label("Sort images by").select_option("count")
     assert names(page) == [NASTY, "a/10.png", "a/9.png"]
