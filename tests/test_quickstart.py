@@ -21,11 +21,13 @@ def test_the_notebook_runs(repository, tmp_path, monkeypatch):
     monkeypatch.setenv("MPLBACKEND", "module://matplotlib_inline.backend_inline")
     notebook = nbformat.read(repository / "docs/quickstart.ipynb", as_version=4)
     assert not any(cell.get("outputs") for cell in notebook.cells)
+    place = tmp_path / "my folder"
+    place.mkdir()
     client = nbclient.NotebookClient(
-        notebook, timeout=600, resources={"metadata": {"path": str(tmp_path)}}
+        notebook, timeout=600, resources={"metadata": {"path": str(place)}}
     )
     client.execute()
-    output = tmp_path / "output/quickstart"
+    output = place / "output/quickstart"
     assert (output / "datasets/mydata/dataset.yaml").is_file()
     assert (output / "finetuned/model_final.pth").is_file()
     said = [
