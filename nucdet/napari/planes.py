@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from nucdet.errors import InputError
+
 # the choices for a color layer -> index of its last axis
 COLORS = {"RGB": slice(None), "red": 0, "green": 1, "blue": 2}
 _MICROMETRE = 1e-6
@@ -47,6 +49,22 @@ def shown_plane(layer: Any, point: Sequence[float], color: str = "RGB") -> Plane
     if in_color:
         pixels = pixels[..., :3][..., COLORS[color]]
     return Plane(pixels, "_".join([layer.name, *map(str, step)]), step)
+
+
+def check_view(layer: Any, dims: Any) -> None:
+    """Raise InputError if a 2D view cuts a layer across its planes, so that it shows none of them.
+
+    Args:
+        layer: a napari Image or Labels layer, see :func:`shown_plane`.
+        dims: ``viewer.dims``; its axes are counted from the last, as those of the layer.
+    """
+    data = layer.data[0] if getattr(layer, "multiscale", False) else layer.data
+    shown = {axis - dims.ndim + layer.ndim for axis in dims.displayed}
+    if dims.ndisplay == 2 and any(i in shown and data.shape[i] > 1 for i in range(layer.ndim - 2)):
+        raise InputError(
+            f"the viewer shows a cut through the planes of {layer.name}; change the order of the "
+            "visible axes back to y and x first"
+        )
 
 
 def labels_placement(layer: Any, step: tuple[int, ...]) -> dict[str, Any]:

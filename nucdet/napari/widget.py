@@ -34,7 +34,14 @@ from nucdet.export.tables import write_table
 from nucdet.napari.background import Background
 from nucdet.napari.finetuning import finetune, recipe_iterations
 from nucdet.napari.models import LoadedModel, Model, finetuned_models, shipped_models
-from nucdet.napari.planes import COLORS, Plane, labels_placement, pixel_size_of, shown_plane
+from nucdet.napari.planes import (
+    COLORS,
+    Plane,
+    check_view,
+    labels_placement,
+    pixel_size_of,
+    shown_plane,
+)
 from nucdet.napari.progress import Cancelled, Progress
 from nucdet.napari.segmentation import measure_labels, number_of, segment
 from nucdet.napari.table import show_table
@@ -146,10 +153,11 @@ class NucleusWidget(Container):
         """Segment the plane that is shown; the result becomes a labels layer.
 
         Raises:
-            InputError: there is no image, a field is not valid, or another task is running.
+            InputError: there is no image, the viewer shows none of its planes, a field is not
+                valid, or another task is running.
         """
         layer = self._chosen(self.image_layer, "an image")
-        plane = shown_plane(layer, self._viewer.dims.point, self.color.value)
+        plane = self._shown(layer)
         model = self._model()
         diameter = number_of("diameter", self.diameter.value, "auto")
         threshold = number_of("threshold", self.threshold.value)
@@ -252,11 +260,14 @@ class NucleusWidget(Container):
         """The plane of a labels layer: the one that was segmented, else the selected image's."""
         if _PLANE in labels.metadata:
             return labels.metadata[_PLANE]
-        layer = self._chosen(self.image_layer, "an image")
-        return shown_plane(layer, self._viewer.dims.point, self.color.value)
+        return self._shown(self._chosen(self.image_layer, "an image"))
 
     def _label_map(self, labels: Any) -> np.ndarray:
-        return shown_plane(labels, self._viewer.dims.point).pixels
+        return self._shown(labels).pixels
+
+    def _shown(self, layer: Any) -> Plane:
+        check_view(layer, self._viewer.dims)
+        return shown_plane(layer, self._viewer.dims.point, self.color.value)
 
     def _model(self) -> Model:
         if self.model.value != _OWN:

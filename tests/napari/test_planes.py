@@ -7,7 +7,15 @@ import pytest
 
 napari_layers = pytest.importorskip("napari.layers", reason="napari is not installed")
 
-from nucdet.napari.planes import labels_placement, pixel_size_of, shown_plane  # noqa: E402
+from napari.components import Dims  # noqa: E402
+
+from nucdet.errors import InputError  # noqa: E402
+from nucdet.napari.planes import (  # noqa: E402
+    check_view,
+    labels_placement,
+    pixel_size_of,
+    shown_plane,
+)
 
 
 def test_sliders_choose_the_plane_and_its_labels_lie_there_only():
@@ -26,6 +34,17 @@ def test_sliders_choose_the_plane_and_its_labels_lie_there_only():
 def test_a_slider_outside_the_layer_takes_its_nearest_plane():
     layer = napari_layers.Image(np.arange(24).reshape(2, 3, 4), name="short")
     assert shown_plane(layer, (9, 0, 0)).step == (1,)
+
+
+def test_a_cut_through_the_planes_is_none_of_them():
+    stack = napari_layers.Image(np.zeros((2, 3, 4, 5)), name="stack")
+    one = napari_layers.Labels(np.zeros((1, 4, 5), int))  # of one plane
+    for order, ndisplay in (((0, 1, 2, 3), 2), ((1, 0, 3, 2), 2), ((0, 1, 2, 3), 3)):
+        check_view(stack, Dims(ndim=4, order=order, ndisplay=ndisplay))
+    cut = Dims(ndim=4, order=(0, 3, 1, 2))
+    with pytest.raises(InputError, match="cut through the planes of stack"):
+        check_view(stack, cut)
+    check_view(one, cut)
 
 
 def test_colors_of_a_layer_in_color():
