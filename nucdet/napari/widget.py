@@ -205,7 +205,7 @@ class NucleusWidget(Container):
         """Fine-tune on the training folder in the background, and select the resulting model.
 
         Raises:
-            InputError: another task is running.
+            InputError: no model is chosen, or another task is running.
         """
         folder, model = self.folder.value, self._model()
         iterations = self.iterations.value
@@ -272,8 +272,11 @@ class NucleusWidget(Container):
     def _model(self) -> Model:
         if self.model.value != _OWN:
             return self.model.value
-        weights = self.weights.value  # an empty field gives the current folder
-        return Model(_OWN, self.config.value, None if weights == Path() else weights)
+        # an empty field gives the current folder
+        config, weights = self.config.value, self.weights.value
+        if config == Path():
+            raise InputError("no config is chosen; choose the yaml of your own model")
+        return Model(_OWN, config, None if weights == Path() else weights)
 
     def _chosen(self, widget: Any, what: str) -> Any:
         if widget.value is None:

@@ -119,9 +119,11 @@ def test_mistakes_are_shown_and_a_stack_gets_labels_on_the_plane_that_is_shown(
     assert "diameter is 'large'" in _messages()[-1]
     assert widget.segment_button.enabled
 
-    # a config of one's own that does not exist, then one that does
+    # no config of one's own, one that does not exist, then one that does
     widget.diameter.value = ""
     widget.model.value = "my own config and weights"
+    widget.segment_button.clicked.emit(True)
+    assert "no config is chosen" in _messages()[-1]
     widget.config.value = "nothing.yaml"
     widget.segment_button.clicked.emit(True)
     _wait(widget)
