@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from detectron2.config import CfgNode
@@ -67,14 +68,15 @@ def weight_files(weights: str) -> list[Path]:
 
 
 def check_trained(
-    cfg: CfgNode, config_file: str | os.PathLike[str], is_chosen: bool = False
+    cfg: CfgNode, config_file: str | os.PathLike[str], overrides: Sequence[str] = ()
 ) -> None:
     """Check that a network used for prediction has trained weights, and that they exist.
 
     Args:
         cfg: of the network.
         config_file: that it was loaded from.
-        is_chosen: whether MODEL.WEIGHTS were given in addition to the file.
+        overrides: KEY VALUE pairs that were given in addition to the file; whoever names
+            MODEL.WEIGHTS in them means them.
 
     Raises:
         FileNotFoundError, InputError: see :func:`check_weights`; or none are named, or only those
@@ -91,6 +93,7 @@ def check_trained(
     folder = Path(config_file).resolve().parent
     results = [folder / name for name in _RESULTS if (folder / name).is_file()]
     is_of_training = Path(config_file).name == "config.yaml" and results
+    is_chosen = "MODEL.WEIGHTS" in overrides[::2]
     if is_of_training and not is_chosen and folder not in map(_folder, weight_files(weights)):
         raise InputError(
             f"{config_file}: its MODEL.WEIGHTS {weights} are those that the training started from; "

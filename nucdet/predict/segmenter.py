@@ -215,9 +215,10 @@ def configure(
     cfg = load_config(config_file, overrides)
     if weights is not None:
         cfg.MODEL.WEIGHTS = str(weights)
+        overrides = [*overrides, "MODEL.WEIGHTS", str(weights)]
     if cfg.MODEL.SEGMENTATION.NETWORK == "none":
         cfg.MODEL.WEIGHTS = ""  # there is nothing to load them into
-    check_trained(cfg, config_file, weights is not None or "MODEL.WEIGHTS" in overrides[::2])
+    check_trained(cfg, config_file, overrides)
     check_architecture(cfg)
     check_rule(cfg.INPUT.NORMALIZE)
     automatic = device == "auto"

@@ -69,8 +69,7 @@ def prepare(args: argparse.Namespace) -> CfgNode:
     # a resumed training takes the weights of its own checkpoint
     if not (args.resume and Path(cfg.OUTPUT_DIR, "last_checkpoint").is_file()):
         if args.eval_only:
-            is_chosen = "MODEL.WEIGHTS" in args.opts[::2]
-            check_trained(cfg, args.config_file or "the defaults", is_chosen)
+            check_trained(cfg, args.config_file or "the defaults", args.opts)
         else:
             check_weights(cfg.MODEL.WEIGHTS)
     _check_writable(Path(cfg.OUTPUT_DIR))

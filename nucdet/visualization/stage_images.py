@@ -142,7 +142,7 @@ def visualize_stages(
     """
     check_number(num)
     cfg = load_config(config_file, overrides)
-    model = _load(cfg, config_file, "MODEL.WEIGHTS" in overrides[::2])
+    model = _load(cfg, config_file, overrides)
     register_datasets()
     check_datasets(cfg.DATASETS.TEST)
     entries = [entry for name in cfg.DATASETS.TEST for entry in DatasetCatalog.get(name)][:num]
@@ -160,14 +160,14 @@ def visualize_stages(
     return files
 
 
-def _load(cfg: CfgNode, config_file: str | os.PathLike[str], is_chosen: bool) -> CropRCNN:
+def _load(cfg: CfgNode, config_file: str | os.PathLike[str], overrides: Sequence[str]) -> CropRCNN:
     if cfg.MODEL.META_ARCHITECTURE != "CropRCNN":
         raise InputError(
             f"MODEL.META_ARCHITECTURE is {cfg.MODEL.META_ARCHITECTURE!r}; stages are those of "
             "'CropRCNN', see configs/DSB2018/crop_rcnn.yaml"
         )
     check_architecture(cfg)
-    check_trained(cfg, config_file, is_chosen)
+    check_trained(cfg, config_file, overrides)
     cfg.MODEL.DEVICE = find_device(cfg.MODEL.DEVICE)
     model = build_network(cfg).eval()
     NucleusCheckpointer(model, complete=True).load(cfg.MODEL.WEIGHTS)
