@@ -15,7 +15,7 @@ from nucdet.arguments import (
     quick_imports,
 )
 from nucdet.predict.formats import FORMATS, formats_text
-from nucdet.predict.options import PredictOptions
+from nucdet.predict.options import LINKED_AXES, PredictOptions
 
 # exit code of a run in which some images could not be read or predicted
 SOME_FAILED = 3
@@ -40,6 +40,7 @@ Examples:
   %(prog)s --input 'images/**/*_dapi.tif' --output results --save label,roi --pixel-size 0.32 \\
       --config-file DSB2018/mask_rcnn_lite0_FPN.yaml MODEL.WEIGHTS model_best.pth
   %(prog)s --input film.ome.tif --output results --channel DAPI --z max --time all
+  %(prog)s --input stack.ome.tif --output results --channel DAPI --z all --link z
 """
 
 
@@ -117,6 +118,13 @@ def argument_parser() -> argparse.ArgumentParser:
         "one pixel",
     )
     add_planes(parser, several=True)
+    add(
+        "--link",
+        choices=LINKED_AXES,
+        help="give a nucleus one number in all planes that show it: z, with --z all, joins its "
+        "sections, and the tables then have one row for each nucleus, with its volume; time, with "
+        "--time all, follows it from one time to the next",
+    )
     add(
         "--resume",
         action="store_true",

@@ -2,8 +2,13 @@
 
 from nucdet.export.coco import write_coco
 from nucdet.export.geojson import PlaneNuclei, write_geojson
-from nucdet.export.imagej import RoiPosition, write_rois
-from nucdet.export.label_image import StackLayout, write_label_image, write_label_stack
+from nucdet.export.imagej import RoiPlane, RoiPosition, write_rois
+from nucdet.export.label_image import (
+    LabelPlane,
+    StackLayout,
+    write_label_image,
+    write_label_stack,
+)
 from nucdet.export.record import ImageRecord
 from nucdet.export.report import ReportFacts, write_report
 from nucdet.export.tables import (
@@ -18,8 +23,10 @@ from nucdet.export.tables import (
 
 __all__ = [
     "ImageRecord",
+    "LabelPlane",
     "PlaneNuclei",
     "ReportFacts",
+    "RoiPlane",
     "RoiPosition",
     "StackLayout",
     "csv_text",

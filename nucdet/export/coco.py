@@ -17,7 +17,8 @@ def write_coco(path: str | os.PathLike[str], records: Iterable[ImageRecord]) -> 
     records, annotations in the order of the labels in each label image. Segmentations are
     compressed RLE, boxes (x, y, width, height) in pixels. Each annotation also has a ``score``, so
     that the list of annotations is a valid list of COCO results. Each plane of a stack is an image
-    that also has ``time`` and ``z``, from 0.
+    that also has ``time`` and ``z``, from 0. Its annotations have ``nucleus_id``, the number of the
+    nucleus in the label stack, which several planes may share.
 
     Args:
         path: an existing file is replaced.
@@ -39,20 +40,19 @@ def write_coco(path: str | os.PathLike[str], records: Iterable[ImageRecord]) -> 
         images.append(entry)
         boxes = record.masks().boxes
         boxes[:, 2:] -= boxes[:, :2]
-        for rle, area, box, score, label in zip(
-            record.rles(), record.areas, boxes.tolist(), record.scores, record.classes, strict=True
-        ):
-            annotations.append(
-                {
-                    "id": len(annotations) + 1,
-                    "image_id": image_id,
-                    "category_id": label + 1,
-                    "segmentation": rle,
-                    "area": area,
-                    "bbox": box,
-                    "iscrowd": 0,
-                    "score": score,
-                }
-            )
+        for i, rle in enumerate(record.rles()):
+            annotation = {
+                "id": len(annotations) + 1,
+                "image_id": image_id,
+                "category_id": record.classes[i] + 1,
+                "segmentation": rle,
+                "area": record.areas[i],
+                "bbox": boxes[i].tolist(),
+                "iscrowd": 0,
+                "score": record.scores[i],
+            }
+            if record.axes:
+                annotation["nucleus_id"] = record.columns["id"][i]
+            annotations.append(annotation)
     categories = [{"id": i, "name": name} for i, name in enumerate(names, 1)]
     write_json(path, {"images": images, "annotations": annotations, "categories": categories})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -36,36 +36,48 @@ class RoiPosition(NamedTuple):
     time: int
 
 
-def write_rois(
-    path: str | os.PathLike[str],
-    planes: Iterable[tuple[CroppedMasks, RoiPosition | None]],
-    count: int,
-) -> None:
-    """Write one ROI per nucleus, named by its number in the label image.
+class RoiPlane(NamedTuple):
+    """The nuclei of an image, or of a plane of a stack.
+
+    Attributes:
+        masks: N masks; empty ones are left out.
+        position: of the plane in its stack; None: a single image.
+        numbers: N numbers in the label image; None: 1 to N.
+        suffix: what follows the number in names, so that those of a nucleus on several planes
+            differ.
+    """
+
+    masks: CroppedMasks
+    position: RoiPosition | None = None
+    numbers: Sequence[int] | None = None
+    suffix: str = ""
+
+
+def write_rois(path: str | os.PathLike[str], planes: Iterable[RoiPlane], count: int) -> None:
+    """Write one ROI per mask, named by its number in the label image.
 
     A nucleus in one piece is a traced polygon along its pixel edges, as made by ImageJ's wand tool.
     One with holes or in several pieces is a composite ROI of all its outlines, so that there is
-    exactly one ROI per nucleus. Empty masks are left out. ImageJ's ROI Manager cannot open the
-    empty zip of an image without nuclei.
+    exactly one ROI per mask. ImageJ's ROI Manager cannot open the empty zip of an image without
+    nuclei.
 
     Args:
         path: an existing file is replaced.
-        planes: for each plane its masks and their position in a stack, or None for a single image.
-            The numbers continue from plane to plane.
-        count: the number of masks in all planes, from which the length of the names follows.
+        planes: iterated over once, one at a time.
+        count: the largest number, from which the length of the names follows.
 
     Raises:
         OSError: the file cannot be written.
     """
-    digits, number = max(4, len(str(count))), 0
+    digits = max(4, len(str(count)))
     with write_atomically(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
-        for masks, position in planes:
-            for crop, offset in zip(masks.crops, masks.offsets, strict=True):
-                number += 1
+        for masks, position, numbers, suffix in planes:
+            numbers = range(1, len(masks) + 1) if numbers is None else numbers
+            for crop, offset, number in zip(masks.crops, masks.offsets, numbers, strict=True):
                 polygons = mask_polygons(crop, offset)
                 if not polygons:
                     continue
-                name = f"{number:0{digits}}"
+                name = f"{number:0{digits}}{suffix}"
                 member = zipfile.ZipInfo(f"{name}.roi", _DATE)
                 member.external_attr = 0o644 << 16
                 content = _roi(polygons, name, position).tobytes()

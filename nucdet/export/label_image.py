@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,13 +30,25 @@ class StackLayout(NamedTuple):
         axes: "T", "Z" or "TZ", outermost first; rows and columns follow.
         lengths: the number of planes along each of these axes.
         size: (height, width) of each plane, pixels.
-        masks: the number of masks in all planes.
+        labels: the largest label in all planes.
     """
 
     axes: str
     lengths: tuple[int, ...]
     size: tuple[int, int]
-    masks: int
+    labels: int
+
+
+class LabelPlane(NamedTuple):
+    """The masks of one plane of a stack.
+
+    Attributes:
+        masks: N masks.
+        labels: N labels, from 1.
+    """
+
+    masks: CroppedMasks
+    labels: Sequence[int]
 
 
 def write_label_image(
@@ -68,7 +80,7 @@ def write_label_image(
         else:
             tifffile.imwrite(
                 temporary,
-                _tiles(masks, dtype),
+                _tiles(masks, np.arange(1, len(masks) + 1, dtype=dtype)),
                 shape=(height, width),
                 dtype=dtype,
                 tile=(TILE, TILE),
@@ -79,32 +91,33 @@ def write_label_image(
 
 def write_label_stack(
     path: str | os.PathLike[str],
-    planes: Iterable[CroppedMasks],
+    planes: Iterable[LabelPlane],
     layout: StackLayout,
     pixel_size: float | None = None,
+    z_step: float | None = None,
 ) -> None:
     """Write label images as one OME-TIFF with named axes, compressed (zlib).
 
-    Labels continue from plane to plane, so that no two nuclei of a stack share one. Otherwise like
-    :func:`write_label_image`; only one plane is in memory at a time.
+    Otherwise like :func:`write_label_image`; only one plane is in memory at a time.
 
     Args:
         path: an existing file is replaced.
-        planes: the masks of each plane, in the order of the axes; iterated over once.
+        planes: in the order of the axes; iterated over once.
         layout: the axes and size of the stack.
-        pixel_size: µm, or None.
+        pixel_size, z_step: of a pixel and between depths, µm, or None.
 
     Raises:
         OSError: the file cannot be written.
     """
     height, width = layout.size
-    dtype = _dtype(layout.masks)
+    dtype = _dtype(layout.labels)
     # a UUID that depends only on these, so that equal masks give equal bytes; tifffile's default
     # depends on the time and the machine
     name = uuid.uuid5(uuid.NAMESPACE_OID, f"nucdet {Path(path).name} {layout}")
     metadata: dict[str, Any] = {"axes": f"{layout.axes}YX", "UUID": str(name), "Creator": "nucdet"}
-    for side in "XY" if pixel_size is not None else "":
-        metadata |= {f"PhysicalSize{side}": pixel_size, f"PhysicalSize{side}Unit": "µm"}
+    for axis, size in zip("XYZ", (pixel_size, pixel_size, z_step), strict=True):
+        if size is not None:
+            metadata |= {f"PhysicalSize{axis}": size, f"PhysicalSize{axis}Unit": "µm"}
     is_tiled = height * width > TILED_FROM
     shape = (*layout.lengths, height, width)
     with write_atomically(path) as temporary:
@@ -127,34 +140,30 @@ def _dtype(masks: int) -> np.dtype:
     return np.dtype(np.uint16 if masks <= np.iinfo(np.uint16).max else np.uint32)
 
 
-def _planes(
-    planes: Iterable[CroppedMasks], dtype: np.dtype, is_tiled: bool
-) -> Iterator[np.ndarray]:
-    """Label maps (H, W) of whole planes, or their tiles; labels continue from plane to plane."""
-    first = 1
-    for masks in planes:
+def _planes(planes: Iterable[LabelPlane], dtype: np.dtype, is_tiled: bool) -> Iterator[np.ndarray]:
+    """Label maps (H, W) of whole planes, or their tiles."""
+    for masks, labels in planes:
+        values = np.array([0, *labels], dtype)
         if is_tiled:
-            yield from _tiles(masks, dtype, first)
+            yield from _tiles(masks, values[1:])
         else:
-            labels = masks.to_label_map()
-            yield np.where(labels, labels + (first - 1), 0).astype(dtype)
-        first += len(masks)
+            yield values[masks.to_label_map()]
 
 
-def _tiles(masks: CroppedMasks, dtype: np.dtype, first: int = 1) -> Iterator[np.ndarray]:
-    """Tiles (TILE, TILE) of a label map, row by row; mask i has the label ``first`` + i."""
+def _tiles(masks: CroppedMasks, labels: np.ndarray) -> Iterator[np.ndarray]:
+    """Tiles (TILE, TILE) of a label map, row by row, in the dtype of ``labels`` (N,)."""
     height, width = masks.image_size
     boxes = list(masks.slices())
     tops = masks.offsets[:, 0]
     bottoms = np.array([rows.stop for rows, _ in boxes], dtype=np.int64)
     padded_width = -(-width // TILE) * TILE
     for top in range(0, height, TILE):
-        band = np.zeros((TILE, padded_width), dtype)
+        band = np.zeros((TILE, padded_width), labels.dtype)
         # in reverse order, so that the lower index is on top
         for i in np.flatnonzero((tops < top + TILE) & (bottoms > top))[::-1].tolist():
             rows, columns = boxes[i]
             start, stop = max(rows.start, top), min(rows.stop, top + TILE)
             part = masks.crops[i][start - rows.start : stop - rows.start]
-            band[start - top : stop - top, columns][part] = first + i
+            band[start - top : stop - top, columns][part] = labels[i]
         for left in range(0, padded_width, TILE):
             yield np.ascontiguousarray(band[:, left : left + TILE])

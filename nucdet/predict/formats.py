@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-    from nucdet.export import ImageRecord, PlaneNuclei, RoiPosition
+    from nucdet.export import ImageRecord, PlaneNuclei, RoiPlane
     from nucdet.predict.plane_records import StoredStack
     from nucdet.structures import CroppedMasks
 
@@ -88,13 +88,13 @@ def _label(path: Path, outputs: ImageOutputs) -> None:
 
 
 def _label_stack(path: Path, stack: StoredStack) -> None:
-    from nucdet.export import StackLayout, write_label_stack
+    from nucdet.export import LabelPlane, StackLayout, write_label_stack
 
-    records = (plane.record for plane in stack.planes)
-    first = next(iter(records))
+    first = next(iter(stack.planes)).record
     layout = StackLayout(first.axes, stack.lengths, first.size, stack.nuclei)
-    masks = (plane.record.masks() for plane in stack.planes)
-    write_label_stack(path, masks, layout, first.pixel_size)
+    records = (plane.record for plane in stack.planes)
+    planes = (LabelPlane(record.masks(), record.columns["id"]) for record in records)
+    write_label_stack(path, planes, layout, first.pixel_size, stack.z_step)
 
 
 def _overlay(path: Path, outputs: ImageOutputs) -> None:
@@ -111,8 +111,13 @@ def _csv(path: Path, outputs: ImageOutputs) -> None:
 
 
 def _csv_stack(path: Path, stack: StoredStack) -> None:
-    from nucdet.export import write_csv_texts
+    from nucdet.export import write_csv_texts, write_table
 
+    if stack.link == "z":
+        from nucdet.predict.sections import table_of_nuclei
+
+        write_table(path, table_of_nuclei(stack.planes, stack.z_step))
+        return
     write_csv_texts(path, (plane.table for plane in stack.planes))
 
 
@@ -139,21 +144,23 @@ def _nuclei(record: ImageRecord, masks: CroppedMasks, table: pd.DataFrame) -> Pl
 
 
 def _roi(path: Path, outputs: ImageOutputs) -> None:
-    from nucdet.export import write_rois
+    from nucdet.export import RoiPlane, write_rois
 
-    write_rois(path, [(outputs.masks, None)], len(outputs.masks))
+    write_rois(path, [RoiPlane(outputs.masks)], len(outputs.masks))
 
 
 def _roi_stack(path: Path, stack: StoredStack) -> None:
-    from nucdet.export import RoiPosition, write_rois
+    from nucdet.export import RoiPlane, RoiPosition, write_rois
 
-    def planes() -> Iterator[tuple[CroppedMasks, RoiPosition]]:
+    def planes() -> Iterator[RoiPlane]:
         for number, plane in enumerate(stack.planes, 1):
             record = plane.record
             z, time = 0 if isinstance(record.z, str) else record.z + 1, record.time + 1
             if stack.is_whole and len(stack.lengths) == 1:
                 z = time = 0
-            yield record.masks(), RoiPosition(number, z, time)
+            position = RoiPosition(number, z, time)
+            suffix = f"_{record.plane_name}" if stack.link else ""
+            yield RoiPlane(record.masks(), position, record.columns["id"], suffix)
 
     write_rois(path, planes(), stack.nuclei)
 

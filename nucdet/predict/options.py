@@ -12,10 +12,13 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from nucdet.data.io.choice import Choice
+from nucdet.data.io.choice import ALL, Choice
 from nucdet.data.io.pixel_size import LEAST_UM, MOST_UM
 from nucdet.errors import InputError
 from nucdet.predict.formats import check_formats
+
+# axes of a file along which nuclei can be linked
+LINKED_AXES = ("z", "time")
 
 # fields that do not affect the results for an image, or only through the config
 _NOT_IN_RESULTS = {
@@ -45,6 +48,8 @@ class PredictOptions:
         config_file: the config of the network; None: the default model.
         opts: ``KEY VALUE`` pairs that override the config.
         channel, z, time, scene: what to read, see :class:`nucdet.data.io.choice.Choice`.
+        link: "z" or "time": the axis along which nuclei of successive planes are linked, see
+            :class:`nucdet.predict.linking.PlaneLinks`; None: none.
         diameter: see :meth:`nucdet.predict.Segmenter.predict`.
         threshold: TEST.SCORE_THRESHOLD; None: as in the config.
         outline_offset: TEST.OUTLINE_OFFSET, pixels; None: as in the config.
@@ -67,6 +72,7 @@ class PredictOptions:
     z: int | str | None = None
     time: int | str | None = None
     scene: int | str | None = None
+    link: str | None = None
     # network
     diameter: float | str | None = None
     threshold: float | None = None
@@ -80,7 +86,7 @@ class PredictOptions:
     def __post_init__(self):
         check_formats(self.save)
         # a Choice checks its values when it is made
-        Choice(self.channel, self.z, self.time, self.scene)
+        check_link(self.link, Choice(self.channel, self.z, self.time, self.scene))
         check_diameter(self.diameter)
         check_pixel_size(self.pixel_size, "--pixel-size")
         offset = self.outline_offset
@@ -116,6 +122,18 @@ class PredictOptions:
     def result_options(self) -> dict[str, Any]:
         """The options, by name, that affect the results in addition to the config's keys."""
         return {k: value for k, value in asdict(self).items() if k not in _NOT_IN_RESULTS}
+
+
+def check_link(link: str | None, choice: Choice) -> None:
+    """Raise InputError unless nuclei are linked along an axis of which all planes are chosen."""
+    if link is None:
+        return
+    if link not in LINKED_AXES:
+        raise InputError(f"--link {link}: expected {' or '.join(LINKED_AXES)}")
+    chosen = choice.chosen().get(link)
+    if chosen != ALL:
+        found = "is not given" if chosen is None else f"is {chosen}"
+        raise InputError(f"--link {link}: --{link} {found}; expected --{link} {ALL}")
 
 
 def check_diameter(diameter: float | str | None) -> None:

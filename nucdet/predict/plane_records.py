@@ -18,7 +18,7 @@ class StoredPlane:
     """What is stored of a predicted plane.
 
     Attributes:
-        record: for the files that cover all images; ids of nuclei are consecutive over the stack.
+        record: for the files that cover all images; the ids of nuclei are those in the stack.
         table: its csv with a header, see :func:`nucdet.export.csv_text`.
         sizes: the size in bytes of each file that the plane has on its own, by format.
     """
@@ -35,14 +35,18 @@ class StoredStack:
     Attributes:
         planes: the planes in order; each is read from disk when iterated over.
         lengths: the number of planes along each axis of the stack.
-        nuclei: the number of nuclei in all planes.
+        nuclei: the number of nuclei in all planes, which is the largest id.
         is_whole: whether the planes are all times and depths of the file.
+        link: the axis along which nuclei are linked, or None.
+        z_step: the distance of two depths, µm, or None.
     """
 
     planes: PlaneRecords
     lengths: tuple[int, ...]
     nuclei: int
     is_whole: bool
+    link: str | None = None
+    z_step: float | None = None
 
 
 class Kept(NamedTuple):
@@ -50,12 +54,10 @@ class Kept(NamedTuple):
 
     Attributes:
         planes: the number of planes.
-        nuclei: the number of nuclei in them.
         end: the size of their lines in the list, bytes.
     """
 
     planes: int
-    nuclei: int
     end: int
 
 
@@ -102,11 +104,11 @@ class PlaneRecords:
         Args:
             is_whole: whether the files that a plane has on its own are complete.
         """
-        kept = Kept(0, 0, 0)
+        kept = Kept(0, 0)
         for plane, end in self._lines():
             if not is_whole(plane):
                 break
-            kept = Kept(kept.planes + 1, kept.nuclei + len(plane.record.areas), end)
+            kept = Kept(kept.planes + 1, end)
         return kept
 
     def cut(self, kept: Kept) -> None:

@@ -9,7 +9,7 @@ The steps for an image, with the modules of nucdet/predict and their functions:
     join tiles            joining.join_tiles           │
     eliminate overlaps    OverlapElimination           ┘
     write outputs         outputs.make_outputs (measure, thumbnail), write_outputs;
-                          for stacks stack_outputs.StackWriter
+                          for stacks stack_outputs.StackWriter, linking.PlaneLinks
     report                outputs.write_shared_outputs
 """
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from nucdet.data.io.choice import Place
 from nucdet.data.io.planes import Planes
 from nucdet.export import csv_text
 from nucdet.predict.earlier import begin, remove_planes
 from nucdet.predict.files import InputFile
 from nucdet.predict.formats import FORMATS, ImageOutputs
 from nucdet.predict.job import Job
+from nucdet.predict.linking import PlaneLinks
 from nucdet.predict.plane_records import StoredPlane, StoredStack
 from nucdet.predict.records import StackFacts
 
@@ -36,7 +38,9 @@ class StackWriter:
         begin(job.store, file, outputs, is_stack=True)
         if not job.options.resume:
             remove_planes(job.store, file)
-        self.done, self._nuclei, _ = job.keep_planes(file)
+        self.done = job.keep_planes(file).planes
+        self._links = PlaneLinks(job.options.link)
+        self._links.resume(plane.record for plane in self._stored)
 
     @property
     def left(self) -> int:
@@ -49,7 +53,8 @@ class StackWriter:
         Raises:
             OSError: a file cannot be written.
         """
-        ids = outputs.table["id"] + self._nuclei
+        place = Place(outputs.record.time, outputs.record.z)
+        ids = self._links.number(outputs.masks, place)
         columns = outputs.record.columns | {"id": ids.tolist()}
         record = replace(outputs.record, columns=columns, axes=self._planes.axes)
         paths = self._job.plane_paths(self._file, record)
@@ -59,7 +64,6 @@ class StackWriter:
         text = csv_text(outputs.table.assign(id=ids))
         self._stored.append(StoredPlane(record, text, sizes))
         self.done += 1
-        self._nuclei += len(ids)
         if not self.left:
             self.finish()
 
@@ -70,8 +74,10 @@ class StackWriter:
             OSError: a file cannot be written.
         """
         paths = self._job.stack_paths(self._file)
-        planes = self._planes
-        stack = StoredStack(self._stored, planes.lengths, self._nuclei, planes.is_whole)
+        planes, link = self._planes, self._job.options.link
+        stack = StoredStack(
+            self._stored, planes.lengths, self._links.count, planes.is_whole, link, planes.z_step
+        )
         for name, path in paths.items():
             FORMATS[name].write_stack(path, stack)
         first = next(iter(self._stored)).record

@@ -13,6 +13,7 @@ from pycocotools.coco import COCO
 
 from nucdet.export import (
     PlaneNuclei,
+    RoiPlane,
     write_coco,
     write_geojson,
     write_kaggle,
@@ -81,7 +82,7 @@ def test_geojson_without_masks_is_an_empty_collection(tmp_path, no_masks, table)
 
 
 def test_rois_give_the_masks(tmp_path, masks, labels):
-    write_rois(tmp_path / "a.zip", [(masks, None)], len(masks))
+    write_rois(tmp_path / "a.zip", [RoiPlane(masks)], len(masks))
     rois = roifile.roiread(tmp_path / "a.zip")
     assert [roi.name for roi in rois] == [f"{i:04}" for i in range(1, 8)]
     for number, roi in enumerate(rois, 1):
@@ -96,7 +97,7 @@ def test_rois_give_the_masks(tmp_path, masks, labels):
 
 
 def test_a_plain_nucleus_is_a_traced_polygon_others_are_composite(tmp_path, masks):
-    write_rois(tmp_path / "a.zip", [(masks, None)], len(masks))
+    write_rois(tmp_path / "a.zip", [RoiPlane(masks)], len(masks))
     rois = roifile.roiread(tmp_path / "a.zip")
     assert [roi.composite for roi in rois] == [False, True, True, False, False, False, True]
     assert rois[0].roitype == roifile.ROI_TYPE.TRACED
@@ -104,7 +105,7 @@ def test_a_plain_nucleus_is_a_traced_polygon_others_are_composite(tmp_path, mask
 
 def test_rois_far_out_in_a_large_image(tmp_path):
     corner = CroppedMasks(np.array([[70_000, 65_000]]), [np.ones((2, 3), bool)], (80_000, 80_000))
-    write_rois(tmp_path / "a.zip", [(corner, None)], len(corner))
+    write_rois(tmp_path / "a.zip", [RoiPlane(corner)], len(corner))
     (roi,) = roifile.roiread(tmp_path / "a.zip")
     assert roi.coordinates().tolist() == [
         [65_000, 70_000],
@@ -115,12 +116,12 @@ def test_rois_far_out_in_a_large_image(tmp_path):
 
 
 def test_rois_without_masks_is_an_empty_zip(tmp_path, no_masks):
-    write_rois(tmp_path / "a.zip", [(no_masks, None)], len(no_masks))
+    write_rois(tmp_path / "a.zip", [RoiPlane(no_masks)], len(no_masks))
     assert zipfile.ZipFile(tmp_path / "a.zip").namelist() == []
 
 
 def test_rois_hold_no_date_of_today(tmp_path, masks):
-    write_rois(tmp_path / "a.zip", [(masks, None)], len(masks))
+    write_rois(tmp_path / "a.zip", [RoiPlane(masks)], len(masks))
     dates = {member.date_time for member in zipfile.ZipFile(tmp_path / "a.zip").infolist()}
     assert dates == {(1980, 1, 1, 0, 0, 0)}
 
@@ -240,7 +241,7 @@ def test_the_tables_of_all_images_become_one(tmp_path):
 def test_the_same_masks_give_the_same_bytes(tmp_path, masks, records, table):
     def write(folder):
         write_label_image(folder / "a.tif", masks, 0.3)
-        write_rois(folder / "a.zip", [(masks, None)], len(masks))
+        write_rois(folder / "a.zip", [RoiPlane(masks)], len(masks))
         write_geojson(folder / "a.geojson", [PlaneNuclei(masks, ["nucleus"] * 7, table)])
         write_coco(folder / "a.json", records)
         return {file.name: file.read_bytes() for file in folder.iterdir()}

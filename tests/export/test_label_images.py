@@ -5,6 +5,7 @@ import pytest
 import tifffile
 
 from nucdet.export import (
+    LabelPlane,
     StackLayout,
     label_image,
     write_label_image,
@@ -79,18 +80,22 @@ def test_a_label_stack_has_axes_and_one_number_a_nucleus(tmp_path, monkeypatch, 
         monkeypatch.setattr(label_image, "TILED_FROM", 0)
         monkeypatch.setattr(label_image, "TILE", 16)
     labels = np.kron(np.arange(1, 21).reshape(4, 5), np.ones((13, 9), np.int32))
-    planes = [CroppedMasks.from_label_map(plane) for plane in (labels, 0 * labels, labels)]
-    layout = StackLayout("T", (3,), (52, 45), 40)
+    masks = [CroppedMasks.from_label_map(plane) for plane in (labels, 0 * labels, labels)]
+    # the last plane continues the nuclei of the first, in another order
+    numbers = [range(1, 21), (), range(20, 0, -1)]
+    planes = [LabelPlane(*plane) for plane in zip(masks, numbers, strict=True)]
+    layout = StackLayout("Z", (3,), (52, 45), 20)
     for name in ("a.ome.tif", "b/a.ome.tif"):
-        write_label_stack(tmp_path / name, planes, layout, 0.25)
+        write_label_stack(tmp_path / name, planes, layout, 0.25, 1.5)
     with tifffile.TiffFile(tmp_path / "a.ome.tif") as tiff:
-        assert tiff.series[0].axes == "TYX" and tiff.pages[0].is_tiled is tiled
+        assert tiff.series[0].axes == "ZYX" and tiff.pages[0].is_tiled is tiled
         assert 'PhysicalSizeY="0.25" PhysicalSizeYUnit="µm"' in tiff.ome_metadata
+        assert 'PhysicalSizeZ="1.5" PhysicalSizeZUnit="µm"' in tiff.ome_metadata
         first, empty, last = tiff.asarray()
         assert first.dtype == np.uint16
     np.testing.assert_array_equal(first, labels)
     assert not empty.any()
-    np.testing.assert_array_equal(last, labels + 20)
+    np.testing.assert_array_equal(last, 21 - labels)
     assert (tmp_path / "a.ome.tif").read_bytes() == (tmp_path / "b/a.ome.tif").read_bytes()
 
 
@@ -99,8 +104,8 @@ def test_a_label_stack_of_more_than_65535_masks_is_32_bit(tmp_path):
     dots = np.zeros((side, side), np.int32)
     dots[::2, ::2] = np.arange(1, (side // 2) ** 2 + 1).reshape(side // 2, -1)
     masks = CroppedMasks.from_label_map(dots)[:40_000]
-    write_label_stack(
-        tmp_path / "a.ome.tif", [masks, masks], StackLayout("Z", (2,), (side, side), 80_000)
-    )
+    planes = [LabelPlane(masks, range(first, first + 40_000)) for first in (1, 40_001)]
+    layout = StackLayout("Z", (2,), (side, side), 80_000)
+    write_label_stack(tmp_path / "a.ome.tif", planes, layout)
     stored = tifffile.imread(tmp_path / "a.ome.tif")
     assert stored.dtype == np.uint32 and stored.max() == 80_000

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from nucdet.data.io.choice import choose_scene
-from nucdet.data.io.pixel_size import sane_pixel_size
+from nucdet.data.io.pixel_size import sane_length, sane_pixel_size
 from nucdet.data.io.stacks import Stack
 from nucdet.errors import InputError
 
@@ -79,7 +79,7 @@ class BioioStack(Stack):
             raise
         except Exception as error:
             raise InputError(f"{path}: cannot be read ({error}); expected a whole file") from error
-        self.pixel_size = sane_pixel_size(sizes.X, sizes.Y)
+        self.pixel_size, self.z_step = sane_pixel_size(sizes.X, sizes.Y), sane_length(sizes.Z)
 
     def plane(self, time: int, channel: int, z: int) -> np.ndarray:
         order = "YXS" if self.is_color else "YX"

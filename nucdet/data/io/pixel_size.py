@@ -1,4 +1,4 @@
-"""The size of a pixel in µm, from the metadata of a microscope's file."""
+"""The size of a pixel and the distance of depths in µm, from a microscope's file."""
 
 from __future__ import annotations
 
@@ -41,17 +41,29 @@ def pixel_size_of(
 ) -> float | None:
     """µm, from OME or ImageJ; resolution tags alone are mostly meant for printing."""
     if pixels is not None:
-        sides = []
-        for side in "XY":
-            factor = _UM.get(pixels.get(f"PhysicalSize{side}Unit", "µm").lower())
-            value = _number(pixels.get(f"PhysicalSize{side}"))
-            sides.append(value * factor if value and factor else None)
-        return sane_pixel_size(*sides)
+        return sane_pixel_size(_ome_size(pixels, "X"), _ome_size(pixels, "Y"))
     if tiff.imagej_metadata:
         factor = _UM.get(str(tiff.imagej_metadata.get("unit", "")).lower())
         if factor:
             return sane_pixel_size(*(factor / r if r else None for r in page.resolution))
     return None
+
+
+def z_step_of(tiff: tifffile.TiffFile, pixels: ElementTree.Element | None) -> float | None:
+    """The distance of two depths in µm, from OME's ``PhysicalSizeZ`` or ImageJ's ``spacing``."""
+    if pixels is not None:
+        return sane_length(_ome_size(pixels, "Z"))
+    metadata = tiff.imagej_metadata or {}
+    factor = _UM.get(str(metadata.get("unit", "")).lower())
+    spacing = _number(str(metadata.get("spacing", "")))
+    return sane_length(spacing * factor if spacing and factor else None)
+
+
+def _ome_size(pixels: ElementTree.Element, axis: str) -> float | None:
+    """The size of a pixel along an axis, "X", "Y" or "Z", in µm."""
+    factor = _UM.get(pixels.get(f"PhysicalSize{axis}Unit", "µm").lower())
+    value = _number(pixels.get(f"PhysicalSize{axis}"))
+    return value * factor if value and factor else None
 
 
 def _number(text: str | None) -> float | None:
@@ -63,6 +75,14 @@ def _number(text: str | None) -> float | None:
 
 def sane_pixel_size(x: float | None, y: float | None) -> float | None:
     """The side of a square pixel in µm; None if it is not square or not plausible."""
-    if x is None or y is None or not all(LEAST_UM <= v <= MOST_UM for v in (x, y)):
+    x, y = sane_length(x), sane_length(y)
+    if x is None or y is None:
         return None
-    return float(x) if math.isclose(x, y, rel_tol=0.01) else None
+    return x if math.isclose(x, y, rel_tol=0.01) else None
+
+
+def sane_length(length: float | None) -> float | None:
+    """A length in µm; None if it is not plausible."""
+    if length is None or not LEAST_UM <= length <= MOST_UM:
+        return None
+    return float(length)

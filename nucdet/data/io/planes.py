@@ -48,6 +48,7 @@ class Planes(Sequence[ImageWindows]):
         axes: the axes with several planes: "", "T", "Z" or "TZ".
         lengths: of these axes.
         is_whole: whether they comprise all times and depths of the file.
+        z_step: the distance of two depths, µm, or None.
     """
 
     def __init__(
@@ -56,14 +57,15 @@ class Planes(Sequence[ImageWindows]):
         depths: Sequence[int | str],
         open_place: Callable[[Place], ImageWindows],
         is_whole: bool = True,
+        z_step: float | None = None,
     ):
         """
         Args:
             times, depths: indices of the planes.
             open_place: opens the plane at a position.
-            is_whole: see the attribute.
+            is_whole, z_step: see the attributes.
         """
-        self.is_whole = is_whole
+        self.is_whole, self.z_step = is_whole, z_step
         self.places = [Place(time, z) for time, z in product(times, depths)]
         several = [(a, len(of)) for a, of in (("T", times), ("Z", depths)) if len(of) > 1]
         self.axes = "".join(axis for axis, _ in several)
@@ -263,7 +265,7 @@ def _of_stack(stack: Stack, choice: Choice, normalize: str) -> Planes:
         return _in_color(stack.path, plane, choice, normalize)
 
     is_whole = (len(times), len(depths)) == (stack.times, stack.depths)
-    return Planes(times, depths, open_place, is_whole)
+    return Planes(times, depths, open_place, is_whole, stack.z_step)
 
 
 def _in_color(path: Path, source: ImageWindows, choice: Choice, normalize: str) -> ImageWindows:

@@ -18,7 +18,7 @@ import numpy as np
 import tifffile
 
 from nucdet.data.io.choice import Place, choose_scene
-from nucdet.data.io.pixel_size import ome_pixels, pixel_size_of
+from nucdet.data.io.pixel_size import ome_pixels, pixel_size_of, z_step_of
 from nucdet.data.io.windows import is_large
 from nucdet.errors import InputError
 
@@ -31,7 +31,8 @@ class Stack(ABC):
         times, depths: lengths of these axes.
         channels: names, "" if unknown; ("",) for a grey or RGB image.
         is_color: whether a plane is RGB.
-        pixel_size: µm, or None if the file has none, or an implausible one.
+        pixel_size, z_step: the side of a pixel and the distance of two depths, µm, or None if the
+            file has none, or an implausible one.
     """
 
     path: Path
@@ -40,6 +41,7 @@ class Stack(ABC):
     channels: tuple[str, ...] = ("",)
     is_color = False
     pixel_size: float | None = None
+    z_step: float | None = None
 
     @abstractmethod
     def plane(self, time: int, channel: int, z: int) -> np.ndarray:
@@ -121,6 +123,7 @@ class TiffStack(Stack):
         pixels = ome_pixels(tiff, number, len(scenes))
         self.channels = _tiff_channels(tiff, pixels, length.get("C", 1))
         self.pixel_size = pixel_size_of(tiff, pixels, layout)
+        self.z_step = z_step_of(tiff, pixels)
 
     def plane(self, time: int, channel: int, z: int) -> np.ndarray:
         place = {"T": time, "C": channel, "Z": z}

@@ -13,7 +13,7 @@ import tifffile
 from nucdet.data.conversion.label_files import find_images, pair_files
 from nucdet.data.io.label_maps import read_label_map
 from nucdet.errors import InputError
-from nucdet.export import PlaneNuclei, write_geojson, write_rois
+from nucdet.export import PlaneNuclei, RoiPlane, write_geojson, write_rois
 from nucdet.structures import CroppedMasks
 
 # "Zürich", as macOS and as other systems write it
@@ -187,7 +187,7 @@ def test_outlines_become_the_label_map_that_the_page_promises(
     labels[3, 10] = 0
     masks = CroppedMasks.from_label_map(labels)
     table = pd.DataFrame({"id": [1, 2, 3]})
-    write_rois(tmp_path / "a_RoiSet.zip", [(masks, None)], 3)
+    write_rois(tmp_path / "a_RoiSet.zip", [RoiPlane(masks)], 3)
     write_geojson(tmp_path / "a.geojson", [PlaneNuclei(masks, ["nucleus"] * 3, table)])
     tifffile.imwrite(tmp_path / "a.tif", np.zeros((20, 30, 3), np.uint8), photometric="rgb")
     monkeypatch.chdir(tmp_path)

@@ -126,13 +126,14 @@ def test_ome_zarr(tmp_path):
         channels=names,
         axes_names=list("tczyx"),
         axes_units=[None, None, *["micrometer"] * 3],
-        physical_pixel_size=[1, 1, 1, 0.25, 0.25],
+        physical_pixel_size=[1, 1, 2, 0.25, 0.25],
     ).write_full_volume(pixels)
     planes = open_planes(path, Choice("DAPI", "all", "all"))
     assert (planes.axes, planes.lengths) == ("TZ", (2, 3))
     np.testing.assert_array_equal(planes[5].values(WHOLE), pixels[1, 1, 2])
     np.testing.assert_array_equal(planes[4].channel_reader()(WHOLE), pixels[1, :, 1])
     assert (planes[0].channel_names, planes[0].pixel_size) == (("GFP", "DAPI"), 0.25)
+    assert planes.z_step == 2
 
 
 def test_lif(tmp_path):

@@ -213,3 +213,23 @@ def test_micrometres_in_ome(tmp_path, unit):
     metadata |= {"PhysicalSizeXUnit": unit, "PhysicalSizeYUnit": unit}
     tifffile.imwrite(tmp_path / "a.ome.tif", NUCLEI, ome=True, metadata=metadata)
     assert open_windows(tmp_path / "a.ome.tif").pixel_size == 0.25
+
+
+@pytest.mark.parametrize(
+    ("z", "unit", "expected"), [(2.5, "µm", 2.5), (500, "nm", 0.5), (0, "µm", None)]
+)
+def test_distance_of_depths_of_ome(tmp_path, z, unit, expected):
+    metadata = {"axes": "ZYX", "PhysicalSizeZ": z, "PhysicalSizeZUnit": unit}
+    tifffile.imwrite(tmp_path / "a.ome.tif", np.zeros((3, 8, 9), np.uint8), metadata=metadata)
+    planes = open_planes(tmp_path / "a.ome.tif", Choice(z="all"))
+    assert planes.z_step == expected and planes[0].pixel_size is None
+
+
+@pytest.mark.parametrize(("unit", "expected"), [("micron", 2.5), ("nm", 0.0025), ("pixel", None)])
+def test_distance_of_depths_of_imagej(tmp_path, unit, expected):
+    metadata = {"axes": "ZYX", "spacing": 2.5, "unit": unit}
+    stack = np.zeros((3, 8, 9), np.uint8)
+    tifffile.imwrite(tmp_path / "a.tif", stack, imagej=True, metadata=metadata)
+    assert open_planes(tmp_path / "a.tif", Choice(z="all")).z_step == expected
+    tifffile.imwrite(tmp_path / "b.tif", stack, imagej=True, metadata={"axes": "ZYX"})
+    assert open_planes(tmp_path / "b.tif", Choice(z="all")).z_step is None
