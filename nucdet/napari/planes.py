@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,15 +40,34 @@ def shown_plane(layer: Any, point: Sequence[float], color: str = "RGB") -> Plane
             plane is used.
         color: a key of :data:`COLORS`; ignored unless it is a color layer.
     """
-    in_color = getattr(layer, "rgb", False)
-    data = layer.data[0] if getattr(layer, "multiscale", False) else layer.data
-    leading = layer.ndim - 2
-    place = np.rint(layer.world_to_data(point)[:leading]).astype(int)
-    step = tuple(int(i) for i in np.clip(place, 0, np.array(data.shape[:leading]) - 1))
-    pixels = np.asarray(data[step])  # of a lazy layer, only this plane is read
-    if in_color:
+    place = np.rint(layer.world_to_data(point)[: layer.ndim - 2]).astype(int)
+    return _plane(layer, np.clip(place, 0, np.array(plane_axes(layer)) - 1).tolist(), color)
+
+
+def all_planes(layer: Any, color: str = "RGB") -> Iterator[Plane]:
+    """All planes of a layer, in the order of its axes, each read when it is asked for.
+
+    Args:
+        layer, color: see :func:`shown_plane`.
+    """
+    return (_plane(layer, step, color) for step in np.ndindex(plane_axes(layer)))
+
+
+def plane_axes(layer: Any) -> tuple[int, ...]:
+    """The lengths of a layer's axes before y and x."""
+    return _data(layer).shape[: layer.ndim - 2]
+
+
+def _plane(layer: Any, step: Sequence[int], color: str) -> Plane:
+    pixels = np.asarray(_data(layer)[tuple(step)])  # of a lazy layer, only this plane is read
+    if getattr(layer, "rgb", False):
         pixels = pixels[..., :3][..., COLORS[color]]
-    return Plane(pixels, "_".join([layer.name, *map(str, step)]), step)
+    return Plane(pixels, "_".join([layer.name, *map(str, step)]), tuple(step))
+
+
+def _data(layer: Any) -> Any:
+    """The pixels of a layer; of a multiscale layer, those of the full resolution."""
+    return layer.data[0] if getattr(layer, "multiscale", False) else layer.data
 
 
 def check_view(layer: Any, dims: Any) -> None:
@@ -58,25 +77,25 @@ def check_view(layer: Any, dims: Any) -> None:
         layer: a napari Image or Labels layer, see :func:`shown_plane`.
         dims: ``viewer.dims``; its axes are counted from the last, as those of the layer.
     """
-    data = layer.data[0] if getattr(layer, "multiscale", False) else layer.data
     shown = {axis - dims.ndim + layer.ndim for axis in dims.displayed}
-    if dims.ndisplay == 2 and any(i in shown and data.shape[i] > 1 for i in range(layer.ndim - 2)):
+    several = {i for i, length in enumerate(plane_axes(layer)) if length > 1}
+    if dims.ndisplay == 2 and shown & several:
         raise InputError(
             f"the viewer shows a cut through the planes of {layer.name}; change the order of the "
             "visible axes back to y and x first"
         )
 
 
-def labels_placement(layer: Any, step: tuple[int, ...]) -> dict[str, Any]:
-    """Arguments that place a labels layer on a single plane of its image layer.
+def labels_placement(layer: Any, step: tuple[int, ...] = ()) -> dict[str, Any]:
+    """Arguments that place a labels layer on its image layer, or on a single plane of it.
 
     Args:
         layer: the image layer.
-        step: the index of the plane, see :class:`Plane`.
+        step: the index of the plane, see :class:`Plane`; empty: all planes.
 
     Returns:
         Keyword arguments for ``viewer.add_labels``; its data must have ``len(step)`` axes of length
-        1 before (H, W).
+        1 before (H, W), or those of the image layer.
     """
     translate = np.array(layer.translate, float)
     translate[: len(step)] += np.array(layer.scale)[: len(step)] * step

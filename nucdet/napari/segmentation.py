@@ -1,17 +1,21 @@
-"""Segments and measures one plane."""
+"""Segments one plane or all of a layer, and measures one."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from nucdet.data.io.choice import Place
 from nucdet.data.io.windows import ImageWindows
 from nucdet.errors import InputError
 from nucdet.napari.planes import Plane
 from nucdet.napari.progress import Progress
 from nucdet.predict import Prediction, Segmenter
+from nucdet.predict.linking import PlaneLinks
 from nucdet.predict.measurements import Channels, measure
 from nucdet.structures import CroppedMasks
 
@@ -61,6 +65,65 @@ def segment(
     return segmenter.predict_windows(
         [source], diameter, lambda done, tiles: progress(done, tiles, "segmenting, tiles")
     )[0]
+
+
+class LinkedStack(NamedTuple):
+    """The nuclei of all planes of a layer.
+
+    Attributes:
+        labels: (…, H, W) int32: 0 is background; a nucleus has one number in all of its planes.
+        scores: the highest score of each nucleus, by number.
+        warnings: the warning of each plane that has one.
+    """
+
+    labels: np.ndarray
+    scores: dict[int, float]
+    warnings: list[str]
+
+
+def segment_stack(
+    segmenter: Segmenter,
+    planes: Iterable[Plane],
+    lengths: tuple[int, ...],
+    axis: str,
+    diameter: float | str | None,
+    progress: Progress,
+) -> LinkedStack:
+    """Find the nuclei of each plane, and link them from plane to plane.
+
+    Args:
+        segmenter: the loaded model.
+        planes: all planes of a layer, in order; iterated over once.
+        lengths: of the axes before y and x. If two are longer than 1, these are time and depth; if
+            one is, it is the one along which nuclei are linked.
+        axis: "z" or "time", see :class:`nucdet.predict.linking.PlaneLinks`.
+        diameter: see :func:`segment`.
+        progress: called before each plane; it may raise :class:`Cancelled`.
+
+    Raises:
+        InputError: more than two axes are longer than 1; or see :func:`segment`.
+        Cancelled: the user stopped the computation.
+    """
+    several = [i for i, length in enumerate(lengths) if length > 1]
+    if len(several) > 2:
+        raise InputError(
+            f"the image has {len(several)} sliders; expected at most two (time and depth) for all "
+            "planes; segment the one that is shown instead"
+        )
+    names = ("time", "z") if len(several) == 2 else (axis,)
+    links, labels, scores, warnings = PlaneLinks(axis), [], {}, []
+    for done, plane in enumerate(planes):
+        progress(done, math.prod(lengths), "segmenting, planes")
+        source = ImageWindows(plane.pixels, plane.name, segmenter.cfg.INPUT.NORMALIZE)
+        prediction = segmenter.predict_windows([source], diameter)[0]
+        place = Place(**dict(zip(names, (plane.step[i] for i in several), strict=False)))
+        numbers = links.number(prediction.pred_masks, place)
+        labels.append(np.append(0, numbers).astype(np.int32)[prediction.label_map()])
+        for number, score in zip(numbers.tolist(), prediction.scores.tolist(), strict=True):
+            scores[number] = max(score, scores.get(number, 0.0))
+        if prediction.warning:
+            warnings.append(prediction.warning)
+    return LinkedStack(np.reshape(labels, (*lengths, *labels[0].shape)), scores, warnings)
 
 
 def measure_labels(

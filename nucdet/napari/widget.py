@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -37,18 +38,32 @@ from nucdet.napari.models import LoadedModel, Model, finetuned_models, shipped_m
 from nucdet.napari.planes import (
     COLORS,
     Plane,
+    all_planes,
     check_view,
     labels_placement,
     pixel_size_of,
+    plane_axes,
     shown_plane,
 )
 from nucdet.napari.progress import Cancelled, Progress
-from nucdet.napari.segmentation import measure_labels, number_of, segment
+from nucdet.napari.segmentation import (
+    LinkedStack,
+    measure_labels,
+    number_of,
+    segment,
+    segment_stack,
+)
 from nucdet.napari.table import show_table
 from nucdet.napari.training_folder import count_pairs, save_pair
-from nucdet.predict import Prediction
+from nucdet.predict import Prediction, Segmenter
 
 _OWN = "my own config and weights"
+# words for the axis along which nuclei are linked
+_PLANES = [
+    ("the shown one", None),
+    ("all, joined in depth", "z"),
+    ("all, followed in time", "time"),
+]
 # keys in the metadata of a labels layer: the Plane it belongs to, scores by label, and µm or None
 _PLANE, _SCORES, _PIXEL_SIZE = "nucdet plane", "nucdet scores", "nucdet pixel size"
 
@@ -87,6 +102,12 @@ class NucleusWidget(Container):
             choices=list(COLORS),
             tooltip="Of an image in color. Of other images the sliders choose the plane.",
         )
+        self.planes = ComboBox(
+            label="planes",
+            choices=_PLANES,
+            tooltip="All: with the sliders for time, depth or both. A nucleus has one number in "
+            "all planes that show it.",
+        )
         self.model = ComboBox(label="model", choices=self._model_choices)
         self.config = FileEdit(label="config", filter="*.yaml")
         self.weights = FileEdit(label="weights", filter="*.pth")
@@ -101,7 +122,8 @@ class NucleusWidget(Container):
         self.segment_button = PushButton(text="Segment")
         self.model.changed.connect(self._show_own_model)
         self.segment_button.clicked.connect(self._guarded(self.segment))
-        self.extend([self.image_layer, self.color, self.model, self.config, self.weights])
+        self.extend([self.image_layer, self.color, self.planes])
+        self.extend([self.model, self.config, self.weights])
         self.extend([self.diameter, self.threshold, self.segment_button])
 
     def _add_measuring(self) -> None:
@@ -150,23 +172,33 @@ class NucleusWidget(Container):
     # --- what the buttons do
 
     def segment(self) -> None:
-        """Segment the plane that is shown; the result becomes a labels layer.
+        """Segment the plane that is shown, or all planes; the result becomes a labels layer.
 
         Raises:
             InputError: there is no image, the viewer shows none of its planes, a field is not
                 valid, or another task is running.
         """
         layer = self._chosen(self.image_layer, "an image")
-        plane = self._shown(layer)
-        model = self._model()
+        plane, axis = self._shown(layer), self.planes.value
+        model, color = self._model(), self.color.value
         diameter = number_of("diameter", self.diameter.value, "auto")
         threshold = number_of("threshold", self.threshold.value)
 
-        def work(progress: Progress) -> Prediction:
+        def segmenter(progress: Progress) -> Segmenter:
             progress(0, 0, "loading the model")
-            return segment(self._loaded.segmenter(model, threshold), plane, diameter, progress)
+            return self._loaded.segmenter(model, threshold)
 
-        self._start(work, lambda prediction: self._show_labels(layer, plane, prediction))
+        def work(progress: Progress) -> Prediction:
+            return segment(segmenter(progress), plane, diameter, progress)
+
+        def work_on_all(progress: Progress) -> LinkedStack:
+            planes, lengths = all_planes(layer, color), plane_axes(layer)
+            return segment_stack(segmenter(progress), planes, lengths, axis, diameter, progress)
+
+        if axis is None:
+            self._start(work, lambda prediction: self._show_labels(layer, plane, prediction))
+        else:
+            self._start(work_on_all, lambda stack: self._show_stack(layer, stack))
 
     def measure(self) -> None:
         """Measure the current labels, and show the table.
@@ -225,18 +257,40 @@ class NucleusWidget(Container):
 
     def _show_labels(self, layer: Any, plane: Plane, prediction: Prediction) -> None:
         labels = prediction.label_map()
-        shown = labels.reshape((1,) * len(plane.step) + labels.shape)
-        scores = dict(enumerate(prediction.scores.tolist(), 1))
-        result = self._viewer.add_labels(
-            shown,
-            name=f"nuclei of {plane.name}",
-            metadata={_PLANE: plane, _SCORES: scores, _PIXEL_SIZE: pixel_size_of(layer)},
-            **labels_placement(layer, plane.step),
+        self._add_labels(
+            layer,
+            labels.reshape((1,) * len(plane.step) + labels.shape),
+            plane.name,
+            {_PLANE: plane, _SCORES: dict(enumerate(prediction.scores.tolist(), 1))},
+            plane.step,
         )
-        self.labels_layer.value = result
-        self.status.value = f"{len(prediction)} nuclei"
         if prediction.warning:
             show_warning(f"{plane.name}: {prediction.warning}")
+
+    def _show_stack(self, layer: Any, stack: LinkedStack) -> None:
+        # without a plane of its own: measured and saved is the one that is shown
+        self._add_labels(layer, stack.labels, layer.name, {_SCORES: stack.scores})
+        if stack.warnings:
+            planes = math.prod(plane_axes(layer))
+            show_warning(
+                f"{layer.name}, {len(stack.warnings)} of {planes} planes: {stack.warnings[0]}"
+            )
+
+    def _add_labels(
+        self,
+        layer: Any,
+        labels: np.ndarray,
+        name: str,
+        metadata: dict[str, Any],
+        step: tuple[int, ...] = (),
+    ) -> None:
+        self.labels_layer.value = self._viewer.add_labels(
+            labels,
+            name=f"nuclei of {name}",
+            metadata=metadata | {_PIXEL_SIZE: pixel_size_of(layer)},
+            **labels_placement(layer, step),
+        )
+        self.status.value = f"{len(metadata[_SCORES])} nuclei"
         self.measure()
 
     def _use_model(self, model: Model) -> None:

@@ -11,9 +11,11 @@ from napari.components import Dims  # noqa: E402
 
 from nucdet.errors import InputError  # noqa: E402
 from nucdet.napari.planes import (  # noqa: E402
+    all_planes,
     check_view,
     labels_placement,
     pixel_size_of,
+    plane_axes,
     shown_plane,
 )
 
@@ -29,6 +31,18 @@ def test_sliders_choose_the_plane_and_its_labels_lie_there_only():
     labels = napari_layers.Labels(np.ones((1, 1, 4, 5), int), **placed)
     assert labels.data_to_world((0, 0, 0, 0)) == pytest.approx((10, 5, 0, 0))
     assert np.array_equal(shown_plane(labels, (0, 0, 0, 0)).pixels, np.ones((4, 5)))
+
+
+def test_all_planes_in_order_and_their_labels_lie_on_them():
+    data = np.arange(2 * 3 * 4 * 5 * 3, dtype=np.uint8).reshape(2, 3, 4, 5, 3)
+    layer = napari_layers.Image(data, name="film", rgb=True, scale=(10, 2, 0.5, 0.5))
+    assert plane_axes(layer) == (2, 3)
+    planes = list(all_planes(layer, "green"))
+    assert [plane.step for plane in planes] == [(t, z) for t in range(2) for z in range(3)]
+    assert planes[4].name == "film_1_1"
+    assert np.array_equal(planes[4].pixels, data[1, 1, ..., 1])
+    labels = napari_layers.Labels(np.ones((2, 3, 4, 5), int), **labels_placement(layer))
+    assert labels.data_to_world((1, 2, 0, 0)) == pytest.approx((10, 4, 0, 0))
 
 
 def test_a_slider_outside_the_layer_takes_its_nearest_plane():

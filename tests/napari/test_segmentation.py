@@ -8,7 +8,7 @@ import pytest
 from nucdet.errors import InputError
 from nucdet.napari.planes import Plane
 from nucdet.napari.progress import Cancelled
-from nucdet.napari.segmentation import measure_labels, number_of, segment
+from nucdet.napari.segmentation import measure_labels, number_of, segment, segment_stack
 from nucdet.predict import Segmenter
 
 
@@ -76,3 +76,51 @@ def test_tiles_are_reported_and_a_stop_takes_effect_between_two(watershed):
     with pytest.raises(Cancelled):
         segment(watershed, Plane(image, "strip"), None, progress)
     assert reports == [(0, 0), (1, tiles)]
+
+
+def _stack(*shape: int) -> np.ndarray:
+    """Planes with one nucleus, which is not in the last, and in the second another one."""
+    planes = np.zeros((*shape, 64, 64), np.uint8)
+    planes[..., :-1, 8:28, 8:28] = 200
+    planes[..., 1, 36:56, 36:56] = 200
+    return planes
+
+
+def _planes(data: np.ndarray) -> list[Plane]:
+    steps = np.ndindex(data.shape[:-2])
+    return [Plane(data[step], "_".join(["s", *map(str, step)]), step) for step in steps]
+
+
+def test_a_nucleus_has_one_number_in_all_planes_of_a_stack(watershed):
+    reports = []
+    data = _stack(3)
+    stack = segment_stack(watershed, _planes(data), (3,), "z", None, lambda *r: reports.append(r))
+    assert stack.labels.shape == data.shape and stack.labels.dtype == np.int32
+    assert [np.unique(plane).tolist() for plane in stack.labels] == [[0, 1], [0, 1, 2], [0]]
+    assert (stack.labels[0] == stack.labels[1])[8:28, 8:28].all()
+    assert sorted(stack.scores) == [1, 2] and stack.warnings == []
+    assert [report[:2] for report in reports] == [(0, 3), (1, 3), (2, 3)]
+
+
+@pytest.mark.parametrize(
+    ("axis", "numbers"),
+    [
+        ("z", [[[1], [1, 2], []], [[3], [3, 4], []]]),
+        ("time", [[[1], [2, 3], []], [[1], [2, 3], []]]),
+    ],
+)
+def test_two_axes_are_time_and_depth(watershed, axis, numbers):
+    data = _stack(1, 2, 3)  # the axis of length 1 does not count
+    stack = segment_stack(watershed, _planes(data), (1, 2, 3), axis, None, lambda *report: None)
+    assert stack.labels.shape == data.shape
+    found = [[np.unique(plane)[1:].tolist() for plane in planes] for planes in stack.labels[0]]
+    assert found == numbers
+
+
+def test_an_image_without_sliders_is_a_single_plane_and_one_with_three_is_refused(watershed):
+    def run(data):
+        return segment_stack(watershed, _planes(data), data.shape[:-2], "z", None, lambda *r: None)
+
+    assert run(_stack(3)[1]).labels.shape == (64, 64)
+    with pytest.raises(InputError, match="the image has 3 sliders; expected at most two"):
+        run(_stack(2, 2, 2))

@@ -144,6 +144,33 @@ def test_mistakes_are_shown_and_a_stack_gets_labels_on_the_plane_that_is_shown(
     assert viewer.camera.center[-2:] == pytest.approx((10, 25), abs=0.5)
 
 
+def test_all_planes_get_one_layer_of_labels(viewer, widget, repository, tmp_path):
+    stack = np.zeros((3, 96, 96), np.uint8)
+    stack[:2, 10:30, 40:60] = 200
+    stack[1, 60:80, 40:60] = 200
+    viewer.add_image(stack, name="stack", scale=(5, 0.5, 0.5), units=("um", "um", "um"))
+    viewer.dims.set_current_step(0, 1)
+    widget.model.value = "my own config and weights"
+    widget.config.value = repository / "configs/DSB2018/classical_watershed.yaml"
+    widget.planes.value = "z"
+    widget.segment_button.clicked.emit(True)
+    _wait(widget)
+    labels = viewer.layers["nuclei of stack"]
+    assert labels.data.shape == stack.shape
+    assert [np.unique(plane).tolist() for plane in labels.data] == [[0, 1], [0, 1, 2], [0]]
+    assert labels.data_to_world((1, 0, 0)) == pytest.approx((5, 0, 0))
+    assert widget.status.value == "2 nuclei"
+    # the table and the training data are those of the plane that is shown
+    assert viewer.window.dock_widgets["Nuclei"].to_dataframe()["id"].tolist() == [1, 2]
+    viewer.dims.set_current_step(0, 0)
+    widget.measure_button.clicked.emit(True)
+    assert viewer.window.dock_widgets["Nuclei"].to_dataframe()["id"].tolist() == [1]
+    widget.folder.value = tmp_path / "mine"
+    widget.save_button.clicked.emit(True)
+    assert np.array_equal(tifffile.imread(tmp_path / "mine/images/stack_0.tif"), stack[0])
+    assert np.array_equal(tifffile.imread(tmp_path / "mine/labels/stack_0.tif"), labels.data[0])
+
+
 def test_closing_the_window_stops_what_runs(viewer, widget, tmp_path):
     from qtpy.QtWidgets import QApplication
 
