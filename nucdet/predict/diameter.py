@@ -9,11 +9,11 @@ import numpy as np
 
 from nucdet.data.io.windows import Box, ImageWindows
 from nucdet.predict.blank import is_blank
-from nucdet.predict.network import Network, View, usual_capacity
+from nucdet.predict.network import Network, NetworkOutput, usual_capacity
 
 # Images up to this side, in pixels of the network's input, are predicted whole, and the result may
 # serve as the final prediction. Of larger images, parts of the second side are predicted.
-_WHOLE_SIDE = 640
+_PROBE_SIDE = 640
 _PART_SIDE = 384
 # further parts of the image are predicted until this many nuclei are found
 _MIN_NUCLEI = 10
@@ -42,11 +42,11 @@ class Estimate(NamedTuple):
 
     Attributes:
         diameter: in pixels of the image; None: the usual zoom is kept.
-        view: the network's output at the resulting zoom, if it was computed for the whole image.
+        output: the network's output at the resulting zoom, if it was computed for the whole image.
     """
 
     diameter: float | None
-    view: View | None = None
+    output: NetworkOutput | None = None
 
 
 class _Probe(NamedTuple):
@@ -54,7 +54,7 @@ class _Probe(NamedTuple):
 
     diameter: float  # median over the nuclei, in pixels of the image
     score: float  # mean over the nuclei
-    view: View | None  # the network's output, if it was computed for the whole image
+    output: NetworkOutput | None  # if it was computed for the whole image
 
 
 def estimate_diameter(
@@ -63,7 +63,7 @@ def estimate_diameter(
     zoom: float,
     wanted: float,
     most_zoom: float = np.inf,
-    whole_side: int = _WHOLE_SIDE,
+    whole_side: int = _PROBE_SIDE,
 ) -> Estimate:
     """Estimate the median diameter of the nuclei by predicting the image or parts of it.
 
@@ -86,23 +86,23 @@ def estimate_diameter(
             prediction.
     """
 
-    def probe(at: float, whole_side: int = _WHOLE_SIDE) -> _Probe | None:
-        return _probe(network, source, min(at, most_zoom), whole_side)
+    def probe(at: float, side: int = _PROBE_SIDE) -> _Probe | None:
+        return _probe(network, source, min(at, most_zoom), side)
 
     def settled(before: _Probe, after: _Probe) -> Estimate:
         """The estimate, given that the zoom which follows from ``before`` has shown ``after``."""
         can_be_larger = wanted / before.diameter < most_zoom
         if can_be_larger and after.diameter < _SMALLER * before.diameter:
             return Estimate(after.diameter)
-        return Estimate(before.diameter, after.view)
+        return Estimate(before.diameter, after.output)
 
     usual = first = probe(zoom)
     if usual is not None and _GOOD_RANGE[0] <= usual.diameter * zoom / wanted <= _GOOD_RANGE[1]:
-        return Estimate(None, usual.view)
+        return Estimate(None, usual.output)
     if usual is None and not is_blank(source):
         for factor in _FALLBACK_FACTORS:
             first = first or probe(zoom * factor)
-    unchanged = Estimate(None, usual and usual.view)
+    unchanged = Estimate(None, usual and usual.output)
     second = first and probe(wanted / first.diameter, whole_side)
     if second is None:
         return unchanged
@@ -135,16 +135,16 @@ def _probe(network: Network, source: ImageWindows, zoom: float, whole_side: int)
     parts = _parts(source.size, side)
     for part in parts:
         window = source.read(part)
-        (view,) = network([(window, zoom)], usual_capacity(window.shape[:2], zoom))
-        areas.extend(view.instances.pred_masks.areas.tolist())
-        scores.extend(view.instances.scores.tolist())
+        (output,) = network([(window, zoom)], usual_capacity(window.shape[:2], zoom))
+        areas.extend(output.instances.pred_masks.areas.tolist())
+        scores.extend(output.instances.scores.tolist())
         if len(scores) >= _MIN_NUCLEI:
             break
     if not scores:
         return None
     is_confident = np.array(scores) >= _CONFIDENT_SCORE
     median = np.median(np.array(areas)[is_confident if is_confident.any() else ...])
-    whole = view if len(parts) == 1 else None  # a single part is the whole image
+    whole = output if len(parts) == 1 else None  # a single part is the whole image
     return _Probe(2 * math.sqrt(median / math.pi), float(np.mean(scores)), whole)
 
 

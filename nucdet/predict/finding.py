@@ -12,7 +12,7 @@ from detectron2.structures import Instances
 from nucdet.data.io.windows import ImageWindows
 from nucdet.modeling.familiarity import Seen
 from nucdet.predict.joining import join_tiles
-from nucdet.predict.network import Network, View
+from nucdet.predict.network import Network, NetworkOutput
 from nucdet.predict.options import check_diameter
 from nucdet.predict.planning import Plan, plan_tiles
 
@@ -72,8 +72,8 @@ class Finder:
         plans = [self.plan(source, diameter) for source in sources]
         found = predict_tiles(self.network, sources, plans, sizes, progress)
         return [
-            _joined(source, plan, views, size)
-            for source, plan, views, size in zip(sources, plans, found, sizes, strict=True)
+            _joined(source, plan, outputs, size)
+            for source, plan, outputs, size in zip(sources, plans, found, sizes, strict=True)
         ]
 
     def plan(self, source: ImageWindows, diameter: float | str | None = None) -> Plan:
@@ -93,7 +93,7 @@ def predict_tiles(
     plans: Sequence[Plan],
     sizes: Sizes,
     progress: Callable[[int, int], None] | None = None,
-) -> list[list[View]]:
+) -> list[list[NetworkOutput]]:
     """Run the network on each tile of each image.
 
     Args:
@@ -107,29 +107,29 @@ def predict_tiles(
     Returns:
         For each image a list with the network's output for each of its tiles.
     """
-    results: list[list[View]] = [[] for _ in sources]
-    for source, plan, size, views in zip(sources, plans, sizes, results, strict=True):
-        if plan.view is not None and size == source.size:
-            views.append(plan.view)
+    results: list[list[NetworkOutput]] = [[] for _ in sources]
+    for source, plan, size, outputs in zip(sources, plans, sizes, results, strict=True):
+        if plan.output is not None and size == source.size:
+            outputs.append(plan.output)
     whole = [i for i, plan in enumerate(plans) if len(plan.tiles) == 1 and not results[i]]
     whole.sort(key=lambda i: (plans[i].capacity, sources[i].size, plans[i].zoom))
     for capacity, group in groupby(whole, lambda i: plans[i].capacity):
         numbers = list(group)
         images = ((sources[i].read(sources[i].whole()), plans[i].zoom, sizes[i]) for i in numbers)
-        for i, view in zip(numbers, network(images, capacity), strict=True):
-            results[i].append(view)
-    for source, plan, found in zip(sources, plans, results, strict=True):
+        for i, output in zip(numbers, network(images, capacity), strict=True):
+            results[i].append(output)
+    for source, plan, outputs in zip(sources, plans, results, strict=True):
         if len(plan.tiles) > 1:
             images = ((source.read(tile.box), plan.zoom) for tile in plan.tiles)
-            for view in network(images, plan.capacity):
-                found.append(view)
+            for output in network(images, plan.capacity):
+                outputs.append(output)
                 if progress is not None:
-                    progress(len(found), len(plan.tiles))
+                    progress(len(outputs), len(plan.tiles))
     return results
 
 
 def _joined(
-    source: ImageWindows, plan: Plan, views: Sequence[View], size: tuple[int, int]
+    source: ImageWindows, plan: Plan, outputs: Sequence[NetworkOutput], size: tuple[int, int]
 ) -> Found:
-    nuclei = join_tiles(plan, [view.instances for view in views], source.size, size)
-    return Found(nuclei, plan, [view.seen for view in views if view.seen is not None])
+    nuclei = join_tiles(plan, [output.instances for output in outputs], source.size, size)
+    return Found(nuclei, plan, [output.seen for output in outputs if output.seen is not None])

@@ -36,7 +36,7 @@ _BATCH_PIXELS = 1 << 23
 _USUAL_PIXELS = 1 << 19
 
 
-class View(NamedTuple):
+class NetworkOutput(NamedTuple):
     """The network's output for an image or a part of one.
 
     Attributes:
@@ -119,7 +119,9 @@ class Network:
         """The factor by which evaluation resizes an image of this size."""
         return self._rule(height, width)
 
-    def __call__(self, images: Iterable[tuple[Any, ...]], capacity: float = 1.0) -> Iterator[View]:
+    def __call__(
+        self, images: Iterable[tuple[Any, ...]], capacity: float = 1.0
+    ) -> Iterator[NetworkOutput]:
         """Predict images one by one; on a GPU, consecutive images of equal size form batches.
 
         Args:
@@ -143,7 +145,7 @@ class Network:
                 instances = output["instances"].to("cpu")
                 instances.pred_masks = CroppedMasks.from_any(instances.pred_masks)
                 instances = instances[instances.pred_masks.nonempty()]
-                yield View(instances, seen[i] if seen else None)
+                yield NetworkOutput(instances, seen[i] if seen else None)
 
     def _input(
         self, image: np.ndarray, zoom: float, size: tuple[int, int] | None = None

@@ -15,7 +15,7 @@ from nucdet.data.augment.geometry import MOST_ZOOM
 from nucdet.data.io.windows import ImageWindows
 from nucdet.errors import InputError
 from nucdet.predict.diameter import estimate_diameter
-from nucdet.predict.network import Network, View, usual_capacity
+from nucdet.predict.network import Network, NetworkOutput, usual_capacity
 
 # Images with a shorter side are not enlarged more than one of this side, the least in training: how
 # large nuclei are does not depend on where an image was cut (docs/experiments.md).
@@ -92,7 +92,7 @@ class Plan(NamedTuple):
     zoom: float
     diameter: float | None  # of the nuclei, from which the zoom follows; None: the usual zoom
     tiles: list[Tile]
-    view: View | None = None  # the prediction, if estimating the diameter has already computed it
+    output: NetworkOutput | None = None  # if estimating the diameter has computed it already
 
     @property
     def capacity(self) -> float:
@@ -125,9 +125,9 @@ def plan_tiles(
     least = _LEAST_SIDE if diameter == "auto" else 1
     usual = network.zoom(*(min(max(side, least), WHOLE_SIDE) for side in source.size))
     upper = max(usual, MOST_ZOOM)
-    view = None
+    output = None
     if diameter == "auto":
-        diameter, view = estimate_diameter(
+        diameter, output = estimate_diameter(
             network, source, usual, trained_diameter, upper, WHOLE_SIDE
         )
     zoom = usual if diameter is None else min(trained_diameter / float(diameter), upper)
@@ -138,4 +138,4 @@ def plan_tiles(
     if max(height, width) <= side:
         tile = side
     tiles = tile_grid(source.size, tile, overlap, _STRIDE / zoom)
-    return Plan(zoom, diameter, tiles, view if len(tiles) == 1 else None)
+    return Plan(zoom, diameter, tiles, output if len(tiles) == 1 else None)

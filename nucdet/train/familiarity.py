@@ -113,8 +113,8 @@ def _judged(
         for side in _SMALL_SIDES:
             box = _middle(source, math.ceil(side / found.plan.zoom))
             if box is not None:
-                (view,) = network([(source.read(box), found.plan.zoom)])
-                judged[side].append(([view.seen], view.instances.scores))
+                (output,) = network([(source.read(box), found.plan.zoom)])
+                judged[side].append(([output.seen], output.instances.scores))
     return judged
 
 

@@ -17,7 +17,7 @@ from nucdet.predict import Prediction, Segmenter, planning
 from nucdet.predict.files import find_inputs
 from nucdet.predict.formats import FORMATS
 from nucdet.predict.job import Job
-from nucdet.predict.network import View
+from nucdet.predict.network import NetworkOutput
 from nucdet.predict.options import PredictOptions
 from nucdet.structures import CroppedMasks
 
@@ -52,7 +52,7 @@ class Threshold:
                 scores=torch.as_tensor(1 / (1 + masks.areas), dtype=torch.float32),
                 pred_classes=torch.zeros(len(masks), dtype=torch.int64),
             )
-            yield View(found)
+            yield NetworkOutput(found)
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ from detectron2.structures import Instances
 
 from nucdet.data.io.windows import ImageWindows
 from nucdet.predict.diameter import estimate_diameter
-from nucdet.predict.network import View
+from nucdet.predict.network import NetworkOutput
 from nucdet.predict.planning import plan_tiles
 from nucdet.structures import CroppedMasks
 
@@ -33,7 +33,7 @@ class Views:
                 scores += [score] * number
             masks = CroppedMasks(np.array(corners).reshape(-1, 2), crops, image.shape[:2])
             found = Instances(image.shape[:2], pred_masks=masks, scores=torch.tensor(scores))
-            yield View(found)
+            yield NetworkOutput(found)
 
 
 IMAGE = ImageWindows(np.kron(np.eye(8), np.full((80, 80), 200)).astype(np.uint8))
@@ -54,7 +54,7 @@ def test_nuclei_of_about_the_size_in_training_are_left(side):
     assert found.diameter is None
     assert network.asked == [1.0]
     # the look was the prediction
-    assert len(found.view.instances) == 20
+    assert len(found.output.instances) == 20
 
 
 def test_a_second_look_that_finds_the_same_size_is_believed():
@@ -62,7 +62,7 @@ def test_a_second_look_that_finds_the_same_size_is_believed():
     found = estimate_diameter(network, IMAGE, 1.0, 31.0)
     assert found.diameter == diameter(80)
     assert network.asked == [1.0, 31 / found.diameter]
-    assert len(found.view.instances) == 12
+    assert len(found.output.instances) == 12
     assert estimate({1: [(30, 12, 0.95)], 2.3: [(60, 11, 0.95)]}) == diameter(12)
 
 
@@ -76,7 +76,7 @@ def test_nuclei_that_turn_out_smaller_are_shown_larger():
     # it cannot be shown any larger
     found = estimate_diameter(network, IMAGE, 1.0, 31.0, most_zoom=1.9, whole_side=2048)
     assert found.diameter == diameter(14)
-    assert len(found.view.instances) == 60
+    assert len(found.output.instances) == 60
 
 
 def test_clumps_of_small_nuclei_and_fragments_of_large_ones_need_a_third_look():
@@ -105,7 +105,7 @@ def test_clumps_of_small_nuclei_and_fragments_of_large_ones_need_a_third_look():
 def test_the_first_look_stays_where_the_others_do_not_confirm_it(views):
     found = estimate_diameter(Views(views), IMAGE, 1.0, 31.0)
     assert found.diameter is None
-    assert len(found.view.instances) == 100
+    assert len(found.output.instances) == 100
 
 
 def test_nothing_found_as_usual():
@@ -139,12 +139,12 @@ def test_a_second_look_at_all_of_a_large_image_is_its_prediction():
     network = Views({1: [(60, 12, 0.95)], 2.3: [(60, 11, 0.95)]})
     large = ImageWindows(np.zeros((700, 300), np.uint8))
     estimated = estimate_diameter(network, large, 1.0, 31.0, whole_side=2048)
-    assert len(estimated.view.instances) == 60
-    assert estimated.view.instances.image_size == (700, 300)
+    assert len(estimated.output.instances) == 60
+    assert estimated.output.instances.image_size == (700, 300)
     # twice as many pixels as the limits of an R-CNN are meant for
     assert network.capacity == pytest.approx(700 * 300 * network.asked[-1] ** 2 / 2**19)
     assert network.capacity > 2
-    assert estimate_diameter(network, large, 1.0, 31.0, whole_side=1024).view is None
+    assert estimate_diameter(network, large, 1.0, 31.0, whole_side=1024).output is None
 
 
 @pytest.mark.parametrize("size, zoom", [((100, 80), 2), ((5, 300), 2), ((300, 320), 512 / 300)])

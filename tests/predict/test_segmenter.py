@@ -86,9 +86,9 @@ def test_batches_of_a_gpu_give_features_of_each_image(repository, weights, overr
     options = [*overrides, "TEST.AUG.ENABLED", views]
     network = Segmenter(repository / CONFIG, weights, options, "cpu")._finder.network
     image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
-    alone = [view.seen.features for view in network([(image, 1.0), (image[::-1].copy(), 1.0)])]
+    alone = [output.seen.features for output in network([(image, 1.0), (image[::-1].copy(), 1.0)])]
     network.device = torch.device("cuda")  # of the batches only: the model stays on the CPU
-    both = [view.seen.features for view in network([(image, 1.0), (image[::-1].copy(), 1.0)])]
+    both = [output.seen.features for output in network([(image, 1.0), (image[::-1].copy(), 1.0)])]
     torch.testing.assert_close(both, alone, rtol=1e-3, atol=1e-3)
 
 
