@@ -8,7 +8,6 @@ from dataclasses import fields
 from functools import partial
 from pathlib import Path
 
-from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets import load_coco_json
 
@@ -178,50 +177,6 @@ def check_datasets(names: Iterable[str]) -> None:
                 f"{json_file}: not found, but data set {name!r} needs it; convert the data first "
                 f"(nucdet-convert {_converter_options(name)}) or set DETECTRON2_DATASETS"
             )
-
-
-def check_training_data(cfg: CfgNode) -> None:
-    """:func:`check_datasets` for a training, and check that its data sets can be combined.
-
-    Raises:
-        FileNotFoundError, InputError: see :func:`check_datasets`, or the data sets of
-            DATASETS.TRAIN have different classes, or more classes than the model.
-    """
-    check_datasets([*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST])
-    classes = {name: class_names(name) for name in cfg.DATASETS.TRAIN}
-    known = {name: found for name, found in classes.items() if found}
-    limit = cfg.MODEL.ROI_HEADS.NUM_CLASSES
-    tells_classes = _tells_classes_apart(cfg.MODEL.META_ARCHITECTURE)
-    for name, found in known.items():
-        first = next(iter(known))
-        if found != known[first]:
-            raise InputError(
-                f"DATASETS.TRAIN: {first} has the classes {', '.join(known[first])}, but {name} "
-                f"{', '.join(found)}; expected the same for all: convert one with --class-name"
-            )
-        if tells_classes and len(found) > limit:
-            raise InputError(
-                f"MODEL.ROI_HEADS.NUM_CLASSES is {limit}, but {name} has {len(found)} classes "
-                f"({', '.join(found)}); set it to {len(found)}, or convert the data with "
-                "--class-name to make one class of them"
-            )
-
-
-def rcnn_class(architecture: str) -> type | None:
-    """The class that MODEL.META_ARCHITECTURE names, if it is a GeneralizedRCNN."""
-    from detectron2.modeling import (
-        META_ARCH_REGISTRY,  # takes seconds; needed only for training
-        GeneralizedRCNN,
-    )
-
-    found = META_ARCH_REGISTRY.get(architecture)
-    return found if isinstance(found, type) and issubclass(found, GeneralizedRCNN) else None
-
-
-def _tells_classes_apart(architecture: str) -> bool:
-    """Whether the model distinguishes MODEL.ROI_HEADS.NUM_CLASSES classes."""
-    rcnn = rcnn_class(architecture)
-    return rcnn is not None and not getattr(rcnn, "learns_one_class", False)
 
 
 def _converter_options(name: str) -> str:

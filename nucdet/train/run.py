@@ -12,15 +12,10 @@ from typing import TYPE_CHECKING, Any
 from detectron2.config import CfgNode
 
 from nucdet.config import load_config
-from nucdet.data.datasets import (
-    check_datasets,
-    check_training_data,
-    chosen_planes,
-    register_datasets,
-)
+from nucdet.data.datasets import check_datasets, chosen_planes, register_datasets
 from nucdet.data.io.choice import options_text
 from nucdet.errors import InputError
-from nucdet.modeling.architecture_checks import check_architecture
+from nucdet.modeling.architecture_checks import check_architecture, check_training_data
 from nucdet.modeling.checkpointing import NucleusCheckpointer
 from nucdet.modeling.weight_checks import check_trained, check_weights
 from nucdet.processes import check_devices, find_device, run_processes
@@ -64,8 +59,8 @@ def prepare(args: argparse.Namespace) -> CfgNode:
         check_datasets(cfg.DATASETS.TEST)
     else:
         check_training_data(cfg)
-    if not args.eval_only and not cfg.DATASETS.TRAIN:
-        raise InputError("DATASETS.TRAIN is empty; name a data set to train on")
+        if not cfg.DATASETS.TRAIN:
+            raise InputError("DATASETS.TRAIN is empty; name a data set to train on")
     # a resumed training takes the weights of its own checkpoint
     if not (args.resume and Path(cfg.OUTPUT_DIR, "last_checkpoint").is_file()):
         if args.eval_only:

@@ -19,10 +19,10 @@ from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 
 from nucdet.config import load_config
-from nucdet.data.datasets import check_training_data, register_datasets
+from nucdet.data.datasets import register_datasets
 from nucdet.errors import InputError
 from nucdet.files import write_json
-from nucdet.modeling.architecture_checks import check_architecture
+from nucdet.modeling.architecture_checks import check_architecture, check_training_data
 from nucdet.modeling.weight_checks import check_weights
 
 DONE, FAILED, INTERRUPTED, STARTED = "done", "failed", "interrupted", "started"

@@ -4,19 +4,15 @@ import json
 
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
-from detectron2.modeling import META_ARCH_REGISTRY
 
-from nucdet.config import load_config
 from nucdet.data.dataset_info import DATASET_FILE, DatasetInfo, write_dataset_file
 from nucdet.data.datasets import (
     check_datasets,
-    check_training_data,
     class_names,
     register_coco_json,
     register_datasets,
 )
 from nucdet.errors import InputError
-from nucdet.modeling.mask_rcnn.nucleus_rcnn import NucleusRCNN
 
 
 def test_registering_reads_no_file_and_may_be_repeated(tmp_path):
@@ -129,44 +125,3 @@ def test_an_own_data_set_takes_no_other_ones_name(tmp_path):
     describe(tmp_path, "livecell_types")
     with pytest.raises(InputError, match="'livecell_types': nucdet or Detectron2 has one"):
         register_datasets(tmp_path)
-
-
-def test_what_is_trained_on_together_has_the_same_classes(tmp_path, repository):
-    describe(tmp_path, "one")
-    describe(tmp_path, "another")
-    describe(tmp_path, "cells", classes=("cell",))
-    describe(tmp_path, "three", classes=("a", "b", "c"))
-    register_datasets(tmp_path)
-    cfg = load_config(repository / "configs/Base-RCNN-FPN.yaml")
-    cfg.DATASETS.TEST = ()
-    cfg.DATASETS.TRAIN = ("one_train", "another_train")
-    check_training_data(cfg)
-    cfg.DATASETS.TRAIN = ("one_train", "cells_train")
-    with pytest.raises(InputError, match="one_train has the classes nucleus, but cells_train cell"):
-        check_training_data(cfg)
-    cfg.DATASETS.TRAIN = ("three_train",)
-    with pytest.raises(InputError, match=r"NUM_CLASSES is 1, but three_train has 3.*set it to 3"):
-        check_training_data(cfg)
-    cfg.MODEL.ROI_HEADS.NUM_CLASSES = 3
-    check_training_data(cfg)
-    cfg.MODEL.ROI_HEADS.NUM_CLASSES = 1
-    for name in ("CropRCNN", "CenterVotingSegmentor"):  # which learn one class, whatever there are
-        cfg.MODEL.META_ARCHITECTURE = name
-        check_training_data(cfg)
-
-
-def test_a_detector_of_ones_own_needs_as_many_classes_as_the_data_too(tmp_path, repository):
-    class MyRCNN(NucleusRCNN):
-        pass
-
-    describe(tmp_path, "three", classes=("a", "b", "c"))
-    register_datasets(tmp_path)
-    cfg = load_config(repository / "configs/Base-RCNN-FPN.yaml")
-    cfg.DATASETS.TRAIN, cfg.DATASETS.TEST = ("three_train",), ()
-    cfg.MODEL.META_ARCHITECTURE = "MyRCNN"
-    META_ARCH_REGISTRY.register(MyRCNN)
-    try:
-        with pytest.raises(InputError, match=r"NUM_CLASSES is 1, but three_train has 3"):
-            check_training_data(cfg)
-    finally:
-        META_ARCH_REGISTRY._obj_map.pop("MyRCNN")

@@ -7,7 +7,6 @@ from detectron2.modeling import META_ARCH_REGISTRY
 
 from nucdet.config import load_config
 from nucdet.errors import InputError
-from nucdet.modeling.architecture_checks import check_architecture
 from nucdet.modeling.building import build_network
 
 CONFIG = "quick_schedules/mask_rcnn_lite0_FPN_synthetic.yaml"
@@ -37,8 +36,3 @@ def test_a_bug_in_a_network_keeps_its_traceback():
             build_network(load_config(CONFIG, ["MODEL.META_ARCHITECTURE", "Broken"]))
     finally:
         META_ARCH_REGISTRY._obj_map.pop("Broken")
-
-
-def test_a_detector_of_boxes_alone_is_refused_before_it_trains():
-    with pytest.raises(InputError, match="MASK_ON is False, but nuclei need masks"):
-        check_architecture(load_config(CONFIG, ["MODEL.MASK_ON", "False"]))
