@@ -9,6 +9,8 @@ import numpy as np
 
 from nucdet.structures import CroppedMasks
 
+BLOCK = 2048  # side in pixels of the blocks of :func:`by_blocks`; no result depends on it
+
 
 class Block(NamedTuple):
     """The masks of one block of an image, and those near them.
@@ -54,9 +56,7 @@ def _extents(masks: CroppedMasks) -> tuple[np.ndarray, np.ndarray]:
 
 
 def by_blocks(
-    masks: CroppedMasks,
-    change: Callable[[CroppedMasks, np.ndarray], CroppedMasks],
-    block: int = 2048,
+    masks: CroppedMasks, change: Callable[[CroppedMasks, np.ndarray], CroppedMasks]
 ) -> CroppedMasks:
     """Apply ``change`` to the masks of an image, in memory that does not grow with the image.
 
@@ -70,13 +70,12 @@ def by_blocks(
             as many, in the same order. Their coordinates are relative to a window around them,
             with a margin of one pixel where the image continues: a mask touches the edge of the
             window only where it touches the edge of the image.
-        block: side of a block in pixels.
 
     Returns:
         N masks in the same order; ``change`` may have left some of them empty.
     """
     numbers, parts = [np.zeros(0, np.int64)], [masks[:0]]
-    for mine, near, _, _ in blocks_of(masks, block):
+    for mine, near, _, _ in blocks_of(masks, BLOCK):
         local, corner = _in_window(masks[near])
         changed = change(local, near)[np.searchsorted(near, mine)]
         numbers.append(mine)

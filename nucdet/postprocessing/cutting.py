@@ -58,18 +58,17 @@ def keep_largest_pieces(masks: CroppedMasks) -> CroppedMasks:
     return CroppedMasks.cat([masks[whole], pieces])[order]
 
 
-def fill_holes(masks: CroppedMasks, block: int = 2048) -> CroppedMasks:
+def fill_holes(masks: CroppedMasks) -> CroppedMasks:
     """Fill each part of the background that one mask encloses and no other mask touches.
 
     Args:
         masks: N masks of one image that share no pixel, none empty. Background is 4-connected, and
             open where it reaches the edge of the image.
-        block: see :func:`by_blocks`; it does not change the result.
 
     Returns:
         N masks in the same order, in the same boxes.
     """
-    return by_blocks(masks, lambda near, _: _filled(near), block)
+    return by_blocks(masks, lambda near, _: _filled(near))
 
 
 def _filled(masks: CroppedMasks) -> CroppedMasks:

@@ -8,11 +8,11 @@ import numpy as np
 from scipy import ndimage
 from skimage.segmentation import expand_labels
 
-from nucdet.postprocessing.blocks import blocks_of
+from nucdet.postprocessing import blocks
 from nucdet.structures import CroppedMasks
 
 
-def offset_outlines(masks: CroppedMasks, offset: float, block: int = 2048) -> CroppedMasks:
+def offset_outlines(masks: CroppedMasks, offset: float) -> CroppedMasks:
     """Grow or shrink masks that do not overlap by a number of pixels.
 
     Distances are Euclidean between pixel centers, so the result changes at offsets of 1, √2, 2, √5
@@ -30,8 +30,6 @@ def offset_outlines(masks: CroppedMasks, offset: float, block: int = 2048) -> Cr
     Args:
         masks: N masks of one image, none empty.
         offset: pixels.
-        block: side in pixels of the blocks that are processed at a time; it does not change the
-            result.
 
     Returns:
         N masks in the same order.
@@ -46,7 +44,7 @@ def offset_outlines(masks: CroppedMasks, offset: float, block: int = 2048) -> Cr
             array([2, 1])
     """
     if offset > 0 and len(masks):
-        return _grown(masks, offset, block)
+        return _grown(masks, offset)
     if offset < 0:
         windows = [
             _shrunk(crop, box, masks.image_size, -offset)
@@ -56,7 +54,7 @@ def offset_outlines(masks: CroppedMasks, offset: float, block: int = 2048) -> Cr
     return masks
 
 
-def _grown(masks: CroppedMasks, distance: float, block: int) -> CroppedMasks:
+def _grown(masks: CroppedMasks, distance: float) -> CroppedMasks:
     reach = math.ceil(distance)
     low = masks.offsets
     high = low + [crop.shape for crop in masks.crops]
@@ -64,7 +62,7 @@ def _grown(masks: CroppedMasks, distance: float, block: int) -> CroppedMasks:
     ends = np.minimum(high + reach, masks.image_size)
     windows: list[np.ndarray] = [np.zeros((0, 0), bool)] * len(masks)
     # a pixel within reach of a mask of the block may be nearer to a mask up to 2 * reach away
-    for mine, near, start, stop in blocks_of(masks, block, 2 * reach):
+    for mine, near, start, stop in blocks.blocks_of(masks, blocks.BLOCK, 2 * reach):
         corner = np.maximum(np.minimum(start, low[near].min(axis=0)), 0)
         end = np.minimum(np.maximum(stop, high[near].max(axis=0)), masks.image_size)
         crops = [masks.crops[i] for i in near.tolist()]

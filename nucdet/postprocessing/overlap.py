@@ -24,11 +24,9 @@ class MaskCandidates(Candidates):
 
     Attributes:
         masks: N masks of one image.
-        block: see :func:`by_blocks`; it does not change the result.
     """
 
     masks: CroppedMasks
-    block: int = 2048
 
     @classmethod
     def of_masks(
@@ -36,7 +34,6 @@ class MaskCandidates(Candidates):
         masks: CroppedMasks,
         scores: np.ndarray | None = None,
         classes: np.ndarray | None = None,
-        block: int = 2048,
     ) -> MaskCandidates:
         """All masks of an image, with their scores and classes if known.
 
@@ -51,7 +48,6 @@ class MaskCandidates(Candidates):
             classes=classes,
             numbers=np.arange(len(masks), dtype=np.int64),
             masks=masks,
-            block=block,
         )
 
     def keep(self, wanted: np.ndarray) -> MaskCandidates:
@@ -63,13 +59,13 @@ class MaskCandidates(Candidates):
         def change(masks: CroppedMasks, indices: np.ndarray) -> CroppedMasks:
             return cut_overlaps(masks, rank[indices], keep_largest_piece)
 
-        return self._with(by_blocks(self.masks, change, self.block))
+        return self._with(by_blocks(self.masks, change))
 
     def fill_holes(self) -> MaskCandidates:
-        return self._with(fill_holes(self.masks, self.block))
+        return self._with(fill_holes(self.masks))
 
     def move_outlines(self, offset: float) -> MaskCandidates:
-        return self._with(offset_outlines(self.masks, offset, self.block))
+        return self._with(offset_outlines(self.masks, offset))
 
     def _with(self, masks: CroppedMasks) -> MaskCandidates:
         return replace(self, masks=masks, areas=masks.areas)
@@ -124,17 +120,14 @@ class OverlapElimination:
     """
 
     @configurable
-    def __init__(self, *, enabled: bool, settings: OverlapSettings, block: int = 2048):
+    def __init__(self, *, enabled: bool, settings: OverlapSettings):
         """
         Args:
             enabled: if False, masks are only converted to :class:`CroppedMasks`.
             settings: of the rules.
-            block: side in pixels of the blocks that are processed at a time; it does not change
-                the result.
         """
         self.enabled = enabled
         self.settings = settings
-        self.block = block
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
@@ -170,7 +163,7 @@ class OverlapElimination:
             result.get(name).numpy() if result.has(name) else None
             for name in ("scores", "pred_classes")
         )
-        masks = MaskCandidates.of_masks(result.pred_masks, scores, classes, self.block)
+        masks = MaskCandidates.of_masks(result.pred_masks, scores, classes)
         left = apply_rules(masks, self.settings)
         result = result[torch.from_numpy(left.numbers)]
         result.pred_masks = left.masks

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage.segmentation import expand_labels
 
+from nucdet.postprocessing import blocks
 from nucdet.postprocessing.outline_offset import offset_outlines
 from nucdet.structures import CroppedMasks
 
@@ -33,7 +35,8 @@ def label_maps(draw):
 @given(label_maps(), st.sampled_from(OFFSETS), st.sampled_from([3, 7, 2048]))
 def test_outwards_is_expand_labels(labels, offset, block):
     masks = CroppedMasks.from_label_map(labels)
-    grown = offset_outlines(masks, offset, block)
+    with patch.object(blocks, "BLOCK", block):
+        grown = offset_outlines(masks, offset)
     expected = expand_labels(masks.to_label_map(), offset)
     np.testing.assert_array_equal(grown.to_label_map(), expected)
     # crops are tight, and nothing overlaps
@@ -87,12 +90,13 @@ def test_no_masks(offset):
 
 
 @pytest.mark.parametrize("offset", [-1, 1])
-def test_memory_is_that_of_a_block(offset):
+def test_memory_is_that_of_a_block(offset, monkeypatch):
     """900 nuclei in an image of 12,000 × 12,000: one int32 label map of it takes 576 MB."""
     places = np.stack(np.meshgrid(range(0, 12_000, 400), range(0, 12_000, 400)), -1).reshape(-1, 2)
     masks = CroppedMasks(places, [np.ones((20, 20), bool)] * len(places), (12_000, 12_000))
+    monkeypatch.setattr(blocks, "BLOCK", 800)
     tracemalloc.start()
-    moved = offset_outlines(masks, offset, block=800)
+    moved = offset_outlines(masks, offset)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     # at the image's upper and left edge masks have no outline

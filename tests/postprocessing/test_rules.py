@@ -1,5 +1,7 @@
 """The one list of rules, on masks of a whole image and of its blocks."""
 
+from unittest.mock import patch
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 
 from nucdet.config import load_config
 from nucdet.errors import InputError
-from nucdet.postprocessing import OverlapElimination
+from nucdet.postprocessing import OverlapElimination, blocks
 from nucdet.postprocessing.overlap import MaskCandidates
 from nucdet.postprocessing.rules import (
     RULES,
@@ -51,8 +53,10 @@ def test_the_size_of_the_blocks_does_not_change_the_result(seed, block):
         min_relative_score=float(rng.choice([0, 0.8])),
         outline_offset=float(rng.choice([-1, 0, 1.5])),
     )
-    whole = OverlapElimination(enabled=True, settings=rules)(found)
-    parts = OverlapElimination(enabled=True, settings=rules, block=block)(found)
+    eliminate = OverlapElimination(enabled=True, settings=rules)
+    whole = eliminate(found)
+    with patch.object(blocks, "BLOCK", block):
+        parts = eliminate(found)
     assert torch.equal(parts.scores, whole.scores)
     np.testing.assert_array_equal(parts.pred_masks.to_label_map(), whole.pred_masks.to_label_map())
     torch.testing.assert_close(parts.pred_boxes.tensor, whole.pred_boxes.tensor)
