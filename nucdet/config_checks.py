@@ -17,6 +17,8 @@ from nucdet.errors import InputError
 
 # which mask keeps the pixels that several claim: nucdet/postprocessing/rules.py
 _PRIORITIES = ("area", "score")
+# which pixels are foreground: nucdet/postprocessing/separation.py
+_THRESHOLDS = ("fixed", "otsu", "hysteresis")
 # those that detectron2.solver.build_lr_scheduler accepts
 _SCHEDULERS = ("WarmupMultiStepLR", "WarmupCosineLR", "WarmupStepWithFixedGammaLR")
 _WARMUPS = ("linear", "constant")
@@ -130,7 +132,15 @@ _RULES = {
     "MODEL.SEGMENTATION.CHANNELS": _each(_whole_from(1), "for each level"),
     "MODEL.SEGMENTATION.DROPOUT": _PROBABILITY,
     "MODEL.SEGMENTATION.CLASS_WEIGHTS": _each(_number_from(0)),
-    "MODEL.SEPARATION.HYSTERESIS": _each(_PROBABILITY, "two of them"),
+    "MODEL.SEPARATION.THRESHOLD": _one_of(_THRESHOLDS),
+    "MODEL.SEPARATION.THRESHOLD_VALUE": _PROBABILITY,
+    "MODEL.SEPARATION.HYSTERESIS": _Rule(
+        lambda ends: len(ends) == 2 and all(map(_PROBABILITY.holds, ends)) and ends[0] <= ends[1],
+        "the lower and the higher threshold, 0 to 1",
+    ),
+    "MODEL.SEPARATION.OPENING_RADIUS": _number_above_0("a number of pixels"),
+    "MODEL.SEPARATION.DEPTH": _number_between(0, 1, "a share"),
+    "MODEL.SEPARATION.MIN_SIZE": _AREA,
     "MODEL.PIXEL_MEAN": _each(_Rule(_is_number, "a number"), "for each channel"),
     "MODEL.PIXEL_STD": _Rule(
         lambda values: len(values) > 0 and all(_is_number(v) and v > 0 for v in values),

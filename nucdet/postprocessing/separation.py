@@ -16,12 +16,12 @@ from detectron2.config import CfgNode, configurable
 from skimage.filters import apply_hysteresis_threshold, threshold_otsu
 from skimage.segmentation import watershed
 
+from nucdet.config_checks import check_value
 from nucdet.errors import InputError
 from nucdet.postprocessing.cutting import fill_holes
 from nucdet.postprocessing.relief import split_at_saddles
 from nucdet.structures import CroppedMasks
 
-THRESHOLDS = ("fixed", "otsu", "hysteresis")
 Method = Callable[["Separation", np.ndarray, np.ndarray, np.ndarray | None], np.ndarray]
 # sigma, in pixels, of the Gaussian that smooths the hills of the watershed
 SMOOTHING = 1.0
@@ -68,33 +68,27 @@ class Separation:
         Raises:
             InputError: an unknown name, or a value out of range.
         """
-        _check_name("THRESHOLD", threshold, THRESHOLDS)
-        _check_name("METHOD", method, tuple(METHODS))
-        low, high = hysteresis
-        _check("THRESHOLD_VALUE", threshold_value, 0 <= threshold_value <= 1, "0 … 1")
-        _check(
-            "HYSTERESIS", hysteresis, 0 <= low <= high <= 1, "(low, high) with 0 ≤ low ≤ high ≤ 1"
-        )
-        _check("OPENING_RADIUS", opening_radius, opening_radius > 0, "pixels, more than 0")
-        _check("DEPTH", depth, 0 <= depth <= 1, "0 … 1")
-        _check("MIN_SIZE", min_size, min_size >= 0, "pixels, 0 or more")
         self.threshold = threshold
         self.threshold_value = threshold_value
-        self.hysteresis = (low, high)
+        self.hysteresis = hysteresis
         self.method = method
         self.opening_radius = opening_radius
         self.depth = depth
         self.min_size = min_size
         self.fill_holes = fill_holes
+        for name, value in vars(self).items():
+            check_value(f"MODEL.SEPARATION.{name.upper()}", value)
+        if method not in METHODS:
+            known = ", ".join(METHODS)
+            raise InputError(f"MODEL.SEPARATION.METHOD is {method!r}; expected one of {known}")
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
         node = cfg.MODEL.SEPARATION
-        low, high = _two_numbers("HYSTERESIS", node.HYSTERESIS)
         return {
             "threshold": node.THRESHOLD,
             "threshold_value": node.THRESHOLD_VALUE,
-            "hysteresis": (low, high),
+            "hysteresis": tuple(node.HYSTERESIS),
             "method": node.METHOD,
             "opening_radius": node.OPENING_RADIUS,
             "depth": node.DEPTH,
@@ -186,17 +180,3 @@ def _distance(mask: np.ndarray) -> np.ndarray:
     """
     distance = cv2.distanceTransform(mask.view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     return np.minimum(distance, np.float32(1e6))
-
-
-def _check(key: str, found: Any, holds: bool, expected: str) -> None:
-    if not holds:
-        raise InputError(f"MODEL.SEPARATION.{key} is {found!r}; expected {expected}")
-
-
-def _check_name(key: str, found: str, known: tuple[str, ...]) -> None:
-    _check(key, found, found in known, " or ".join(map(repr, known)))
-
-
-def _two_numbers(key: str, found: Any) -> tuple[float, float]:
-    _check(key, found, len(found) == 2, "two numbers")
-    return found[0], found[1]

@@ -11,7 +11,9 @@ from skimage.measure import label
 from nucdet.config import load_config
 from nucdet.errors import InputError
 from nucdet.postprocessing.relief import split_at_saddles
-from nucdet.postprocessing.separation import METHODS, THRESHOLDS, Separation
+from nucdet.postprocessing.separation import METHODS, Separation
+
+THRESHOLDS = ("fixed", "otsu", "hysteresis")
 
 
 def discs(shape, *circles, value=1.0):
@@ -223,13 +225,13 @@ def test_from_config():
 @pytest.mark.parametrize(
     ("key", "value", "expected"),
     [
-        ("THRESHOLD", "otzu", "'fixed' or 'otsu' or 'hysteresis'"),
-        ("METHOD", "cut", "'components' or 'opening' or 'watershed'"),
-        ("THRESHOLD_VALUE", 1.5, "0 … 1"),
-        ("HYSTERESIS", (0.7, 0.3), "low ≤ high"),
-        ("HYSTERESIS", (0.7,), "two numbers"),
-        ("OPENING_RADIUS", 0.0, "more than 0"),
-        ("DEPTH", 2.0, "0 … 1"),
+        ("THRESHOLD", "otzu", "fixed, otsu, hysteresis"),
+        ("METHOD", "cut", "components, opening, watershed"),
+        ("THRESHOLD_VALUE", 1.5, "0 to 1"),
+        ("HYSTERESIS", (0.7, 0.3), "the lower and the higher"),
+        ("HYSTERESIS", (0.7,), "the lower and the higher"),
+        ("OPENING_RADIUS", 0.0, "above 0"),
+        ("DEPTH", 2.0, "0 to 1"),
         ("MIN_SIZE", -1, "0 or more"),
     ],
 )
