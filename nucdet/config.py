@@ -296,8 +296,8 @@ def _explained(message: str, node: CfgNode) -> str:
     unknown = re.match(r"Non-existent (?:config )?key: (\S+)", message)
     for part in unknown[1].split(".") if unknown else ():
         if part not in node:
-            similar = similar_names(node, part)
-            return message + f" (there is {', '.join(similar)})" * bool(similar)
+            similar = ", ".join(similar_names(node, part))
+            return f"{message} (there is {similar})" if similar else message
         node = node[part]
     return message
 

@@ -182,12 +182,15 @@ def check_datasets(names: Iterable[str]) -> None:
 def _converter_options(name: str) -> str:
     """The options with which nucdet-convert writes this data set."""
     root = MetadataCatalog.get(name).image_root
-    if _is_own(name):
-        return f"labels or coco, --name {Path(root).name}" + " --folds K" * _is_of_fold(name)
+    is_own = _is_own(name)
     options = f"{name.split('_')[0]} --root {root}"
+    if is_own:
+        options = f"labels or coco, --name {Path(root).name}"
     if _is_of_fold(name):
-        options += f" --folds {NUM_FOLDS}"
-    return options + (" --kinds" if "_only_" in name or "_without_" in name else "")
+        options += f" --folds {'K' if is_own else NUM_FOLDS}"
+    if not is_own and ("_only_" in name or "_without_" in name):
+        options += " --kinds"
+    return options
 
 
 def _load(name: str, json_file: Path, image_root: Path) -> list[dict]:

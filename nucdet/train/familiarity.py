@@ -121,8 +121,8 @@ def _judged(
 def _limit(known: Familiarity, views: list[tuple[list[Seen], torch.Tensor]]) -> float:
     """The limit that at most a share of WARNED of the values exceeds, midway between two values."""
     values = sorted(known.strangeness(seen, scores) for seen, scores in views)
-    warned = int(WARNED * len(values))
-    return float(np.mean(values[-1 - warned : len(values) - warned + (warned > 0)]))
+    last = len(values) - 1 - int(WARNED * len(values))  # the largest without a warning
+    return float(np.mean(values[last : last + 2]))
 
 
 def _middle(source: ImageWindows, side: int) -> Box | None:

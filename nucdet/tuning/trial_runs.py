@@ -95,7 +95,8 @@ def train(trial: Trial, config_file: str | Path, lock: int) -> None:
     if code == 130:
         raise KeyboardInterrupt
     if code < 0:
-        raise TrialError(f"ended by signal {-code}" + " (out of memory?)" * (code == -9))
+        hint = " (out of memory?)" if code == -9 else ""
+        raise TrialError(f"ended by signal {-code}{hint}")
     if code:
         raise TrialError(_last_error(log.read_text(errors="replace")))
 

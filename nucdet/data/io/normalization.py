@@ -144,7 +144,7 @@ def _stretch_limits(windows: Sequence[np.ndarray], pixels: int) -> tuple[float, 
     span = high - low
     if span > 0:
         noise = _mean_distance(windows, filtered, known, span)
-        extra = max(_NOISES * noise, _LEVELS * is_integer, span) - span
+        extra = max(_NOISES * noise, _LEVELS if is_integer else 0, span) - span
         below = min(max((median - low) / span, 0), 1)
         low, high = low - below * extra, high + (1 - below) * extra
     return low + shift, high + shift

@@ -254,10 +254,10 @@ def color_samples(layout: Any, samples: int) -> int:
     An extra sample of unspecified meaning is taken as alpha with RGB, and as a second stain with
     grey.
     """
-    alpha = len(layout.extrasamples) == 1 and (
+    has_alpha = len(layout.extrasamples) == 1 and (
         layout.extrasamples[0] != tifffile.EXTRASAMPLE.UNSPECIFIED or samples == 4
     )
-    return samples - alpha
+    return samples - 1 if has_alpha else samples
 
 
 def _check_single(path: Path, pages: int) -> None:

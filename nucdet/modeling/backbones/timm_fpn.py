@@ -60,10 +60,8 @@ class TimmBackbone(Backbone):
             raise InputError(f"MODEL.TIMM.NORM is {norm!r}, expected 'FrozenBN' or 'BN'")
         if not timm.is_model(name):
             similar = ", ".join(similar_names(timm.list_models(), name)[:5])
-            raise InputError(
-                f"MODEL.TIMM.NAME is {name!r}, which timm does not know"
-                + f"; it has {similar}" * bool(similar)
-            )
+            hint = f"; it has {similar}" if similar else ""
+            raise InputError(f"MODEL.TIMM.NAME is {name!r}, which timm does not know{hint}")
         # weights come through MODEL.WEIGHTS and the checkpointer, never from a hub
         body = timm.create_model(name, pretrained=False, features_only=True, in_chans=in_channels)
         reductions = body.feature_info.reduction()
