@@ -28,6 +28,7 @@ from typing import NamedTuple
 import markdown_tables
 import numpy as np
 import pandas as pd
+from set_images import draw_sets
 from tqdm import tqdm
 
 from nucdet.arguments import parse_diameter, parse_list
@@ -48,7 +49,6 @@ from nucdet.predict.options import check_diameter
 from nucdet.structures import CroppedMasks
 from nucdet.visualization.comparison import draw_comparison
 from nucdet.visualization.files import save_png
-from nucdet.visualization.set_images import draw_sets
 
 _BARS = ["mAP", "AP50", "PQ", "AJI"]
 _COUNTS = ["images", "nuclei", "masks", "found"]

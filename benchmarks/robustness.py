@@ -27,7 +27,7 @@ from detectron2.data import MetadataCatalog
 from tqdm import tqdm
 
 from nucdet.config import load_config
-from nucdet.data.augment.perturbations import PERTURBATIONS, parse_perturbation
+from nucdet.data.augment.perturbations import parse_perturbation
 from nucdet.data.datasets import check_datasets, register_coco_json, register_datasets
 from nucdet.errors import InputError, run_tool
 from nucdet.evaluation.generalisation import count_deviation
@@ -37,6 +37,20 @@ from nucdet.modeling.checkpointing import NucleusCheckpointer
 from nucdet.predict import default_model
 from nucdet.train.perturbed import evaluate_perturbed, file_stem
 from nucdet.train.trainer import NucleusTrainer
+
+# the rows of the table after "clean"
+PERTURBATIONS = (
+    "noise:0.05",
+    "blur:1",
+    "blur:2",
+    "gamma:0.5",
+    "gamma:2",
+    "invert",
+    "jpeg:30",
+    "scale:0.5",
+    "scale:2",
+    "seed:0.05,0.1",
+)
 
 
 def register_subset(name: str, limit: int, folder: Path) -> str:

@@ -33,20 +33,6 @@ from nucdet.errors import InputError
 # (uint8 RGB (H, W, 3), random numbers) -> uint8 RGB (H, W, 3)
 ImageChange = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
-# rows of the robustness table
-PERTURBATIONS = (
-    "noise:0.05",
-    "blur:1",
-    "blur:2",
-    "gamma:0.5",
-    "gamma:2",
-    "invert",
-    "jpeg:30",
-    "scale:0.5",
-    "scale:2",
-    "seed:0.05,0.1",
-)
-
 
 class Perturbation(T.Augmentation):
     """A change of grey values whose randomness depends only on the image's id."""

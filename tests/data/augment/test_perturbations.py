@@ -6,10 +6,12 @@ import pytest
 from detectron2.data import transforms as T
 
 from nucdet.config import load_config
-from nucdet.data.augment.perturbations import PERTURBATIONS, parse_perturbation, seed_noise
+from nucdet.data.augment.perturbations import parse_perturbation, seed_noise
 from nucdet.data.evaluation_mapper import EvaluationMapper
 from nucdet.data.mapper import NucleusDatasetMapper
 from nucdet.errors import InputError
+
+NAMES = ("noise:0.05", "blur:1", "gamma:2", "invert", "jpeg:30", "scale:0.5", "seed:0.05,0.1")
 
 
 def perturb(image: np.ndarray, name: str, image_id: int | str = 1) -> np.ndarray:
@@ -27,7 +29,7 @@ def make_image(seed: int = 0, colors: bool = True) -> np.ndarray:
     return np.broadcast_to((40 + 160 * scaled).astype(np.uint8), (64, 96, 3)).copy()
 
 
-@pytest.mark.parametrize("name", PERTURBATIONS)
+@pytest.mark.parametrize("name", NAMES)
 def test_changes_the_image_and_not_the_original(name):
     image = make_image()
     before = image.copy()
@@ -56,7 +58,7 @@ def test_seed_noise_has_the_mean_and_the_variance_of_the_report():
 
 def test_grey_stays_grey():
     grey = make_image(colors=False)
-    for name in PERTURBATIONS:
+    for name in NAMES:
         changed = perturb(grey, name)
         assert (changed == changed[..., :1]).all(), name
 
@@ -82,7 +84,7 @@ def test_constant_images(value):
     # no division by the range or the variance of the image, which are 0: what adds no noise leaves
     # it constant, and noise of no power is a constant, too
     image = np.full((8, 8, 3), value, np.uint8)
-    for name in PERTURBATIONS:
+    for name in NAMES:
         changed = perturb(image, name)
         assert changed.dtype == np.uint8 and changed.size, name
         if not name.startswith("noise"):
