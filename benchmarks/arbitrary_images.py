@@ -20,7 +20,6 @@ for evaluation.
 
 from __future__ import annotations
 
-import argparse
 import gzip
 import zlib
 from collections.abc import Iterator
@@ -30,6 +29,7 @@ import cv2
 import numpy as np
 import skimage
 
+from nucdet.arguments import command_parser
 from nucdet.errors import InputError, run_tool
 
 # files in skimage/data that show no cells and are not single-color drawings
@@ -135,9 +135,7 @@ def images(folders: list[Path], rng: np.random.Generator) -> Iterator[tuple[str,
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_parser(__doc__)
     parser.add_argument("--output", type=Path, required=True, metavar="DIR")
     parser.add_argument("folders", nargs="*", type=Path, metavar="FOLDER")
     args = parser.parse_args()

@@ -21,6 +21,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from nucdet.arguments import command_parser
 from nucdet.config import load_config
 from nucdet.data.datasets import check_datasets, register_datasets
 from nucdet.errors import run_tool
@@ -83,9 +84,7 @@ def draw_image(folder: str, cells: int) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_parser(__doc__)
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--dataset", help="name of a data set in the catalog")
     source.add_argument("--cells", type=int, help="number of cells in a synthetic image")

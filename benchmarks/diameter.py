@@ -13,7 +13,6 @@ true nuclei in the rescaled image.
 
 from __future__ import annotations
 
-import argparse
 import time
 from pathlib import Path
 
@@ -26,6 +25,7 @@ from detectron2.data import MetadataCatalog
 from skimage.measure import label
 from tqdm import tqdm
 
+from nucdet.arguments import command_parser
 from nucdet.data.augment.geometry import Resize
 from nucdet.data.datasets import check_datasets, register_datasets
 from nucdet.data.io.reading import read_image
@@ -108,9 +108,7 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_parser(__doc__)
     parser.add_argument("--config-file", help="default: the model that ships with nucdet")
     parser.add_argument("--dataset", default="dsb2018_val")
     parser.add_argument("--limit", type=int, default=20, help="number of images")

@@ -11,7 +11,6 @@ ships; two of these (cell, ihc) are microscopy images of other kinds.
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +21,7 @@ import pandas as pd
 import skimage.data
 from tqdm import tqdm
 
+from nucdet.arguments import command_parser
 from nucdet.data.io.reading import read_image
 from nucdet.errors import InputError, run_tool
 from nucdet.predict import Segmenter
@@ -101,9 +101,7 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_parser(__doc__)
     parser.add_argument("folders", nargs="*", type=Path, metavar="FOLDER")
     parser.add_argument("--drawn", action="store_true")
     parser.add_argument("--photographs", action="store_true")

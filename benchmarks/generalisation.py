@@ -31,7 +31,7 @@ import pandas as pd
 from set_images import draw_sets
 from tqdm import tqdm
 
-from nucdet.arguments import parse_diameter, parse_list
+from nucdet.arguments import command_parser, parse_diameter, parse_list
 from nucdet.data.conversion.label_files import LabelledImage, pair_files
 from nucdet.data.io.label_maps import read_label_map
 from nucdet.data.io.reading import read_image
@@ -191,9 +191,7 @@ def markdown(table: pd.DataFrame) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_parser(__doc__)
     parser.add_argument("--data", type=Path, nargs="+", required=True, metavar="DIR")
     parser.add_argument("--config-file", help="default: the model that ships with nucdet")
     parser.add_argument(

@@ -47,6 +47,7 @@ from kill_trials import (
 )
 from killing import Runner
 
+from nucdet.arguments import command_parser
 from nucdet.errors import InputError, run_tool
 
 _SIDE = 128  # pixels of a drawn image
@@ -114,9 +115,7 @@ def measure(args: argparse.Namespace) -> int:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_parser(__doc__)
     add = parser.add_argument
     add("--output", type=Path, default=Path("output/kills"), help="a new folder")
     add("--only", type=lambda text: text.split(","), default=[*TRIALS], help=",".join(TRIALS))

@@ -10,7 +10,6 @@ of the process, including Python and PyTorch.
 
 from __future__ import annotations
 
-import argparse
 import resource
 import sys
 import tempfile
@@ -22,6 +21,7 @@ import numpy as np
 import pandas as pd
 import tifffile
 
+from nucdet.arguments import command_parser
 from nucdet.data.conversion.synthetic_images import draw_image
 from nucdet.data.image_kinds import FLUORESCENCE
 from nucdet.errors import run_tool
@@ -58,9 +58,7 @@ def write_image(path: Path, side: int, every: int) -> int:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_parser(__doc__)
     parser.add_argument("--config-file", help="default: the model that ships with nucdet")
     parser.add_argument("--side", type=int, default=12_000, help="side of the image, pixels")
     parser.add_argument("--every", type=int, default=3, help="steps between tiles with nuclei")

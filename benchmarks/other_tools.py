@@ -35,7 +35,7 @@ from detectron2.data import MetadataCatalog
 from generalisation import find_sets, labelled_images
 from tqdm import tqdm
 
-from nucdet.arguments import parse_list
+from nucdet.arguments import command_parser, parse_list
 from nucdet.data.augment.geometry import Nuclei
 from nucdet.data.datasets import check_datasets, register_datasets
 from nucdet.data.io.label_maps import read_label_map
@@ -267,9 +267,7 @@ def predict(args: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_parser(__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     training = commands.add_parser("train", help="train on a registered data set")
     training.add_argument("tool", choices=TOOLS)

@@ -13,7 +13,6 @@ Kaggle mAP × 100.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -28,6 +27,7 @@ from detectron2.config import CfgNode
 from markdown_tables import head, line
 from torch import Tensor
 
+from nucdet.arguments import command_parser
 from nucdet.config import load_config
 from nucdet.data.datasets import check_datasets, register_datasets
 from nucdet.data.image_kinds import IMAGE_KINDS
@@ -129,9 +129,7 @@ def limit(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_parser(__doc__)
     parser.add_argument("--dataset", default="dsb2018_val")
     args = parser.parse_args()
     register_datasets()

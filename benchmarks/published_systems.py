@@ -17,7 +17,6 @@ data-loading processes; add DATALOADER.NUM_WORKERS 0 to the command to include a
 
 from __future__ import annotations
 
-import argparse
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -36,7 +35,7 @@ from matplotlib.figure import Figure
 from published_curves import draw_curves
 from published_tables import METRIC, costs, markdown
 
-from nucdet.arguments import parse_list
+from nucdet.arguments import command_parser, parse_list
 from nucdet.config import load_config
 from nucdet.data.datasets import default_root
 from nucdet.errors import InputError, run_tool
@@ -247,9 +246,7 @@ def evaluate(trial: Trial) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_parser(__doc__)
     parser.add_argument("--output", type=Path, default=Path("output/published_systems"))
     parser.add_argument("--rows", type=Path, default=ROWS, metavar="YAML")
     parser.add_argument("--group", default="systems", help="systems; all: every row")

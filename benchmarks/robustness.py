@@ -26,6 +26,7 @@ from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 from tqdm import tqdm
 
+from nucdet.arguments import command_parser
 from nucdet.config import load_config
 from nucdet.data.augment.perturbations import parse_perturbation
 from nucdet.data.datasets import check_datasets, register_coco_json, register_datasets
@@ -106,9 +107,7 @@ def markdown(table: pd.DataFrame) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_parser(__doc__)
     parser.add_argument("--config-file", help="default: the model that ships with nucdet")
     parser.add_argument("--dataset", default="dsb2018_val")
     parser.add_argument("--limit", type=int, help="number of images, evenly over their kinds")

@@ -11,7 +11,6 @@ one large TIFF, see benchmarks/large_image.py.
 
 from __future__ import annotations
 
-import argparse
 import re
 import subprocess
 import sys
@@ -23,6 +22,7 @@ import cv2
 import numpy as np
 import pandas as pd
 
+from nucdet.arguments import command_parser
 from nucdet.data.conversion.synthetic_images import LOOKS, draw_image
 from nucdet.errors import InputError, run_tool
 
@@ -77,9 +77,7 @@ def measure(count: int, most_growth: float) -> int:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_parser(__doc__)
     parser.add_argument("--images", type=int, default=300)
     parser.add_argument("--most-growth", type=float, default=5, help="in percent")
     args = parser.parse_args()

@@ -10,7 +10,6 @@ the score against the prediction without tiles: 100 if tiles change no mask.
 
 from __future__ import annotations
 
-import argparse
 import time
 from pathlib import Path
 
@@ -21,6 +20,7 @@ import numpy as np
 import pandas as pd
 from detectron2.data import MetadataCatalog
 
+from nucdet.arguments import command_parser
 from nucdet.data.datasets import check_datasets, register_datasets
 from nucdet.data.image_kinds import FLUORESCENCE
 from nucdet.data.io.reading import read_image
@@ -53,9 +53,7 @@ def mosaic(truth: GroundTruth, root: Path, ids: list[int], across: int) -> tuple
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_parser(__doc__)
     parser.add_argument("--config-file", help="default: the model that ships with nucdet")
     parser.add_argument("--dataset", default="dsb2018_val")
     parser.add_argument("--across", type=int, default=6, help="pieces of 256 pixels per side")
