@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -49,28 +48,18 @@ def make_outputs(
     image = read_for_drawing(prediction.source)
     pixel_size = options.pixel_size or prediction.source.pixel_size
     table = prediction.table(pixel_size, options.measure_channels)
-    record = make_record(file, prediction, image, class_names, table)
-    place = prediction.place
-    record = replace(record, pixel_size=pixel_size, time=place.time, z=place.z)
+    record = _record(file, prediction, image, class_names, table, pixel_size)
     return ImageOutputs(record, prediction.pred_masks, table, image)
 
 
-def make_record(
+def _record(
     file: InputFile,
     prediction: Prediction,
     image: np.ndarray,
     class_names: Sequence[str],
     table: pd.DataFrame,
+    pixel_size: float | None,
 ) -> ImageRecord:
-    """Make the record of an image that the files covering all images are written from.
-
-    Args:
-        file: the image.
-        prediction: its N nuclei.
-        image: see :func:`nucdet.predict.drawing.read_for_drawing`.
-        class_names: the names of the classes.
-        table: N rows of measurements.
-    """
     masks = prediction.pred_masks
     thumbnail, thumbnail_size = encode_thumbnail(image)
     return ImageRecord(
@@ -90,6 +79,9 @@ def make_record(
         columns=report_columns(table),
         familiarity=prediction.familiarity,
         warning=prediction.warning,
+        time=prediction.place.time,
+        z=prediction.place.z,
+        pixel_size=pixel_size,
     )
 
 
