@@ -28,15 +28,12 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def make_outputs(
-    file: InputFile, prediction: Prediction, class_names: Sequence[str], options: PredictOptions
-) -> ImageOutputs:
+def make_outputs(file: InputFile, prediction: Prediction, options: PredictOptions) -> ImageOutputs:
     """Measure the nuclei of an image, and read the image that they are drawn on.
 
     Args:
         file: the image.
         prediction: its nuclei.
-        class_names: the names of their classes.
         options: say which nuclei are kept and how they are measured.
 
     Raises:
@@ -48,7 +45,7 @@ def make_outputs(
     image = read_for_drawing(prediction.source)
     pixel_size = options.pixel_size or prediction.source.pixel_size
     table = prediction.table(pixel_size, options.measure_channels)
-    record = _record(file, prediction, image, class_names, table, pixel_size)
+    record = _record(file, prediction, image, table, pixel_size)
     return ImageOutputs(record, prediction.pred_masks, table, image)
 
 
@@ -56,7 +53,6 @@ def _record(
     file: InputFile,
     prediction: Prediction,
     image: np.ndarray,
-    class_names: Sequence[str],
     table: pd.DataFrame,
     pixel_size: float | None,
 ) -> ImageRecord:
@@ -71,7 +67,7 @@ def _record(
         areas=masks.areas.tolist(),
         scores=[round(score, 6) for score in prediction.scores.tolist()],
         classes=prediction.pred_classes.tolist(),
-        class_names=list(class_names),
+        class_names=list(prediction.class_names),
         thumbnail=thumbnail,
         thumbnail_size=thumbnail_size,
         outlines=outline_paths(masks, thumbnail_size),

@@ -41,7 +41,7 @@ class Prediction(Instances):
             instances: the nuclei.
             source: the image.
             diameter: see :attr:`diameter`.
-            class_names: the name of each class index in ``pred_classes``.
+            class_names: see :attr:`class_names`.
             familiarity: see :attr:`familiarity`.
             found: the masks of all nuclei found in the image, if ``instances`` is a subset.
         """
@@ -56,6 +56,11 @@ class Prediction(Instances):
     def source(self) -> ImageWindows:
         """The image."""
         return self._source
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The name of each class index in ``pred_classes``."""
+        return self._class_names
 
     @property
     def place(self) -> Place:

@@ -140,7 +140,7 @@ def _predicted(
         predictions = segmenter.predict_windows(sources, options.diameter, show_tiles)
         # a damaged part of a large image may be discovered only here
         outputs = [
-            make_outputs(image.file, prediction, segmenter.class_names, options)
+            make_outputs(image.file, prediction, options)
             for image, prediction in zip(images, predictions, strict=True)
         ]
     except (InputError, OSError, MemoryError, RuntimeError) as error:

@@ -114,7 +114,6 @@ def dots():
 class BrightIsNucleus:
     """Stands for Segmenter; ``seen`` are the names it was asked for, each time together."""
 
-    class_names = ("nucleus",)
     names = NAMES  # of images by their size
     too_much: Exception = MemoryError()  # raised for more images than fit
     open = staticmethod(open_planes)

@@ -24,7 +24,7 @@ def test_a_record_holds_the_masks_and_what_the_report_shows():
     names = ["one", "two"]
     prediction = Prediction(found, ImageWindows(image), class_names=names, familiarity=0.5)
     file = InputFile(Path("sub/a.png"), "sub/a.png", "sub/a")
-    record = make_outputs(file, prediction, names, PredictOptions(Path("out"))).record
+    record = make_outputs(file, prediction, PredictOptions(Path("out"))).record
     assert np.array_equal(record.masks().to_label_map(), labels)
     assert record.size == (9, 15)
     assert record.areas == [45, 45]

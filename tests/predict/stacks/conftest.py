@@ -33,7 +33,6 @@ GROUND = 10
 class BrightIsNucleus:
     """Stands for Segmenter; ``seen`` are the planes that it was asked for."""
 
-    class_names = ("nucleus",)
     open = staticmethod(open_planes)
 
     def __init__(self, stop_at: tuple[int, int] | None = None, error: type = KeyboardInterrupt):
