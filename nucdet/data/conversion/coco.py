@@ -25,7 +25,7 @@ from nucdet.data.conversion.coco_json import ImageEntry
 from nucdet.data.conversion.own_data import OwnData
 from nucdet.data.conversion.plane_copies import write_copy
 from nucdet.data.conversion.report import IMAGE, ConversionReport, Problem
-from nucdet.data.conversion.segmentations import read_segmentation
+from nucdet.data.conversion.segmentations import read_outline
 from nucdet.data.conversion.tiles import borders_of
 from nucdet.data.conversion.workers import ImageResult, check_workers
 from nucdet.data.image_kinds import image_kind
@@ -147,17 +147,7 @@ def _tasks(
     def bad(where: str, what: str, left_out: str = IMAGE) -> None:
         report.add([Problem(f"{path}: {where}", what, left_out)])
 
-    by_image: dict[Any, list[dict[str, Any]]] = defaultdict(list)
-    bad_images = set()
-    for entry in content.annotations:
-        image_id = check_id(path, entry, "image_id")
-        category = check_id(path, entry, "category_id")
-        by_image[image_id].append(entry | {"category_id": category_of.get(category)})
-        if category not in category_of:
-            expected = ", ".join(map(str, sorted(category_of)))
-            what = f"category_id {category!r} is not in categories; expected one of {expected}"
-            bad(f"annotation {entry.get('id')}", what)
-            bad_images.add(image_id)
+    by_image, bad_images = _annotations(path, content, category_of, report)
     tasks: dict[Path, _Task] = {}
     ids = set()
     files = NamedFiles(folder)
@@ -186,6 +176,24 @@ def _tasks(
     return sorted(tasks.values(), key=lambda task: task.image)
 
 
+def _annotations(
+    path: Path, content: _Content, category_of: Mapping[Any, int], report: ConversionReport
+) -> tuple[dict[Any, list[dict[str, Any]]], set[Any]]:
+    """The annotations of each image id, with new category ids, and the ids with an unknown one."""
+    by_image: dict[Any, list[dict[str, Any]]] = defaultdict(list)
+    bad_images = set()
+    for entry in content.annotations:
+        image_id = check_id(path, entry, "image_id")
+        category = check_id(path, entry, "category_id")
+        by_image[image_id].append(entry | {"category_id": category_of.get(category)})
+        if category not in category_of:
+            expected = ", ".join(map(str, sorted(category_of)))
+            what = f"category_id {category!r} is not in categories; expected one of {expected}"
+            report.add([Problem(f"{path}: annotation {entry.get('id')}", what, IMAGE)])
+            bad_images.add(image_id)
+    return by_image, bad_images
+
+
 def _find(files: NamedFiles, name: str) -> Path | None:
     path = PureWindowsPath(name)  # splits at both separators; on Linux a backslash is a character
     found = (files.find(text) for text in (name, path.as_posix(), path.name))
@@ -211,14 +219,13 @@ def _convert(own: OwnData, json_file: Path, staging: Path, task: _Task) -> Image
         try:
             if entry.get("segmentation") == []:  # of data sets for the detection of boxes
                 raise InputError("no polygon, expected one")
-            outline = read_segmentation(entry.get("segmentation"), size, "instance")
+            outline = read_outline(entry, size, "instance")
         except InputError as error:
             # an instance whose pixels are unknown would be trained as background
             return ImageResult([*problems, Problem(where, str(error), IMAGE)])
         problems += [Problem(where, what, left_out) for what, left_out in outline.problems]
         if outline.annotation:
-            crowd = {"iscrowd": 1} if entry.get("iscrowd") else {}
-            annotations.append({"category_id": entry["category_id"], **outline.annotation, **crowd})
+            annotations.append({"category_id": entry["category_id"], **outline.annotation})
     entry = ImageEntry(own.file_name(task.image), *size, image_kind(image), annotations)
     copy = write_copy(source, staging)
     return ImageResult(problems, entry, borders_of(image), copy=copy)

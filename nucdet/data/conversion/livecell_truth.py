@@ -16,7 +16,7 @@ from nucdet.data.cell_types import LIVECELL_TYPES
 from nucdet.data.coco_entries import check_file_name, check_id, check_image_id, check_size
 from nucdet.data.conversion.coco_json import ImageEntry
 from nucdet.data.conversion.report import IMAGE, ConversionReport, Problem
-from nucdet.data.conversion.segmentations import read_segmentation
+from nucdet.data.conversion.segmentations import read_outline
 from nucdet.data.io.reading import read_image
 from nucdet.data.json_stream import stream_entries
 from nucdet.errors import InputError
@@ -140,13 +140,11 @@ class TruthReader:
         Raises:
             InputError: the pixels of the cell cannot be determined.
         """
-        size = image.height, image.width
-        outline = read_segmentation(entry.get("segmentation"), size, "cell")
+        outline = read_outline(entry, (image.height, image.width), "cell")
         for what, left_out in outline.problems:
             self._bad(_where(path, entry, image), what, left_out)
         if outline.annotation:
-            crowd = {"iscrowd": 1} if entry.get("iscrowd") else {}
-            image.annotations.append({**outline.annotation, **crowd})
+            image.annotations.append(outline.annotation)
         return outline.clipped
 
 

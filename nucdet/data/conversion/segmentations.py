@@ -16,10 +16,11 @@ from nucdet.structures.polygons import polygons_to_rle
 
 @dataclass
 class Outline:
-    """The result of :func:`read_segmentation`.
+    """The result of :func:`read_outline`.
 
     Attributes:
-        annotation: bbox, area and compressed RLE; None if no pixel is left.
+        annotation: bbox, area, compressed RLE and, of a crowd, ``iscrowd``; None if no pixel is
+            left.
         problems: pairs of ``what`` and ``left_out`` of a :class:`Problem`.
         clipped: whether it extended beyond the edge of the image and was cut off there.
     """
@@ -29,11 +30,12 @@ class Outline:
     clipped: bool = False
 
 
-def read_segmentation(segmentation: Any, size: tuple[int, int], what: str) -> Outline:
-    """Check and encode one segmentation of an image of (height, width).
+def read_outline(entry: dict[str, Any], size: tuple[int, int], what: str) -> Outline:
+    """Check and encode the segmentation of an annotation in an image of (height, width).
 
     Args:
-        segmentation: RLE, compressed or not, or polygons (lists of numbers or text).
+        entry: the annotation; its segmentation is RLE, compressed or not, or polygons (lists of
+            numbers or text).
         size: of the image.
         what: name of an instance in messages, for example "cell".
 
@@ -41,19 +43,30 @@ def read_segmentation(segmentation: Any, size: tuple[int, int], what: str) -> Ou
         InputError: its pixels cannot be determined: it is neither polygons nor RLE, or has another
             size.
     """
+    segmentation = entry.get("segmentation")
     if isinstance(segmentation, dict):
-        try:
-            [annotation] = annotations_of(CroppedMasks.from_coco_rle([segmentation], size))
-        except InputError as error:
-            # the index of the mask, always 0, does not help the user
-            raise InputError(str(error).removeprefix("mask 0: ")) from None
-        if annotation["area"]:
-            return Outline(annotation)
-        return Outline(problems=[("its RLE has no pixel", f"the {what}")])
-    parts = parts_of(segmentation)
+        outline = _of_rle(segmentation, size, what)
+    else:
+        outline = _of_polygons(parts_of(segmentation), size, what)
+    if outline.annotation and entry.get("iscrowd"):
+        outline.annotation["iscrowd"] = 1
+    return outline
+
+
+def _of_rle(rle: dict[str, Any], size: tuple[int, int], what: str) -> Outline:
+    try:
+        [annotation] = annotations_of(CroppedMasks.from_coco_rle([rle], size))
+    except InputError as error:
+        # the index of the mask, always 0, does not help the user
+        raise InputError(str(error).removeprefix("mask 0: ")) from None
+    if annotation["area"]:
+        return Outline(annotation)
+    return Outline(problems=[("its RLE has no pixel", f"the {what}")])
+
+
+def _of_polygons(parts: list[list[float]], size: tuple[int, int], what: str) -> Outline:
     outline = Outline()
-    short = [part for part in parts if len(part) < 6]
-    if short:
+    if short := [part for part in parts if len(part) < 6]:
         complaint = f"a polygon of {len(short[0]) // 2} points, expected at least 3"
         outline.problems.append((complaint, "that polygon"))
         parts = [part for part in parts if len(part) >= 6]
