@@ -187,7 +187,9 @@ class OwnData:
         report.finish()
         if not results:
             raise InputError(f"{self.name}: no image is left to convert; see the lines above")
-        return self._write(results, listed, classes)
+        splits = self._split(results, listed)
+        self._write(results, splits, classes)
+        return splits
 
     def _remark(
         self,
@@ -217,26 +219,38 @@ class OwnData:
                     f"but are in {listed[other]} and {listed[image]}: scores will be too high"
                 )
 
+    def _split(
+        self, results: Mapping[Path, ImageResult], listed: Mapping[Path, str]
+    ) -> dict[str, list[ImageEntry]]:
+        """The images of each split, including those of the folds."""
+        images = [result.image for result in results.values()]
+        if self.split_files:
+            splits = {
+                split: [r.image for file, r in results.items() if listed.get(file) == split]
+                for split in self.splits
+            }
+        elif len(self.splits) == 1:
+            splits = {self.splits[0]: images}
+        else:
+            kinds, groups, sizes = _traits(images)
+            splits = train_and_val(images, kinds, groups, self.val_fraction, self.seed, sizes)
+        check_filled(
+            splits,
+            len({image.group for image in images}),
+            "choose a greater --val-fraction, 0 for no val, or --split",
+        )
+        divided = [p for split, members in splits.items() if split != TEST for p in members]
+        divided.sort(key=lambda p: p.file_name)
+        kinds, groups, sizes = _traits(divided)
+        return splits | divide_into_folds(divided, kinds, groups, self.folds, self.seed, sizes)
+
     def _write(
         self,
         results: Mapping[Path, ImageResult],
-        listed: Mapping[Path, str],
+        splits: Mapping[str, Sequence[ImageEntry]],
         classes: Sequence[str],
-    ) -> dict[str, list[ImageEntry]]:
-        entries = {image: result.image for image, result in results.items()}
-        if self.split_files:
-            splits = {
-                split: [entry for image, entry in entries.items() if listed.get(image) == split]
-                for split in self.splits
-            }
-        else:
-            splits = self._deal(list(entries.values()))
-        check_filled(
-            splits,
-            len({entry.group for entry in entries.values()}),
-            "choose a greater --val-fraction, 0 for no val, or --split",
-        )
-        splits |= self._folds([p for s, members in splits.items() if s != TEST for p in members])
+    ) -> None:
+        """Write the JSONs, the copies of planes and dataset.yaml, and remove what is outdated."""
         kept, outdated = splits_kept(self.folder, splits, classes, bool(self.folds))
         info = DatasetInfo(self.name, tuple(sorted({*kept, *splits})), tuple(classes))
         with ExitStack() as staged:
@@ -252,9 +266,8 @@ class OwnData:
                     place = self.folder / result.image.file_name
                     place.parent.mkdir(parents=True, exist_ok=True)
                     result.copy.replace(place)
-        write_manifest(
-            self.folder / "annotations", map(json_name, splits), True, map(json_name, outdated)
-        )
+        written, gone = map(json_name, splits), map(json_name, outdated)
+        write_manifest(self.folder / "annotations", written, keep=True, outdated=gone)
         remove_stale(self.folder, used.union(*kept.values()))
         remove_left_over([self.folder / DATASET_FILE])
         if outdated and not self.folds:
@@ -263,23 +276,9 @@ class OwnData:
                 "conversion; give --folds for new ones",
                 file=sys.stderr,
             )
-        return splits
 
     def _stage(self, staged: ExitStack, name: str) -> Path:
         return staged.enter_context(write_atomically(self.folder / name))
-
-    def _deal(self, images: list[ImageEntry]) -> dict[str, list[ImageEntry]]:
-        """Divide the images at random into stratified splits."""
-        if len(self.splits) == 1:
-            return {self.splits[0]: images}
-        kinds, groups, sizes = _traits(images)
-        return train_and_val(images, kinds, groups, self.val_fraction, self.seed, sizes)
-
-    def _folds(self, images: list[ImageEntry]) -> dict[str, list[ImageEntry]]:
-        """Divide the images into stratified folds, in the order of their names."""
-        images = sorted(images, key=lambda p: p.file_name)
-        kinds, groups, sizes = _traits(images)
-        return divide_into_folds(images, kinds, groups, self.folds, self.seed, sizes)
 
 
 def _traits(images: Sequence[ImageEntry]) -> tuple[list[Any], list[int | None], list[Any]]:
