@@ -177,7 +177,7 @@ def test_folds_hold_out_every_image_once_and_part_no_group(raw, own):
     assert len(DatasetCatalog.get("mine_fold2_train")) == 10 - len(held_out[2])
     files = sorted((target.folder / "annotations").iterdir())
     before = [file.read_bytes() for file in files]
-    convert_labels(raw / "images", raw / "masks", target, workers=2)
+    convert_labels(raw / "images", raw / "masks", target)
     assert [file.read_bytes() for file in files] == before
 
     convert_labels(raw / "images", raw / "masks", replace(target, groups="^(i)0[0-4]|"))
