@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets import load_coco_json
@@ -193,7 +194,7 @@ def _converter_options(name: str) -> str:
     return options
 
 
-def _load(name: str, json_file: Path, image_root: Path) -> list[dict]:
+def _load(name: str, json_file: Path, image_root: Path) -> list[dict[str, Any]]:
     check_datasets([name])
     check_manifest(json_file)
     try:

@@ -6,6 +6,7 @@ import csv
 import io
 import os
 from collections.abc import Sequence
+from typing import Any
 
 from rich import box
 from rich.console import Console
@@ -58,7 +59,7 @@ def write_per_image(results: Sequence[ImageResult], path: str | os.PathLike[str]
             writer.writerow([*names, *counts, f"{100 * r.score:.4f}"])
 
 
-def as_json(results: Sequence[ImageResult]) -> dict:
+def as_json(results: Sequence[ImageResult]) -> dict[str, Any]:
     """``{"kaggle": metrics in 0–100, "images": number of images, "errors": counts}``."""
     metrics = {k: v for k, v in summarize(results).items() if not k.startswith("errors-")}
     return {"kaggle": metrics, "images": len(results), "errors": sum_errors(results)}

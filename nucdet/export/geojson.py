@@ -99,7 +99,7 @@ def _close(ring: np.ndarray) -> list[list[int]]:
     return [*ring.tolist(), ring[0].tolist()]
 
 
-def _geometry(polygons: list) -> dict[str, Any]:
+def _geometry(polygons: list[list[list[list[int]]]]) -> dict[str, Any]:
     if len(polygons) == 1:
         return {"type": "Polygon", "coordinates": polygons[0]}
     return {"type": "MultiPolygon", "coordinates": polygons}

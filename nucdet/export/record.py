@@ -76,7 +76,7 @@ class ImageRecord:
         """(height, width), pixels."""
         return self.height, self.width
 
-    def rles(self) -> list[dict]:
+    def rles(self) -> list[dict[str, Any]]:
         """The N masks for pycocotools: ``{"size": [height, width], "counts": str}`` each."""
         return [{"size": [self.height, self.width], "counts": text} for text in self.counts]
 

@@ -25,6 +25,8 @@ from nucdet.modeling.checkpoint_files import read_checkpoint
 
 # names of parameters and buffers -> tensors, or arrays in the files of Detectron2's zoo
 Weights = dict[str, Any]
+Reader = Callable[[str, nn.Module], Weights]
+Renamer = Callable[[Mapping[str, Any]], Weights]
 
 NO_WEIGHTS = 'go on with MODEL.WEIGHTS "" (random weights) or DSB2018/mask_rcnn_lite0_FPN.yaml'
 
@@ -40,7 +42,7 @@ class WeightSource:
         of_files: whether ``rest`` names other weights, separated by commas.
     """
 
-    read: Callable[[str, nn.Module], Weights]
+    read: Reader
     least_share: float
     of_files: bool = False
 
@@ -50,13 +52,11 @@ class WeightFormat:
     """How weights with the names of another library are recognised and renamed."""
 
     recognises: Callable[[Mapping[str, Any]], bool]
-    rename: Callable[[Mapping[str, Any]], Weights]
+    rename: Renamer
 
 
 _SOURCES: dict[str, WeightSource] = {}
 _FORMATS: list[WeightFormat] = []
-
-Reader = Callable[[str, nn.Module], Weights]
 
 
 def weight_source(
@@ -77,12 +77,10 @@ def weight_source(
     return register
 
 
-def weight_format(
-    recognises: Callable[[Mapping[str, Any]], bool],
-) -> Callable[[Callable[[Mapping[str, Any]], Weights]], Callable[[Mapping[str, Any]], Weights]]:
+def weight_format(recognises: Callable[[Mapping[str, Any]], bool]) -> Callable[[Renamer], Renamer]:
     """Decorator: the function renames weights for which ``recognises`` is true."""
 
-    def register(rename: Callable[[Mapping[str, Any]], Weights]) -> Any:
+    def register(rename: Renamer) -> Renamer:
         _FORMATS.append(WeightFormat(recognises, rename))
         return rename
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import napari
 import numpy as np
+import pandas as pd
 from magicgui.widgets import (
     ComboBox,
     Container,
@@ -255,7 +256,9 @@ class NucleusWidget(Container):
 
     # --- results and inputs
 
-    def _show_labels(self, layer: Any, plane: Plane, prediction: Prediction) -> None:
+    def _show_labels(
+        self, layer: napari.layers.Layer, plane: Plane, prediction: Prediction
+    ) -> None:
         labels = prediction.label_map()
         self._add_labels(
             layer,
@@ -301,7 +304,7 @@ class NucleusWidget(Container):
         self.model.value = model
         self.status.value = f"{model.name} is ready and chosen"
 
-    def _measured(self, layer: Any) -> Any:
+    def _measured(self, layer: napari.layers.Labels) -> pd.DataFrame:
         plane, metadata = self._plane_of(layer), layer.metadata
         return measure_labels(
             self._label_map(layer),
@@ -310,16 +313,16 @@ class NucleusWidget(Container):
             metadata.get(_PIXEL_SIZE, pixel_size_of(layer)),
         )
 
-    def _plane_of(self, labels: Any) -> Plane:
+    def _plane_of(self, labels: napari.layers.Labels) -> Plane:
         """The plane of a labels layer: the one that was segmented, else the selected image's."""
         if _PLANE in labels.metadata:
             return labels.metadata[_PLANE]
         return self._shown(self._chosen(self.image_layer, "an image"))
 
-    def _label_map(self, labels: Any) -> np.ndarray:
+    def _label_map(self, labels: napari.layers.Labels) -> np.ndarray:
         return self._shown(labels).pixels
 
-    def _shown(self, layer: Any) -> Plane:
+    def _shown(self, layer: napari.layers.Layer) -> Plane:
         check_view(layer, self._viewer.dims)
         return shown_plane(layer, self._viewer.dims.point, self.color.value)
 
@@ -332,7 +335,7 @@ class NucleusWidget(Container):
             raise InputError("no config is chosen; choose the yaml of your own model")
         return Model(_OWN, config, None if weights == Path() else weights)
 
-    def _chosen(self, widget: Any, what: str) -> Any:
+    def _chosen(self, widget: Any, what: str) -> napari.layers.Layer:
         if widget.value is None:
             raise InputError(f"no layer is chosen; open or add {what} first")
         return widget.value

@@ -6,7 +6,7 @@ import logging
 import os
 import weakref
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from detectron2.data.build import get_detection_dataset_dicts
 from detectron2.engine import (
     AMPTrainer,
     DefaultTrainer,
+    HookBase,
     SimpleTrainer,
     TrainerBase,
     hooks,
@@ -165,7 +166,7 @@ class NucleusTrainer(DefaultTrainer):
         if self._stopping:
             raise _StopTraining
 
-    def train(self) -> Any:
+    def train(self) -> dict[str, Any] | None:
         """Run the training; returns the results of the last evaluation, or None without any."""
         try:
             super().train()
@@ -203,7 +204,7 @@ class NucleusTrainer(DefaultTrainer):
             f"SOLVER.CLIP_GRADIENTS.ENABLED True; {left}"
         )
 
-    def build_hooks(self) -> list[Any]:
+    def build_hooks(self) -> list[HookBase]:
         """The hooks in the required order: average, freeze, step the rate, log, save, evaluate."""
         cfg = self.cfg
         result = [hooks.IterationTimer()]
@@ -270,7 +271,7 @@ class NucleusTrainer(DefaultTrainer):
         return super().build_lr_scheduler(with_equal_steps(cfg), optimizer)
 
     @classmethod
-    def build_train_loader(cls, cfg: CfgNode) -> Any:
+    def build_train_loader(cls, cfg: CfgNode) -> Iterable[list[dict[str, Any]]]:
         records = _labelled_images(cfg, cfg.DATASETS.TRAIN)
         sampler = build_sampler(cfg, records)
         # serialized once, for the loader and for augmentations that use several images
@@ -279,10 +280,10 @@ class NucleusTrainer(DefaultTrainer):
         return build_detection_train_loader(cfg, mapper=mapper, dataset=dataset, sampler=sampler)
 
     @classmethod
-    def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> Any:
+    def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> Iterable[list[dict[str, Any]]]:
         return build_detection_test_loader(cfg, dataset_name, mapper=EvaluationMapper(cfg))
 
-    def build_validation_loader(self) -> Any:
+    def build_validation_loader(self) -> Iterable[list[dict[str, Any]]]:
         """DATASETS.TEST with ground truth and without augmentation, each image once."""
         cfg = self.cfg
         dicts = _labelled_images(cfg, cfg.DATASETS.TEST)

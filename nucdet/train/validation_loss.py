@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from detectron2.utils import comm
@@ -13,7 +14,7 @@ from torch import nn
 from nucdet.progress import ProgressBar
 
 
-def validation_losses(model: nn.Module, loader: Iterable[list[dict]]) -> dict[str, float]:
+def validation_losses(model: nn.Module, loader: Iterable[list[dict[str, Any]]]) -> dict[str, float]:
     """Mean of every training loss over the images of ``loader``, and their sum.
 
     Weights, batch norm statistics, random state and log do not change. Models that draw samples

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nucdet.data.conversion.coco_json import ImageEntry, write_splits
-from nucdet.data.conversion.dsb2018_images import ImageTask, convert_image
+from nucdet.data.conversion.dsb2018_images import ImageTask, OverlapResult, convert_image
 from nucdet.data.conversion.kaggle_csv import read_groups, read_solution
 from nucdet.data.conversion.report import IMAGE, ConversionReport, Problem
 from nucdet.data.conversion.splits import (
@@ -209,7 +209,9 @@ def _csv_tasks(
     return tasks
 
 
-def _remark_on_overlaps(report: ConversionReport, tasks: list, results: list) -> None:
+def _remark_on_overlaps(
+    report: ConversionReport, tasks: list[ImageTask], results: list[OverlapResult]
+) -> None:
     found = [(t, r) for t, r in zip(tasks, results, strict=True) if r.image and r.shared_pixels]
     if found:
         report.remark(

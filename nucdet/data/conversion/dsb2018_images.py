@@ -118,5 +118,5 @@ def _masks_of_csv(truth: CsvTruth, size: tuple[int, int]) -> tuple[CroppedMasks,
     return CroppedMasks.cat([CroppedMasks.empty(size), *decoded]), problems
 
 
-def _text(size: tuple) -> str:
+def _text(size: tuple[int, int] | tuple[str, str]) -> str:
     return f"{size[0]}x{size[1]}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
+from collections.abc import Container
 from pathlib import Path
 
 from nucdet.data.cell_types import SARTORIUS_TYPES
@@ -155,7 +156,7 @@ def _split(
     return splits
 
 
-def _remark_on_unlabelled(root: Path, by_image: dict, report: ConversionReport) -> None:
+def _remark_on_unlabelled(root: Path, by_image: Container[str], report: ConversionReport) -> None:
     names = sorted(f.stem for f in (root / "train").glob("*.png") if f.stem not in by_image)
     if names:
         report.remark(

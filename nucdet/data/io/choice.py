@@ -179,7 +179,7 @@ def choose_depths(path: object, depths: int, choice: Choice) -> list[int | str]:
 
 def _choose_numbers(
     path: object, what: str, flag: str, length: int, number: int | str | None
-) -> list:
+) -> list[int]:
     if length == 1:
         return [0]
     if number is None:
