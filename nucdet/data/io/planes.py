@@ -28,7 +28,7 @@ from nucdet.data.io.choice import (
 )
 from nucdet.data.io.normalization import Box
 from nucdet.data.io.pixel_size import tiff_pixel_size
-from nucdet.data.io.reading import decode_image, is_tiff
+from nucdet.data.io.reading import damaged, decode_image, is_tiff
 from nucdet.data.io.stacks import Stack, TiffStack, promised_pages
 from nucdet.data.io.windows import (
     ImageWindows,
@@ -283,6 +283,4 @@ def _tiff_stack(path: Path, scene: int | str | None) -> TiffStack:
         raise
     # for damaged files, decoders may raise nearly anything
     except Exception as error:
-        raise InputError(
-            f"{path}: damaged or cut short ({error}); expected a whole TIFF file"
-        ) from error
+        raise damaged(path, error) from error

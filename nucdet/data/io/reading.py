@@ -166,9 +166,12 @@ def _decode(path: Path) -> np.ndarray:
         raise InputError(f"{path}: not an image that can be read; expected {_FORMATS}") from None
     # for damaged files, decoders may raise nearly anything
     except Exception as error:
-        raise InputError(
-            f"{path}: damaged or cut short ({error}); expected a whole {_FORMATS} file"
-        ) from error
+        raise damaged(path, error, _FORMATS) from error
+
+
+def damaged(path: Path, error: Exception, formats: str = "TIFF") -> InputError:
+    """The error to raise for a file of one of these formats that a decoder could not read."""
+    return InputError(f"{path}: damaged or cut short ({error}); expected a whole {formats} file")
 
 
 # OpenCV 5 moved it, and gave the levels names

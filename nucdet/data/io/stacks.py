@@ -19,6 +19,7 @@ import tifffile
 
 from nucdet.data.io.choice import Place, choose_scene
 from nucdet.data.io.pixel_size import ome_pixels, pixel_size_of, z_step_of
+from nucdet.data.io.reading import damaged
 from nucdet.data.io.windows import is_large
 from nucdet.errors import InputError
 
@@ -132,9 +133,7 @@ class TiffStack(Stack):
         try:
             pixels = self._pages[index]
         except Exception as error:
-            raise InputError(
-                f"{self.path}: damaged or cut short ({error}); expected a whole TIFF file"
-            ) from error
+            raise damaged(self.path, error) from error
         if not self.is_color:
             return np.ascontiguousarray(pixels)
         left = [axis for axis in self._axes if axis not in place]

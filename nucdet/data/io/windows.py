@@ -23,8 +23,7 @@ from nucdet.data.io.normalization import (
     sample_boxes,
     to_rgb8,
 )
-from nucdet.data.io.reading import check_pixels, color_samples, tiff_colors
-from nucdet.errors import InputError
+from nucdet.data.io.reading import check_pixels, color_samples, damaged, tiff_colors
 
 _CACHE_BYTES = 1 << 28  # for decoded strips or tiles of a file
 RGB = ("r", "g", "b")  # the names of the channels of a color image
@@ -136,9 +135,7 @@ class TiffWindows(ImageWindows):
             pixels = fetch(rows.start, rows.stop, columns.start, columns.stop)
         # for damaged files, decoders may raise nearly anything
         except Exception as error:
-            raise InputError(
-                f"{self._path}: damaged or cut short ({error}); expected a whole TIFF file"
-            ) from error
+            raise damaged(self._path, error) from error
         return tiff_colors(self._path, pixels, self._page)
 
     def _empty(self, height: int, width: int) -> np.ndarray:
@@ -153,8 +150,8 @@ class TiffWindows(ImageWindows):
         result = self._empty(y1 - y0, x1 - x0).astype(stored)
         for row in range(y0, y1):
             tiff.filehandle.seek(self._page.dataoffsets[0] + (row * self.size[1] + x0) * pixel)
-            with_row = result[row - y0].reshape(-1).view(np.uint8)
-            if tiff.filehandle.readinto(with_row) < with_row.size:
+            row_bytes = result[row - y0].reshape(-1).view(np.uint8)
+            if tiff.filehandle.readinto(row_bytes) < row_bytes.size:
                 raise ValueError(f"row {row} is missing")
         return result.astype(self._page.dtype, copy=False)
 
