@@ -23,20 +23,18 @@ def main() -> None:
     from nucdet.modeling.model_zoo import MODEL_ZOO
     from nucdet.train.export_weights import UserFacts, export_weights
 
-    user_facts = UserFacts(
-        args.command, args.hours, args.hardware, args.seed, args.note, dict(args.score)
-    )
-    config = Path(args.config_file) if args.config_file else None
     folder = args.output or MODEL_ZOO
     model = export_weights(
         args.checkpoint,
         args.name,
         folder,
-        config,
-        args.opts,
-        user_facts,
-        args.familiarity,
-        args.average_with,
+        config_file=Path(args.config_file) if args.config_file else None,
+        overrides=args.opts,
+        user_facts=UserFacts(
+            args.command, args.hours, args.hardware, args.seed, args.note, dict(args.score)
+        ),
+        familiar=args.familiarity,
+        average_with=args.average_with,
     )
     print(model.manifest.read_text(encoding="utf-8"), end="")
     unknown = [fact for fact, value in model.read_manifest().items() if value is None]

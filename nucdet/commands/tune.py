@@ -67,9 +67,9 @@ def main() -> None:
         args.predictions,
         args.output_dir,
         grid,
-        args.mask_thresholds,
-        args.config_file,
-        args.outline_offsets or OUTLINE_OFFSETS,
+        mask_thresholds=args.mask_thresholds,
+        config_file=args.config_file,
+        outline_offsets=args.outline_offsets or OUTLINE_OFFSETS,
     )
 
 

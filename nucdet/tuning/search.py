@@ -183,28 +183,30 @@ class _Search:
                 if not waiting and len({repr(_point(t)) for t in study.trials}) >= count:
                     return False
                 trial = study.ask({axis.name: axis.distribution for axis in self.axes})
-                value = np.nan
                 try:
                     trainings = self.trainings(trial.params)
                     held = [locks.enter_context(lock_folder(t.folder)) for t in trainings]
                 except BaseException:
                     study.tell(trial, state=TrialState.FAIL)
                     raise
+            value = np.nan
             try:
-                values = []
-                for training, lock in zip(trainings, held, strict=True):
-                    outcome = run_trial(
-                        training, self.config_file, self.metric, lock, self.retry_failed
-                    )
-                    values.append(outcome.metrics.get(self.metric, np.nan))
-                    self.write_table(study)
-                value = float(np.mean(values))
+                value = self._train(study, trainings, held)
             finally:
                 if np.isnan(value):  # a training failed or was interrupted
                     study.tell(trial, state=TrialState.FAIL)
                 else:
                     study.tell(trial, value)
         return True
+
+    def _train(self, study: optuna.Study, trainings: list[Trial], locks: list[int]) -> float:
+        """The mean score of the trainings of a setting, NaN if one failed."""
+        scores = []
+        for training, lock in zip(trainings, locks, strict=True):
+            outcome = run_trial(training, self.config_file, self.metric, lock, self.retry_failed)
+            scores.append(outcome.metrics.get(self.metric, np.nan))
+            self.write_table(study)
+        return float(np.mean(scores))
 
     def write_table(self, study: optuna.Study) -> None:
         """Write search.csv, with one row per training."""
