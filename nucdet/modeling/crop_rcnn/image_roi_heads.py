@@ -65,6 +65,6 @@ class ImageROIHeads(StandardROIHeads):
         result = super()._forward_box(features, proposals)
         if self.training or self.nucleus_filter is None:
             return result
-        found = self.nucleus_filter.apply(features["image"], result)
+        found = self.nucleus_filter.filtered(features["image"], result)
         threshold = self.box_predictor.test_score_thresh
         return [detected[detected.scores > threshold] for detected in found]

@@ -107,12 +107,13 @@ class NucleusFilter(nn.Module):
             chosen = random_indices(len(truth), self.nuclei_per_image, image.device)
             nuclei.append(jitter_boxes(truth.gt_boxes[chosen], self.jitter, truth.image_size))
             negatives.append(self.negatives(found.proposal_boxes, truth))
-        crops = [self._cut(image, boxes) for boxes in (nuclei, negatives)]
+        crops = [self._cut(image, nuclei), self._cut(image, negatives)]
         if others is not None:
             crops.append(others)
-        labels = torch.cat([torch.full((len(c),), float(i == 0)) for i, c in enumerate(crops)])
         logits = self(torch.cat(crops))
-        loss = F.binary_cross_entropy_with_logits(logits, labels.to(logits.device), reduction="sum")
+        labels = torch.zeros_like(logits)
+        labels[: len(crops[0])] = 1
+        loss = F.binary_cross_entropy_with_logits(logits, labels, reduction="sum")
         return {"loss_filter": loss / max(1, len(labels))}
 
     def negatives(self, proposals: Boxes, truth: Instances) -> Boxes:
@@ -126,7 +127,7 @@ class NucleusFilter(nn.Module):
         probabilities = self(self._cut(image, boxes)).sigmoid()
         return list(probabilities.split([len(part) for part in boxes]))
 
-    def apply(self, image: Tensor, instances: list[Instances]) -> list[Instances]:
+    def filtered(self, image: Tensor, instances: list[Instances]) -> list[Instances]:
         """Drop or rescore detections, as ``mode`` says; for inference.
 
         Args:

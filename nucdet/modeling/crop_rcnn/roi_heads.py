@@ -121,7 +121,7 @@ class CropROIHeads(ROIHeads):
             found: of each image, as from :meth:`detections`.
         """
         if self.nucleus_filter is not None:
-            found = self.nucleus_filter.apply(image, found)
+            found = self.nucleus_filter.filtered(image, found)
         kept = []
         for detected in map(self._above_threshold, found):
             order = detected.scores.argsort(descending=True, stable=True)

@@ -34,6 +34,12 @@ def part_of(name: str) -> str:
 # -------------------------------------------------------------------------------- the networks
 
 
+def test_a_function_may_be_applied_to_all_parts(crop_rcnn):
+    model, seen = crop_rcnn("MODEL.NUCLEUS_FILTER.MODE", "drop"), []
+    model.apply(seen.append)  # as torch's modules have it
+    assert set(seen) == set(model.modules())
+
+
 def test_the_backbone_has_nine_layers_of_5_and_3_and_stride_8():
     backbone = CropResNet((4, 8, 16))
     convolutions = [m for m in backbone.modules() if isinstance(m, nn.Conv2d)]
