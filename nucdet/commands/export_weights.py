@@ -21,7 +21,8 @@ def main() -> None:
     args = _arguments()
 
     from nucdet.modeling.model_zoo import MODEL_ZOO
-    from nucdet.train.export_weights import UserFacts, export_weights
+    from nucdet.train.export_weights import export_weights
+    from nucdet.train.training_facts import UserFacts
 
     folder = args.output or MODEL_ZOO
     model = export_weights(

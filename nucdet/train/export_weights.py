@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import io
 import json
 import re
-import shlex
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import torch
 from detectron2.config import CfgNode, get_cfg
-from detectron2.data import MetadataCatalog
 from torch import nn
 
 from nucdet.config import load_config
-from nucdet.data.datasets import check_datasets, chosen_planes, register_datasets
+from nucdet.data.datasets import check_datasets, register_datasets
 from nucdet.errors import InputError
 from nucdet.files import write_atomically
 from nucdet.modeling.building import build_network
@@ -30,24 +25,9 @@ from nucdet.modeling.checkpointing import NucleusCheckpointer
 from nucdet.modeling.model_zoo import PREFIX, ZooModel
 from nucdet.train.averaging import average_checkpoints
 from nucdet.train.familiarity import measure_familiarity
-from nucdet.version import __version__
+from nucdet.train.training_facts import UserFacts, training_facts
 
 MAX_BYTES = 32 * 10**6
-
-# columns of evaluation.csv that are copied to the manifest
-_SCORES = ("kaggle/mAP", "kaggle/AP50", "kaggle/AP75", "segm/AP", "segm/AP50")
-
-
-@dataclass(frozen=True)
-class UserFacts:
-    """Facts for the manifest that are missing or wrong in the training's folder."""
-
-    command: str | None = None
-    hours: float | None = None
-    hardware: str | None = None
-    seed: int | None = None
-    note: str | None = None
-    scores: Mapping[str, float] = field(default_factory=dict)
 
 
 def export_weights(
@@ -100,7 +80,9 @@ def export_weights(
         "config": model.config.name,
         **({"familiarity_limit_from": familiar} if familiar else {}),
         **({"mean_of_checkpoints": 1 + len(average_with)} if average_with else {}),
-        **_facts(cfg, checkpoint.parent, iteration, user_facts or UserFacts(), bool(average_with)),
+        **training_facts(
+            cfg, checkpoint.parent, iteration, user_facts or UserFacts(), bool(average_with)
+        ),
     }
     with write_atomically(model.weights) as temporary:
         temporary.write_bytes(content)
@@ -196,101 +178,4 @@ def _difference(cfg: CfgNode, default: CfgNode) -> CfgNode:
                 result[key] = part
         elif json.dumps(value) != json.dumps(default[key]):  # a tuple equals a list
             result[key] = value
-    return result
-
-
-# --- facts from the folder of the training
-
-
-def _facts(
-    cfg: CfgNode, folder: Path, iteration: int | None, user_facts: UserFacts, is_mean: bool
-) -> dict[str, Any]:
-    log = folder / "log.txt"
-    text = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
-    iterations = cfg.SOLVER.MAX_ITER
-    if iteration is not None:
-        iterations = min(iteration + 1, iterations)
-    # the training never evaluated a mean
-    scores = {} if is_mean else _scores(cfg, folder, iteration)
-    return {
-        "trained_on": [_data_set(name) for name in cfg.DATASETS.TRAIN],
-        "initial_weights": cfg.MODEL.WEIGHTS,
-        "command": user_facts.command or _command(text),
-        "seed": user_facts.seed if user_facts.seed is not None or cfg.SEED < 0 else cfg.SEED,
-        "iterations": iterations,
-        "hours": _hours(folder, iterations) if user_facts.hours is None else user_facts.hours,
-        "hardware": user_facts.hardware or _hardware(text),
-        "scores": {**scores, **user_facts.scores},
-        "note": user_facts.note or "",
-        "nucdet": __version__,
-    }
-
-
-def _data_set(name: str) -> dict[str, Any]:
-    content = Path(MetadataCatalog.get(name).json_file).read_bytes()
-    planes = chosen_planes(name)  # prediction needs the same options
-    facts = {"name": name, "json_sha256": hashlib.sha256(content).hexdigest()}
-    return {**facts, **({"planes": planes} if planes else {})}
-
-
-def _command(log: str) -> str | None:
-    """The command of the last training in a log that started anew, without its OUTPUT_DIR."""
-    command = None
-    for line in re.findall(r"Command line arguments: (Namespace\(.*\))$", log, re.MULTILINE):
-        call = ast.parse(line, mode="eval").body
-        stated = {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords}
-        if stated["eval_only"] or (command and stated["resume"]):
-            continue
-        pairs = zip(stated["opts"][::2], stated["opts"][1::2], strict=True)
-        options = [text for pair in pairs if pair[0] != "OUTPUT_DIR" for text in pair]
-        command = shlex.join(["nucdet-train", "--config-file", stated["config_file"], *options])
-    return command
-
-
-def _hours(folder: Path, iterations: int) -> float | None:
-    """The hours spent on iterations, without evaluations."""
-    path = folder / "losses.csv"
-    if not path.is_file():
-        return None
-    table = pd.read_csv(path)
-    if "time" not in table:
-        return None
-    seconds = table.loc[table["iteration"] < iterations, "time"]
-    # the first iterations are not timed, and there may be no others
-    return round(float(seconds.mean() * len(seconds) / 3600), 2) if seconds.any() else None
-
-
-def _hardware(log: str) -> str | None:
-    if not log:
-        return None
-    gpu = re.search(r"^GPU [\d,]+ +(.*)$", log, re.MULTILINE)
-    return gpu.group(1).strip() if gpu else "CPU"
-
-
-def _scores(cfg: CfgNode, folder: Path, iteration: int | None) -> dict[str, float]:
-    """The scores of the checkpoint's own evaluation, by data set and metric; {} without one.
-
-    Evaluations and checkpoints have the number of the iteration that they follow. Only the
-    evaluation after the last iteration, MAX_ITER - 1, has the number MAX_ITER.
-    """
-    path = folder / "evaluation.csv"
-    if not path.is_file():
-        return {}
-    table = pd.read_csv(path)
-    number = cfg.SOLVER.MAX_ITER if iteration == cfg.SOLVER.MAX_ITER - 1 else iteration
-    own = table[table["iteration"].isin([iteration, number])]
-    if own.empty:
-        when = "whose iteration is not known" if iteration is None else f"of iteration {iteration}"
-        print(
-            f"{path}: has no evaluation of the checkpoint, {when}, so the manifest gets no scores "
-            "of the training; give them by --score"
-        )
-        return {}
-    row = own.iloc[-1]
-    result = {}
-    for column in table.columns:
-        if column.endswith(_SCORES) and pd.notna(row[column]):
-            # with several data sets the columns contain their names already
-            prefix = f"{cfg.DATASETS.TEST[0]}/" if len(cfg.DATASETS.TEST) == 1 else ""
-            result[prefix + column] = round(float(row[column]), 3)
     return result

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shlex
-from argparse import Namespace
 from hashlib import sha256
 
 import pandas as pd
@@ -116,28 +115,6 @@ def test_facts_files_and_evaluation(run, trained, zoo, tmp_path, registered):
     assert not scores["zoo"].equals(pd.read_csv(perturbed))
 
 
-@pytest.mark.parametrize(
-    ("iteration", "scores"),
-    [
-        (1, {"synthetic_val/kaggle/mAP": 10.0}),
-        # the evaluation after the last of 4 iterations has the number 4
-        (3, {"synthetic_val/kaggle/mAP": 30.0}),
-        (2, {}),
-        (None, {}),
-    ],
-)
-def test_only_the_evaluation_of_the_checkpoint_counts(tmp_path, capsys, iteration, scores):
-    # without ground truth there is no AP, and JSON has no NaN
-    table = {"iteration": [1, 4], "kaggle/mAP": [10.0, 30.0], "segm/AP": [None, None]}
-    pd.DataFrame(table).to_csv(tmp_path / "evaluation.csv", index=False)
-    cfg = load_config(overrides=["SOLVER.MAX_ITER", "4", "DATASETS.TEST", "('synthetic_val',)"])
-    assert exporting._scores(cfg, tmp_path, iteration) == scores
-    said = capsys.readouterr().out
-    assert said.count("\n") == (not scores)
-    if not scores:
-        assert f"of iteration {iteration}" in said or "is not known" in said
-
-
 def test_a_model_outside_the_zoo_says_how_it_is_used(run, trained, zoo, tmp_path):
     folder = tmp_path / "my models"
     export = (trained / "model_final.pth", "--name", "mine", "--output", folder)
@@ -240,15 +217,3 @@ def test_perturb_takes_two_shares(run, text):
 def test_perturb_belongs_to_evaluation(run):
     code, _, error = run("train_net.py", "--perturb", "0.05,0.1")
     assert code == 2 and "add --eval-only" in error
-
-
-def test_the_command_can_be_typed_again():
-    options = ["DATASETS.TRAIN", "('dsb2018_train',)", "SEED", "5"]
-    stated = {"config_file": "b.yaml", "eval_only": False, "resume": False, "opts": options}
-    earlier = stated | {"config_file": "a.yaml"}
-    resumed = stated | {"resume": True, "opts": ["SEED", "6"]}
-    log = "".join(
-        f"Command line arguments: {Namespace(**run)}\n" for run in (earlier, stated, resumed)
-    )
-    command = shlex.split(exporting._command(log))
-    assert command == ["nucdet-train", "--config-file", "b.yaml", *options]
