@@ -102,8 +102,10 @@ def estimate_diameter(
     if usual is None and not is_blank(source):
         for factor in _FALLBACK_FACTORS:
             first = first or probe(zoom * factor)
-    unchanged = Estimate(None, usual and usual.output)
-    second = first and probe(wanted / first.diameter, whole_side)
+    unchanged = Estimate(None, None if usual is None else usual.output)
+    if first is None:
+        return unchanged
+    second = probe(wanted / first.diameter, whole_side)
     if second is None:
         return unchanged
     if _agree(first, second):

@@ -93,13 +93,24 @@ def stitch(
 
 
 class _Pool:
-    """All masks of all tiles in the image's pixels, and the tile that each of them is from."""
+    """The N masks of all tiles in the image's pixels.
+
+    Attributes:
+        tiles, size, border: see :func:`stitch`.
+        tile_of: (N,) int, ascending: the index of the tile that each mask is from.
+        masks: the masks.
+        boxes: (N, 4) int64, y0, x0, y1, x1: around each mask.
+        net_boxes: (N, 4) float, x0, y0, x1, y1: those that the network predicted.
+        fields: the other fields of the instances, (N,) each.
+        windows: (T, 4) int, y0, x0, y1, x1: the tiles.
+        depth: (N,) int, pixels from each mask to the nearest border of its tile inside the image.
+    """
 
     def __init__(
         self, tiles: Sequence[Tile], found: Sequence[Instances], size: tuple[int, int], border: int
     ):
         self.tiles, self.size, self.border = tiles, size, border
-        self.tile = np.repeat(np.arange(len(tiles)), [len(instances) for instances in found])
+        self.tile_of = np.repeat(np.arange(len(tiles)), [len(instances) for instances in found])
         corners = np.array([(t.y0, t.x0) for t in tiles])
         shifted = [
             CroppedMasks(instances.pred_masks.offsets + corner, instances.pred_masks.crops, size)
@@ -114,13 +125,12 @@ class _Pool:
         self.net_boxes = torch.cat(
             [i.pred_boxes.tensor + s for i, s in zip(found, shifts, strict=True)]
         )
-        self.boxes = self.masks.boxes[:, [1, 0, 3, 2]].astype(np.int64)  # y0, x0, y1, x1
+        self.boxes = self.masks.boxes[:, [1, 0, 3, 2]].astype(np.int64)
         self.windows = np.array([(t.y0, t.x0, t.y1, t.x1) for t in tiles])
-        # distance in pixels from each mask to the nearest border of its tile inside the image
-        self.depth = _depths(self.boxes, self.windows[self.tile], size)
+        self.depth = _depths(self.boxes, self.windows[self.tile_of], size)
 
     def __len__(self) -> int:
-        return len(self.tile)
+        return len(self.masks)
 
     def pairs(self) -> Iterator[tuple[int, int, float, float]]:
         """The pairs of masks of different tiles whose bounding boxes intersect.
@@ -139,13 +149,15 @@ class _Pool:
                     yield i, j, *self._compare(i, j, zone)
 
     def _inside(self, tile: int, zone: Tile) -> np.ndarray:
-        first, last = np.searchsorted(self.tile, (tile, tile + 1))
+        """The masks of a tile, by its index, whose boxes intersect a zone."""
+        first, last = np.searchsorted(self.tile_of, (tile, tile + 1))
         y0, x0, y1, x1 = self.boxes[first:last].T
         return first + np.flatnonzero(
             (y0 < zone.y1) & (y1 > zone.y0) & (x0 < zone.x1) & (x1 > zone.x0)
         )
 
     def _meeting(self, first: np.ndarray, second: np.ndarray) -> Iterator[tuple[int, int]]:
+        """The pairs of a mask of ``first`` and one of ``second`` whose boxes intersect."""
         one, two = self.boxes[first][:, None], self.boxes[second][None]
         meet = (one[..., :2] < two[..., 2:]).all(-1) & (two[..., :2] < one[..., 2:]).all(-1)
         for i, j in zip(*np.nonzero(meet), strict=True):
@@ -227,7 +239,7 @@ def _fragments(
     """
     tiles_of: dict[int, set[int]] = {}
     for i, g in enumerate(group.tolist()):
-        tiles_of.setdefault(g, set()).add(int(pool.tile[i]))
+        tiles_of.setdefault(g, set()).add(int(pool.tile_of[i]))
     dropped: set[int] = set()
     finders = {g: set(tiles) for g, tiles in tiles_of.items()}
     for i, j, _, share in pairs:
@@ -240,7 +252,7 @@ def _fragments(
             continue
         loser, winner = (i, j) if pool.depth[i] < pool.depth[j] else (j, i)
         dropped.add(int(group[loser]))
-        finders[int(group[winner])].add(int(pool.tile[loser]))
+        finders[int(group[winner])].add(int(pool.tile_of[loser]))
     return dropped, finders
 
 
