@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 _Path = str | os.PathLike[str]
 
+# statistics of the areas of an image's nuclei, as the part of a column's name before "_area"
+_AREAS = {"median": np.median, "mean": np.mean, "std": np.std}
+
 
 def write_table(path: _Path, table: pd.DataFrame) -> None:
     """Write a csv (UTF-8) with a header, six significant digits, and empty cells for NaN.
@@ -101,24 +104,27 @@ def write_nuclei(path: _Path, tables: Mapping[str, _Path]) -> None:
                 writer.writerows({"image": table_text(name), **row} for row in rows)
 
 
-def summary_table(
-    records: Iterable[ImageRecord], failures: Mapping[str, str] | None = None
-) -> pd.DataFrame:
-    """One row per image or plane, including those that failed, sorted by file name.
+def write_summary(
+    path: _Path, records: Iterable[ImageRecord], failures: Mapping[str, str] | None = None
+) -> None:
+    """Write a csv with one row per image or plane, including those that failed, by file name.
+
+    Columns ``image`` (the file name), ``time`` and ``z`` (of the plane, from 0; only if there are
+    stacks), ``width``, ``height`` (pixels), ``nuclei``, ``median_area_*``, ``mean_area_*``,
+    ``std_area_*`` (population standard deviation), ``coverage`` (share of the pixels that belong to
+    a nucleus), ``mean_score``, ``familiarity`` and ``warning`` (of the image, see
+    :class:`ImageRecord`), ``error`` (empty if it was predicted). Areas are in µm² (``*_um2``) if
+    the pixel size is known, which the column ``pixel_size_um`` contains, else in pixels (``*_px``);
+    if only some files have a pixel size, there are both columns, one of which is empty. Statistics
+    of images without nuclei are empty.
 
     Args:
+        path: an existing file is replaced.
         records: the predicted images; iterated over once.
         failures: the reason for each file that could not be predicted, by file name.
 
-    Returns:
-        Columns ``image`` (the file name), ``time`` and ``z`` (of the plane, from 0; only if there
-        are stacks), ``width``, ``height`` (pixels), ``nuclei``, ``median_area_*``,
-        ``mean_area_*``, ``std_area_*`` (population standard deviation), ``coverage`` (share of the
-        pixels that belong to a nucleus), ``mean_score``, ``familiarity`` and ``warning`` (of the
-        image, see :class:`ImageRecord`), ``error`` (empty if it was predicted). Areas are in µm²
-        (``*_um2``) if the pixel size is known, which the column ``pixel_size_um`` contains, else in
-        pixels (``*_px``); if only some files have a pixel size, there are both columns, one of
-        which is NaN. Statistics of images without nuclei are NaN.
+    Raises:
+        OSError: the file cannot be written.
     """
     import pandas as pd  # only here, because a prediction starts faster without it
 
@@ -139,10 +145,7 @@ def summary_table(
     table = table.sort_values("image", ignore_index=True, kind="stable")
     # a nullable type, because failed images have no values
     whole = ("width", "height", "nuclei", *(("time",) if has_planes else ()))
-    return table.astype(dict.fromkeys(whole, "Int64"))
-
-
-_AREAS = {"median": np.median, "mean": np.mean, "std": np.std}
+    write_table(path, table.astype(dict.fromkeys(whole, "Int64")))
 
 
 def _summary_row(record: ImageRecord) -> dict[str, object]:
@@ -165,17 +168,6 @@ def _summary_row(record: ImageRecord) -> dict[str, object]:
     }
     areas_of = {f"{name}_area_{unit}": of(areas) for name, of in _AREAS.items() if has_nuclei}
     return row | areas_of
-
-
-def write_summary(
-    path: _Path, records: Iterable[ImageRecord], failures: Mapping[str, str] | None = None
-) -> None:
-    """Write :func:`summary_table` as a csv.
-
-    Raises:
-        OSError: the file cannot be written.
-    """
-    write_table(path, summary_table(records, failures))
 
 
 def write_kaggle(path: _Path, records: Iterable[ImageRecord]) -> None:
