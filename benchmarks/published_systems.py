@@ -48,7 +48,7 @@ from nucdet.tuning.search import TABLE as SEARCH_TABLE
 from nucdet.tuning.search import search
 from nucdet.tuning.search_space import SearchSpace
 from nucdet.tuning.trial_runs import lock_folder, run_trial
-from nucdet.tuning.trials import DONE, Trial, plan_trials, read_outcome
+from nucdet.tuning.trials import DONE, Trial, note_outdated, plan_trials, read_outcome
 from nucdet.visualization.training_curves import plot_training
 
 HERE = Path(__file__).parent
@@ -131,7 +131,9 @@ class Harness:
             ({"SEED": seed}, [*self.pairs(row, place), "SEED", str(seed)])
             for place, seed in enumerate(row.seeds)
         ]
-        return plan_trials(row.config_file, settings, self.output / row.name)
+        trials = plan_trials(row.config_file, settings, self.output / row.name)
+        note_outdated(trials)
+        return trials
 
     def run(self, row: Row, retry_failed: bool) -> None:
         """Run the unfinished trainings or evaluations of a row."""

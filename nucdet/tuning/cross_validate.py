@@ -79,7 +79,8 @@ def cross_validate(
         ({label: part}, [*overrides, *_datasets(train, test)])
         for part, (train, test) in parts.items()
     ]
-    trials = plan_trials(config_file, settings, output, averaged=True)
+    trials = plan_trials(config_file, settings, output)
+    check_same_data(trials, output)
 
     outcomes = _outcomes(trials)
     check_metric(outcomes, metric)

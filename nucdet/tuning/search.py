@@ -28,7 +28,15 @@ from nucdet.files import remove_left_over, write_atomically
 from nucdet.tuning.search_space import TPE_STARTUP, Axis, Point, SearchSpace
 from nucdet.tuning.trial_runs import lock_folder, run_trial
 from nucdet.tuning.trial_tables import exit_code, mean_and_sd, with_sd, write_config, write_trials
-from nucdet.tuning.trials import DONE, FAILED, Trial, flat_config, plan_trials, read_outcome
+from nucdet.tuning.trials import (
+    DONE,
+    FAILED,
+    Trial,
+    flat_config,
+    note_outdated,
+    plan_trials,
+    read_outcome,
+)
 
 STUDY, TABLE, BEST = "study.db", "search.csv", "best.yaml"
 PLOTS: dict[str, Callable[[optuna.Study], Any]] = {
@@ -117,6 +125,7 @@ class _Search:
                 for seed in self.seeds
             ] or [(labels, [*self.overrides, *pairs])]
             self.planned[key] = plan_trials(self.config_file, settings, self.output)
+            note_outdated(self.planned[key])
         return self.planned[key]
 
     def all_trainings(self, study: optuna.Study) -> list[Trial]:

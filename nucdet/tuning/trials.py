@@ -77,21 +77,17 @@ def plan_trials(
     config_file: str | Path,
     settings: Sequence[tuple[Mapping[str, Any], Sequence[str]]],
     output_dir: str | Path,
-    *,
-    averaged: bool = False,
 ) -> list[Trial]:
-    """Load and check every config before the first training starts; note what is out of date.
+    """Load and check every config before the first training starts.
 
     Args:
         config_file: yaml that all trials start from.
         settings: labels and KEY VALUE pairs of each trial; a label named like a config key gets the
             key's value from the config. Of settings with equal configs, only the first is used.
         output_dir: parent folder of the trials' folders.
-        averaged: the results are going to be averaged, so trials that are out of date are an error.
 
     Raises:
-        InputError, FileNotFoundError: a mistake in one of the configs, missing data or weights, or
-            see :func:`check_same_data`.
+        InputError, FileNotFoundError: a mistake in one of the configs, missing data or weights.
     """
     register_datasets()
     defaults = flat_config(load_config())
@@ -113,17 +109,17 @@ def plan_trials(
         if not (folder / "last_checkpoint").is_file():  # otherwise it continues from a checkpoint
             check_weights(cfg.MODEL.WEIGHTS)
         planned.setdefault(digest, Trial(labels, tuple(overrides), cfg, folder))
-    trials = list(planned.values())
-    if averaged:
-        check_same_data(trials, Path(output_dir))
-        return trials
+    return list(planned.values())
+
+
+def note_outdated(trials: Sequence[Trial]) -> None:
+    """Print which trials were trained, or started to, on data that was converted again since."""
     for trial in trials:
         if _is_out_of_date(trial):
             print(
                 f"note: {trial.name}: its data was converted again since it was trained; choose "
                 "another --output-dir to train on the new data"
             )
-    return trials
 
 
 def check_same_data(trials: Sequence[Trial], output_dir: Path) -> None:
