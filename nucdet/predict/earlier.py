@@ -43,7 +43,7 @@ def fail(store: RecordStore, file: InputFile, error: str) -> None:
     _remove(store.left(file))
     if next(iter(store.planes(file)), None) is None:
         remove_planes(store, file)
-    store.save(file, None, error)
+    store.save_failure(file, error)
 
 
 def remove_planes(store: RecordStore, file: InputFile, kept: int = 0) -> None:

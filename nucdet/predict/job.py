@@ -14,7 +14,7 @@ from detectron2.config import CfgNode
 
 from nucdet.errors import InputError
 from nucdet.export import ImageRecord
-from nucdet.files import printable, remove_left_over
+from nucdet.files import find_left_over, printable, remove_left_over
 from nucdet.modeling.weight_checks import weight_files
 from nucdet.predict.earlier import check_free, check_names, check_own, remove_planes
 from nucdet.predict.files import InputFile, find_inputs
@@ -146,14 +146,16 @@ class Job:
 
     def clean_up(self) -> None:
         """Remove the temporary files that a killed run left in the output folder."""
-        shared = [*self.shared_paths(), self.store.shared_path]
+        paths = [*self.shared_paths(), self.store.shared_path]
         for file in self.files:
-            shared += [*self.paths(file).values(), *self.stack_paths(file).values()]
-            shared.append(self.store.path(file))
+            paths += [*self.paths(file).values(), *self.stack_paths(file).values()]
+            paths.append(self.store.path(file))
             for folder in self.plane_folders(file).values():
-                for left in folder.glob(".[tz]*-*.*"):
-                    shared.append(folder / f"{left.name[1:].rpartition('-')[0]}{left.suffix}")
-        remove_left_over(shared)
+                # the planes are not known before the file is opened
+                paths += [
+                    path for _, path in find_left_over(folder) if path.name.startswith(("t", "z"))
+                ]
+        remove_left_over(paths)
 
 
 def prepare(options: PredictOptions) -> Job:

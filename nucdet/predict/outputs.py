@@ -92,7 +92,7 @@ def write_outputs(file: InputFile, outputs: ImageOutputs, job: Job) -> None:
     begin(store, file, paths.values(), is_stack=False)
     for name, path in paths.items():
         FORMATS[name].write(path, outputs)
-    store.save(file, outputs.record, outputs=paths.values())
+    store.save(file, outputs.record, paths.values())
 
 
 def write_shared_outputs(job: Job) -> None:

@@ -73,27 +73,30 @@ class RecordStore:
         written = self.written(file) | dict.fromkeys(path.name for path in outputs)
         self._save(file, {"sizes": {}, "earlier": written})
 
-    def save(
-        self,
-        file: InputFile,
-        record: ImageRecord | None,
-        error: str | None = None,
-        outputs: Iterable[Path] = (),
-        stack: StackFacts | None = None,
-    ) -> None:
-        """Save the record of an image, or the reason why it failed.
+    def save(self, file: InputFile, record: ImageRecord, outputs: Iterable[Path] = ()) -> None:
+        """Save the record of a predicted image.
 
         Args:
             file: the image.
-            record: the data for the files that cover all images; None for a stack or a failure.
-            error: why it failed.
+            record: the data for the files that cover all images.
             outputs: its files, already written; :meth:`is_done` compares their sizes.
-            stack: used instead of ``record`` for a stack, all planes of which are done.
         """
+        self._save_outcome(file, {"record": vars(record)}, outputs)
+
+    def save_stack(self, file: InputFile, facts: StackFacts, outputs: Iterable[Path]) -> None:
+        """:meth:`save` for a stack, all planes of which are done."""
+        self._save_outcome(file, {"stack": facts._asdict()}, outputs)
+
+    def save_failure(self, file: InputFile, error: str) -> None:
+        """Save the reason why an image could not be predicted."""
+        self._save_outcome(file, {"error": error}, ())
+
+    def _save_outcome(
+        self, file: InputFile, outcome: dict[str, Any], outputs: Iterable[Path]
+    ) -> None:
         sizes = {path.name: path.stat().st_size for path in outputs}
         earlier = {name: size for name, size in self.written(file).items() if name not in sizes}
-        content = {"record": record and vars(record), "error": error, "sizes": sizes}
-        content |= {"stack": stack and stack._asdict()}
+        content = {"record": None, "error": None, "sizes": sizes, "stack": None} | outcome
         self._save(file, content | {"earlier": self._unchanged(file, earlier)})
 
     def written(self, file: InputFile) -> dict[str, int | None]:

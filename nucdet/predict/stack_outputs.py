@@ -82,4 +82,4 @@ class StackWriter:
             FORMATS[name].write_stack(path, stack)
         first = next(iter(self._stored)).record
         facts = StackFacts(self.done, first.pixel_size)
-        self._job.store.save(self._file, None, outputs=paths.values(), stack=facts)
+        self._job.store.save_stack(self._file, facts, paths.values())

@@ -224,7 +224,7 @@ def test_records_are_read_anew_each_time_without_those_that_failed(tmp_path, fil
     store = RecordStore(tmp_path, "s")
     other = InputFile(file.path, "b.png", "b")
     store.save(file, record)
-    store.save(other, None, "damaged")
+    store.save_failure(other, "damaged")
     records = store.records([other, file])
     assert [r.file_name for r in records] == ["a.png"]
     assert [r.file_name for r in records] == ["a.png"]
@@ -235,7 +235,7 @@ def test_done_needs_record_and_all_files(tmp_path, file, record):
     label = tmp_path / "a_label.tif"
     label.touch()
     assert not store.is_done(file, [label])
-    store.save(file, record, outputs=[label])
+    store.save(file, record, [label])
     assert store.is_done(file, [label])
     label.write_text("longer than it was")
     assert not store.is_done(file, [label])
@@ -253,7 +253,7 @@ def test_other_settings_or_another_image_are_not_done(tmp_path, file, record):
 
 def test_a_failure_is_kept_and_not_done(tmp_path, file):
     store = RecordStore(tmp_path, "s")
-    store.save(file, None, "damaged")
+    store.save_failure(file, "damaged")
     assert store.outcome(file).error == "damaged"
     assert not store.is_done(file, [])
     store.begin(file, [])
@@ -263,7 +263,7 @@ def test_a_failure_is_kept_and_not_done(tmp_path, file):
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"settings": "s"}'])
 def test_a_damaged_record_is_none(tmp_path, file, text):
     store = RecordStore(tmp_path, "s")
-    store.save(file, None, "damaged")
+    store.save_failure(file, "damaged")
     (tmp_path / ".records" / "a.json").write_text(text)
     assert not list(store.of_file(file))
     assert store.outcome(file).error is None
