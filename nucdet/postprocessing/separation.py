@@ -127,10 +127,7 @@ class Separation:
         self, labels: np.ndarray, foreground: np.ndarray
     ) -> tuple[CroppedMasks, np.ndarray]:
         """Masks and scores of the labels that are large enough."""
-        sizes = np.bincount(labels.ravel())
-        kept = sizes >= max(self.min_size, 1)
-        kept[0] = False
-        labels = (np.cumsum(kept) * kept).astype(np.int32)[labels]
+        labels = without_small(labels, self.min_size)
         masks = CroppedMasks.from_label_map(labels)
         if self.fill_holes and len(masks):
             masks = fill_holes(masks)
@@ -171,6 +168,21 @@ METHODS: dict[str, Method] = {
     "opening": _opening,
     "watershed": _watershed,
 }
+
+
+def without_small(labels: np.ndarray, least: float) -> np.ndarray:
+    """Drop labels with fewer than ``least`` pixels and renumber the others without gaps.
+
+    Args:
+        labels: (H, W) integers, 0 = background.
+        least: pixels.
+
+    Returns:
+        (H, W) int32, 1 … n in the order of the old labels.
+    """
+    kept = np.bincount(labels.ravel()) >= max(least, 1)
+    kept[0] = False
+    return (np.cumsum(kept) * kept).astype(np.int32)[labels]
 
 
 def _distance(mask: np.ndarray) -> np.ndarray:

@@ -177,8 +177,7 @@ def _draw_losses(axes: Axes, run: TrainingLog, index: int, alone: bool) -> None:
         values = run.evaluations[validation]
         label = validation if alone else f"{run.name}, validation"
         axes.plot(run.evaluations["iteration"], values, "o--", color=color, label=label)
-    for mark in epoch_ends(run):
-        axes.axvline(mark, color=color, alpha=0.25, linewidth=0.7, zorder=0)
+    _mark_epochs(axes, run, color)
     if run.epoch:
         whose = "" if alone else f"{run.name}: "
         axes.plot(
@@ -193,8 +192,12 @@ def _draw_score(axes: Axes, run: TrainingLog, color: str) -> None:
     best = f", best {scores.max():.2f}" if scores.notna().any() else ""
     label = f"{run.name}: {run.metric}{best}"
     axes.plot(run.evaluations["iteration"], scores, "o-", color=color, label=label)
-    for mark in epoch_ends(run):
-        axes.axvline(mark, color=color, alpha=0.25, linewidth=0.7, zorder=0)
+    _mark_epochs(axes, run, color)
+
+
+def _mark_epochs(axes: Axes, run: TrainingLog, color: str) -> None:
+    for end in epoch_ends(run):
+        axes.axvline(end, color=color, alpha=0.25, linewidth=0.7, zorder=0)
 
 
 def smoothed(values: pd.Series) -> pd.Series:

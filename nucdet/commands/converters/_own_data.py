@@ -70,17 +70,15 @@ def own_data(args: argparse.Namespace, test: bool = False) -> OwnData:
 
     if args.class_name == "":
         raise InputError("--class-name is empty; expected the name of the class")
-    test = args.test or test
-    choice = Choice(args.channel, args.z, args.time, args.scene)
     return OwnData(
         args.name,
-        args.val_fraction,
-        args.split,
-        test,
-        args.groups,
-        args.seed,
-        args.folds,
-        choice=choice,
+        val_fraction=args.val_fraction,
+        split_files=args.split,
+        test=args.test or test,
+        groups=args.groups,
+        seed=args.seed,
+        folds=args.folds,
+        choice=Choice(args.channel, args.z, args.time, args.scene),
     )
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from skimage.measure import label as connected_pieces
 
 from nucdet.postprocessing.relief import split_at_saddles
+from nucdet.postprocessing.separation import without_small
 
 # foreground pixels without a nucleus join the nearest one if it is at most this many pixels away
 _REACH = 3.0
@@ -53,8 +54,8 @@ def group_pixels(
     centers = split_at_saddles(hills, hills > 0.1, depth)
     labels = np.zeros(foreground.shape, np.int32)
     labels[ys, xs] = centers.ravel()[places]
-    labels = _without_small(labels, min_votes)
-    return _without_small(_one_piece_each(labels, foreground), min_votes)
+    labels = without_small(labels, min_votes)
+    return without_small(_one_piece_each(labels, foreground), min_votes)
 
 
 def _follow(
@@ -74,13 +75,6 @@ def _follow(
         np.clip(x, 0, width - 1, out=x)
         place = np.rint(y).astype(np.int64) * width + np.rint(x).astype(np.int64)
     return place
-
-
-def _without_small(labels: np.ndarray, least: float) -> np.ndarray:
-    """Drop labels with fewer than ``least`` pixels and renumber the others without gaps."""
-    kept = np.bincount(labels.ravel()) >= least
-    kept[0] = False
-    return (np.cumsum(kept) * kept).astype(np.int32)[labels]
 
 
 def _one_piece_each(labels: np.ndarray, foreground: np.ndarray) -> np.ndarray:
