@@ -231,7 +231,7 @@ def test_every_bad_file_is_listed(raw_tree, capsys, fails):
     cut_image(raw_tree.root / "stage1_train/p01")
     other_size(raw_tree.root / "stage1_train/p03")
     no_masks(raw_tree.root / "stage1_train/p08")
-    error, listed = fails(workers=2)
+    error, listed = fails()
     assert error.startswith("3 bad")
     assert len([line for line in listed.splitlines() if line.startswith("bad: ")]) == 3
     assert all(name in listed for name in ("p01.png", "p03", "p08"))
