@@ -29,7 +29,7 @@ def main() -> None:
     )
     args = parser.parse_args()
 
-    from nucdet.data.statistics import analyze
+    from nucdet.visualization.dataset_statistics import analyze
 
     analyze(args.annotations, args.output, args.input_size)
 
