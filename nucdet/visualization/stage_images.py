@@ -23,7 +23,7 @@ from nucdet.modeling.architecture_checks import check_architecture
 from nucdet.modeling.building import build_network
 from nucdet.modeling.checkpointing import NucleusCheckpointer
 from nucdet.modeling.crop_rcnn.architecture import CropRCNN
-from nucdet.modeling.crop_rcnn.crops import cut_crops
+from nucdet.modeling.crop_rcnn.crops import CROP_SIZE, cut_crops
 from nucdet.modeling.weight_checks import check_trained
 from nucdet.postprocessing.overlap import OverlapElimination
 from nucdet.processes import find_device
@@ -79,7 +79,7 @@ def find_stages(model: CropRCNN, inputs: dict[str, Any]) -> Stages:
     detected = heads.detections(rpn(images, features)[0])
     after_nms = detected[0].pred_boxes
     kept = heads.keep(features["image"], detected)
-    crops = cut_crops(features["image"], [kept[0].pred_boxes.tensor], heads.crop_size)
+    crops = cut_crops(features["image"], [kept[0].pred_boxes.tensor], CROP_SIZE)
     kept = heads.forward_with_given_boxes(features, kept)
     return Stages(anchors[chosen], proposals, after_nms, kept[0], crops)
 

@@ -16,6 +16,8 @@ CROP_SIZE = 32
 # In training, boxes of nuclei are shifted by up to this share of their sides, and grow or shrink by
 # about as much
 JITTER = 0.2
+# most nuclei of an image that filter and mask network are trained on at a time
+NUCLEI_PER_IMAGE = 32
 # Smallest and largest side, in pixels, of background boxes in images without nuclei
 _SIDES = (8.0, 64.0)
 # Random boxes drawn for each background box; in dense images most overlap a nucleus

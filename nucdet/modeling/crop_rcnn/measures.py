@@ -7,7 +7,13 @@ from detectron2.structures import Boxes, Instances, pairwise_iou
 from torch import Tensor
 from torch.nn import functional as F
 
-from nucdet.modeling.crop_rcnn.crops import background_boxes, cut_crops, false_proposals
+from nucdet.modeling.crop_rcnn.crops import (
+    CROP_SIZE,
+    background_boxes,
+    cut_crops,
+    false_proposals,
+)
+from nucdet.modeling.crop_rcnn.nucleus_filter import THRESHOLD
 from nucdet.modeling.crop_rcnn.roi_heads import CropROIHeads
 
 # {name: (sum, count)}; the mean over many images is Σ sums / Σ counts
@@ -60,9 +66,9 @@ def measure_crops(
     Returns:
         {name: (sum, count)}; without a filter only "mask".
     """
-    nuclei = cut_crops(image, [truth.gt_boxes.tensor], heads.crop_size)
+    nuclei = cut_crops(image, [truth.gt_boxes.tensor], CROP_SIZE)
     logits = heads.mask_head.layers(nuclei)[:, 0]
-    masks = truth.gt_masks.crop_and_resize(truth.gt_boxes.tensor, heads.crop_size)
+    masks = truth.gt_masks.crop_and_resize(truth.gt_boxes.tensor, CROP_SIZE)
     loss = F.binary_cross_entropy_with_logits(logits, masks.to(logits), reduction="sum")
     result = {"mask": (float(loss), logits.numel())}
     if heads.nucleus_filter is None:
@@ -71,7 +77,7 @@ def measure_crops(
         with torch.random.fork_rng():
             torch.manual_seed(0)
             boxes = background_boxes(truth.gt_boxes, max(1, len(truth)), truth.image_size)
-        others = cut_crops(image, [boxes.tensor], heads.crop_size)
+        others = cut_crops(image, [boxes.tensor], CROP_SIZE)
     logits = heads.nucleus_filter(torch.cat([nuclei, others]))
     labels = (torch.arange(len(logits), device=logits.device) < len(nuclei)).float()
     loss = F.binary_cross_entropy_with_logits(logits, labels, reduction="sum")
@@ -80,5 +86,5 @@ def measure_crops(
     return result | {
         "filter": (float(loss), len(logits)),
         "filter_accuracy": (float(((logits >= 0) == labels.bool()).sum()), len(logits)),
-        "filter_false": (float((likely < heads.nucleus_filter.threshold).sum()), len(likely)),
+        "filter_false": (float((likely < THRESHOLD).sum()), len(likely)),
     }

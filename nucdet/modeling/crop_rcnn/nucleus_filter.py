@@ -15,6 +15,7 @@ from nucdet.modeling.crop_rcnn.backbone import CropResNet
 from nucdet.modeling.crop_rcnn.crops import (
     CROP_SIZE,
     JITTER,
+    NUCLEI_PER_IMAGE,
     background_boxes,
     cut_crops,
     false_proposals,
@@ -23,6 +24,7 @@ from nucdet.modeling.crop_rcnn.crops import (
 )
 
 MODES = ("drop", "rescore", "off")
+THRESHOLD = 0.5  # "drop" removes detections with a lower probability
 
 
 class NucleusFilter(nn.Module):
@@ -39,46 +41,36 @@ class NucleusFilter(nn.Module):
         self,
         *,
         backbone: CropResNet,
-        crop_size: int,
         mode: str,
         false_per_image: int,
-        background_per_image: int = 16,
-        threshold: float = 0.5,
-        nuclei_per_image: int = 32,
-        jitter: float = JITTER,
+        background_per_image: int,
     ):
         """
         Args:
             backbone: for one grey channel.
-            crop_size: side of the crops, pixels, a multiple of 8.
-            mode: "drop": detections with a probability below ``threshold`` are removed; "rescore":
-                scores are multiplied by the probability.
-            false_per_image, background_per_image, nuclei_per_image: most crops of false proposals,
-                of background and of nuclei per image in training.
-            threshold: see ``mode``.
-            jitter: see :func:`jitter_boxes`.
+            mode: "drop": detections with a probability below :data:`THRESHOLD` are removed;
+                "rescore": scores are multiplied by the probability.
+            false_per_image, background_per_image: most crops of false proposals and of background
+                per image in training.
         """
         super().__init__()
-        self.backbone = backbone
-        self.crop_size, self.mode, self.threshold = crop_size, mode, threshold
-        self.nuclei_per_image, self.jitter = nuclei_per_image, jitter
+        self.backbone, self.mode = backbone, mode
         self.background_per_image, self.false_per_image = background_per_image, false_per_image
         channels = backbone.output_shape()["res3"].channels
-        self.classifier = nn.Linear(channels * (crop_size // 8) ** 2, 1)
+        self.classifier = nn.Linear(channels * (CROP_SIZE // 8) ** 2, 1)
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
         node = cfg.MODEL.NUCLEUS_FILTER
         return {
             "backbone": CropResNet(cfg.MODEL.CROP_RCNN.BACKBONE_CHANNELS),
-            "crop_size": CROP_SIZE,
             "mode": node.MODE,
             "false_per_image": node.FALSE_PER_IMAGE,
             "background_per_image": node.BACKGROUND_PER_IMAGE,
         }
 
     def forward(self, crops: Tensor) -> Tensor:
-        """(N,) float32 logits of crops (N, 1, crop_size, crop_size) with grey levels 0–1."""
+        """(N,) float32 logits of crops (N, 1, CROP_SIZE, CROP_SIZE) with grey levels 0–1."""
         if not len(crops):
             # batch norm would learn NaN; the parameters still get a gradient, of 0
             return crops.new_zeros(0) + 0 * sum(p.sum() for p in self.parameters())
@@ -97,15 +89,15 @@ class NucleusFilter(nn.Module):
             image: (N, 1, H, W) float32, 0–1.
             proposals: of each image, with ``proposal_boxes``, the highest scores first.
             targets: of each image, with ``gt_boxes``.
-            others: (K, 1, crop_size, crop_size) float32, 0–1, crops of images without nuclei.
+            others: (K, 1, CROP_SIZE, CROP_SIZE) float32, 0–1, crops of images without nuclei.
 
         Returns:
             ``{"loss_filter": scalar}``, the mean over all crops.
         """
         nuclei, negatives = [], []
         for found, truth in zip(proposals, targets, strict=True):
-            chosen = random_indices(len(truth), self.nuclei_per_image, image.device)
-            nuclei.append(jitter_boxes(truth.gt_boxes[chosen], self.jitter, truth.image_size))
+            chosen = random_indices(len(truth), NUCLEI_PER_IMAGE, image.device)
+            nuclei.append(jitter_boxes(truth.gt_boxes[chosen], JITTER, truth.image_size))
             negatives.append(self.negatives(found.proposal_boxes, truth))
         crops = [self._cut(image, nuclei), self._cut(image, negatives)]
         if others is not None:
@@ -141,13 +133,13 @@ class NucleusFilter(nn.Module):
         probabilities = self.probabilities(image, [found.pred_boxes for found in instances])
         if self.mode == "drop":
             pairs = zip(instances, probabilities, strict=True)
-            return [found[p >= self.threshold] for found, p in pairs]
+            return [found[p >= THRESHOLD] for found, p in pairs]
         for found, p in zip(instances, probabilities, strict=True):
             found.scores = found.scores * p
         return instances
 
     def _cut(self, image: Tensor, boxes: list[Boxes]) -> Tensor:
-        return cut_crops(image, [part.tensor for part in boxes], self.crop_size)
+        return cut_crops(image, [part.tensor for part in boxes], CROP_SIZE)
 
 
 def build_nucleus_filter(cfg: CfgNode) -> NucleusFilter | None:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from nucdet.modeling.crop_rcnn.crops import (
     CROP_SIZE,
     JITTER,
+    NUCLEI_PER_IMAGE,
     cut_crops,
     jitter_boxes,
     random_indices,
@@ -38,9 +39,6 @@ class CropROIHeads(ROIHeads):
         mask_head: nn.Module,
         test_score_thresh: float,
         test_topk_per_image: int,
-        crop_size: int = CROP_SIZE,
-        masks_per_image: int = 32,
-        jitter: float = JITTER,
         **kwargs: Any,
     ):
         """
@@ -49,15 +47,10 @@ class CropROIHeads(ROIHeads):
             mask_head: one of ROI_MASK_HEAD_REGISTRY that takes crops.
             test_score_thresh: lowest score of a detection, after rescoring.
             test_topk_per_image: most detections kept; those with the highest scores are taken.
-            crop_size: side of the crops, pixels.
-            masks_per_image: most nuclei per image that the mask head is trained on.
-            jitter: see :func:`jitter_boxes`.
             kwargs: see :class:`ROIHeads`.
         """
         super().__init__(**kwargs)
         self.nucleus_filter, self.mask_head = nucleus_filter, mask_head
-        self.crop_size, self.jitter = crop_size, jitter
-        self.masks_per_image = masks_per_image
         self.test_score_thresh = test_score_thresh
         self.test_topk_per_image = test_topk_per_image
         self.mask_on = True
@@ -96,11 +89,11 @@ class CropROIHeads(ROIHeads):
     def _mask_losses(self, image: Tensor, targets: list[Instances]) -> dict[str, Tensor]:
         chosen = []
         for truth in targets:
-            truth = truth[random_indices(len(truth), self.masks_per_image, image.device)]
-            truth.proposal_boxes = jitter_boxes(truth.gt_boxes, self.jitter, truth.image_size)
+            truth = truth[random_indices(len(truth), NUCLEI_PER_IMAGE, image.device)]
+            truth.proposal_boxes = jitter_boxes(truth.gt_boxes, JITTER, truth.image_size)
             chosen.append(truth)
         boxes = [truth.proposal_boxes.tensor for truth in chosen]
-        return self.mask_head(cut_crops(image, boxes, self.crop_size), chosen)
+        return self.mask_head(cut_crops(image, boxes, CROP_SIZE), chosen)
 
     def detections(self, proposals: list[Instances]) -> list[Instances]:
         """Proposals as detections of class 0; those below ``test_score_thresh`` are left out."""
@@ -138,4 +131,4 @@ class CropROIHeads(ROIHeads):
         if not self.mask_on:
             return instances
         boxes = [found.pred_boxes.tensor for found in instances]
-        return self.mask_head(cut_crops(features["image"], boxes, self.crop_size), instances)
+        return self.mask_head(cut_crops(features["image"], boxes, CROP_SIZE), instances)

@@ -11,6 +11,7 @@ from torch import nn
 
 from nucdet.errors import InputError
 from nucdet.modeling.checkpointing import NucleusCheckpointer
+from nucdet.modeling.crop_rcnn import nucleus_filter
 from nucdet.modeling.crop_rcnn.architecture import PARTS
 from nucdet.modeling.crop_rcnn.backbone import CropResNet
 from nucdet.modeling.crop_rcnn.nucleus_filter import NucleusFilter
@@ -167,22 +168,21 @@ def test_training_without_proposals(crop_rcnn, make_image):
     assert all(torch.isfinite(loss) for loss in losses.values())
 
 
-def test_crops_of_other_images_are_negatives(crop_rcnn, make_image):
+def test_crops_of_other_images_are_negatives(crop_rcnn, make_image, monkeypatch):
     """With nothing else but them: their loss is known."""
     model = crop_rcnn(
         "MODEL.CROP_RCNN.TRAIN_PARTS", "('filter',)",
         "MODEL.NUCLEUS_FILTER.FALSE_PER_IMAGE", "0",
         "MODEL.NUCLEUS_FILTER.BACKGROUND_PER_IMAGE", "0",
     )  # fmt: skip
-    nucleus_filter = model.roi_heads.nucleus_filter
-    nucleus_filter.nuclei_per_image = 0
+    monkeypatch.setattr(nucleus_filter, "NUCLEI_PER_IMAGE", 0)
     seen = []
 
     def constant(crops):
         seen.append(crops)
         return torch.full((len(crops),), 2.0)
 
-    nucleus_filter.forward = constant
+    model.roi_heads.nucleus_filter.forward = constant
     others = torch.randint(0, 255, (5, 1, 32, 32), dtype=torch.uint8)
     loss = losses_of(model, [make_image(negative_crops=others)])["loss_filter"]
     torch.testing.assert_close(loss, nn.functional.softplus(torch.tensor(2.0)))

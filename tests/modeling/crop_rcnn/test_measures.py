@@ -38,7 +38,6 @@ class Heads:
     """In the place of CropROIHeads: a filter and a mask network with known answers."""
 
     def __init__(self):
-        self.crop_size = 32
         self.mask_head = nn.Module()
         self.mask_head.layers = lambda crops: torch.ones_like(crops)  # logits of 1
         self.nucleus_filter = BrightFilter()
@@ -46,8 +45,6 @@ class Heads:
 
 class BrightFilter:
     """Crops with a mean above 1/2 are nuclei: logits of 2 and of -1."""
-
-    threshold = 0.5
 
     def __call__(self, crops):
         return torch.where(crops.mean(dim=(1, 2, 3)) > 0.5, 2.0, -1.0)
