@@ -25,7 +25,7 @@ from nucdet.arguments import command_parser
 from nucdet.data.io.reading import read_image
 from nucdet.errors import InputError, run_tool
 from nucdet.predict import Segmenter
-from nucdet.predict.files import find_inputs
+from nucdet.predict.inputs import find_inputs
 
 _SIDE = 512
 # scikit-image's files that are left out: frames of a film, test files for readers, a disparity map

@@ -26,7 +26,7 @@ from nucdet.data.conversion.synthetic_images import draw_image
 from nucdet.data.image_kinds import FLUORESCENCE
 from nucdet.errors import run_tool
 from nucdet.predict import Segmenter
-from nucdet.predict.files import find_inputs
+from nucdet.predict.inputs import find_inputs
 from nucdet.predict.job import Job
 from nucdet.predict.options import PredictOptions
 from nucdet.predict.run import predict_images

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from nucdet.errors import InputError
 from nucdet.files import longest_name, printable
-from nucdet.predict.files import InputFile
 from nucdet.predict.formats import FORMATS, plane_folders, plane_paths
+from nucdet.predict.inputs import InputFile
 from nucdet.predict.records import RecordStore, file_size
 
 

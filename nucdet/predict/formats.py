@@ -215,7 +215,7 @@ def output_paths(output: Path, name: str, formats: Sequence[str]) -> dict[str, P
 
     Args:
         output: the output folder of the run.
-        name: see :class:`nucdet.predict.files.InputFile`.
+        name: see :class:`nucdet.predict.inputs.InputFile`.
         formats: names of formats; those with one file for all images are ignored.
     """
     return {key: output / f"{name}{entry.ending}" for key, entry in _of_images(formats).items()}

@@ -17,7 +17,6 @@ from nucdet.export import ImageRecord
 from nucdet.files import find_left_over, printable, remove_left_over
 from nucdet.modeling.weight_checks import weight_files
 from nucdet.predict.earlier import check_free, check_names, check_own, remove_planes
-from nucdet.predict.files import InputFile, find_inputs
 from nucdet.predict.finding import usual_diameter
 from nucdet.predict.formats import (
     FORMATS,
@@ -27,6 +26,7 @@ from nucdet.predict.formats import (
     shared_paths,
     stack_paths,
 )
+from nucdet.predict.inputs import InputFile, find_inputs
 from nucdet.predict.options import PredictOptions
 from nucdet.predict.plane_records import Kept, StoredPlane
 from nucdet.predict.records import RecordStore, file_size

@@ -43,7 +43,7 @@ class PredictOptions:
 
     Attributes:
         output: the output folder; if several machines take part, they must share it.
-        input: files, folders and patterns, see :func:`nucdet.predict.files.find_inputs`.
+        input: files, folders and patterns, see :func:`nucdet.predict.inputs.find_inputs`.
         save: names of :data:`nucdet.predict.formats.FORMATS`.
         config_file: the config of the network; None: the default model.
         opts: ``KEY VALUE`` pairs that override the config.

@@ -17,8 +17,8 @@ from nucdet.export import (
 from nucdet.export.report_image import encode_thumbnail, outline_paths, report_columns
 from nucdet.predict.drawing import outline_colors, read_for_drawing
 from nucdet.predict.earlier import begin
-from nucdet.predict.files import InputFile
 from nucdet.predict.formats import FORMATS, ImageOutputs, shared_paths
+from nucdet.predict.inputs import InputFile
 from nucdet.predict.job import Job
 from nucdet.predict.options import PredictOptions
 from nucdet.predict.prediction import Prediction

@@ -8,7 +8,7 @@ import torch
 from detectron2.utils import comm
 
 from nucdet.predict.earlier import fail
-from nucdet.predict.files import InputFile
+from nucdet.predict.inputs import InputFile
 from nucdet.predict.records import RecordStore
 from nucdet.progress import ProgressBar
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from nucdet.data.io.windows import ImageWindows
 from nucdet.errors import InputError
-from nucdet.predict.files import InputFile
+from nucdet.predict.inputs import InputFile
 from nucdet.predict.job import Job
 from nucdet.predict.progress import Progress
 from nucdet.predict.segmenter import Segmenter

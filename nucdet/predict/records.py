@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from nucdet.export import ImageRecord
 from nucdet.files import digest, write_json
-from nucdet.predict.files import RECORDS, InputFile
+from nucdet.predict.inputs import RECORDS, InputFile
 from nucdet.predict.plane_records import PlaneRecords
 
 
@@ -64,7 +64,7 @@ class RecordStore:
         """
         self.output = output
         self._folder = output / RECORDS
-        # no image has this name, see nucdet.predict.files
+        # no image has this name, see nucdet.predict.inputs
         self.shared_path = self._folder / "summary.json"
         self._settings = settings
 

@@ -2,7 +2,7 @@
 
 The steps for an image, with the modules of nucdet/predict and their functions:
 
-    find files            files.find_inputs, called by job.prepare
+    find files            inputs.find_inputs, called by job.prepare
     read                  reading.read_images
     plan tiles            planning.plan_tiles          ┐
     network               finding.predict_tiles        │ segmenter.Segmenter.predict_windows

@@ -8,8 +8,8 @@ from nucdet.data.io.choice import Place
 from nucdet.data.io.planes import Planes
 from nucdet.export import csv_text
 from nucdet.predict.earlier import begin, remove_planes
-from nucdet.predict.files import InputFile
 from nucdet.predict.formats import FORMATS, ImageOutputs
+from nucdet.predict.inputs import InputFile
 from nucdet.predict.job import Job
 from nucdet.predict.linking import PlaneLinks
 from nucdet.predict.plane_records import StoredPlane, StoredStack

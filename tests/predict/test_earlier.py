@@ -10,7 +10,7 @@ import pytest
 
 from nucdet.errors import InputError
 from nucdet.files import digest
-from nucdet.predict.files import find_inputs
+from nucdet.predict.inputs import find_inputs
 from nucdet.predict.job import prepare
 from nucdet.predict.options import PredictOptions
 from nucdet.predict.run import predict_images

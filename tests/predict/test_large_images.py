@@ -14,7 +14,7 @@ from scipy import ndimage
 from nucdet.data.io.windows import ImageWindows
 from nucdet.modeling.mask_rcnn.augmented_inference import AugmentedRCNN
 from nucdet.predict import planning
-from nucdet.predict.files import find_inputs
+from nucdet.predict.inputs import find_inputs
 from nucdet.predict.job import Job
 from nucdet.predict.network import _capacity
 from nucdet.predict.options import PredictOptions

@@ -10,7 +10,7 @@ from PIL import Image
 from nucdet.data.io.windows import ImageWindows
 from nucdet.predict import Prediction
 from nucdet.predict.familiarity import UNFAMILIAR
-from nucdet.predict.files import InputFile
+from nucdet.predict.inputs import InputFile
 from nucdet.predict.options import PredictOptions
 from nucdet.predict.outputs import make_outputs
 from nucdet.structures import CroppedMasks

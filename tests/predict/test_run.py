@@ -13,7 +13,7 @@ from PIL import Image
 
 from nucdet.predict import reading, run
 from nucdet.predict.familiarity import UNFAMILIAR
-from nucdet.predict.files import find_inputs
+from nucdet.predict.inputs import find_inputs
 from nucdet.predict.run import predict_images
 
 COUNTS = {"a.png": 3, "b.png": 0, "c.tif": 1, "sub/d.png": 2}

@@ -13,8 +13,8 @@ from scipy import ndimage
 
 from nucdet.data.io.planes import open_planes
 from nucdet.predict import Prediction
-from nucdet.predict.files import find_inputs
 from nucdet.predict.formats import FORMATS
+from nucdet.predict.inputs import find_inputs
 from nucdet.predict.job import Job
 from nucdet.predict.options import PredictOptions
 from nucdet.structures import CroppedMasks
