@@ -57,8 +57,8 @@ def main() -> None:
     check_exist(args.ground_truth, *args.predictions)
 
     with quick_imports():
-        from nucdet.tuning.report import OUTLINE_OFFSETS, tune_thresholds
         from nucdet.tuning.thresholds import Grid
+        from nucdet.tuning.tune import OUTLINE_OFFSETS, tune_thresholds
 
     chosen = {field.name: getattr(args, field.name) for field in fields(Grid)}
     grid = Grid(**{name: values for name, values in chosen.items() if values})

@@ -19,8 +19,8 @@ from nucdet.postprocessing import OverlapElimination
 from nucdet.postprocessing.overlap import MaskCandidates
 from nucdet.postprocessing.rules import OverlapSettings, apply_rules
 from nucdet.structures import CroppedMasks
-from nucdet.tuning.report import tune_thresholds
 from nucdet.tuning.thresholds import CachedPredictions, Grid
+from nucdet.tuning.tune import tune_thresholds
 
 SMALL = Grid((0.0, 0.5), (0, 4), (0.0,), ("area", "score"), (0.0,))
 
