@@ -68,7 +68,7 @@ def tune_thresholds(
     Raises:
         FileNotFoundError, InputError: a mistake in the files or values.
     """
-    limits = _limits(predictions, mask_thresholds)
+    made_with = _mask_thresholds(predictions, mask_thresholds)
     for offset in outline_offsets:
         check_value("TEST.OUTLINE_OFFSET", offset)
     if config_file is not None and not Path(config_file).is_file():
@@ -77,22 +77,18 @@ def tune_thresholds(
     if not truth.images:
         raise InputError(f"{ground_truth}: found no images; expected at least one to evaluate")
 
-    class_count = max(len(truth.categories), 1)
     tried: list[Point] = []
     scored: dict[float | None, tuple[_Path, bool]] = {}
-    for file, mask_threshold in zip(predictions, limits, strict=True):
+    for file, mask_threshold in zip(predictions, made_with, strict=True):
         cached = CachedPredictions(truth, file)
-        usable = _usable(grid, cached, file)
-        points = cached.score_grid(usable)
-        if class_count > 1 and cached.has_scores:
-            points += cached.score_classes(usable, _best(points))
+        points = _scored(cached, _usable(grid, cached, file))
         tried += [replace(point, mask_threshold=mask_threshold) for point in points]
         scored[mask_threshold] = file, cached.has_scores
     best = _best(tried)
     folder = Path(output_dir)
     _write_csv(tried, folder / "thresholds.csv")
     file, has_scores = scored[best.mask_threshold]
-    content = _content(best, class_count, has_scores)
+    content = _content(best, max(len(truth.categories), 1), has_scores)
     elimination = OverlapElimination(_config_of(content))
     offsets = score_offsets(truth, file, elimination, outline_offsets)
     _write_offsets(offsets, folder / "outline_offsets.csv")
@@ -104,7 +100,7 @@ def tune_thresholds(
     return best
 
 
-def _limits(
+def _mask_thresholds(
     predictions: Sequence[_Path], mask_thresholds: Sequence[float] | None
 ) -> list[float | None]:
     """The mask threshold of each file, None if it is unknown."""
@@ -119,6 +115,14 @@ def _limits(
     for threshold in mask_thresholds:
         check_value("MODEL.ROI_MASK_HEAD.MASK_THRESH", threshold)
     return list(mask_thresholds)
+
+
+def _scored(cached: CachedPredictions, grid: Grid) -> list[Point]:
+    """The points of the grid and, with several classes, those with values for each class."""
+    points = cached.score_grid(grid)
+    if len(cached.class_names) > 1 and cached.has_scores:
+        points += cached.score_classes(grid, _best(points))
+    return points
 
 
 def _best(points: Sequence[Point]) -> Point:
