@@ -36,6 +36,10 @@ _BATCH_PIXELS = 1 << 23
 _USUAL_PIXELS = 1 << 19
 
 
+# uint8 (H, W, 3) RGB, its zoom, and (height, width) of the result where it is another one
+NetworkInput = tuple[np.ndarray, float] | tuple[np.ndarray, float, tuple[int, int]]
+
+
 class NetworkOutput(NamedTuple):
     """The network's output for an image or a part of one.
 
@@ -120,13 +124,12 @@ class Network:
         return self._rule(height, width)
 
     def __call__(
-        self, images: Iterable[tuple[Any, ...]], capacity: float = 1.0
+        self, images: Iterable[NetworkInput], capacity: float = 1.0
     ) -> Iterator[NetworkOutput]:
         """Predict images one by one; on a GPU, consecutive images of equal size form batches.
 
         Args:
-            images: for each image a tuple (uint8 (H, W, 3) RGB, zoom), or (image, zoom, (height,
-                width)) for a result in pixels of another size; read lazily, a batch at a time.
+            images: see :data:`NetworkInput`; read lazily, a batch at a time.
             capacity: factor on the limits on proposals and detections.
 
         Yields:
