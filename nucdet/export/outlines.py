@@ -17,9 +17,6 @@ def mask_polygons(crop: np.ndarray, offset: tuple[int, int] | np.ndarray) -> lis
     itself; rings touch one another in single points at most; outer rings have a positive signed
     area in (x, y), which RFC 7946 calls counterclockwise, holes a negative one.
 
-    :meth:`CroppedMasks.to_polygons`, in contrast, fills holes and joins pieces that touch at a
-    corner, as COCO does.
-
     Args:
         crop: (h, w) bool.
         offset: (y0, x0) of the crop in the image, pixels.

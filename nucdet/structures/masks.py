@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from nucdet.structures.crops import crops_of_dense, crops_of_label_map
-from nucdet.structures.polygons import outer_polygons, polygons_to_rle
+from nucdet.structures.polygons import polygons_to_rle
 from nucdet.structures.rle import decode_coco, decode_pairs, encode_coco, encode_pairs
 from nucdet.structures.roi_align import roi_align_crops
 from nucdet.structures.runs import Runs, blocks_of_runs, runs_of_blocks
@@ -220,25 +220,16 @@ class CroppedMasks:
         return cls(*blocks_of_runs(runs, len(texts), image_size[1]), image_size)
 
     @classmethod
-    def from_polygons(
-        cls, polygons: Sequence[Sequence[Any]], image_size: tuple[int, int]
-    ) -> CroppedMasks:
-        """From instances as lists of parts, each flat [x, y, x, y, …], filled as pycocotools does.
-
-        Raises:
-            InputError: see :func:`nucdet.structures.polygons.polygons_to_rle`.
-        """
-        rles = [polygons_to_rle(parts, image_size) for parts in polygons]
-        return cls.from_coco_rle(rles, image_size)
-
-    @classmethod
     def from_coco(
         cls, segmentations: Sequence[dict[str, Any] | list[Any]], image_size: tuple[int, int]
     ) -> CroppedMasks:
         """From the segmentations of COCO annotations, each RLE or a list of polygons.
 
+        Polygons are flat [x, y, x, y, …], their union filled as pycocotools does.
+
         Raises:
-            InputError: see :meth:`from_coco_rle` and :meth:`from_polygons`.
+            InputError: see :meth:`from_coco_rle` and
+                :func:`nucdet.structures.polygons.polygons_to_rle`.
         """
         rles = [s if isinstance(s, dict) else polygons_to_rle(s, image_size) for s in segmentations]
         return cls.from_coco_rle(rles, image_size)
@@ -286,11 +277,3 @@ class CroppedMasks:
         """ "start length …" along the rows (Sartorius); "" for an empty mask."""
         runs = runs_of_blocks(self.crops, self.offsets, self.image_size[1])
         return encode_pairs(runs, len(self))
-
-    def to_polygons(self) -> list[list[list[float]]]:
-        """Outer outlines along pixel edges: for each mask, a flat [x, y, x, y, …] for each piece.
-
-        :meth:`from_polygons` turns them back into the same pixels, with holes filled.
-        """
-        pairs = zip(self.crops, self.offsets.tolist(), strict=True)
-        return [outer_polygons(crop, (y0, x0)) for crop, (y0, x0) in pairs]

@@ -1,4 +1,4 @@
-"""Masks as polygons and back, in COCO's coordinates: pixel (y, x) covers [x, x+1] by [y, y+1]."""
+"""Outlines of masks, and masks of polygons, where pixel (y, x) covers [x, x+1] by [y, y+1]."""
 
 from __future__ import annotations
 
@@ -19,40 +19,14 @@ _LONGEST = 10_000_000
 _MOST_PIXELS = 1 << 32
 
 
-def outer_polygons(crop: np.ndarray, offset: tuple[int, int]) -> list[list[float]]:
-    """Outer outline of each 8-connected piece of a mask, along pixel edges; holes are left out.
-
-    Contours through pixel centers, as OpenCV gives them, would lose half a pixel on every side.
-    Filled, they would cover a fifth less area for a nucleus 20 pixels in diameter.
-
-    Args:
-        crop: bool (h, w).
-        offset: (y0, x0) of the crop in the image.
-
-    Returns:
-        A flat list [x, y, x, y, …] for each piece, in image coordinates.
-    """
-    if not crop.size:
-        return []
-    doubled = crop.astype(np.uint8).repeat(2, axis=0).repeat(2, axis=1)
-    contours, _ = cv2.findContours(doubled, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-    polygons = []
-    for contour in contours:
-        # pixel x became the doubled pixels 2x and 2x+1: its left edge is at x, its right at x+1
-        points = (contour[:, 0, :] + 1) // 2 + (offset[1], offset[0])
-        moved = (points != np.roll(points, 1, axis=0)).any(axis=1)
-        polygons.append(points[moved].ravel().astype(float).tolist())
-    return polygons
-
-
 def smooth_rings(
     crop: np.ndarray, offset: np.ndarray, fineness: int, tolerance: float = 0
 ) -> list[np.ndarray]:
     """Smoothed outlines of a mask and of its holes, for drawing.
 
-    Unlike those of :func:`outer_polygons` they run inside the mask, through the points of a refined
-    grid that are next to its edge, so that the outlines of two touching nuclei lie side by side.
-    Smoothing moves them by less than a pixel.
+    They run inside the mask, through the points of a refined grid that are next to its edge, so
+    that the outlines of two touching nuclei lie side by side. Smoothing moves them by less than a
+    pixel.
 
     Args:
         crop: bool (h, w).

@@ -10,9 +10,16 @@ from nucdet.data.mapper import NucleusDatasetMapper, label_layers
 from nucdet.errors import InputError
 from nucdet.structures import CroppedMasks
 
+# two squares of 10 × 10 that share a corner of 4 × 4, and one of 2 × 2 far away
+POLYGONS = [
+    [[5, 5, 15, 5, 15, 15, 5, 15]],
+    [[11, 11, 21, 11, 21, 21, 11, 21]],
+    [[50, 30, 52, 30, 52, 32, 50, 32]],
+]
+
 
 def _masks() -> CroppedMasks:
-    """Two squares of 10 × 10 that share a corner of 4 × 4, and one of 2 × 2 far away."""
+    """The squares of POLYGONS."""
     dense = np.zeros((3, 40, 60), bool)
     dense[0, 5:15, 5:15] = True
     dense[1, 11:21, 11:21] = True
@@ -47,7 +54,7 @@ def _mapper(*overrides, **kwargs):
 @pytest.mark.parametrize("as_polygons", [(0,), (1, 2), (0, 1, 2)])
 def test_annotations_may_be_polygons_and_rle_mixed(record, as_polygons):
     for i in as_polygons:
-        record["annotations"][i]["segmentation"] = _masks()[i].to_polygons()[0]
+        record["annotations"][i]["segmentation"] = POLYGONS[i]
     instances = _mapper(augment=True)(record)["instances"]
     order = np.argsort(instances.gt_classes.numpy())
     assert np.array_equal(np.asarray(instances.gt_masks)[order], np.asarray(_masks()))

@@ -82,7 +82,7 @@ def test_kaggle_rle(text):
 )
 def test_polygons(parts):
     try:
-        masks = CroppedMasks.from_polygons([parts], SIZE)
+        masks = CroppedMasks.from_coco([parts], SIZE)
     except InputError:
         return
     check_masks(masks)

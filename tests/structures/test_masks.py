@@ -182,7 +182,7 @@ def test_no_masks_at_all():
     assert masks.boxes.shape == (0, 4)
     assert masks.areas.shape == (0,)
     assert masks.to_dense().shape == (0, 4, 3)
-    assert masks.to_coco_rle() == masks.to_kaggle_rle() == masks.to_polygons() == []
+    assert masks.to_coco_rle() == masks.to_kaggle_rle() == []
     assert not masks.to_label_map().any()
     assert len(CroppedMasks.cat([masks, masks])) == len(masks[[]]) == 0
     assert masks.crop_and_resize(torch.zeros(0, 4), 28).shape == (0, 28, 28)

@@ -99,7 +99,9 @@ class CropRCNN(NucleusRCNN):
             module.eval()
         return self
 
-    def forward(self, batched_inputs: list[dict[str, Any]]) -> dict[str, Tensor] | list[dict]:
+    def forward(
+        self, batched_inputs: list[dict[str, Any]]
+    ) -> dict[str, Tensor] | list[dict[str, Any]]:
         """Losses of the trained parts, or predictions; see :class:`GeneralizedRCNN`.
 
         In training, "negative_crops" of an input, (K, 1, M, M) uint8, are additional negatives for
