@@ -14,7 +14,6 @@ drawing, without errors of the network.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator
 
 import numpy as np
@@ -22,6 +21,7 @@ import pandas as pd
 from markdown_tables import table
 from scipy import ndimage
 
+from nucdet.arguments import command_parser
 from nucdet.data.io.choice import Place
 from nucdet.errors import run_tool
 from nucdet.evaluation.matching import Intersections
@@ -155,9 +155,7 @@ def rows(segmenter: Segmenter, seeds: int) -> Iterator[dict]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_parser(__doc__)
     parser.add_argument("--config-file", help="default: the model that ships with nucdet")
     parser.add_argument("--seeds", type=int, default=3, help="stacks and films of each kind")
     parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="override the config file")
