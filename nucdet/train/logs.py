@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import logging
+import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -52,6 +53,10 @@ class LossLog(HookBase):
 
     On resume, the rows of iterations that will run again are removed first. Each row is written
     before the checkpoint of its iteration, so that a killed and resumed training has no gap.
+
+    A training that starts anew also removes what an earlier one in the folder left in Detectron2's
+    own logs: their writers would continue metrics.json, and TensorBoard would draw both trainings
+    as one.
     """
 
     _TIMES = ("lr", "time", "data_time")
@@ -59,6 +64,8 @@ class LossLog(HookBase):
 
     def __init__(self, output_dir: str):
         self.path = Path(output_dir) / "losses.csv"
+        # listed now, as the writers of this training may open theirs before it starts
+        self._earlier_events = list(self.path.parent.glob("events.out.tfevents.*"))
         self._file: Any = None
         self._writer: csv.DictWriter | None = None
         self._cpu_seconds = 0.0
@@ -66,6 +73,12 @@ class LossLog(HookBase):
     def before_train(self) -> None:
         self._cpu_seconds = time.process_time()
         _keep_rows(self.path, self.trainer.start_iter - 1)
+        if self.trainer.start_iter == 0:
+            metrics = self.path.with_name("metrics.json")
+            if metrics.is_file():
+                os.truncate(metrics, 0)  # and not removed, as its writer has it open
+            for events in self._earlier_events:
+                events.unlink(missing_ok=True)
 
     def after_step(self) -> None:
         now = self.trainer.iter

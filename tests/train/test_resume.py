@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+from typing import Any
+
 import pandas as pd
 import pytest
 import torch
@@ -83,6 +87,27 @@ def test_a_training_that_starts_anew_is_resumed_not_the_one_before(
     args.resume = True
     run(args)
     assert pd.read_csv(output / "losses.csv")["iteration"].tolist() == [0, 1, 2, 3, 4]
+
+
+def test_a_training_that_starts_anew_does_not_continue_the_logs_of_the_one_before(
+    arguments, output
+):
+    args = arguments("DATASETS.TEST", "()", "SOLVER.MAX_ITER", "2")
+    run(args)
+    (first,) = output.glob("events.out.tfevents.*")
+    run(args)
+    (events,) = output.glob("events.out.tfevents.*")
+    assert events != first
+    assert [row["iteration"] for row in _metrics(output)] == [1]
+
+    args = arguments("DATASETS.TEST", "()", "SOLVER.MAX_ITER", "4", "--resume")
+    run(args)
+    assert len(list(output.glob("events.out.tfevents.*"))) == 2
+    assert [row["iteration"] for row in _metrics(output)] == [1, 3]
+
+
+def _metrics(output: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (output / "metrics.json").read_text().splitlines()]
 
 
 def test_the_best_model_of_an_earlier_training_is_replaced(
