@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from detectron2.engine import HookBase
 from detectron2.utils import comm
 from torch import nn
@@ -144,8 +145,18 @@ class BestModel(HookBase):
                 return
             if saved.get("metric") == self.metric and saved.get("started") == self._started:
                 self.best, self.best_iteration = saved["value"], saved["iteration"]
-                if self.best_iteration >= self.trainer.start_iter - 1:
-                    self._evaluations_since = 0  # saved after the checkpoint
+                self._evaluations_since = self._count_evaluations_since()
+
+    def _count_evaluations_since(self) -> int:
+        """The evaluations since the best one that the resumed training does not repeat.
+
+        They are counted in evaluation.csv: a checkpoint does not know of the one that follows it.
+        """
+        log = self.path.with_name("evaluation.csv")
+        if not log.is_file():
+            return self._evaluations_since
+        evaluated = pd.read_csv(log)["iteration"]
+        return int(evaluated.between(self.best_iteration + 1, self.trainer.start_iter).sum())
 
     def after_step(self) -> None:
         self._check_evaluation()

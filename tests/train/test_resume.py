@@ -145,6 +145,24 @@ def test_patience_counts_from_a_best_model_that_the_checkpoint_does_not_know(
     assert pd.read_csv(output / "evaluation.csv")["kaggle/mAP"].tolist() == [30, 20, 40, 35, 36]
 
 
+def test_patience_counts_the_evaluation_that_followed_the_checkpoint(
+    arguments, monkeypatch, output, run_until_killed
+):
+    """The checkpoint of iteration 2 is saved before its evaluation, which is not the best."""
+    args = arguments(
+        "SOLVER.CHECKPOINT_PERIOD", "1", "TEST.EVAL_PERIOD", "1",
+        "SOLVER.EARLY_STOP_PATIENCE", "3", "SOLVER.MAX_ITER", "9",
+    )  # fmt: skip
+    scores = iter([30.0, 20.0, 25.0, 22.0, 90.0])
+    monkeypatch.setattr(
+        NucleusTrainer, "test", classmethod(lambda *a: {"kaggle": {"mAP": next(scores)}})
+    )
+    run_until_killed(args)
+    args.resume = True
+    run(args)
+    assert pd.read_csv(output / "evaluation.csv")["kaggle/mAP"].tolist() == [30, 20, 25, 22]
+
+
 def test_a_gpu_goes_on_from_the_checkpoint_of_a_cpu(arguments, monkeypatch):
     args = arguments("DATASETS.TEST", "()", "SOLVER.MAX_ITER", "1", "SOLVER.AMP.ENABLED", "True")
     run(args)
