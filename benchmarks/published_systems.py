@@ -41,6 +41,7 @@ from nucdet.data.datasets import default_root
 from nucdet.errors import InputError, run_tool
 from nucdet.files import write_atomically
 from nucdet.modeling.checkpointing import NucleusCheckpointer
+from nucdet.modeling.weight_checks import weight_files
 from nucdet.train.trainer import NucleusTrainer
 from nucdet.tuning.cross_validate import TABLE as FOLDS_TABLE
 from nucdet.tuning.cross_validate import cross_validate
@@ -229,9 +230,11 @@ class _Folders(dict):
 
 
 def evaluate(trial: Trial) -> None:
-    """Score the weights of a config without training, unless its evaluation.csv exists."""
+    """Score the weights of a config without training, unless its evaluation.csv is newer."""
     path = trial.folder / "evaluation.csv"
-    if path.is_file():
+    weights = weight_files(trial.cfg.MODEL.WEIGHTS)
+    # weights are older, unless they were those of a training that has continued since
+    if path.is_file() and all(f.stat().st_mtime <= path.stat().st_mtime for f in weights):
         return
     print(f"evaluating {trial.folder}", flush=True)
     start = time.process_time()

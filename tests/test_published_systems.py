@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import sys
 
 import pandas as pd
@@ -99,6 +100,15 @@ def test_rows_go_on_and_fill_the_tables(run, harness, tmp_path, capsys):
     assert run() == 0  # nothing is left to do
     assert log.stat().st_mtime_ns == before
     assert pd.read_csv(tmp_path / "out/published_systems.csv").equals(table)
+
+    # the training of another row's weights has continued since they were evaluated
+    evaluated = tmp_path / "out" / table["folder"].iloc[2] / "evaluation.csv"
+    pd.read_csv(evaluated).assign(**{"kaggle/mAP": 99.0}).to_csv(evaluated, index=False)
+    later = evaluated.stat().st_mtime + 1
+    os.utime(log.with_name("model_best.pth"), (later, later))
+    assert run() == 0
+    after = pd.read_csv(tmp_path / "out/published_systems.csv")
+    assert after["kaggle/mAP"].equals(table["kaggle/mAP"])
 
 
 def test_each_seed_is_evaluated_with_the_training_of_its_place(harness, tmp_path, registered):
