@@ -29,7 +29,7 @@ class ImageOutputs:
 
     Attributes:
         record: what is stored of the image, see :class:`nucdet.export.ImageRecord`.
-        masks: its N masks, disjoint.
+        masks: its N masks, disjoint unless TEST.OVERLAP_ELIMINATION is disabled.
         table: N rows of measurements, see :func:`nucdet.predict.measurements.measure`.
         image: uint8 (H, W, 3) RGB to draw on, see :func:`nucdet.predict.drawing.read_for_drawing`.
     """
@@ -51,6 +51,7 @@ class ImageFormat:
         write_stack: writes the file of a stack, given its path and the planes. None: the stack gets
             a folder instead, in which ``write`` writes a file for each plane.
         stack_ending: used instead of ``ending`` for a stack; empty: the same ending.
+        disjoint: whether it cannot hold masks that overlap.
     """
 
     ending: str
@@ -58,6 +59,7 @@ class ImageFormat:
     write: Callable[[Path, ImageOutputs], None]
     write_stack: Callable[[Path, StoredStack], None] | None = None
     stack_ending: str = ""
+    disjoint: bool = False
 
     @property
     def file(self) -> str:
@@ -74,11 +76,13 @@ class SharedFormat:
         summary: one line for the help text.
         write: writes the file, given its path and the records of all predicted images, over which
             it may iterate more than once; raises OSError.
+        disjoint: whether it cannot hold masks that overlap.
     """
 
     file: str
     summary: str
     write: Callable[[Path, Iterable[ImageRecord]], None]
+    disjoint: bool = False
 
 
 def _label(path: Path, outputs: ImageOutputs) -> None:
@@ -184,6 +188,7 @@ FORMATS: dict[str, ImageFormat | SharedFormat] = {
         _label,
         _label_stack,
         "_label.ome.tif",
+        disjoint=True,
     ),
     "overlay": ImageFormat(
         "_overlay.png", "outlines on the image", _overlay, stack_ending="_overlay"
@@ -192,7 +197,9 @@ FORMATS: dict[str, ImageFormat | SharedFormat] = {
         ".csv", "one row per nucleus; nuclei.csv has the rows of all images", _csv, _csv_stack
     ),
     "coco": SharedFormat("predictions_coco.json", "all images as one COCO JSON", _coco),
-    "kaggle": SharedFormat("kaggle.csv", "all images as Kaggle's run-length codes", _kaggle),
+    "kaggle": SharedFormat(
+        "kaggle.csv", "all images as Kaggle's run-length codes", _kaggle, disjoint=True
+    ),
     "geojson": ImageFormat(".geojson", "outlines for QuPath", _geojson, _geojson_stack),
     "roi": ImageFormat("_rois.zip", "outlines for ImageJ's ROI Manager", _roi, _roi_stack),
 }
@@ -208,6 +215,18 @@ def check_formats(names: Sequence[str]) -> None:
     unknown = sorted(set(names) - set(FORMATS))
     if unknown:
         raise InputError(f"--save: no format {unknown[0]!r}; expected {formats_text()}")
+
+
+def check_disjoint(names: Sequence[str]) -> None:
+    """Raise InputError if one of these formats cannot hold masks that overlap."""
+    wrong = [name for name in names if FORMATS[name].disjoint]
+    if wrong:
+        others = ",".join(name for name, entry in FORMATS.items() if not entry.disjoint)
+        raise InputError(
+            f"--save {','.join(wrong)}: nuclei must not overlap there, but in the config "
+            "TEST.OVERLAP_ELIMINATION.ENABLED is False; add TEST.OVERLAP_ELIMINATION.ENABLED True, "
+            f"or save only some of {others}"
+        )
 
 
 def output_paths(output: Path, name: str, formats: Sequence[str]) -> dict[str, Path]:

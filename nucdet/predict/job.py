@@ -20,6 +20,7 @@ from nucdet.predict.earlier import check_free, check_names, check_own, remove_pl
 from nucdet.predict.finding import usual_diameter
 from nucdet.predict.formats import (
     FORMATS,
+    check_disjoint,
     output_paths,
     plane_folders,
     plane_paths,
@@ -166,6 +167,8 @@ def prepare(options: PredictOptions) -> Job:
             that cannot be written to.
     """
     cfg = configure(options.config_file, None, options.overrides)
+    if not cfg.TEST.OVERLAP_ELIMINATION.ENABLED:
+        check_disjoint(options.save)
     files = find_inputs(options.input, options.output)
     job = Job(options, tuple(files), _settings(cfg, options), _facts(cfg, options))
     job.check_outputs()

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from nucdet.errors import InputError
 from nucdet.export import ImageRecord
 from nucdet.predict import job as job_module
 from nucdet.predict.job import prepare
@@ -52,6 +53,23 @@ def test_settings_differ_once_a_record_has_another_field(settings, tmp_path, mon
 
     monkeypatch.setattr(job_module, "ImageRecord", LaterRecord)
     assert settings(weights) != before
+
+
+def test_overlapping_nuclei_are_not_written_to_a_label_image(images, tmp_path):
+    """LIVECell's configs leave overlaps: a label image would lack nuclei that its csv has."""
+    weights = tmp_path / "a.pth"
+    weights.touch()
+
+    def options(*save, opts=()):
+        opts = ("MODEL.WEIGHTS", str(weights), *opts)
+        config = "LIVECell/mask_rcnn_lite0_FPN.yaml"
+        return PredictOptions(tmp_path / "out", (str(images),), save, config, opts)
+
+    with pytest.raises(InputError, match=r"--save label,kaggle: .* save only some of overlay,csv"):
+        prepare(options("label", "csv", "kaggle"))
+    assert not (tmp_path / "out").exists()
+    prepare(options("overlay", "csv", "coco", "geojson", "roi"))
+    prepare(options("label", opts=("TEST.OVERLAP_ELIMINATION.ENABLED", "True")))
 
 
 @pytest.mark.parametrize(
