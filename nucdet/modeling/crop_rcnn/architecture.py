@@ -67,6 +67,12 @@ class CropRCNN(NucleusRCNN):
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
+        channels = len(cfg.MODEL.PIXEL_MEAN)
+        if channels != 1:
+            raise InputError(
+                f"MODEL.PIXEL_MEAN has {channels} values, but CropRCNN takes grey images; set "
+                "INPUT.FORMAT 'L', and one value each for MODEL.PIXEL_MEAN and PIXEL_STD"
+            )
         return {
             **super().from_config(cfg),
             "train_parts": cfg.MODEL.CROP_RCNN.TRAIN_PARTS,

@@ -153,6 +153,12 @@ def test_unknown_parts_are_one_line(crop_rcnn):
             crop_rcnn("MODEL.CROP_RCNN.TRAIN_PARTS", parts)
 
 
+def test_color_images_are_one_line(crop_rcnn):
+    three = "[0.0, 0.0, 0.0]", "[255.0, 255.0, 255.0]"
+    with pytest.raises(InputError, match=r"takes grey images; set INPUT\.FORMAT 'L'"):
+        crop_rcnn("INPUT.FORMAT", "RGB", "MODEL.PIXEL_MEAN", three[0], "MODEL.PIXEL_STD", three[1])
+
+
 @pytest.mark.parametrize("config", ["crop_rcnn", "crop_rcnn_filter", "crop_rcnn_mask"])
 def test_training_on_images_without_nuclei(crop_rcnn, config, make_image):
     model = crop_rcnn(config=config)
