@@ -199,6 +199,13 @@ def check_config(cfg: CfgNode) -> None:
         check_value(key, value)
     _check_crop(cfg.INPUT.CROP)
     _check_channels(cfg)
+    is_resized = cfg.MODEL.META_ARCHITECTURE == "SemanticInstanceSegmentor"
+    if is_resized and cfg.MODEL.SEMANTIC.RESIZE and cfg.INPUT.RESIZE_RULE == "diameter":
+        raise InputError(
+            "INPUT.RESIZE_RULE is 'diameter', but MODEL.SEMANTIC.RESIZE is "
+            f"{cfg.MODEL.SEMANTIC.RESIZE}: every image is predicted at that size, however large "
+            "its nuclei are; set it to 0, or the rule to 'shortest_edge'"
+        )
     cosine = cfg.SOLVER.LR_SCHEDULER_NAME == "WarmupCosineLR"  # others do not use BASE_LR_END
     if cosine and cfg.SOLVER.BASE_LR == 0:
         raise InputError("SOLVER.BASE_LR is 0; expected a rate above 0 for WarmupCosineLR")

@@ -121,6 +121,17 @@ def test_dense_images_fit_under_the_cap_of_detections():
         (["MODEL.SEGMENTATION.CHANNELS", "(0, 4)"], "1 or more, for each level"),
         (["MODEL.SEGMENTATION.CLASS_WEIGHTS", "('a', 'b', 'c')"], "for each class"),
         (["MODEL.SEPARATION.HYSTERESIS", "('a', 'b')"], "HYSTERESIS"),
+        (
+            [
+                "MODEL.META_ARCHITECTURE",
+                "SemanticInstanceSegmentor",
+                "MODEL.SEMANTIC.RESIZE",
+                "128",
+                "INPUT.RESIZE_RULE",
+                "diameter",
+            ],
+            "RESIZE is 128: every image is predicted at that size",
+        ),
         (["MODEL.CENTER_VOTING.SIGMA", "0"], "SIGMA is 0.0; expected a number of pixels, above 0"),
     ],
 )

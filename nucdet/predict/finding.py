@@ -10,6 +10,7 @@ from detectron2.config import CfgNode
 from detectron2.structures import Instances
 
 from nucdet.data.io.windows import ImageWindows
+from nucdet.errors import InputError
 from nucdet.modeling.familiarity import Seen
 from nucdet.predict.joining import join_tiles
 from nucdet.predict.network import Network, NetworkOutput
@@ -43,6 +44,7 @@ class Finder:
             network: the network that finds nuclei.
         """
         self.network = network
+        self._cfg = cfg
         self._trained_diameter = cfg.TEST.NUCLEUS_DIAMETER
         self._usual_diameter = usual_diameter(cfg)
 
@@ -65,9 +67,10 @@ class Finder:
                 the images' own sizes.
 
         Raises:
-            InputError: a file is damaged, or the diameter is not valid.
+            InputError: a file is damaged, the diameter is not valid, or see :func:`check_rescaled`.
         """
         check_diameter(diameter)
+        check_rescaled(self._cfg, diameter)
         sizes = [source.size for source in sources] if sizes is None else sizes
         plans = [self.plan(source, diameter) for source in sources]
         found = predict_tiles(self.network, sources, plans, sizes, progress)
@@ -85,6 +88,17 @@ class Finder:
 def usual_diameter(cfg: CfgNode) -> str | None:
     """The default diameter: "auto" if the network was trained on nuclei of one size, else None."""
     return "auto" if cfg.INPUT.RESIZE_RULE == "diameter" else None
+
+
+def check_rescaled(cfg: CfgNode, diameter: float | str | None) -> None:
+    """Raise InputError for a diameter that a network of a config would not notice."""
+    side = cfg.MODEL.SEMANTIC.RESIZE
+    if side and diameter is not None and cfg.MODEL.META_ARCHITECTURE == "SemanticInstanceSegmentor":
+        raise InputError(
+            f"diameter is {diameter}, but MODEL.SEMANTIC.RESIZE of the config shows the network "
+            f"every image at {side} × {side} pixels, however large its nuclei are; leave the "
+            "diameter out"
+        )
 
 
 def predict_tiles(

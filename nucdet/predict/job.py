@@ -17,7 +17,7 @@ from nucdet.export import ImageRecord
 from nucdet.files import find_left_over, printable, remove_left_over
 from nucdet.modeling.weight_checks import weight_files
 from nucdet.predict.earlier import check_free, check_names, check_own, remove_planes
-from nucdet.predict.finding import usual_diameter
+from nucdet.predict.finding import check_rescaled, usual_diameter
 from nucdet.predict.formats import (
     FORMATS,
     check_disjoint,
@@ -169,6 +169,7 @@ def prepare(options: PredictOptions) -> Job:
     cfg = configure(options.config_file, None, options.overrides)
     if not cfg.TEST.OVERLAP_ELIMINATION.ENABLED:
         check_disjoint(options.save)
+    check_rescaled(cfg, options.diameter)
     files = find_inputs(options.input, options.output)
     job = Job(options, tuple(files), _settings(cfg, options), _facts(cfg, options))
     job.check_outputs()

@@ -55,6 +55,20 @@ def test_settings_differ_once_a_record_has_another_field(settings, tmp_path, mon
     assert settings(weights) != before
 
 
+def test_a_diameter_that_the_network_would_not_notice_is_one_line(images, tmp_path):
+    weights = tmp_path / "a.pth"
+    weights.touch()
+    options = PredictOptions(
+        tmp_path / "out",
+        (str(images),),
+        config_file=SEMANTIC,
+        opts=("MODEL.WEIGHTS", str(weights)),
+        diameter=40.0,
+    )
+    with pytest.raises(InputError, match=r"diameter is 40\.0, but .* at 128 × 128 pixels"):
+        prepare(options)
+
+
 def test_overlapping_nuclei_are_not_written_to_a_label_image(images, tmp_path):
     """LIVECell's configs leave overlaps: a label image would lack nuclei that its csv has."""
     weights = tmp_path / "a.pth"
@@ -77,7 +91,7 @@ def test_overlapping_nuclei_are_not_written_to_a_label_image(images, tmp_path):
     [
         (None, None, "estimated for each image"),
         (SEMANTIC, None, "not given, images resized as in evaluation"),
-        (SEMANTIC, "auto", "estimated for each image"),
+        ("DSB2018/unet_lite0.yaml", "auto", "estimated for each image"),
         (None, 40.0, "40 pixels"),
     ],
 )

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from nucdet.errors import InputError
 from nucdet.predict import Segmenter, planning
 from nucdet.predict.network import _lower_precision
 
@@ -45,6 +46,15 @@ def discs(size: tuple[int, int], spacing: int, radius: float) -> np.ndarray:
     inside = (y % spacing - spacing / 2) ** 2 + (x % spacing - spacing / 2) ** 2 <= radius**2
     brightness = 200 + 50 * (x // spacing * spacing) / size[1]
     return np.where(inside, brightness, 30).astype(np.uint8)
+
+
+def test_a_diameter_means_nothing_to_a_network_of_one_size(repository):
+    overrides = ["MODEL.SEGMENTATION.NETWORK", "none", "MODEL.SEMANTIC.RESIZE", "64"]
+    segmenter = Segmenter(repository / CONFIG, None, overrides, "cpu")
+    image = discs((60, 80), 20, 6)
+    assert len(segmenter.predict(image)) > 0
+    with pytest.raises(InputError, match="at 64 × 64 pixels, however large"):
+        segmenter.predict(image, diameter="auto")
 
 
 def test_tiled_is_whole_and_scores_are_mean_probabilities(segmenter, monkeypatch):
