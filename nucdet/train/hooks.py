@@ -1,4 +1,4 @@
-"""Training hooks: divergence, staged freezing, best model and early stop."""
+"""Training hooks: divergence, staged freezing, evaluation, best model and early stop."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from detectron2.engine import HookBase
+from detectron2.engine import HookBase, hooks
 from detectron2.utils import comm
 from torch import nn
 
@@ -104,6 +104,26 @@ class StagedFreezing(HookBase):
         logger.info("Stage %d from iteration %d: training %s", index + 1, iteration, prefixes)
 
 
+class Evaluation(hooks.EvalHook):
+    """Detectron2's EvalHook, which on resume repeats the evaluation in which a training was killed.
+
+    The checkpoint of an iteration is saved before its evaluation, so that the iterations need not
+    be repeated, too.
+    """
+
+    def before_train(self) -> None:
+        trainer = self.trainer
+        done = trainer.start_iter
+        if not 0 < done < trainer.max_iter or self._period <= 0 or done % self._period:
+            return
+        # at the end of a shorter schedule the evaluation has the number of the next iteration
+        if {done - 1, done} & set(_evaluated_iterations(Path(trainer.cfg.OUTPUT_DIR))):
+            return
+        trainer.iter = trainer.storage.iter = done - 1
+        self._do_eval()
+        trainer.iter = trainer.storage.iter = done
+
+
 class BestModel(HookBase):
     """Keeps the model that scores best on validation, and stops when it no longer improves.
 
@@ -136,6 +156,10 @@ class BestModel(HookBase):
         self._started = state.get("started")  # None: a checkpoint of an earlier version
 
     def before_train(self) -> None:
+        self._read_best()
+        self._check_evaluation()  # one that was repeated
+
+    def _read_best(self) -> None:
         # read from the file, since the checkpoint of an iteration is saved before its evaluation
         if self.trainer.start_iter > 0 and self.path.is_file():
             try:
@@ -152,11 +176,8 @@ class BestModel(HookBase):
 
         They are counted in evaluation.csv: a checkpoint does not know of the one that follows it.
         """
-        log = self.path.with_name("evaluation.csv")
-        if not log.is_file():
-            return self._evaluations_since
-        evaluated = pd.read_csv(log)["iteration"]
-        return int(evaluated.between(self.best_iteration + 1, self.trainer.start_iter).sum())
+        counted = range(self.best_iteration + 1, self.trainer.start_iter + 1)
+        return sum(i in counted for i in _evaluated_iterations(self.path.parent))
 
     def after_step(self) -> None:
         self._check_evaluation()
@@ -200,3 +221,9 @@ class BestModel(HookBase):
         }
         save_checkpoint(self.path, content)
         logger.info("Best %s so far: %.4f, saved to %s", self.metric, self.best, self.path)
+
+
+def _evaluated_iterations(folder: Path) -> list[int]:
+    """The iterations whose evaluations are in the evaluation.csv of a training's folder."""
+    log = folder / "evaluation.csv"
+    return pd.read_csv(log)["iteration"].tolist() if log.is_file() else []

@@ -44,7 +44,13 @@ from nucdet.modeling.building import build_network
 from nucdet.modeling.checkpointing import NucleusCheckpointer
 from nucdet.predict.evaluated import evaluated
 from nucdet.train.averaging import WeightAveraging
-from nucdet.train.hooks import BestModel, Diverged, FiniteWeights, StagedFreezing
+from nucdet.train.hooks import (
+    BestModel,
+    Diverged,
+    Evaluation,
+    FiniteWeights,
+    StagedFreezing,
+)
 from nucdet.train.logs import EvaluationLog, LossLog, TimedWriter
 from nucdet.train.solver import build_optimizer, with_equal_steps
 from nucdet.train.validation_loss import validation_losses
@@ -222,7 +228,7 @@ class NucleusTrainer(DefaultTrainer):
                 )
             )
         if cfg.DATASETS.TEST:
-            result.append(hooks.EvalHook(cfg.TEST.EVAL_PERIOD, self._evaluate))
+            result.append(Evaluation(cfg.TEST.EVAL_PERIOD, self._evaluate))
             result.append(
                 BestModel(cfg.TEST.BEST_METRIC, cfg.OUTPUT_DIR, cfg.SOLVER.EARLY_STOP_PATIENCE)
             )

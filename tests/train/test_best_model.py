@@ -9,7 +9,7 @@ from nucdet.train.hooks import BestModel
 def test_a_damaged_best_model_counts_as_none(tmp_path, caplog):
     (tmp_path / BestModel.FILE_NAME).write_bytes(b"half")
     hook = BestModel("kaggle/mAP", tmp_path)
-    hook.trainer = SimpleNamespace(start_iter=5)
+    hook.trainer = SimpleNamespace(start_iter=5, last_evaluation=(-1, {}))
     with caplog.at_level("WARNING"):
         hook.before_train()
     assert hook.best == -math.inf

@@ -61,6 +61,10 @@ def test_a_killed_training_resumes_where_its_checkpoint_is(
 def test_a_training_killed_while_it_evaluates_leaves_no_gap(arguments, monkeypatch, output):
     """The checkpoint of iteration 1 is written, the evaluation after it is not."""
     args = arguments("SOLVER.CHECKPOINT_PERIOD", "2", "TEST.EVAL_PERIOD", "2")
+    scores = iter([30.0, 20.0, 10.0])
+    monkeypatch.setattr(
+        NucleusTrainer, "test", classmethod(lambda *a: {"kaggle": {"mAP": next(scores)}})
+    )
 
     def die(self):
         raise KeyboardInterrupt
@@ -73,6 +77,19 @@ def test_a_training_killed_while_it_evaluates_leaves_no_gap(arguments, monkeypat
     args.resume = True
     run(args)
     assert pd.read_csv(output / "losses.csv")["iteration"].tolist() == [0, 1, 2, 3]
+    # the evaluation is repeated with the weights of iteration 1
+    evaluated = pd.read_csv(output / "evaluation.csv")
+    assert evaluated.values.tolist() == [[1, 30], [4, 20]]
+    best, then = (
+        torch.load(output / f"{name}.pth", weights_only=False)
+        for name in ("model_best", "model_0000001")
+    )
+    assert best["iteration"] == 1
+    assert all(torch.equal(w, then["model"][name]) for name, w in best["model"].items())
+
+    args.opts += ["SOLVER.MAX_ITER", "6"]
+    run(args)  # no evaluation is missing
+    assert pd.read_csv(output / "evaluation.csv").values.tolist() == [[1, 30], [4, 20], [6, 10]]
 
 
 def test_a_training_that_starts_anew_is_resumed_not_the_one_before(
