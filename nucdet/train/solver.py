@@ -23,9 +23,11 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
             are not pairs of a name and a number.
     """
     if not any(parameter.requires_grad for parameter in model.parameters()):
+        why = "the config freezes every part that it has"
+        if cfg.MODEL.SEGMENTATION.NETWORK == "none":
+            why = "MODEL.SEGMENTATION.NETWORK is 'none'"
         raise InputError(
-            f"{cfg.MODEL.META_ARCHITECTURE}: there is nothing to train "
-            f"(MODEL.SEGMENTATION.NETWORK is {cfg.MODEL.SEGMENTATION.NETWORK!r}); --eval-only "
+            f"{cfg.MODEL.META_ARCHITECTURE}: there is nothing to train ({why}); --eval-only "
             "evaluates it as it is"
         )
     name = cfg.SOLVER.OPTIMIZER

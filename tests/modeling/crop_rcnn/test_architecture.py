@@ -15,6 +15,7 @@ from nucdet.modeling.crop_rcnn import nucleus_filter
 from nucdet.modeling.crop_rcnn.architecture import PARTS
 from nucdet.modeling.crop_rcnn.backbone import CropResNet
 from nucdet.modeling.crop_rcnn.nucleus_filter import NucleusFilter
+from nucdet.train.solver import build_optimizer
 
 SIDE = 64
 
@@ -151,6 +152,12 @@ def test_unknown_parts_are_one_line(crop_rcnn):
     for parts in ("('rpn', 'unet')", "()"):
         with pytest.raises(InputError, match=r"TRAIN_PARTS is .* expected some of rpn, filter"):
             crop_rcnn("MODEL.CROP_RCNN.TRAIN_PARTS", parts)
+
+
+def test_a_filter_that_is_off_cannot_train_alone(crop_cfg, crop_rcnn):
+    pairs = ("MODEL.CROP_RCNN.TRAIN_PARTS", "('filter',)", "MODEL.NUCLEUS_FILTER.MODE", "off")
+    with pytest.raises(InputError, match=r"nothing to train \(the config freezes every part"):
+        build_optimizer(crop_cfg(*pairs), crop_rcnn(*pairs))
 
 
 def test_color_images_are_one_line(crop_rcnn):
