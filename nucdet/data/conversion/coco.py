@@ -87,6 +87,12 @@ def convert_coco(
     check_workers(workers)
     report = ConversionReport(skip_invalid)
     content = _read(json_file)
+    if crowds := sum(bool(entry.get("iscrowd")) for entry in content.annotations):
+        report.remark(
+            f"{json_file}: {crowds} of {len(content.annotations)} annotations have iscrowd 1 "
+            "(regions of many nuclei), so that training and most scores take them for background; "
+            "if each is one nucleus, as where CVAT exports masks, set iscrowd to 0"
+        )
     classes, category_of = _categories(json_file, content, class_name, report)
     tasks = _tasks(json_file, folder, content, category_of, report)
     convert_one = partial(_convert, own, json_file)

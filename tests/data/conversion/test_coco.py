@@ -74,6 +74,7 @@ def test_polygons_rle_crowds_classes_and_gaps_in_their_ids(convert, tmp_path, ca
     notes = capsys.readouterr().err
     assert "numbered from 1 without gaps: 4 → 1 (nucleus), 9 → 2 (mitosis)" in notes
     assert "1 images have no instance" in notes
+    assert "user.json: 1 of 3 annotations have iscrowd 1" in notes
     register_datasets(tmp_path / "root")
     assert MetadataCatalog.get("mine_test").thing_classes == ["nucleus", "mitosis"]
     first, second = DatasetCatalog.get("mine_test")
