@@ -37,6 +37,10 @@ _SHARED = (
 _NO_BACKGROUND = (
     "have no pixel 0, so that their background becomes a nucleus; expected 0 for background"
 )
+_BACKGROUND = (
+    "contain a number that reaches all four edges of the image, so that it may be a background, "
+    "which becomes a nucleus; expected 0 for background"
+)
 
 
 @dataclass(frozen=True)
@@ -121,7 +125,12 @@ def _masks(labels: Path | None, source: ImageWindows) -> tuple[CroppedMasks, lis
             "pixels; expected another number for each nucleus (scipy.ndimage.label numbers the "
             "pieces, where no nuclei touch)"
         )
-    doubts = [_NO_BACKGROUND] if values.all() else []
+    height, width = source.size
+    doubts = []
+    if values.all():
+        doubts.append(_NO_BACKGROUND)
+    elif (masks.boxes == (0, 0, width, height)).all(axis=1).any():
+        doubts.append(_BACKGROUND)
     if any(len(areas) > 1 and areas[-2] >= _PIECE * areas[-1] for areas in pieces):
         doubts.append(_SHARED)
     return masks, doubts

@@ -14,6 +14,7 @@ import yaml
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from PIL import Image
 from pycocotools import mask as coco_mask
+from skimage.segmentation import find_boundaries
 
 from nucdet.data.conversion.labels import convert_labels
 from nucdet.data.conversion.own_data import OwnData
@@ -308,6 +309,15 @@ def _without_background(labels):
     return labels + 1
 
 
+def _watershed(labels):
+    """Background 1, and lines of 0 around the nuclei, as of ImageJ and scikit-image."""
+    return np.where(find_boundaries(labels, mode="outer"), 0, labels + 1).astype(labels.dtype)
+
+
+def _inverted(labels):
+    return np.where(labels, 0, 255).astype(np.uint8)
+
+
 def _shared_number(labels):
     labels = labels.copy()
     labels[30:34, 40:48] = labels.max()  # half of the square's area
@@ -324,6 +334,8 @@ def _stray_pixel(labels):
     ("change", "note"),
     [
         (_without_background, "have no pixel 0, so that their background becomes a nucleus"),
+        (_watershed, "contain a number that reaches all four edges of the image"),
+        (_inverted, "contain a number that reaches all four edges of the image"),
         (_shared_number, "contain a number that several pieces share"),
         (_stray_pixel, ""),
     ],
