@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -178,21 +179,32 @@ def test_files_that_lie_only_in_subfolders_are_named(tmp_path):
         pair_files(images / "day2", labels)
 
 
-@pytest.mark.parametrize("form", ["ImageJ", "QuPath"])
+@pytest.mark.parametrize("form", ["ImageJ", "QuPath", "QuPath, a list of cells"])
 def test_outlines_become_the_label_map_that_the_page_promises(
     tmp_path, repository, monkeypatch, form
 ):
     labels = np.zeros((20, 30), np.uint16)
     labels[2:9, 3:11], labels[9:15, 3:8], labels[5:6, 20:30] = 1, 2, 3
     labels[3, 10] = 0
+    labels[12:18, 20:24], labels[10:12, 26:28] = 4, 4  # a nucleus in two pieces
     masks = CroppedMasks.from_label_map(labels)
-    table = pd.DataFrame({"id": [1, 2, 3]})
-    write_rois(tmp_path / "a_RoiSet.zip", [RoiPlane(masks)], 3)
-    write_geojson(tmp_path / "a.geojson", [PlaneNuclei(masks, ["nucleus"] * 3, table)])
+    table = pd.DataFrame({"id": [1, 2, 3, 4]})
+    write_rois(tmp_path / "a_RoiSet.zip", [RoiPlane(masks)], 4)
+    outlines = tmp_path / "a.geojson"
+    write_geojson(outlines, [PlaneNuclei(masks, ["nucleus"] * 4, table)])
+    if form == "QuPath, a list of cells":
+        features = json.loads(outlines.read_text())["features"]
+        whole = {"type": "Polygon", "coordinates": [[[0, 0], [30, 0], [30, 20], [0, 20], [0, 0]]]}
+        features = [f | {"geometry": whole, "nucleusGeometry": f["geometry"]} for f in features]
+        outlines.write_text(json.dumps(features))
     tifffile.imwrite(tmp_path / "a.tif", np.zeros((20, 30, 3), np.uint8), photometric="rgb")
     monkeypatch.chdir(tmp_path)
     page = (repository / "datasets/README.md").read_text(encoding="utf-8")
-    code = page.split("```python\n")[1].split("```")[0].splitlines()
-    other = "roiread(" if form == "QuPath" else "features"
-    exec("\n".join(line for line in code if other not in line), {})
+    code = page.split("```python\n")[1].split("```")[0]
+    if form == "ImageJ":
+        before, _, after = code.partition("# from QuPath instead")
+        code = before + after.partition("\n\n")[2]
+    else:
+        code = "".join(line for line in code.splitlines(True) if "roiread(" not in line)
+    exec(code, {})
     assert np.array_equal(read_label_map("a_labels.tif"), labels)
