@@ -81,7 +81,8 @@ def run_tool(main: Callable[[], int | None]) -> None:
     except OSError as error:
         # str(OSError) may start with "[Errno 13]", which tells a user nothing
         named = f"{error.filename}: " if error.filename else ""
-        remedy = "; free some, or write to another disk" if error.errno == errno.ENOSPC else ""
+        is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        remedy = "; free some, or write to another disk" if is_full else ""
         code = _complain(named + (error.strerror or _own_words(error)) + remedy)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

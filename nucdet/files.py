@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -16,6 +17,8 @@ from nucdet.errors import InputError
 
 # the names that mkstemp creates from the prefix ".stem-" and the suffix
 _TEMPORARY = re.compile(r"\.(.+)-[a-z0-9_]{8}(\.[^.]*|)")
+# a disk, a user's quota or the size of one file is used up
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
@@ -44,6 +47,10 @@ def write_atomically(path: str | os.PathLike[str]) -> Iterator[Path]:
         yield temporary
         _flush_to_disk(temporary)
         temporary.replace(path)
+    except OSError as error:
+        if error.filename is None and error.errno in _NO_ROOM:  # a failed write names no file
+            error.filename = os.fspath(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

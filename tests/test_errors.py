@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
 
@@ -32,6 +33,13 @@ def test_what_the_file_system_refuses_names_the_file(capsys):
 
     assert _exit_code(main) == 2
     assert capsys.readouterr().err == "error: /nowhere/at/all: No such file or directory\n"
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_disk_or_quota_that_is_used_up_has_a_remedy(capsys, number):
+    assert _exit_code(_raiser(OSError(number, "used up", "a.tif"))) == 2
+    line = "error: a.tif: used up; free some, or write to another disk\n"
+    assert capsys.readouterr().err == line
 
 
 def test_a_mistake_found_in_a_loader_process_is_still_one_line(capsys):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 
 import pytest
@@ -16,6 +17,16 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_beside_it(tmp_path):
         raise RuntimeError
     assert path.read_text() == "old"
     assert [p.name for p in path.parent.iterdir()] == ["a.txt"]
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+def test_where_there_is_no_room_the_file_is_named(tmp_path, number):
+    with pytest.raises(OSError) as refused, write_atomically(tmp_path / "a.txt"):
+        raise OSError(number, "no room")
+    assert refused.value.filename == str(tmp_path / "a.txt")
+    with pytest.raises(OSError) as refused, write_atomically(tmp_path / "a.txt"):
+        raise OSError(errno.EIO, "an image that is read may have failed")
+    assert refused.value.filename is None
 
 
 def test_json_is_ascii_and_keys_keep_their_order(tmp_path):
