@@ -40,6 +40,7 @@ from nucdet.config import load_config
 from nucdet.data.datasets import default_root
 from nucdet.errors import InputError, run_tool
 from nucdet.files import write_atomically
+from nucdet.locks import lock_folder
 from nucdet.modeling.checkpointing import NucleusCheckpointer
 from nucdet.modeling.weight_checks import weight_files
 from nucdet.train.trainer import NucleusTrainer
@@ -48,7 +49,7 @@ from nucdet.tuning.cross_validate import cross_validate
 from nucdet.tuning.search import TABLE as SEARCH_TABLE
 from nucdet.tuning.search import search
 from nucdet.tuning.search_space import SearchSpace
-from nucdet.tuning.trial_runs import lock_folder, run_trial
+from nucdet.tuning.trial_runs import run_trial
 from nucdet.tuning.trials import DONE, Trial, note_outdated, plan_trials, read_outcome
 from nucdet.visualization.training_curves import plot_training
 

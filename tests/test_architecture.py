@@ -17,6 +17,7 @@ FLOORS = {
     "nucdet.files": 0,
     "nucdet.image_names": 0,
     "nucdet.lifetime": 0,
+    "nucdet.locks": 0,
     "nucdet.processes": 0,
     "nucdet.compiler_on_demand": 0,
     "nucdet.config": 0,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from nucdet.config import load_config
 from nucdet.data.datasets import check_datasets, chosen_planes, register_datasets
 from nucdet.data.io.choice import options_text
 from nucdet.errors import InputError
+from nucdet.locks import TRAINING, lock_folder
 from nucdet.modeling.architecture_checks import check_architecture, check_training_data
 from nucdet.modeling.checkpointing import NucleusCheckpointer
 from nucdet.modeling.weight_checks import check_trained, check_weights
@@ -35,11 +37,20 @@ def run(args: argparse.Namespace, trainer: type[NucleusTrainer] | None = None) -
         trainer: a subclass of NucleusTrainer to use; None: NucleusTrainer itself.
 
     Raises:
-        InputError, OSError: raised before any process starts, as far as possible.
+        InputError, OSError: raised before any process starts, as far as possible; among others,
+            if another training writes to OUTPUT_DIR.
     """
     check_devices(args)
-    prepare(args)
-    run_processes(partial(_run_process, trainer_class=trainer), args, args)
+    cfg = prepare(args)
+    with _no_other_training(Path(cfg.OUTPUT_DIR), args):
+        run_processes(partial(_run_process, trainer_class=trainer), args, args)
+
+
+def _no_other_training(folder: Path, args: argparse.Namespace) -> AbstractContextManager[object]:
+    """A lock on the folder, unless this process only evaluates or helps another machine's."""
+    if args.eval_only or args.machine_rank:
+        return nullcontext()
+    return lock_folder(folder, name=TRAINING, option="OUTPUT_DIR")
 
 
 def prepare(args: argparse.Namespace) -> CfgNode:

@@ -17,7 +17,8 @@ from nucdet.data.folds import find_folds
 from nucdet.data.image_kinds import IMAGE_KINDS
 from nucdet.errors import InputError
 from nucdet.files import remove_left_over, write_atomically
-from nucdet.tuning.trial_runs import lock_folder, run_trial
+from nucdet.locks import lock_folder
+from nucdet.tuning.trial_runs import run_trial
 from nucdet.tuning.trial_tables import exit_code, mean_and_sd, with_sd, write_trials
 from nucdet.tuning.trials import (
     DONE,

@@ -25,8 +25,9 @@ from rich.table import Table
 from nucdet.config import load_config
 from nucdet.errors import InputError
 from nucdet.files import remove_left_over, write_atomically
+from nucdet.locks import lock_folder
 from nucdet.tuning.search_space import TPE_STARTUP, Axis, Point, SearchSpace
-from nucdet.tuning.trial_runs import lock_folder, run_trial
+from nucdet.tuning.trial_runs import run_trial
 from nucdet.tuning.trial_tables import exit_code, mean_and_sd, with_sd, write_config, write_trials
 from nucdet.tuning.trials import (
     DONE,

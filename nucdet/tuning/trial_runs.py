@@ -1,4 +1,4 @@
-"""Runs the trainings of a series, each in its own process, with locks on their folders.
+"""Runs the trainings of a series, each in its own process.
 
 Each training runs like ``nucdet-train``, in its own process, so that seeds, registries and memory
 start fresh and a crash affects nothing else. The results are those of its last evaluation.
@@ -11,15 +11,11 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
-import portalocker
-from portalocker import AlreadyLocked, LockFlags
 
-from nucdet.errors import InputError
 from nucdet.files import remove_left_over
 from nucdet.lifetime import end_with_parent
 from nucdet.progress import ProgressBar
@@ -54,7 +50,7 @@ def run_trial(
         trial: from :func:`plan_trials`.
         config_file: the same as for :func:`plan_trials`.
         metric: ``"task/metric"`` that must be among the results.
-        lock: from :func:`lock_folder` for the trial's folder.
+        lock: from :func:`nucdet.locks.lock_folder` for the trial's folder.
         retry_failed: also train if the trial has failed.
 
     Raises:
@@ -162,26 +158,3 @@ def _last_error(log: str) -> str:
     lines = [line.strip() for line in log.splitlines() if line.strip()]
     said = re.compile(r"error: |([a-zA-Z_]\w*\.)*[A-Z]\w*(Error|Exception|Interrupt|Exit)\b")
     return next((line for line in reversed(lines) if said.match(line)), "\n".join(lines[-1:]))
-
-
-@contextmanager
-def lock_folder(folder: Path, wait: bool = False) -> Iterator[int]:
-    """Hold a folder's lock; a training that outlives this process continues to hold it.
-
-    Yields:
-        The file descriptor of the lock.
-
-    Raises:
-        InputError: another process holds the lock, and ``wait`` is False.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("a") as file:
-        try:
-            flags = LockFlags.EXCLUSIVE if wait else LockFlags.EXCLUSIVE | LockFlags.NON_BLOCKING
-            portalocker.lock(file, flags)
-        except AlreadyLocked as error:
-            raise InputError(
-                f"{folder}: another command trains in this folder, or a training that it left "
-                "behind; wait until it ends or choose another --output-dir"
-            ) from error
-        yield file.fileno()

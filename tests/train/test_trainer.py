@@ -14,6 +14,7 @@ import pytest
 import torch
 from detectron2.data import MetadataCatalog
 from detectron2.engine import AMPTrainer, SimpleTrainer, hooks
+from portalocker import LockException
 from torch.utils.data import DataLoader
 
 from nucdet.config import load_config
@@ -60,6 +61,37 @@ def test_a_run_leaves_what_it_promises(arguments, monkeypatch):
     assert (output / "metrics.json").is_file()
     assert list(output.glob("events.*"))
     assert (output / "last_checkpoint").read_text() == "model_final.pth"
+
+
+def test_no_other_training_writes_into_the_folder_meanwhile(arguments, monkeypatch):
+    started = []
+
+    def process(function, args, argument):
+        started.append(args.machine_rank)
+        if len(started) == 1:  # while this one trains
+            with pytest.raises(InputError, match=r"another command trains .* another OUTPUT_DIR"):
+                run(args)
+            args.machine_rank = 1  # of the same training, on another machine
+            run(args)
+
+    monkeypatch.setattr("nucdet.train.run.run_processes", process)
+    args = arguments("--num-machines=2", "--dist-url=tcp://other:1")
+    run(args)
+    assert started == [0, 1]
+    args.machine_rank = 0
+    run(args)
+    assert started == [0, 1, 0]
+
+
+def test_a_file_system_without_locks_is_trained_on(arguments, monkeypatch):
+    def refuse(file, flags):
+        raise LockException("no locks available")
+
+    monkeypatch.setattr("portalocker.lock", refuse)
+    started = []
+    monkeypatch.setattr("nucdet.train.run.run_processes", lambda *given: started.append(given))
+    run(arguments())
+    assert started
 
 
 def test_the_same_seed_gives_the_same_weights(arguments):
