@@ -18,6 +18,15 @@ from nucdet.lifetime import bind_forks
 # longest part of an unexpected error's message that is shown, in characters
 _SHOWN = 200
 
+# what torch says if one of the processes that load data has ended, except by a bug
+_LOST_LOADER = re.compile(
+    r"DataLoader worker \(pid\S* [\d, ]+\) (is killed by signal: (Killed|Bus error)|exited \w+)"
+)
+_MORE_ROOM = (
+    "there may be too little memory, or too little shared memory (/dev/shm; for Docker, --shm-size "
+    "1g); give it more, or set DATALOADER.NUM_WORKERS 0"
+)
+
 # the exit code that a shell reports for a program ended by a closed pipe (128 + SIGPIPE)
 _CLOSED_PIPE = 141
 
@@ -64,7 +73,8 @@ def run_tool(main: Callable[[], int | None]) -> None:
 
     User errors (:class:`InputError`) and errors of the file system (:class:`OSError`: missing file,
     no permission, full disk) end with one line on stderr and code 2. Ctrl-C ends with code 130, and
-    a closed output pipe (``| head``) with code 141.
+    a closed output pipe (``| head``) with code 141. Too little memory for a process that loads data
+    counts as a user error.
     Any other exception is a bug in nucdet: exit code 1 and one line that names a log file with the
     traceback, in the folder for temporary files. Processes that the tool forks end with it.
     """
@@ -88,7 +98,8 @@ def run_tool(main: Callable[[], int | None]) -> None:
         print("interrupted", file=sys.stderr)
         code = 130
     except Exception as error:
-        code = _report_bug(error)
+        lost = _LOST_LOADER.search(str(error))
+        code = _complain(f"{lost[0]}: {_MORE_ROOM}") if lost else _report_bug(error)
     sys.exit(code)
 
 

@@ -53,6 +53,20 @@ def test_a_mistake_found_in_a_loader_process_is_still_one_line(capsys):
     assert capsys.readouterr().err == "error: No such file or directory: 'a.png'\n"
 
 
+@pytest.mark.parametrize(
+    ("ending", "code"),
+    [
+        ("(pid 12) is killed by signal: Killed. ", 2),
+        ("(pid 12) is killed by signal: Bus error. It is possible that …", 2),
+        ("(pid(s) 12, 13) exited unexpectedly", 2),
+        ("(pid 12) is killed by signal: Segmentation fault. ", 1),
+    ],
+)
+def test_too_little_memory_of_a_loader_process_is_no_bug(capsys, ending, code):
+    assert _exit_code(_raiser(RuntimeError(f"DataLoader worker {ending}"))) == code
+    assert ("or set DATALOADER.NUM_WORKERS 0\n" in capsys.readouterr().err) == (code == 2)
+
+
 def test_a_bug_is_one_line_that_names_a_log_with_the_traceback(capsys, tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     assert _exit_code(_raiser(ValueError("a bug\nof two lines"))) == 1

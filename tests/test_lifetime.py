@@ -69,6 +69,35 @@ def test_the_workers_of_a_data_loader_end_with_a_killed_process(repository, tmp_
                 os.killpg(first.pid, signal.SIGKILL)
 
 
+# as where /dev/shm has no room for a batch
+_UNSENT = """
+import torch
+from nucdet.errors import run_tool
+
+class Data(torch.utils.data.Dataset):
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, index):
+        return lambda: index  # which cannot be pickled
+
+loader = torch.utils.data.DataLoader(Data(), num_workers=1, collate_fn=lambda batch: batch)
+run_tool(lambda: print(list(loader)))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks Linux for it")
+def test_a_batch_that_cannot_be_sent_is_not_waited_for(repository):
+    done = subprocess.run(
+        [sys.executable, "-c", _UNSENT], capture_output=True, text=True, cwd=repository, timeout=60
+    )
+    assert done.returncode == 2
+    reason, line = done.stderr.splitlines()
+    assert reason.startswith("a process could not send its result: ")
+    assert line.startswith("error: DataLoader worker (pid")
+    assert "exited unexpectedly: there may be too little memory" in line
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="asks Linux for it")
 def test_who_comes_too_late_to_ask_ends_at_once(repository):
     done = subprocess.run([sys.executable, "-c", _LATE], capture_output=True, cwd=repository)
