@@ -133,9 +133,13 @@ class RecordStore:
         def is_own(path: Path) -> bool:
             if path.is_dir():
                 return has_planes or path.name in written
-            # after a power failure a file may have another size, but is not newer than the record
-            is_changed = written.get(path.name) not in (None, file_size(path))
-            return path.name in written and not (is_changed and path.stat().st_mtime_ns > time)
+            if path.name not in written:
+                return False
+            size, found = written[path.name], path.stat()
+            # a power failure may have cut a file short, but it is not newer than the record; the
+            # time alone does not tell, as a copy may keep that of another computer
+            is_cut = found.st_size < (size or 0) and found.st_mtime_ns <= time
+            return size in (None, found.st_size) or is_cut
 
         return [path for path in there if not is_own(path)]
 

@@ -71,6 +71,16 @@ def test_labels_that_were_corrected_where_nucdet_wrote_them_are_the_users(
         beside()
 
 
+def test_corrected_labels_with_an_earlier_time_are_the_users(beside, images, bright_is_nucleus):
+    """For example if they were copied from a computer whose clock is wrong."""
+    predict_images(beside(), bright_is_nucleus())
+    labels = images / "a_label.tif"
+    labels.write_bytes(labels.read_bytes() + b"corrected by hand")
+    os.utime(labels, (1, 1))
+    with pytest.raises(InputError, match=r"a_label\.tif: .*changed since"):
+        beside()
+
+
 def test_what_a_power_failure_cut_short_is_written_anew(beside, images, bright_is_nucleus):
     predict_images(beside(), bright_is_nucleus())
     written = (images / "a_label.tif").stat()
