@@ -180,6 +180,33 @@ def check_datasets(names: Iterable[str]) -> None:
             )
 
 
+def shared_images(train: Iterable[str], test: str) -> list[str]:
+    """The images that one of the data sets to train on has in common with the one to score on.
+
+    Returns:
+        Their paths, sorted; of copies of planes, those of the original files.
+
+    Raises:
+        InputError: a JSON is damaged.
+    """
+    trained = set().union(*(_originals(name) for name in train))
+    return sorted(trained & _originals(test))
+
+
+def _originals(name: str) -> set[str]:
+    """The files that the images of a data set were made from."""
+    metadata = MetadataCatalog.get(name)
+    files: set[str] = set()
+    if metadata.get("json_file"):
+        for member, entry in stream_entries(Path(metadata.json_file)):
+            if member == "images" and isinstance(entry, dict):
+                file_name = entry.get("original") or entry.get("file_name")
+                files.add(os.path.realpath(Path(metadata.get("image_root", ""), str(file_name))))
+            elif files:  # do not read the annotations
+                break
+    return files
+
+
 def _converter_options(name: str) -> str:
     """The options with which nucdet-convert writes this data set."""
     root = MetadataCatalog.get(name).image_root

@@ -13,7 +13,12 @@ from typing import TYPE_CHECKING, Any
 from detectron2.config import CfgNode
 
 from nucdet.config import load_config
-from nucdet.data.datasets import check_datasets, chosen_planes, register_datasets
+from nucdet.data.datasets import (
+    check_datasets,
+    chosen_planes,
+    register_datasets,
+    shared_images,
+)
 from nucdet.data.io.choice import options_text
 from nucdet.errors import InputError
 from nucdet.locks import TRAINING, lock_folder
@@ -123,6 +128,12 @@ def _run_process(
         trainer = trainer_class(cfg)
     trainer.resume_or_load(resume=args.resume)
     logger.info(_summary(cfg, trainer))
+    for name in cfg.DATASETS.TEST:
+        if shared := shared_images(cfg.DATASETS.TRAIN, name):
+            logger.warning(
+                "%s: %d of its images are trained on, too, %s for one: its scores will be too high",
+                name, len(shared), shared[0],
+            )  # fmt: skip
     for name in cfg.DATASETS.TRAIN:
         if planes := chosen_planes(name):
             logger.info(f"{name}: give nucdet-predict the same options: {options_text(planes)}")

@@ -11,6 +11,7 @@ from nucdet.data.datasets import (
     class_names,
     register_coco_json,
     register_datasets,
+    shared_images,
 )
 from nucdet.errors import InputError
 
@@ -37,6 +38,26 @@ def test_loading_gives_detectron2s_dicts(registered):
     first = dicts[0]
     assert first["file_name"].startswith(str(registered))
     assert {a["category_id"] for d in dicts for a in d["annotations"]} == {0}
+
+
+def test_images_that_are_trained_and_scored_on_are_known_by_their_files(tmp_path):
+    """Under whatever name, and whichever of their planes."""
+    names = {
+        "a_train": ["../raw/1.tif", "planes/z-0/2.tif"],
+        "b_train": ["../raw/3.tif"],
+        "c_val": ["../raw/4.tif", "planes/z-1/2.tif", "../c/../raw/3.tif"],
+    }
+    for name, files in names.items():
+        images = [{"id": number, "file_name": file} for number, file in enumerate(files, 1)]
+        for image in images:
+            if image["file_name"].startswith("planes"):
+                image["original"] = "../raw/2.tif"
+        path = tmp_path / f"{name}.json"
+        path.write_text(json.dumps({"images": images, "annotations": []}))
+        register_coco_json(name, path, tmp_path / name[0])
+    shared = shared_images(["a_train", "b_train"], "c_val")
+    assert shared == [str(tmp_path / "raw/2.tif"), str(tmp_path / "raw/3.tif")]
+    assert shared_images(["b_train"], "a_train") == []
 
 
 def test_a_missing_json_says_how_to_make_it(tmp_path):

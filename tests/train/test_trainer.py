@@ -63,6 +63,13 @@ def test_a_run_leaves_what_it_promises(arguments, monkeypatch):
     assert (output / "last_checkpoint").read_text() == "model_final.pth"
 
 
+def test_a_score_on_images_that_are_trained_on_is_called_too_high(arguments, monkeypatch, capfd):
+    monkeypatch.setattr(NucleusTrainer, "train", lambda self: None)
+    run(arguments("DATASETS.TEST", "('synthetic_val', 'synthetic_train')"))
+    lines = [line for line in capfd.readouterr().out.splitlines() if "too high" in line]
+    assert len(lines) == 1 and "synthetic_train: 8 of its images are trained on, too" in lines[0]
+
+
 def test_no_other_training_writes_into_the_folder_meanwhile(arguments, monkeypatch):
     started = []
 
