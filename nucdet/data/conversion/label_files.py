@@ -166,8 +166,8 @@ def pair_files(images: str | os.PathLike[str], labels: str | os.PathLike[str]) -
 
     Raises:
         FileNotFoundError: there is no such folder.
-        InputError: there is no image, or no label map, or two files have look-alike names
-            (:func:`nucdet.image_names.check_distinct`).
+        InputError: there is no image, or no label map, or a folder of masks for each image instead,
+            or two files have look-alike names (:func:`nucdet.image_names.check_distinct`).
     """
     by_name = _images_by_name(Path(images))
     pairing = Pairing()
@@ -175,6 +175,15 @@ def pair_files(images: str | os.PathLike[str], labels: str | os.PathLike[str]) -
     image_files = {file for same in by_name.values() for file in same} if one_folder else set()
     files = [file for file in _files_of(Path(labels), LABEL_SUFFIXES) if file not in image_files]
     if not files:
+        known = names_of_all(image for same in by_name.values() for image in same)
+        for place, found in _in_subfolders(Path(labels), LABEL_SUFFIXES):
+            if known & {composed(part) for part in place.relative_to(labels).parts}:
+                raise InputError(
+                    f"{labels}: no label map in it, but {place} with {len(found)} files for one "
+                    "image; expected one label map for each image: give each nucleus a number in "
+                    "it (labels[mask > 0] = number), or convert the masks as nucdet-convert "
+                    "dsb2018 expects them"
+                )
         raise _nothing_in(Path(labels), "label map", LABEL_SUFFIXES, f"files {_names('NAME')}")
 
     by_stem: dict[str, list[Path]] = defaultdict(list)

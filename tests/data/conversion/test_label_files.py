@@ -179,6 +179,14 @@ def test_files_that_lie_only_in_subfolders_are_named(tmp_path):
         pair_files(images / "day2", labels)
 
 
+def test_a_folder_of_masks_for_each_image_is_no_folder_of_label_maps(tmp_path):
+    images = _touch(tmp_path / "images", "a.png", "b.png")
+    (tmp_path / "masks").mkdir()
+    _touch(tmp_path / "masks/a", "1.png", "2.png", "3.png")
+    with pytest.raises(InputError, match=r"masks/a with 3 files for one image; expected"):
+        pair_files(images, tmp_path / "masks")
+
+
 @pytest.mark.parametrize("form", ["ImageJ", "QuPath", "QuPath, a list of cells"])
 def test_outlines_become_the_label_map_that_the_page_promises(
     tmp_path, repository, monkeypatch, form
