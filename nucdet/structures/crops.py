@@ -57,6 +57,18 @@ def crops_of_label_map(labels: np.ndarray) -> Crops:
     Raises:
         InputError: not two dimensions, not integers, negative labels.
     """
+    labels, found = boxes_of_label_map(labels)
+    offsets = np.array([(box[0].start, box[1].start) for _, box in found], dtype=np.int64)
+    return offsets.reshape(-1, 2), [labels[box] == i for i, box in found]
+
+
+def boxes_of_label_map(
+    labels: np.ndarray,
+) -> tuple[np.ndarray, list[tuple[int, tuple[slice, slice]]]]:
+    """The label map, renumbered if a label is large, and the number and the box of each label.
+
+    Arguments and errors as in :func:`crops_of_label_map`.
+    """
     if labels.dtype == bool:
         labels = labels.view(np.uint8)
     if labels.ndim != 2 or labels.dtype.kind not in "iu":
@@ -70,9 +82,7 @@ def crops_of_label_map(labels: np.ndarray) -> Crops:
         values, ranks = np.unique(labels, return_inverse=True)
         labels = ranks.reshape(labels.shape) + (values[0] != 0)
     boxes = ndimage.find_objects(labels) if labels.size else []
-    found = [(i, box) for i, box in enumerate(boxes, 1) if box]
-    offsets = np.array([(box[0].start, box[1].start) for _, box in found], dtype=np.int64)
-    return offsets.reshape(-1, 2), [labels[box] == i for i, box in found]
+    return labels, [(i, box) for i, box in enumerate(boxes, 1) if box]
 
 
 def _is_whole(dtype: np.dtype | torch.dtype) -> bool:

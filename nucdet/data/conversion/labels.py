@@ -24,10 +24,13 @@ from nucdet.data.io.planes import open_windows
 from nucdet.data.io.windows import ImageWindows
 from nucdet.errors import InputError
 from nucdet.structures import CroppedMasks
+from nucdet.structures.crops import boxes_of_label_map
 
 # A few labels with many pieces each are classes of pixels (nucleus, border), not nuclei.
 _FEW_LABELS = 3
 _MANY_PIECES = 5
+# Boxes of labels with so many times the area of the image: each is scattered over all of it.
+_SCATTERED = 20
 # A second piece of this share of the largest is another nucleus, not a pixel that went astray.
 _PIECE = 0.25
 _SHARED = (
@@ -116,6 +119,7 @@ def _masks(labels: Path | None, source: ImageWindows) -> tuple[CroppedMasks, lis
     if labels is None:
         return CroppedMasks.empty(source.size), []
     values = read_label_map(labels, source.size, source.place, source.stack_size)
+    _check_boxes(labels, values)  # the masks of scattered labels would not fit into the memory
     masks = CroppedMasks.from_label_map(values)
     pieces = [_areas_of_pieces(crop) for crop in masks.crops]
     count = sum(map(len, pieces))
@@ -134,6 +138,18 @@ def _masks(labels: Path | None, source: ImageWindows) -> tuple[CroppedMasks, lis
     if any(len(areas) > 1 and areas[-2] >= _PIECE * areas[-1] for areas in pieces):
         doubts.append(_SHARED)
     return masks, doubts
+
+
+def _check_boxes(path: Path, values: np.ndarray) -> None:
+    """Raise InputError if the pixels of each label are scattered over the image."""
+    _, boxes = boxes_of_label_map(values)
+    areas = sum((y.stop - y.start) * (x.stop - x.start) for _, (y, x) in boxes)
+    if areas > _SCATTERED * values.size:
+        raise InputError(
+            f"{path}: its {len(boxes)} numbers are scattered over the whole image, as grey values "
+            "are, or numbers that several nuclei share (8 bits have only 255); expected a label "
+            "map with another number for each nucleus"
+        )
 
 
 def _areas_of_pieces(mask: np.ndarray) -> np.ndarray:

@@ -396,6 +396,11 @@ def _foreground(raw):
     save_labels(raw / "masks/i01.tif", squares)
 
 
+def _grey_values(raw):
+    """An image instead of its label map."""
+    save_labels(raw / "masks/i01.tif", np.random.default_rng(0).poisson(200, SIZE).astype("u2"))
+
+
 def _damaged(raw):
     (raw / "images/i01.tif").write_bytes(b"")
 
@@ -408,6 +413,7 @@ def _damaged(raw):
         (_no_labels, "images/i01.tif", "no label map in"),
         (_same_stem, "images/i01.png", "i01.tif has the same stem"),
         (_foreground, "masks/i01.tif", "1 labels in 20 separate pieces: a mask of kinds of pixels"),
+        (_grey_values, "masks/i01.tif", "numbers are scattered over the whole image, as grey"),
         (_damaged, "images/i01.tif", "the file is empty"),
     ],
 )
