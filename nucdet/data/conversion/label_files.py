@@ -1,11 +1,11 @@
 """Finds the label maps of other tools.
 
 For an image ``a.png`` (or ``a_img.png``, as in cellpose's own data sets) its name may be
-``a_seg.npy`` or ``a_cp_masks.png`` (cellpose), ``a_masks``, ``a_labels``, ``a_label`` (nucdet), or
-``a`` itself (StarDist and most others), as PNG, TIFF or npy, in a separate folder or in that of the
-images. For an OME-TIFF ``a.ome.tif``, ``a`` stands for ``a`` or ``a.ome``. The whole name of the
-image is accepted, too, as in ``a.png_label``, which nucdet writes if ``a`` alone would be
-ambiguous. :mod:`nucdet.data.io.label_maps` reads the files.
+``a_seg.npy`` or ``a_cp_masks.png`` (cellpose), ``a_masks``, ``a_labels``, ``a_label`` (nucdet),
+``a`` itself (StarDist and most others), or ``a_mask``, as PNG, TIFF or npy, in a separate folder or
+in that of the images. For an OME-TIFF ``a.ome.tif``, ``a`` stands for ``a`` or ``a.ome``. The whole
+name of the image is accepted, too, as in ``a.png_label``, which nucdet writes if ``a`` alone would
+be ambiguous. :mod:`nucdet.data.io.label_maps` reads the files.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ IMAGE_SUFFIXES = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp")
 _STACK_SUFFIXES = tuple(BIOIO_READERS)
 _ALL_SUFFIXES = (*IMAGE_SUFFIXES, *_STACK_SUFFIXES)
 # If an image has several label files, the first of these is used: cellpose's window saves _seg.npy
-# after each correction, and its _cp_masks may be older.
-LABEL_ENDINGS = ("_seg", "_cp_masks", "_masks", "_labels", "_label", "")
+# after each correction, and its _cp_masks may be older. A _mask may be that of a region instead.
+LABEL_ENDINGS = ("_seg", "_cp_masks", "_masks", "_labels", "_label", "", "_mask")
 # other files that cellpose and nucdet write for an image
 _OTHER_OUTPUTS = ("_flows", "_cp_output", "_outlines", "_cp_outlines", "_overlay")
 _OUTPUTS = (*filter(None, LABEL_ENDINGS), *_OTHER_OUTPUTS)
@@ -257,7 +257,7 @@ def is_output(stem: str, names: set[str]) -> bool:
 
 def _names(stem: str) -> str:
     name = stem.removesuffix(_IMAGE_ENDING)
-    endings = ", ".join(ending for ending in reversed(LABEL_ENDINGS[1:-1]))
+    endings = ", ".join(filter(None, reversed(LABEL_ENDINGS[1:])))
     return f"{stem}.png, .tif or .npy, the same with {endings}, or {name}_seg.npy"
 
 

@@ -36,8 +36,11 @@ def _names(pairing):
 
 @pytest.mark.parametrize(
     "label",
-    ["a.png", "a.tif", "a_label.tif", "a_labels.png", "a_masks.tif", "a_cp_masks.png", "a_seg.npy"],
-)
+    [
+        "a.png", "a.tif", "a_mask.png", "a_label.tif", "a_labels.png", "a_masks.tif",
+        "a_cp_masks.png", "a_seg.npy",
+    ],
+)  # fmt: skip
 def test_each_name_is_found_in_a_folder_of_its_own_and_beside_the_images(tmp_path, label):
     images = _touch(tmp_path / "images", "a.jpg", "notes.txt", ".hidden.png")
     labels = _touch(tmp_path / "labels", label)
@@ -46,6 +49,12 @@ def test_each_name_is_found_in_a_folder_of_its_own_and_beside_the_images(tmp_pat
         _touch(images, label)
         pairing = pair_files(images, images)
         assert _names(pairing) == {"a.jpg": label} and not pairing.problems
+
+
+def test_the_mask_of_a_region_is_taken_only_without_a_label_map(tmp_path):
+    images = _touch(tmp_path / "images", "a.jpg", "b.jpg")
+    labels = _touch(tmp_path / "labels", "a.png", "a_mask.png", "b_mask.png")
+    assert _names(pair_files(images, labels)) == {"a.jpg": "a.png", "b.jpg": "b_mask.png"}
 
 
 def test_a_folder_of_cellpose_takes_the_corrected_masks(tmp_path):
