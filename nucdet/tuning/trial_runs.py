@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
+import threading
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -86,7 +89,7 @@ def train(trial: Trial, config_file: str | Path, lock: int) -> None:
     with log.open("w") as file:
         # the training ends if this process is killed; it can continue from its checkpoint
         bound = {"pass_fds": (lock,), "preexec_fn": end_with_parent} if os.name == "posix" else {}
-        process = subprocess.Popen(command, stdout=file, stderr=file, **bound)
+        process = _start(command, stdout=file, stderr=file, **bound)
     code = _wait(process, trial)
     if code == 130:
         raise KeyboardInterrupt
@@ -95,6 +98,28 @@ def train(trial: Trial, config_file: str | Path, lock: int) -> None:
         raise TrialError(f"ended by signal {-code}{hint}")
     if code:
         raise TrialError(_last_error(log.read_text(errors="replace")))
+
+
+def _start(command: list[str], **options: Any) -> subprocess.Popen[bytes]:
+    """Start a process; Ctrl-C in the meantime counts at the end.
+
+    While Python forks, it would print the traceback of a KeyboardInterrupt and go on.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    if before is not signal.default_int_handler or not in_main_thread:
+        return subprocess.Popen(command, **options)
+    caught: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, frame: caught.append(number))
+    try:
+        process = subprocess.Popen(command, **options)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if caught:
+        process.kill()
+        process.wait()
+        raise KeyboardInterrupt
+    return process
 
 
 def _wait(process: subprocess.Popen[bytes], trial: Trial) -> int:

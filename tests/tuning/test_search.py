@@ -5,6 +5,8 @@ from __future__ import annotations
 import fcntl
 import json
 import shutil
+import signal
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -269,6 +271,23 @@ def test_how_a_process_ends_is_told_in_one_line(
     monkeypatch.setattr(trial_runs.sys, "executable", shell(tmp_path, script))
     assert search(config, str(output), grids=["SOLVER.BASE_LR=1e-4"]) == 1
     assert read()["error"].tolist() == [error]
+
+
+def test_ctrl_c_while_a_process_starts_ends_it(config, output, tmp_path, monkeypatch):
+    started = []
+
+    class Process(subprocess.Popen):
+        def __init__(self, command, **options):
+            super().__init__(command, **options)
+            started.append(self)
+            signal.raise_signal(signal.SIGINT)  # as during the fork
+
+    monkeypatch.setattr(trial_runs.subprocess, "Popen", Process)
+    monkeypatch.setattr(trial_runs.sys, "executable", shell(tmp_path, "sleep 60"))
+    with pytest.raises(KeyboardInterrupt):
+        search(config, str(output), grids=["SOLVER.BASE_LR=1e-4"])
+    assert [process.returncode for process in started] == [-signal.SIGKILL]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_an_interrupted_process_interrupts_the_search(config, output, tmp_path, monkeypatch):
