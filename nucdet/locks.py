@@ -12,7 +12,7 @@ from portalocker import AlreadyLocked, LockException, LockFlags
 from nucdet.errors import InputError
 
 # a series holds the first for each of its trainings, which hold the second themselves
-SERIES, TRAINING = ".lock", ".lock-training"
+SERIES, TRAINING = ".lock", ".training.lock"
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from nucdet.data.conversion.labels import convert_labels
 from nucdet.data.conversion.own_data import OwnData
 from nucdet.errors import InputError
 from nucdet.evaluation.offline import evaluate_predictions
+from nucdet.files import find_left_over
 from nucdet.modeling.checkpointing import NucleusCheckpointer
 from nucdet.train.run import prepare, run
 from nucdet.train.trainer import Bfloat16Trainer, NucleusTrainer, _mixed_precision_trainer
@@ -85,6 +86,7 @@ def test_no_other_training_writes_into_the_folder_meanwhile(arguments, monkeypat
     args = arguments("--num-machines=2", "--dist-url=tcp://other:1")
     run(args)
     assert started == [0, 1]
+    assert not list(find_left_over(_output(args)))  # the lock is no half-written file
     args.machine_rank = 0
     run(args)
     assert started == [0, 1, 0]
