@@ -131,9 +131,9 @@ def _run_process(
     for name in cfg.DATASETS.TEST:
         if shared := shared_images(cfg.DATASETS.TRAIN, name):
             logger.warning(
-                "%s: %d of its images are trained on, too, %s for one: its scores will be too high",
-                name, len(shared), shared[0],
-            )  # fmt: skip
+                f"{name}: {len(shared)} of its images are trained on, too, {shared[0]} for one: "
+                "its scores will be too high"
+            )
     for name in cfg.DATASETS.TRAIN:
         if planes := chosen_planes(name):
             logger.info(f"{name}: give nucdet-predict the same options: {options_text(planes)}")
