@@ -8,6 +8,16 @@ from scipy import ndimage
 # a polygon: its outer ring, then its holes
 Polygon = list[np.ndarray]
 
+# The directions of a walk, in the order right, down, left, up. After each of them a walk prefers a
+# turn to the right, then straight on, then left; the last row is for the start of a walk.
+_PREFERRED = ((1, 0, 3), (2, 1, 0), (3, 2, 1), (0, 3, 2), (0, 1, 2, 3))
+_START = 4
+# the next direction, by the last one and by which are open (as bits 0 to 3)
+_NEXT = [
+    [next((way for way in ways if open_ways >> way & 1), _START) for open_ways in range(16)]
+    for ways in _PREFERRED
+]
+
 
 def mask_polygons(crop: np.ndarray, offset: tuple[int, int] | np.ndarray) -> list[Polygon]:
     """Outline each 4-connected piece of a mask along the edges of its pixels.
@@ -33,14 +43,16 @@ def mask_polygons(crop: np.ndarray, offset: tuple[int, int] | np.ndarray) -> lis
     crop = np.asarray(crop, dtype=bool)
     width = crop.shape[1] + 1
     rings = [
-        np.stack([np.array(ring) % width, np.array(ring) // width], axis=1)
+        np.stack(np.divmod(ring, width)[::-1], axis=1)
         for loop in _trace(crop)
         for ring in _split_at_touches(loop)
     ]
-    is_outer = [_signed_area(ring) > 0 for ring in rings]
-    # most masks are one piece, to which every ring belongs
-    pieces = ndimage.label(crop)[0] if sum(is_outer) > 1 else crop
     shift = np.array([offset[1], offset[0]])
+    if len(rings) == 1:  # as of most masks
+        return [[rings[0] + shift]]
+    is_outer = [_signed_area(ring) > 0 for ring in rings]
+    # if the mask is one piece, every ring belongs to it
+    pieces = ndimage.label(crop)[0] if sum(is_outer) > 1 else crop
     polygons: dict[int, Polygon] = {}
     # the outer ring of a polygon comes before its holes
     for i in sorted(range(len(rings)), key=lambda i: not is_outer[i]):
@@ -58,10 +70,11 @@ def _trace(crop: np.ndarray) -> list[list[int]]:
     Returns:
         The corner points of each walk; points are numbered row by row, (w + 1) per row.
     """
-    padded = np.pad(crop, 1)
+    padded = np.zeros((crop.shape[0] + 2, crop.shape[1] + 2), bool)
+    padded[1:-1, 1:-1] = crop
     above_left, above = padded[:-1, :-1], padded[:-1, 1:]
     left, here = padded[1:, :-1], padded[1:, 1:]
-    # the directions in which each point can be left: right, down, left, up as bits 0 to 3
+    # the directions in which each point can be left, as bits
     ways = (here & ~above) | (left & ~here) << np.uint8(1)
     ways |= (above_left & ~left) << np.uint8(2) | (above & ~above_left) << np.uint8(3)
     starts = np.flatnonzero(ways).tolist()
@@ -78,13 +91,12 @@ def _trace(crop: np.ndarray) -> list[list[int]]:
 def _walk(open_ways: bytearray, start: int, steps: tuple[int, ...]) -> list[int]:
     """The corner points of the walk from ``start``; the directions it takes are cleared."""
     corners = []
-    point, last = start, -1
-    while open_ways[point]:
-        turns = ((last + 1) % 4, last, (last - 1) % 4) if last >= 0 else (0, 1, 2, 3)
-        way = next(turn for turn in turns if open_ways[point] >> turn & 1)
+    point, last = start, _START
+    while ways := open_ways[point]:
+        way = _NEXT[last][ways]
         if way != last:
             corners.append(point)
-        open_ways[point] &= ~(1 << way)
+        open_ways[point] = ways & ~(1 << way)
         point, last = point + steps[way], way
     return corners
 
