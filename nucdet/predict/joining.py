@@ -103,6 +103,7 @@ class _Pool:
         net_boxes: (N, 4) float, x0, y0, x1, y1: those that the network predicted.
         fields: the other fields of the instances, (N,) each.
         windows: (T, 4) int, y0, x0, y1, x1: the tiles.
+        neighbors: for each tile the indices of those that share an area with it, and its own.
         depth: (N,) int, pixels from each mask to the nearest border of its tile inside the image.
     """
 
@@ -127,6 +128,10 @@ class _Pool:
         )
         self.boxes = self.masks.boxes[:, [1, 0, 3, 2]].astype(np.int64)
         self.windows = np.array([(t.y0, t.x0, t.y1, t.x1) for t in tiles])
+        y0, x0, y1, x1 = self.windows.T
+        self.neighbors = [
+            np.flatnonzero((y0 < t.y1) & (y1 > t.y0) & (x0 < t.x1) & (x1 > t.x0)) for t in tiles
+        ]
         self.depth = _depths(self.boxes, self.windows[self.tile_of], size)
 
     def __len__(self) -> int:
@@ -140,10 +145,8 @@ class _Pool:
             intersection as a share of the smaller mask's pixels.
         """
         for a, one in enumerate(self.tiles):
-            for b in range(a + 1, len(self.tiles)):
+            for b in self.neighbors[a][self.neighbors[a] > a].tolist():
                 zone = one.shared_with(self.tiles[b])
-                if zone is None:
-                    continue
                 first, second = (self._inside(t, zone) for t in (a, b))
                 for i, j in self._meeting(first, second):
                     yield i, j, *self._compare(i, j, zone)
@@ -182,9 +185,11 @@ class _Pool:
     def seen_better(self, ids: np.ndarray, finders: set[int], depth: int) -> bool:
         """Whether a tile other than ``finders`` contains all these masks at least this deep."""
         (y0, x0), (y1, x1) = self.boxes[ids, :2].min(axis=0), self.boxes[ids, 2:].max(axis=0)
-        depths = _depths(np.array([[y0, x0, y1, x1]]), self.windows, self.size)
-        depths[list(finders)] = -1
-        return bool(depths.max() >= depth)
+        # a tile that contains the first mask shares an area with the tile of that mask
+        near = self.neighbors[self.tile_of[ids[0]]].tolist()
+        others = self.windows[[tile for tile in near if tile not in finders]]
+        depths = _depths(np.array([[y0, x0, y1, x1]]), others, self.size)
+        return bool((depths >= depth).any())
 
     def union(self, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The union of several masks: (y0, x0) and crop."""
