@@ -25,7 +25,7 @@ from nucdet.data.conversion.coco_json import ImageEntry
 from nucdet.data.conversion.own_data import OwnData
 from nucdet.data.conversion.plane_copies import write_copy
 from nucdet.data.conversion.report import IMAGE, ConversionReport, Problem
-from nucdet.data.conversion.segmentations import read_outline
+from nucdet.data.conversion.segmentations import read_outlines
 from nucdet.data.conversion.tiles import borders_of
 from nucdet.data.conversion.workers import ImageResult, check_workers
 from nucdet.data.image_kinds import image_kind
@@ -220,12 +220,13 @@ def _convert(own: OwnData, json_file: Path, staging: Path, task: _Task) -> Image
         return ImageResult([Problem(str(task.image), what, IMAGE)])
     problems: list[Problem] = []
     annotations = []
+    outlines = read_outlines(task.annotations, size, "instance")
     for entry in task.annotations:
         where = f"{json_file}: annotation {entry.get('id')} of {task.image.name}"
         try:
             if entry.get("segmentation") == []:  # of data sets for the detection of boxes
                 raise InputError("no polygon, expected one")
-            outline = read_outline(entry, size, "instance")
+            outline = next(outlines)
         except InputError as error:
             # an instance whose pixels are unknown would be trained as background
             return ImageResult([*problems, Problem(where, str(error), IMAGE)])

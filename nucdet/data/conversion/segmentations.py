@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,6 +31,26 @@ class Outline:
     clipped: bool = False
 
 
+def read_outlines(
+    entries: Sequence[dict[str, Any]], size: tuple[int, int], what: str
+) -> Iterator[Outline]:
+    """:func:`read_outline` for all annotations of an image, which is much faster for RLE.
+
+    Raises:
+        InputError: see :func:`read_outline`; raised where the iteration reaches the annotation.
+    """
+    rles = [e["segmentation"] for e in entries if isinstance(e.get("segmentation"), dict)]
+    try:
+        annotations = iter(annotations_of(CroppedMasks.from_coco_rle(rles, size)))
+    except InputError:  # read one by one, so that the error is raised at its annotation
+        annotations = None
+    for entry in entries:
+        if isinstance(entry.get("segmentation"), dict) and annotations is not None:
+            yield _with_crowd(_of_rle(next(annotations), what), entry)
+        else:
+            yield read_outline(entry, size, what)
+
+
 def read_outline(entry: dict[str, Any], size: tuple[int, int], what: str) -> Outline:
     """Check and encode the segmentation of an annotation in an image of (height, width).
 
@@ -45,23 +66,27 @@ def read_outline(entry: dict[str, Any], size: tuple[int, int], what: str) -> Out
     """
     segmentation = entry.get("segmentation")
     if isinstance(segmentation, dict):
-        outline = _of_rle(segmentation, size, what)
+        try:
+            [annotation] = annotations_of(CroppedMasks.from_coco_rle([segmentation], size))
+        except InputError as error:
+            # the index of the mask, always 0, does not help the user
+            raise InputError(str(error).removeprefix("mask 0: ")) from None
+        outline = _of_rle(annotation, what)
     else:
         outline = _of_polygons(parts_of(segmentation), size, what)
-    if outline.annotation and entry.get("iscrowd"):
-        outline.annotation["iscrowd"] = 1
-    return outline
+    return _with_crowd(outline, entry)
 
 
-def _of_rle(rle: dict[str, Any], size: tuple[int, int], what: str) -> Outline:
-    try:
-        [annotation] = annotations_of(CroppedMasks.from_coco_rle([rle], size))
-    except InputError as error:
-        # the index of the mask, always 0, does not help the user
-        raise InputError(str(error).removeprefix("mask 0: ")) from None
+def _of_rle(annotation: dict[str, Any], what: str) -> Outline:
     if annotation["area"]:
         return Outline(annotation)
     return Outline(problems=[("its RLE has no pixel", f"the {what}")])
+
+
+def _with_crowd(outline: Outline, entry: dict[str, Any]) -> Outline:
+    if outline.annotation and entry.get("iscrowd"):
+        outline.annotation["iscrowd"] = 1
+    return outline
 
 
 def _of_polygons(parts: list[list[float]], size: tuple[int, int], what: str) -> Outline:
