@@ -115,7 +115,8 @@ class PlaneLinks:
                 continue
             taken[old] = True
             number = int(seen.numbers[old])
-            if self._axis == "time" or not _is_next(seen.sections[number], masks.areas[new]):
+            area = shared.pred_areas[new]
+            if self._axis == "time" or not _is_next(seen.sections[number], area):
                 numbers[new] = number
         return numbers
 
