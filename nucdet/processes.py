@@ -119,6 +119,11 @@ def _run_bound(function: Callable[[Any], object], argument: Any, starter: int) -
         # before they do
         comm.synchronize()
         distributed.destroy_process_group()
+        # The threads of a group end with the last reference to it, and Detectron2 keeps two. Now
+        # and then a process that ended while they ran was aborted ("terminate called without an
+        # active exception").
+        comm._LOCAL_PROCESS_GROUP = None
+        comm._get_global_gloo_group.cache_clear()
 
 
 def _own_error(error: ProcessRaisedException) -> Exception:

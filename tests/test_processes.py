@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import pytest
 from torch.multiprocessing import ProcessRaisedException
 
@@ -37,3 +40,35 @@ def test_a_full_disk_met_by_another_process_has_the_same_line(capsys):
         run_tool(main)
     line = "error: a.tif: No space left on device; free some, or write to another disk\n"
     assert capsys.readouterr().err == line
+
+
+_TWO_PROCESSES = """
+import argparse, atexit, os
+
+def work(folder):
+    from detectron2.utils import comm
+    comm.all_gather({"rank": comm.get_rank()})
+    file = os.path.join(folder, str(comm.get_rank()))
+    atexit.register(lambda: open(file, "w").write("\\n".join(threads())))
+
+def threads():
+    tasks = "/proc/self/task"
+    return [open(f"{tasks}/{task}/comm").read().strip() for task in os.listdir(tasks)]
+
+if __name__ == "__main__":
+    import sys
+    from nucdet.processes import run_processes
+    devices = argparse.Namespace(num_gpus=2, num_machines=1, machine_rank=0, dist_url="auto")
+    run_processes(work, devices, sys.argv[1])
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks Linux for the threads")
+def test_no_thread_of_the_communication_is_left_when_a_process_ends(tmp_path):
+    script = tmp_path / "two.py"
+    script.write_text(_TWO_PROCESSES)
+    (tmp_path / "threads").mkdir()
+    subprocess.run([sys.executable, "-W", "ignore", script, tmp_path / "threads"], check=True)
+    left = {path.name: path.read_text().split("\n") for path in (tmp_path / "threads").iterdir()}
+    assert sorted(left) == ["0", "1"]
+    assert not [name for names in left.values() for name in names if "gloo" in name]
