@@ -107,7 +107,7 @@ def linked(planes: np.ndarray, kind: str) -> np.ndarray:
     for i, plane in enumerate(planes):
         masks = CroppedMasks.from_label_map(plane)
         place = Place(z=i) if kind == "stack" else Place(time=i)
-        result[i] = np.append(0, links.number(masks, place))[masks.to_label_map()]
+        result[i] = masks.to_label_map(links.number(masks, place))
     return result
 
 
@@ -128,7 +128,7 @@ def stitched(planes: np.ndarray, kind: str) -> np.ndarray:
         fresh = numbers == 0
         numbers[fresh] = count + 1 + np.arange(np.count_nonzero(fresh))
         count = max(count, numbers.max(initial=0))
-        result[i] = np.append(0, numbers)[CroppedMasks.from_label_map(plane).to_label_map()]
+        result[i] = CroppedMasks.from_label_map(plane).to_label_map(numbers)
     return result
 
 

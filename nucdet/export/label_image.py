@@ -143,11 +143,11 @@ def _dtype(masks: int) -> np.dtype:
 def _planes(planes: Iterable[LabelPlane], dtype: np.dtype, is_tiled: bool) -> Iterator[np.ndarray]:
     """Label maps (H, W) of whole planes, or their tiles."""
     for masks, labels in planes:
-        values = np.array([0, *labels], dtype)
+        values = np.array(labels, dtype)
         if is_tiled:
-            yield from _tiles(masks, values[1:])
+            yield from _tiles(masks, values)
         else:
-            yield values[masks.to_label_map()]
+            yield masks.to_label_map(values)
 
 
 def _tiles(masks: CroppedMasks, labels: np.ndarray) -> Iterator[np.ndarray]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from nucdet.data.io.choice import Place
 from nucdet.structures import CroppedMasks
 
 
@@ -70,6 +71,11 @@ class ImageRecord:
 
     def _plane(self) -> list[tuple[str, int | str]]:
         return [(axis, {"T": self.time, "Z": self.z}[axis]) for axis in self.axes]
+
+    @property
+    def place(self) -> Place:
+        """The position of the plane in its file."""
+        return Place(self.time, self.z)
 
     @property
     def size(self) -> tuple[int, int]:

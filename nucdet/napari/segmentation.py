@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -61,10 +61,19 @@ def segment(
         Cancelled: the user stopped the computation.
     """
     progress(0, 0, "segmenting")
+    return _predict(
+        segmenter, plane, diameter, lambda done, tiles: progress(done, tiles, "segmenting, tiles")
+    )
+
+
+def _predict(
+    segmenter: Segmenter,
+    plane: Plane,
+    diameter: float | str | None,
+    show_tiles: Callable[[int, int], None] | None = None,
+) -> Prediction:
     source = ImageWindows(plane.pixels, plane.name, segmenter.cfg.INPUT.NORMALIZE)
-    return segmenter.predict_windows(
-        [source], diameter, lambda done, tiles: progress(done, tiles, "segmenting, tiles")
-    )[0]
+    return segmenter.predict_windows([source], diameter, show_tiles)[0]
 
 
 class LinkedStack(NamedTuple):
@@ -114,11 +123,10 @@ def segment_stack(
     links, labels, scores, warnings = PlaneLinks(axis), [], {}, []
     for done, plane in enumerate(planes):
         progress(done, math.prod(lengths), "segmenting, planes")
-        source = ImageWindows(plane.pixels, plane.name, segmenter.cfg.INPUT.NORMALIZE)
-        prediction = segmenter.predict_windows([source], diameter)[0]
+        prediction = _predict(segmenter, plane, diameter)
         place = Place(**dict(zip(names, (plane.step[i] for i in several), strict=False)))
         numbers = links.number(prediction.pred_masks, place)
-        labels.append(np.append(0, numbers).astype(np.int32)[prediction.label_map()])
+        labels.append(prediction.pred_masks.to_label_map(numbers.astype(np.int32)))
         for number, score in zip(numbers.tolist(), prediction.scores.tolist(), strict=True):
             scores[number] = max(score, scores.get(number, 0.0))
         if prediction.warning:

@@ -30,18 +30,18 @@ class _Sections(NamedTuple):
 
 
 class _Seen(NamedTuple):
-    """The nuclei with which the next plane is compared: N masks, their numbers and planes.
+    """The N nuclei with which the next plane is compared.
 
     Attributes:
-        masks: disjoint within a plane, but those of two planes may overlap.
+        masks: those of the last plane, then those of the one before that were missed in it.
         numbers: (N,) int64.
-        ages: (N,) int64: 0 for nuclei of the last plane, 1 for those of the one before.
-        sections: of each nucleus of the last plane, by its number.
+        last: how many are of the last plane.
+        sections: in depth those of each nucleus, by its number; empty in time.
     """
 
     masks: CroppedMasks
     numbers: np.ndarray
-    ages: np.ndarray
+    last: int
     sections: dict[int, _Sections]
 
 
@@ -79,17 +79,20 @@ class PlaneLinks:
             place: of that plane.
         """
         numbers = self._continued(masks, place)
-        new = numbers == 0
-        numbers[new] = self.count + 1 + np.arange(np.count_nonzero(new))
-        self._remember(masks, numbers, place)
+        new = np.flatnonzero(numbers == 0)
+        numbers[new] = self.count + 1 + np.arange(len(new))
+        self.count += len(new)
+        if self._axis is not None:
+            self._remember(masks, numbers, place)
         return numbers
 
     def resume(self, planes: Iterable[ImageRecord]) -> None:
         """Go on after planes whose nuclei an earlier run has numbered, in their order."""
         for plane in planes:
             numbers = np.array(plane.columns["id"], np.int64)
-            masks = plane.masks() if self._axis else CroppedMasks.empty(plane.size)
-            self._remember(masks, numbers, Place(plane.time, plane.z))
+            self.count = max(self.count, int(numbers.max(initial=0)))
+            if self._axis is not None:
+                self._remember(plane.masks(), numbers, plane.place)
 
     def _row(self, place: Place) -> int | str:
         """The position across the axis: planes are compared with those of the same row only."""
@@ -122,23 +125,18 @@ class PlaneLinks:
 
     def _remember(self, masks: CroppedMasks, numbers: np.ndarray, place: Place) -> None:
         """Keep the nuclei of a plane for the comparison with the next one of its row."""
-        self.count = max(self.count, int(numbers.max(initial=0)))
-        if self._axis is None:
-            return
         row = self._row(place)
         before = self._seen.get(row)
-        seen = _Seen(masks, numbers, np.zeros_like(numbers), {})
+        seen = _Seen(masks, numbers, len(masks), {})
         if self._axis == "z":
             earlier = before.sections if before else {}
             for number, area in zip(numbers.tolist(), masks.areas.tolist(), strict=True):
                 seen.sections[number] = _with(earlier.get(number), area)
         elif before:
-            missed = np.flatnonzero((before.ages == 0) & ~np.isin(before.numbers, numbers))
-            seen = _Seen(
-                CroppedMasks.cat([masks, before.masks[missed]]),
-                np.append(numbers, before.numbers[missed]),
-                np.append(seen.ages, before.ages[missed] + 1),
-                {},
+            missed = np.flatnonzero(~np.isin(before.numbers[: before.last], numbers))
+            seen = seen._replace(
+                masks=CroppedMasks.cat([masks, before.masks[missed]]),
+                numbers=np.append(numbers, before.numbers[missed]),
             )
         self._seen[row] = seen
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from nucdet.data.io.choice import Place
 from nucdet.data.io.planes import Planes
 from nucdet.export import csv_text
 from nucdet.predict.earlier import begin, remove_planes
@@ -53,8 +52,7 @@ class StackWriter:
         Raises:
             OSError: a file cannot be written.
         """
-        place = Place(outputs.record.time, outputs.record.z)
-        ids = self._links.number(outputs.masks, place)
+        ids = self._links.number(outputs.masks, outputs.record.place)
         columns = outputs.record.columns | {"id": ids.tolist()}
         record = replace(outputs.record, columns=columns, axes=self._planes.axes)
         paths = self._job.plane_paths(self._file, record)

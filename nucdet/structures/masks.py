@@ -252,9 +252,18 @@ class CroppedMasks:
             dense[i][box] = crop
         return dense
 
-    def to_label_map(self) -> np.ndarray:
-        """(H, W) int32, label i + 1 for mask i; where masks overlap the lower index is on top."""
-        return self.paint(np.arange(len(self))[::-1])
+    def to_label_map(self, labels: np.ndarray | None = None) -> np.ndarray:
+        """(H, W), the label of a mask in its pixels, 0 elsewhere.
+
+        Where masks overlap, the lower index is on top.
+
+        Args:
+            labels: (N,) integers from 1, whose dtype the map has; None: 1 to N, as int32.
+        """
+        painted = self.paint(np.arange(len(self))[::-1])
+        if labels is None:
+            return painted
+        return np.concatenate([np.zeros(1, labels.dtype), labels])[painted]
 
     def paint(self, order: np.ndarray) -> np.ndarray:
         """(H, W) int32, label i + 1 for mask i, painted in this order: the last is on top."""
