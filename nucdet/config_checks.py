@@ -185,6 +185,12 @@ _RULES = {
 }
 
 
+def fixed_side(cfg: CfgNode) -> int:
+    """The side in pixels at which the network sees every image; 0: not always the same."""
+    is_resized = cfg.MODEL.META_ARCHITECTURE == "SemanticInstanceSegmentor"
+    return cfg.MODEL.SEMANTIC.RESIZE if is_resized else 0
+
+
 def check_config(cfg: CfgNode) -> None:
     """Check the values of a whole config.
 
@@ -199,12 +205,12 @@ def check_config(cfg: CfgNode) -> None:
         check_value(key, value)
     _check_crop(cfg.INPUT.CROP)
     _check_channels(cfg)
-    is_resized = cfg.MODEL.META_ARCHITECTURE == "SemanticInstanceSegmentor"
-    if is_resized and cfg.MODEL.SEMANTIC.RESIZE and cfg.INPUT.RESIZE_RULE == "diameter":
+    side = fixed_side(cfg)
+    if side and cfg.INPUT.RESIZE_RULE == "diameter":
         raise InputError(
-            "INPUT.RESIZE_RULE is 'diameter', but MODEL.SEMANTIC.RESIZE is "
-            f"{cfg.MODEL.SEMANTIC.RESIZE}: every image is predicted at that size, however large "
-            "its nuclei are; set it to 0, or the rule to 'shortest_edge'"
+            f"INPUT.RESIZE_RULE is 'diameter', but MODEL.SEMANTIC.RESIZE is {side}: every image is "
+            "predicted at that size, however large its nuclei are; set it to 0, or the rule to "
+            "'shortest_edge'"
         )
     cosine = cfg.SOLVER.LR_SCHEDULER_NAME == "WarmupCosineLR"  # others do not use BASE_LR_END
     if cosine and cfg.SOLVER.BASE_LR == 0:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from detectron2.config import CfgNode
 from detectron2.structures import Instances
 
+from nucdet.config_checks import fixed_side
 from nucdet.data.io.windows import ImageWindows
 from nucdet.errors import InputError
 from nucdet.modeling.familiarity import Seen
@@ -92,8 +93,8 @@ def usual_diameter(cfg: CfgNode) -> str | None:
 
 def check_rescaled(cfg: CfgNode, diameter: float | str | None) -> None:
     """Raise InputError for a diameter that a network of a config would not notice."""
-    side = cfg.MODEL.SEMANTIC.RESIZE
-    if side and diameter is not None and cfg.MODEL.META_ARCHITECTURE == "SemanticInstanceSegmentor":
+    side = fixed_side(cfg)
+    if side and diameter is not None:
         raise InputError(
             f"diameter is {diameter}, but MODEL.SEMANTIC.RESIZE of the config shows the network "
             f"every image at {side} × {side} pixels, however large its nuclei are; leave the "
