@@ -58,13 +58,12 @@ def test_a_killed_training_resumes_where_its_checkpoint_is(
     assert pd.read_csv(output / "losses.csv")["iteration"].tolist() == [0, 1, 2, 3, 4, 5]
 
 
-def test_a_training_killed_while_it_evaluates_leaves_no_gap(arguments, monkeypatch, output):
+def test_a_training_killed_while_it_evaluates_leaves_no_gap(
+    arguments, monkeypatch, score_as, output
+):
     """The checkpoint of iteration 1 is written, the evaluation after it is not."""
     args = arguments("SOLVER.CHECKPOINT_PERIOD", "2", "TEST.EVAL_PERIOD", "2")
-    scores = iter([30.0, 20.0, 10.0])
-    monkeypatch.setattr(
-        NucleusTrainer, "test", classmethod(lambda *a: {"kaggle": {"mAP": next(scores)}})
-    )
+    score_as(30.0, 20.0, 10.0)
 
     def die(self):
         raise KeyboardInterrupt
@@ -128,13 +127,10 @@ def _metrics(output: Path) -> list[dict[str, Any]]:
 
 
 def test_the_best_model_of_an_earlier_training_is_replaced(
-    arguments, monkeypatch, output, run_until_killed
+    arguments, score_as, output, run_until_killed
 ):
     """The second training scores less, and is killed before its first evaluation."""
-    scores = iter([80.0, 60.0])
-    monkeypatch.setattr(
-        NucleusTrainer, "test", classmethod(lambda *a: {"kaggle": {"mAP": next(scores)}})
-    )
+    score_as(80.0, 60.0)
     keys = ("SOLVER.CHECKPOINT_PERIOD", "2", "TEST.EVAL_PERIOD", "0", "SOLVER.MAX_ITER", "5")
     args = arguments(*keys)
     run(args)
@@ -144,40 +140,26 @@ def test_the_best_model_of_an_earlier_training_is_replaced(
     assert torch.load(output / "model_best.pth", weights_only=True)["value"] == 60
 
 
-def test_patience_counts_from_a_best_model_that_the_checkpoint_does_not_know(
-    arguments, monkeypatch, output, run_until_killed
+@pytest.mark.parametrize(
+    ("patience", "scores"),
+    [
+        (2, [30, 20, 40, 35, 36]),  # which is the best
+        (3, [30, 20, 25, 22]),  # which is not
+    ],
+)
+def test_patience_counts_the_evaluation_that_the_checkpoint_does_not_know(
+    arguments, score_as, output, run_until_killed, patience, scores
 ):
-    """The checkpoint of iteration 2 is saved before its evaluation, which is the best."""
+    """The checkpoint of iteration 2 is saved before its evaluation."""
     args = arguments(
         "SOLVER.CHECKPOINT_PERIOD", "1", "TEST.EVAL_PERIOD", "1",
-        "SOLVER.EARLY_STOP_PATIENCE", "2", "SOLVER.MAX_ITER", "9",
+        "SOLVER.EARLY_STOP_PATIENCE", str(patience), "SOLVER.MAX_ITER", "9",
     )  # fmt: skip
-    scores = iter([30.0, 20.0, 40.0, 35.0, 36.0, 90.0])
-    monkeypatch.setattr(
-        NucleusTrainer, "test", classmethod(lambda *a: {"kaggle": {"mAP": next(scores)}})
-    )
+    score_as(*scores, 90)
     run_until_killed(args)
     args.resume = True
     run(args)
-    assert pd.read_csv(output / "evaluation.csv")["kaggle/mAP"].tolist() == [30, 20, 40, 35, 36]
-
-
-def test_patience_counts_the_evaluation_that_followed_the_checkpoint(
-    arguments, monkeypatch, output, run_until_killed
-):
-    """The checkpoint of iteration 2 is saved before its evaluation, which is not the best."""
-    args = arguments(
-        "SOLVER.CHECKPOINT_PERIOD", "1", "TEST.EVAL_PERIOD", "1",
-        "SOLVER.EARLY_STOP_PATIENCE", "3", "SOLVER.MAX_ITER", "9",
-    )  # fmt: skip
-    scores = iter([30.0, 20.0, 25.0, 22.0, 90.0])
-    monkeypatch.setattr(
-        NucleusTrainer, "test", classmethod(lambda *a: {"kaggle": {"mAP": next(scores)}})
-    )
-    run_until_killed(args)
-    args.resume = True
-    run(args)
-    assert pd.read_csv(output / "evaluation.csv")["kaggle/mAP"].tolist() == [30, 20, 25, 22]
+    assert pd.read_csv(output / "evaluation.csv")["kaggle/mAP"].tolist() == scores
 
 
 def test_a_gpu_goes_on_from_the_checkpoint_of_a_cpu(arguments, monkeypatch):

@@ -192,11 +192,8 @@ def test_images_that_were_moved_are_found_before_the_training(
     assert not (_output(args) / "losses.csv").exists()
 
 
-def test_early_stop_ends_a_training_that_no_longer_improves(arguments, monkeypatch):
-    scores = iter([10.0, 30.0, 20.0, 25.0, 90.0])
-    monkeypatch.setattr(
-        NucleusTrainer, "test", classmethod(lambda *a: {"kaggle": {"mAP": next(scores)}})
-    )
+def test_early_stop_ends_a_training_that_no_longer_improves(arguments, score_as):
+    score_as(10, 30, 20, 25, 90)
     args = arguments(
         "TEST.EVAL_PERIOD", "1", "SOLVER.EARLY_STOP_PATIENCE", "2", "SOLVER.MAX_ITER", "9"
     )

@@ -71,9 +71,9 @@ def film_pixels() -> np.ndarray:
     return pixels
 
 
-def write_film(path, pixels, axes="TCZYX"):
+def write_film(path, pixels, axes="TCZYX", **more):
     metadata = {"axes": axes, "Channel": {"Name": ["GFP", "DAPI"]}}
-    metadata |= {"PhysicalSizeX": 0.5, "PhysicalSizeY": 0.5}
+    metadata |= {"PhysicalSizeX": 0.5, "PhysicalSizeY": 0.5, **more}
     tifffile.imwrite(path, pixels, ome=True, metadata=metadata, photometric="minisblack")
 
 
@@ -96,8 +96,8 @@ def job(tmp_path):
 
 @pytest.fixture
 def film() -> SimpleNamespace:
-    """``size`` and ``nuclei`` by (time, z) of the film, its ``pixels``."""
-    return SimpleNamespace(size=SIZE, nuclei=NUCLEI, pixels=film_pixels())
+    """``size`` and ``nuclei`` by (time, z) of the film, its ``pixels``, how to ``write`` some."""
+    return SimpleNamespace(size=SIZE, nuclei=NUCLEI, pixels=film_pixels(), write=write_film)
 
 
 @pytest.fixture

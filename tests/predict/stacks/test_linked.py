@@ -57,13 +57,11 @@ def test_nuclei_followed_in_time_have_a_row_for_each_time(job, bright_is_nucleus
     ]
 
 
-def test_nuclei_joined_in_depth_have_one_row_with_their_volume(job, bright_is_nucleus, tmp_path):
-    path = tmp_path / "images/film.ome.tif"
-    film = tifffile.imread(path)
-    metadata = {"axes": "TCZYX", "Channel": {"Name": ["GFP", "DAPI"]}}
-    metadata |= {"PhysicalSizeX": 0.5, "PhysicalSizeY": 0.5}
-    metadata |= {"PhysicalSizeZ": 3000, "PhysicalSizeZUnit": "nm"}
-    tifffile.imwrite(path, film, ome=True, metadata=metadata, photometric="minisblack")
+def test_nuclei_joined_in_depth_have_one_row_with_their_volume(
+    job, film, bright_is_nucleus, tmp_path
+):
+    depth = {"PhysicalSizeZ": 3000, "PhysicalSizeZUnit": "nm"}
+    film.write(tmp_path / "images/film.ome.tif", film.pixels, **depth)
     predict_images(job(link="z"), bright_is_nucleus())
     out = job().output
     table = pd.read_csv(out / "film.csv")
@@ -92,14 +90,10 @@ def test_nuclei_joined_in_depth_have_one_row_with_their_volume(job, bright_is_nu
     assert pd.read_csv(out / "summary.csv")["nuclei"].tolist() == [1, 2, 0, 1]
 
 
-def test_without_nuclei_the_table_has_the_same_columns(job, bright_is_nucleus, tmp_path):
+def test_without_nuclei_the_table_has_the_same_columns(job, film, bright_is_nucleus, tmp_path):
     predict_images(job(link="z"), bright_is_nucleus())
     columns = pd.read_csv(job().output / "film.csv").columns.tolist()
-    path = tmp_path / "images/film.ome.tif"
-    film = tifffile.imread(path)
-    metadata = {"axes": "TCZYX", "Channel": {"Name": ["GFP", "DAPI"]}}
-    metadata |= {"PhysicalSizeX": 0.5, "PhysicalSizeY": 0.5}
-    tifffile.imwrite(path, np.minimum(film, 20), ome=True, metadata=metadata)
+    film.write(tmp_path / "images/film.ome.tif", np.minimum(film.pixels, 20))
     predict_images(job(link="z"), bright_is_nucleus())
     table = pd.read_csv(job().output / "film.csv")
     assert table.columns.tolist() == columns and len(table) == 0
