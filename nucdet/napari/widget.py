@@ -270,7 +270,7 @@ class NucleusWidget(Container):
         if prediction.warning:
             show_warning(f"{plane.name}: {prediction.warning}")
 
-    def _show_stack(self, layer: Any, stack: LinkedStack) -> None:
+    def _show_stack(self, layer: napari.layers.Layer, stack: LinkedStack) -> None:
         # without a plane of its own: measured and saved is the one that is shown
         self._add_labels(layer, stack.labels, layer.name, {_SCORES: stack.scores})
         if stack.warnings:
@@ -281,7 +281,7 @@ class NucleusWidget(Container):
 
     def _add_labels(
         self,
-        layer: Any,
+        layer: napari.layers.Layer,
         labels: np.ndarray,
         name: str,
         metadata: dict[str, Any],
