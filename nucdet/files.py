@@ -17,6 +17,8 @@ from nucdet.errors import InputError
 
 # the names that mkstemp creates from the prefix ".stem-" and the suffix
 _TEMPORARY = re.compile(r"\.(.+)-[a-z0-9_]{8}(\.[^.]*|)")
+# text that a spreadsheet program reads as a number with a sign
+_NUMBER = re.compile(r"[+-][0-9]*[.,]?[0-9]+([eE][+-]?[0-9]+)?")
 # a disk, a user's quota or the size of one file is used up
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -129,13 +131,15 @@ def _flush_to_disk(path: Path) -> None:
 def table_text(text: str) -> str:
     """Text for a csv cell that no spreadsheet program interprets as a formula.
 
-    File names are untrusted input: text that starts like a formula gets a ``'`` in front.
+    File names are untrusted input: text that starts like a formula and is no number gets a ``'`` in
+    front.
 
     Example:
-        >>> table_text("=HYPERLINK(0).png"), table_text("a=b.png")
-        ("'=HYPERLINK(0).png", 'a=b.png')
+        >>> table_text("=HYPERLINK(0).png"), table_text("a=b.png"), table_text("-6.5")
+        ("'=HYPERLINK(0).png", 'a=b.png', '-6.5')
     """
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+    is_formula = text.startswith(("=", "+", "-", "@", "\t", "\r")) and not _NUMBER.fullmatch(text)
+    return f"'{text}" if is_formula else text
 
 
 def write_json(path: str | os.PathLike[str], content: Any) -> None:

@@ -39,6 +39,8 @@ Examples:
   %(prog)s --input images --output results
   %(prog)s --input 'images/**/*_dapi.tif' --output results --save label,roi --pixel-size 0.32 \\
       --config-file DSB2018/mask_rcnn_lite0_FPN.yaml MODEL.WEIGHTS model_best.pth
+  %(prog)s --input plate1 --output results \
+      --metadata '(?P<well>[A-P][0-9]{2})_s(?P<site>[0-9]+)' platemap.csv
   %(prog)s --input film.ome.tif --output results --channel DAPI --z max --time all
   %(prog)s --input stack.ome.tif --output results --channel DAPI --z all --link z
 """
@@ -94,6 +96,15 @@ def argument_parser() -> argparse.ArgumentParser:
         default=[],
         metavar="LIST",
         help="channels whose intensity is measured: names, or numbers from 0 (default: all)",
+    )
+    add(
+        "--metadata",
+        nargs="+",
+        default=[],
+        metavar="CSV|REGEX",
+        help="what is known of the images, as columns of nuclei.csv, summary.csv and the report: a "
+        "regular expression whose (?P<name>parts) are found in each file name, and tables such as "
+        "a plate map, with a column image or one of those names",
     )
     add(
         "--pixel-size",

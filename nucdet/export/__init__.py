@@ -9,7 +9,7 @@ from nucdet.export.label_image import (
     write_label_image,
     write_label_stack,
 )
-from nucdet.export.record import ImageRecord
+from nucdet.export.record import ImageRecord, Metadata
 from nucdet.export.report import ReportFacts, write_report
 from nucdet.export.tables import (
     csv_text,
@@ -24,6 +24,7 @@ from nucdet.export.tables import (
 __all__ = [
     "ImageRecord",
     "LabelPlane",
+    "Metadata",
     "PlaneNuclei",
     "ReportFacts",
     "RoiPlane",

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from nucdet.data.io.choice import Place
 from nucdet.structures import CroppedMasks
+
+# What is known of each image besides, by file name: the values of the same columns, as text; ""
+# where nothing is known.
+Metadata = Mapping[str, Mapping[str, str]]
 
 
 @dataclass(frozen=True)

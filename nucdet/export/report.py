@@ -12,7 +12,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from nucdet.export.record import ImageRecord
+from nucdet.export.record import ImageRecord, Metadata
 from nucdet.export.report_image import OUTLINE_GRID, short_number
 from nucdet.files import open_atomically
 
@@ -36,12 +36,14 @@ class ReportFacts:
         settings: named values shown at the end of the page.
         failures: the reason for each file that could not be predicted, by file name.
         palette: CSS colors of the outlines, to which :attr:`ImageRecord.colors` refers.
+        metadata: what is known of each image besides, by which the page groups images.
     """
 
     is_metric: bool = False
     settings: Mapping[str, str] = field(default_factory=dict)
     failures: Mapping[str, str] = field(default_factory=dict)
     palette: Sequence[str] = ("#ffd700",)
+    metadata: Metadata = field(default_factory=dict)
 
     def pixel_area(self, record: ImageRecord) -> float:
         """The area of a pixel of an image, in :attr:`unit`."""
@@ -104,6 +106,7 @@ def _images(
             "areas": [short_number(area * pixel_area) for area in record.areas],
             "scores": [short_number(score) for score in record.scores],
             "warning": record.warning,
+            "metadata": facts.metadata.get(record.file_name, {}),
         }
         if totals["images"] < MAX_THUMBNAILS:
             totals["thumbnails"] += 1

@@ -5,7 +5,8 @@ const settings = JSON.parse(document.getElementById("settings").textContent);
 const images = [...document.querySelectorAll("script.image")].map((element, index) => {
   const image = { ...JSON.parse(element.textContent), index };
   element.remove();
-  image.folder = image.name.includes("/") ? image.name.slice(0, image.name.lastIndexOf("/")) : "";
+  const folder = image.name.includes("/") ? image.name.slice(0, image.name.lastIndexOf("/")) : "";
+  image.groups = { folder: folder || "(no folder)", ...image.metadata };
   return image;
 });
 
@@ -75,6 +76,9 @@ function statistics(image) {
   return image.statistics;
 }
 
+// Names of what is known of the images besides; the same for all.
+const METADATA = Object.keys(images[0]?.metadata ?? {});
+
 // What images are sorted and filtered by, and columns of their table.
 const IMAGE_KEYS = {
   name: { label: "Image", value: (image) => image.name },
@@ -83,6 +87,7 @@ const IMAGE_KEYS = {
   meanArea: { label: `Mean area, ${settings.unit}`, value: (image) => statistics(image).meanArea },
   covered: { label: "Covered, %", value: (image) => statistics(image).covered },
   meanScore: { label: "Mean score", value: (image) => statistics(image).meanScore },
+  ...Object.fromEntries(METADATA.map((name) => [`metadata ${name}`, { label: name, value: (image) => image.metadata[name] }])),
   warning: { label: "Warning", value: (image) => image.warning || "" },
 };
 

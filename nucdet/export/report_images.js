@@ -95,7 +95,8 @@ const _ends = [...document.querySelectorAll(".filters [data-key]")];
 
 function _passes(image) {
   const part = byId("name-filter").value.trim().toLowerCase();
-  if (!image.name.toLowerCase().includes(part)) return false;
+  const texts = [image.name, ...Object.values(image.metadata)];
+  if (!texts.some((text) => text.toLowerCase().includes(part))) return false;
   if (byId("only-warnings").checked && !image.warning) return false;
   return _ends.every((input) => {
     if (input.value === "") return true;

@@ -1,5 +1,5 @@
 "use strict";
-// Distributions of a measurement, a row a folder, all on one axis.
+// Distributions of a measurement, a row for each folder, well or treatment, all on one axis.
 
 const MAX_GROUPS = 12;
 const BINS = 48;
@@ -17,22 +17,22 @@ for (const name of _columns) {
   QUANTITIES[name] = { label: name, values };
 }
 
-// Folders with their images; the smallest of very many in one group.
-function groups(shown) {
-  const byFolder = new Map();
+// Images by folder or other key; the smallest of very many groups in one.
+function groups(shown, key) {
+  const byLabel = new Map();
   for (const image of shown) {
-    const label = image.folder || "(no folder)";
-    if (!byFolder.has(label)) byFolder.set(label, []);
-    byFolder.get(label).push(image);
+    const label = image.groups[key] || "(unknown)";
+    if (!byLabel.has(label)) byLabel.set(label, []);
+    byLabel.get(label).push(image);
   }
   const size = (members) => sum(members.map((image) => statistics(image).count));
-  let found = [...byFolder].sort((a, b) => _collator.compare(a[0], b[0]));
+  let found = [...byLabel].sort((a, b) => _collator.compare(a[0], b[0]));
   if (found.length > MAX_GROUPS) {
     const bySize = [...found].sort((a, b) => size(b[1]) - size(a[1]));
     const large = new Set(bySize.slice(0, MAX_GROUPS - 1));
     const rest = found.filter((group) => !large.has(group));
     found = found.filter((group) => large.has(group));
-    found.push([`${rest.length} other folders`, rest.flatMap((group) => group[1])]);
+    found.push([`${rest.length} others`, rest.flatMap((group) => group[1])]);
   }
   return found.length > 1 ? [["all", shown], ...found] : [["all", shown]];
 }
@@ -70,22 +70,25 @@ function _histogram(sorted, edges, label) {
 
 function drawPlots() {
   const quantity = QUANTITIES[byId("quantity").value];
-  const rows = groups(state.order.map((i) => images[i])).map(([label, members]) => {
+  const key = byId("group-by").value;
+  const rows = groups(state.order.map((i) => images[i]), key).map(([label, members]) => {
     const values = members.flatMap((image) => quantity.values(image, shownNuclei(image)));
     const numbers = values.filter((value) => typeof value === "number");
     return { label, members, sorted: Float64Array.from(numbers).sort() };
   });
   const edges = axis(rows[0].sorted);
-  const head = ["Folder", "Images", "Nuclei", "Median", "Middle half"].map((text) => make("th", { scope: "col" }, text));
+  const head = [key, "Images", "Nuclei", "Per image", "Median", "Middle half"].map((text) => make("th", { scope: "col" }, text));
   const ends = make("div", { class: "ends" }, make("span", {}, show(edges[0])), quantity.label, make("span", {}, show(edges[1])));
   byId("groups").tHead.replaceChildren(make("tr", {}, ...head, make("th", { scope: "col" }, ends)));
   byId("groups").tBodies[0].replaceChildren(...rows.map(({ label, members, sorted }) => {
     const half = `${show(quantile(sorted, 0.25))}–${show(quantile(sorted, 0.75))}`;
-    const texts = [show(members.length), show(sorted.length), show(quantile(sorted, 0.5)), sorted.length ? half : "–"];
+    const count = sum(members.map((image) => statistics(image).count));
+    const texts = [show(members.length), show(count), show(count / members.length), show(quantile(sorted, 0.5)), sorted.length ? half : "–"];
     const plot = sorted.length ? _histogram(sorted, edges, `Histogram of ${quantity.label}, ${label}`) : "";
     return make("tr", {}, make("th", { scope: "row" }, label), ...texts.map((text) => make("td", {}, text)), make("td", { class: "plot" }, plot));
   }));
 }
 
 for (const [name, { label }] of Object.entries(QUANTITIES)) byId("quantity").append(make("option", { value: name }, label));
-byId("quantity").addEventListener("change", drawPlots);
+for (const key of new Set([...METADATA, "folder"])) byId("group-by").append(make("option", { value: key }, key));
+for (const id of ["quantity", "group-by"]) byId(id).addEventListener("change", drawPlots);

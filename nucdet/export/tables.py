@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nucdet.evaluation.submission import SUBMISSION_FORMATS
-from nucdet.export.record import ImageRecord
+from nucdet.export.record import ImageRecord, Metadata
 from nucdet.files import open_atomically, table_text, write_atomically
 
 if TYPE_CHECKING:
@@ -79,19 +79,25 @@ def write_csv_texts(path: _Path, texts: Iterable[str]) -> None:
             file.write(rows if number else f"{header}\n{rows}")
 
 
-def write_nuclei(path: _Path, tables: Mapping[str, _Path]) -> None:
-    """Merge several csv files into one, with the name of the image in a first column ``image``.
+def write_nuclei(
+    path: _Path, tables: Mapping[str, _Path], metadata: Metadata | None = None
+) -> None:
+    """Merge several csv files into one, with the name of the image in a first column ``image``,
+    followed by what is known of the image.
 
     Columns that an image's table does not have, such as a channel of other images, are left empty.
 
     Args:
         path: an existing file is replaced.
         tables: for each image's file name, the path of its csv from :func:`write_table`.
+        metadata: for each image's file name, the same further columns, with other names than those
+            of the csv files; None: none.
 
     Raises:
         OSError: a table cannot be read, or the file cannot be written.
     """
-    columns: dict[str, None] = {}
+    known = metadata or {}
+    columns = dict.fromkeys(_names(known))
     for table in tables.values():
         with Path(table).open(newline="", encoding="utf-8") as file:
             columns |= dict.fromkeys(next(csv.reader(file), []))
@@ -99,29 +105,34 @@ def write_nuclei(path: _Path, tables: Mapping[str, _Path]) -> None:
         writer = csv.DictWriter(target, ["image", *columns], lineterminator="\n")
         writer.writeheader()
         for name, table in tables.items():
+            own = {"image": name, **known.get(name, {})}
+            own = {column: table_text(text) for column, text in own.items()}
             with Path(table).open(newline="", encoding="utf-8") as file:
-                rows = csv.DictReader(file)
-                writer.writerows({"image": table_text(name), **row} for row in rows)
+                writer.writerows(own | row for row in csv.DictReader(file))
 
 
 def write_summary(
-    path: _Path, records: Iterable[ImageRecord], failures: Mapping[str, str] | None = None
+    path: _Path,
+    records: Iterable[ImageRecord],
+    failures: Mapping[str, str] | None = None,
+    metadata: Metadata | None = None,
 ) -> None:
     """Write a csv with one row per image or plane, including those that failed, by file name.
 
-    Columns ``image`` (the file name), ``time`` and ``z`` (of the plane, from 0; only if there are
-    stacks), ``width``, ``height`` (pixels), ``nuclei``, ``median_area_*``, ``mean_area_*``,
-    ``std_area_*`` (population standard deviation), ``coverage`` (share of the pixels that belong to
-    a nucleus), ``mean_score``, ``familiarity`` and ``warning`` (of the image, see
-    :class:`ImageRecord`), ``error`` (empty if it was predicted). Areas are in µm² (``*_um2``) if
-    the pixel size is known, which the column ``pixel_size_um`` contains, else in pixels (``*_px``);
-    if only some files have a pixel size, there are both columns, one of which is empty. Statistics
-    of images without nuclei are empty.
+    Columns ``image`` (the file name), those of the metadata, ``time`` and ``z`` (of the plane, from
+    0; only if there are stacks), ``width``, ``height`` (pixels), ``nuclei``, ``median_area_*``,
+    ``mean_area_*``, ``std_area_*`` (population standard deviation), ``coverage`` (share of the
+    pixels that belong to a nucleus), ``mean_score``, ``familiarity`` and ``warning`` (of the image,
+    see :class:`ImageRecord`), ``error`` (empty if it was predicted). Areas are in µm² (``*_um2``)
+    if the pixel size is known, which the column ``pixel_size_um`` contains, else in pixels
+    (``*_px``); if only some files have a pixel size, there are both columns, one of which is empty.
+    Statistics of images without nuclei are empty.
 
     Args:
         path: an existing file is replaced.
         records: the predicted images; iterated over once.
         failures: the reason for each file that could not be predicted, by file name.
+        metadata: see :func:`write_nuclei`.
 
     Raises:
         OSError: the file cannot be written.
@@ -134,18 +145,26 @@ def write_summary(
         has_planes |= bool(record.axes)
         units.add(record.pixel_size)
         rows.append(_summary_row(record))
-    columns = ["image", *(("time", "z") if has_planes else ()), "width", "height", "nuclei"]
+    metadata = metadata or {}
+    columns = ["image", *_names(metadata), *(("time", "z") if has_planes else ())]
+    columns += ["width", "height", "nuclei"]
     known = units - {None}
     names = [*(["px"] if None in units or not known else []), *(["um2"] if known else [])]
     columns += ["pixel_size_um"] if known else []
     columns += [f"{name}_area_{unit}" for unit in names for name in _AREAS]
     columns += ["coverage", "mean_score", "familiarity", "warning", "error"]
     rows += [{"image": name, "error": error} for name, error in (failures or {}).items()]
+    rows = [row | dict(metadata.get(str(row["image"]), {})) for row in rows]
     table = pd.DataFrame(rows, columns=columns)
     table = table.sort_values("image", ignore_index=True, kind="stable")
     # a nullable type, because failed images have no values
     whole = ("width", "height", "nuclei", *(("time",) if has_planes else ()))
     write_table(path, table.astype(dict.fromkeys(whole, "Int64")))
+
+
+def _names(metadata: Metadata) -> list[str]:
+    """The names of the columns, which are the same for all images."""
+    return [*next(iter(metadata.values()), {})]
 
 
 def _summary_row(record: ImageRecord) -> dict[str, object]:

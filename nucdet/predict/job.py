@@ -6,14 +6,14 @@ import errno
 import hashlib
 import json
 import tempfile
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
 
 from detectron2.config import CfgNode
 
 from nucdet.errors import InputError
-from nucdet.export import ImageRecord
+from nucdet.export import ImageRecord, Metadata
 from nucdet.files import find_left_over, printable, remove_left_over
 from nucdet.modeling.weight_checks import weight_files
 from nucdet.predict.earlier import check_free, check_names, check_own, remove_planes
@@ -28,6 +28,7 @@ from nucdet.predict.formats import (
     stack_paths,
 )
 from nucdet.predict.inputs import InputFile, find_inputs
+from nucdet.predict.metadata import read_metadata
 from nucdet.predict.options import PredictOptions
 from nucdet.predict.plane_records import Kept, StoredPlane
 from nucdet.predict.records import RecordStore, file_size
@@ -44,6 +45,7 @@ class Job:
         files: all images, sorted.
         settings: a hash of the settings that the results for an image depend on.
         facts: names and values shown at the end of the report.
+        metadata: what is known of each image besides, as columns of the tables.
         stale: an earlier run's files that cover all images and contain planes of stacks that are
             now predicted as single images.
     """
@@ -52,6 +54,7 @@ class Job:
     files: tuple[InputFile, ...]
     settings: str = ""
     facts: tuple[tuple[str, str], ...] = ()
+    metadata: Metadata = field(default_factory=dict)
     stale: tuple[Path, ...] = ()
 
     @property
@@ -171,7 +174,8 @@ def prepare(options: PredictOptions) -> Job:
         check_disjoint(options.save)
     check_rescaled(cfg, options.diameter)
     files = find_inputs(options.input, options.output)
-    job = Job(options, tuple(files), _settings(cfg, options), _facts(cfg, options))
+    metadata = read_metadata(options.metadata, [file.file_name for file in files])
+    job = Job(options, tuple(files), _settings(cfg, options), _facts(cfg, options), metadata)
     job.check_outputs()
     _make_folder(options.output)
     if options.resume:

@@ -25,6 +25,7 @@ _NOT_IN_RESULTS = {
     "input",
     "output",
     "save",
+    "metadata",
     "resume",
     "config_file",
     "opts",
@@ -56,6 +57,8 @@ class PredictOptions:
         exclude_border: leave out the nuclei that touch the border of the image.
         pixel_size: µm, for measurements; None: as stored in the file, or else measure in pixels.
         measure_channels: names or numbers of the channels to measure; empty: all.
+        metadata: regular expressions and csv files, see
+            :func:`nucdet.predict.metadata.read_metadata`.
         resume: skip the images that an earlier run has finished.
 
     Raises:
@@ -81,6 +84,7 @@ class PredictOptions:
     exclude_border: bool = False
     pixel_size: float | None = None
     measure_channels: tuple[str, ...] = ()
+    metadata: tuple[str, ...] = ()
     resume: bool = False
 
     def __post_init__(self):

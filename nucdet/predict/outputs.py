@@ -115,13 +115,13 @@ def write_shared_outputs(job: Job) -> None:
     if "csv" in options.save:
         # the csv of a stack is named like that of an image
         tables = {file.file_name: job.paths(file)["csv"] for file in done}
-        write_nuclei(job.output / "nuclei.csv", tables)
-    write_summary(job.output / "summary.csv", records, failures)
+        write_nuclei(job.output / "nuclei.csv", tables, job.metadata)
+    write_summary(job.output / "summary.csv", records, failures, job.metadata)
     palette = ["#{:02x}{:02x}{:02x}".format(*color) for color in PALETTE.tolist()]
     sizes = [outcome.pixel_size for outcome in done.values()]
     settings = dict(job.facts) | {"Pixel size": _pixel_size_fact(options.pixel_size, sizes)}
     is_metric = bool(sizes) and None not in sizes
-    facts = ReportFacts(is_metric, settings, failures, palette)
+    facts = ReportFacts(is_metric, settings, failures, palette, job.metadata)
     write_report(job.output / "report.html", records, facts)
 
 

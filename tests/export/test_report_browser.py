@@ -66,7 +66,9 @@ def report_file(tmp_path_factory, make_record):
         "#ff9614",
         "#af5fff",
     ]
-    write_report(path, records, ReportFacts(palette=palette))
+    doses = {"a/10.png": "10 µM", "a/9.png": "9 µM", NASTY: ""}
+    metadata = {name: {"dose": dose, "name": "<b>"} for name, dose in doses.items()}
+    write_report(path, records, ReportFacts(palette=palette, metadata=metadata))
     return path
 
 
@@ -261,7 +263,11 @@ def test_images_are_sorted_and_filtered(page):
     page.get_by_label("Only with a warning").check()
     page.wait_for_timeout(60)
     assert names(page) == ["a/10.png"]
-    page.get_by_label("Name contains").fill("nothing like it")
+    page.get_by_role("button", name="Clear").click()
+    page.get_by_label("Name or metadata contains").fill("9 µm")
+    page.wait_for_timeout(60)
+    assert names(page) == ["a/9.png"]
+    page.get_by_label("Name or metadata contains").fill("nothing like it")
     page.wait_for_timeout(60)
     assert page.locator("#title").inner_text() == "0 nuclei in 0 images"
     page.get_by_role("button", name="Clear").click()
@@ -269,13 +275,20 @@ def test_images_are_sorted_and_filtered(page):
     assert len(names(page)) == 3
 
 
-def test_distributions_are_of_each_folder_and_every_nucleus(page):
+def test_distributions_are_of_each_group_of_images_and_every_nucleus(page):
     rows = page.locator("#groups tbody tr")
-    texts = [rows.nth(i).locator("th, td").all_inner_texts()[:4] for i in range(3)]
-    nasty = NASTY.rpartition("/")[0]
-    assert texts == [["all", "3", "9", "400"], ["a", "2", "9", "400"], [nasty, "1", "0", "–"]]
-    page.locator("#quantity").select_option("score")
-    assert rows.nth(0).locator("td").nth(2).inner_text() == "0.8"
+
+    def texts():
+        return [row.locator("th, td").all_inner_texts()[:5] for row in rows.all()]
+
+    every = ["all", "3", "9", "3", "400"]
+    none = ["1", "0", "0", "–"]
+    of_doses = [["9 µM", "1", "6", "6", "400"], ["10 µM", "1", "3", "3", "400"]]
+    assert texts() == [every, ["(unknown)", *none], *of_doses]
+    page.get_by_label("by", exact=True).select_option("folder")
+    assert texts() == [every, ["a", "2", "9", "4.5", "400"], [NASTY.rpartition("/")[0], *none]]
+    page.get_by_label("of", exact=True).select_option("score")
+    assert rows.nth(0).locator("td").nth(3).inner_text() == "0.8"
     assert rows.nth(0).locator("svg").get_attribute("aria-label") == "Histogram of score, all"
     bins = page.evaluate("binned([0, 1, 2, 3, 99], [0, 4])")
     assert sum(bins) == 5 and bins[-1] == 1 and bins[12] == 1

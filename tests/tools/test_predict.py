@@ -54,12 +54,17 @@ FORMATS = "label,overlay,csv,coco,kaggle,geojson,roi"
 
 
 def test_images_and_a_broken_one(run, network, images, tmp_path):
+    (tmp_path / "doses.csv").write_text("letter,dose\na,5\nn,2\n")
     arguments = ["--input", images, "--save", FORMATS, "--pixel-size", 0.5]
+    arguments += ["--metadata", r"(?P<letter>\w)$", tmp_path / "doses.csv"]
     code, out, err = run(*arguments, "--output", tmp_path / "one", *network)
     assert code == 3
     assert "3 images predicted, 1 failed" in out
     assert "broken.png: damaged" in err
     assert "Traceback" not in err
+    summary = pd.read_csv(tmp_path / "one" / "summary.csv", keep_default_na=False)
+    assert summary["letter"].tolist() == ["a", "b", "n", "c"]
+    assert summary["dose"].tolist() == ["5", "", "2", ""]
     coco = COCO(tmp_path / "one" / "predictions_coco.json")
     assert len(coco.anns) > 0
     for image_id, name in enumerate("abc", 1):
