@@ -1,7 +1,7 @@
 "use strict";
 // Distributions of a measurement, a row for each folder, well or treatment, all on one axis.
 
-const MAX_GROUPS = 12;
+const MAX_GROUPS = 384; // as many as the wells of a large plate
 const BINS = 48;
 const PLOT = { width: 480, height: 44 };
 

@@ -294,6 +294,20 @@ def test_distributions_are_of_each_group_of_images_and_every_nucleus(page):
     assert sum(bins) == 5 and bins[-1] == 1 and bins[12] == 1
 
 
+def test_the_smallest_of_too_many_groups_are_one(page):
+    found = page.evaluate(
+        """() => {
+            const image = { areas: [1], size: [1, 1], pixelArea: 1 };
+            const wells = Array.from({ length: MAX_GROUPS + 2 }, (_, i) =>
+                ({ ...image, scores: i % 2 || i > 5 ? [1] : [], groups: { well: `A${i}` } }));
+            return groups(wells, "well").map(([label, members]) => [label, members.length]);
+        }"""
+    )
+    assert found[:4] == [["all", 386], ["A1", 1], ["A3", 1], ["A5", 1]]
+    assert found[-1] == ["3 others", 3]
+    assert len(found) == 1 + 384
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [400, 1280])
 def test_it_fits_narrow_and_wide_screens_in_light_and_dark(browser, report_file, scheme, width):
