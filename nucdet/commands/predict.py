@@ -39,8 +39,8 @@ Examples:
   %(prog)s --input images --output results
   %(prog)s --input 'images/**/*_dapi.tif' --output results --save label,roi --pixel-size 0.32 \\
       --config-file DSB2018/mask_rcnn_lite0_FPN.yaml MODEL.WEIGHTS model_best.pth
-  %(prog)s --input plate1 --output results \
-      --metadata '(?P<well>[A-P][0-9]{2})_s(?P<site>[0-9]+)' platemap.csv
+  %(prog)s --input plate1 --output results --channel-files '_w([0-9])' --channel 1 \\
+      --metadata '(?P<well>[A-P][0-9]{{2}})_s(?P<site>[0-9]+)' platemap.csv
   %(prog)s --input film.ome.tif --output results --channel DAPI --z max --time all
   %(prog)s --input stack.ome.tif --output results --channel DAPI --z all --link z
 """
@@ -129,6 +129,13 @@ def argument_parser() -> argparse.ArgumentParser:
         "one pixel",
     )
     add_planes(parser, several=True)
+    add(
+        "--channel-files",
+        metavar="REGEX",
+        help="each channel of an image lies in a file of its own; the files of an image have the "
+        "same name but for what this regular expression fits, and its (part) is the name of the "
+        "channel: '_w([0-9])' for a_w1.tif and a_w2.tif",
+    )
     add(
         "--link",
         choices=LINKED_AXES,

@@ -37,11 +37,19 @@ class InputFile:
         file_name: the path relative to the common folder of all inputs, with "/".
         name: the stem of its outputs, relative to the output folder: ``file_name`` without its
             extension, or with it where two names would otherwise be the same.
+        channels: names and absolute paths of the files that hold a channel of this image each,
+            among them ``path``, which shows the nuclei; empty: ``path`` is the whole image.
     """
 
     path: Path
     file_name: str
     name: str
+    channels: tuple[tuple[str, Path], ...] = ()
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """All files of the image, the one that shows the nuclei first."""
+        return (self.path, *(path for _, path in self.channels if path != self.path))
 
 
 def find_inputs(inputs: Sequence[str], output: Path) -> list[InputFile]:

@@ -16,6 +16,7 @@ from nucdet.errors import InputError
 from nucdet.export import ImageRecord, Metadata
 from nucdet.files import find_left_over, printable, remove_left_over
 from nucdet.modeling.weight_checks import weight_files
+from nucdet.predict.channel_files import join_channels
 from nucdet.predict.earlier import check_free, check_names, check_own, remove_planes
 from nucdet.predict.finding import check_rescaled, usual_diameter
 from nucdet.predict.formats import (
@@ -106,7 +107,7 @@ class Job:
     def check_outputs(self) -> None:
         """Raise InputError if an output's name is too long or it would replace a foreign file."""
         store, shared = self.store, self.shared_paths()
-        inputs = {file.path.resolve() for file in self.files}
+        inputs = {path.resolve() for file in self.files for path in file.paths}
         foreign = [path for path in shared if path.exists() and not store.wrote_shared(path)]
         for file in self.files:
             outputs = [*self.paths(file).values()]
@@ -174,6 +175,8 @@ def prepare(options: PredictOptions) -> Job:
         check_disjoint(options.save)
     check_rescaled(cfg, options.diameter)
     files = find_inputs(options.input, options.output)
+    if options.channel_files is not None:
+        files = join_channels(files, options.channel_files, options.channel)
     metadata = read_metadata(options.metadata, [file.file_name for file in files])
     job = Job(options, tuple(files), _settings(cfg, options), _facts(cfg, options), metadata)
     job.check_outputs()

@@ -49,6 +49,8 @@ class PredictOptions:
         config_file: the config of the network; None: the default model.
         opts: ``KEY VALUE`` pairs that override the config.
         channel, z, time, scene: what to read, see :class:`nucdet.data.io.choice.Choice`.
+        channel_files: a regular expression for images with a file for each channel, see
+            :func:`nucdet.predict.channel_files.join_channels`; None: each file is an image.
         link: "z" or "time": the axis along which nuclei of successive planes are linked, see
             :class:`nucdet.predict.linking.PlaneLinks`; None: none.
         diameter: see :meth:`nucdet.predict.Segmenter.predict`.
@@ -75,6 +77,7 @@ class PredictOptions:
     z: int | str | None = None
     time: int | str | None = None
     scene: int | str | None = None
+    channel_files: str | None = None
     link: str | None = None
     # network
     diameter: float | str | None = None

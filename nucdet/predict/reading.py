@@ -61,7 +61,7 @@ def _opened(
 ) -> Iterator[OpenImage]:
     """The planes of a file that are not done yet; usually the file has only one."""
     try:
-        planes = segmenter.open(file.path, job.options.choice)
+        planes = segmenter.open(file.path, job.options.choice, dict(file.channels))
         whole = None if planes.axes else planes[0]
     except (InputError, OSError, MemoryError) as error:
         progress.failed(file, error)

@@ -210,8 +210,8 @@ class RecordStore:
 
     def _key(self, file: InputFile) -> dict[str, Any]:
         try:
-            status = file.path.stat()
-            version = [status.st_size, status.st_mtime_ns]
+            states = [path.stat() for path in file.paths]
+            version = [n for state in states for n in (state.st_size, state.st_mtime_ns)]
         except OSError:
             version = None
         return {"settings": self._settings, "file": file.file_name, "version": version}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ from detectron2.config import CfgNode
 
 from nucdet.config import load_config
 from nucdet.data.datasets import class_names
+from nucdet.data.io.channel_files import open_channel_files
 from nucdet.data.io.choice import Choice, choose_channel, choose_color
 from nucdet.data.io.normalization import check_rule
 from nucdet.data.io.planes import Planes, open_planes
@@ -139,6 +140,7 @@ class Segmenter:
         z: int | str | None = None,
         time: int | str | None = None,
         scene: int | str | None = None,
+        channel_files: Mapping[str, str | os.PathLike[str]] | None = None,
     ) -> Prediction | Iterator[Prediction]:
         """Find the nuclei of an image file; of a large TIFF, only windows are held in memory.
 
@@ -150,6 +152,7 @@ class Segmenter:
         Args:
             path: see :func:`nucdet.data.io.planes.open_planes`.
             channel, z, time, scene: see :class:`nucdet.data.io.choice.Choice`.
+            channel_files: see :meth:`open`.
             diameter: see :meth:`predict`.
             progress: called as ``progress(tiles done, tiles)`` for images with several tiles.
 
@@ -163,20 +166,31 @@ class Segmenter:
         """
         check_diameter(diameter)
         choice = Choice(channel, z, time, scene)
-        planes = self.open(path, choice)
+        planes = self.open(path, choice, channel_files)
         found = (self.predict_windows([plane], diameter, progress)[0] for plane in planes)
         return found if choice.asks_for_all else next(found)
 
-    def open(self, path: str | os.PathLike[str], choice: Choice | None = None) -> Planes:
+    def open(
+        self,
+        path: str | os.PathLike[str],
+        choice: Choice | None = None,
+        channel_files: Mapping[str, str | os.PathLike[str]] | None = None,
+    ) -> Planes:
         """Open the planes of a file for :meth:`predict_windows`, with the config's normalization.
 
         Args:
             path, choice: see :func:`nucdet.data.io.planes.open_planes`.
+            channel_files: if each channel of the image lies in a file of its own, these files by
+                the name of the channel, among them ``path``; all of them are measured.
 
         Raises:
-            FileNotFoundError, InputError: the file cannot be read.
+            FileNotFoundError, InputError: a file cannot be read, or see
+                :func:`nucdet.data.io.channel_files.open_channel_files`.
         """
-        return open_planes(path, choice, self.cfg.INPUT.NORMALIZE)
+        rule = self.cfg.INPUT.NORMALIZE
+        if channel_files:
+            return open_channel_files(path, channel_files, choice, rule)
+        return open_planes(path, choice, rule)
 
     def predict_windows(
         self,

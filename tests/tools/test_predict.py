@@ -203,6 +203,23 @@ def test_all_planes_of_a_channel(run, network, tmp_path):
     assert code == 0  # there is one scene: what is said of scenes does not matter
 
 
+def test_a_file_for_each_channel(run, network, images, tmp_path):
+    plate, output = tmp_path / "plate", tmp_path / "out"
+    plate.mkdir()
+    for i, name in enumerate("ab", 1):
+        (plate / f"B03_w{i}.png").write_bytes((images / f"{name}.png").read_bytes())
+    options = ["--channel-files", "_w([0-9])", "--channel", "2", "--save", "csv"]
+    code, out, _ = run("--input", plate, "--output", output, *options, *network)
+    assert code == 0 and "1 images predicted" in out
+    # the nuclei are those of b.png, of which a.png is measured too
+    run("--input", images / "b.png", "--output", tmp_path / "b", "--save", "csv", *network)
+    both = pd.read_csv(output / "B03_w2.csv")
+    alone = pd.read_csv(tmp_path / "b" / "b.csv")
+    assert len(alone) and both["area_px"].tolist() == alone["area_px"].tolist()
+    assert both["mean_intensity_2"].tolist() == alone["mean_intensity"].tolist()
+    assert both["mean_intensity_1"].tolist() != both["mean_intensity_2"].tolist()
+
+
 def test_help_names_the_formats_and_exit_codes(run):
     code, out, _ = run("--help")
     assert code == 0
