@@ -15,6 +15,7 @@ from nucdet.data.io.choice import Choice
 from nucdet.errors import InputError
 from nucdet.predict.channel_files import join_channels
 from nucdet.predict.inputs import InputFile, find_inputs
+from nucdet.predict.metadata import read_metadata
 from nucdet.predict.run import predict_images
 
 PATTERN = "_w([0-9]).*"
@@ -71,6 +72,29 @@ def test_mistakes_are_told(names, pattern, channel, message):
         return
     with pytest.raises(InputError, match=re.escape(f"--channel-files {pattern}: {message}")):
         join_channels(files(*names), pattern, channel)
+
+
+@pytest.mark.parametrize(
+    ("one", "two", "channels"),
+    [
+        ("screen_B03_s2_w1A7F0-9C.tif", "screen_B03_s2_w2B900-11.tif", "12"),
+        ("r02c03f04p01-ch1sk1fk1fl1.tiff", "r02c03f04p01-ch2sk1fk1fl1.tiff", "12"),
+        ("MFGTMP_190301_B03f02d0.tif", "MFGTMP_190301_B03f02d1.tif", "01"),
+        ("B - 03(fld 2 wv DAPI - DAPI).tif", "B - 03(fld 2 wv FITC - FITC).tif",
+         ["DAPI - DAPI", "FITC - FITC"]),
+        ("P1_B03_T0001F002L01A01Z01C01.tif", "P1_B03_T0001F002L01A02Z01C02.tif", ["01", "02"]),
+    ],
+)  # fmt: skip
+def test_the_expressions_in_the_docs_fit_the_names_beside_them(repository, one, two, channels):
+    text = (repository / "docs/microscope_files.md").read_text()
+    row = next(line for line in text.splitlines() if f"`{one}`" in line)
+    pattern, metadata = re.findall(r"`'(.*?)'`", row)
+    (image,) = join_channels(files(one, two), pattern, channels[0])
+    assert [name for name, _ in image.channels] == list(channels)
+    known = read_metadata([metadata], [one])[one]
+    well = known.get("well") or (known["row"], known["column"])
+    assert well in ("B03", ("B", "03"), ("02", "03"))
+    assert known["site"].lstrip("0") in ("2", "4")
 
 
 @pytest.fixture
