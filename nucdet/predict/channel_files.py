@@ -51,7 +51,7 @@ def join_channels(
             lost += channels.values()
     if lost:
         print(
-            f"left out {len(lost)} files, for which there is no channel {chosen} "
+            f"left out {len(lost)} of {len(files)} files, as their images have no channel {chosen} "
             f"({printable(lost[0].file_name)})"
         )
     return sorted(joined, key=lambda file: file.file_name)

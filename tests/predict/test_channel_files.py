@@ -39,7 +39,7 @@ def test_files_whose_names_differ_in_the_channel_are_one_image(capsys):
     assert "left out" not in capsys.readouterr().out
     # the number from 0 of the second channel, and images without it
     assert list(joined(join_channels(found[:3], PATTERN, "2"))) == ["b/A1_w2x.tif"]
-    assert "left out 1 files, for which there is no channel 2 (A1_w1.ome.tif)" in (
+    assert "left out 1 of 3 files, as their images have no channel 2 (A1_w1.ome.tif)" in (
         capsys.readouterr().out
     )
 
