@@ -233,7 +233,7 @@ def _consecutive(labels: np.ndarray) -> tuple[np.ndarray, int]:
         present[labels] = True
         present[0] = False
         numbers = np.cumsum(present)
-        return numbers[labels] * (labels > 0), int(numbers[-1])
+        return numbers[labels], int(numbers[-1])
     values, positions = np.unique(np.append(labels, labels.dtype.type(0)), return_inverse=True)
     return positions[:-1], len(values) - 1
 
@@ -244,7 +244,7 @@ def _pixel_matrix(masks: CroppedMasks) -> csr_array:
     pixels = [np.zeros(0, np.int64)]
     for (y0, x0), crop in zip(masks.offsets, masks.crops, strict=True):
         inside = np.flatnonzero(crop)
-        rows = inside // max(crop.shape[1], 1)
+        rows = inside // crop.shape[1]
         pixels.append(inside + rows * (width - crop.shape[1]) + y0 * width + x0)
     ends = np.cumsum([len(part) for part in pixels])
     columns = np.concatenate(pixels)

@@ -67,8 +67,6 @@ class CroppedMasks:
         """Masks by int, slice, or bool/int array, tensor or list; an int gives one mask, N = 1."""
         if isinstance(item, torch.Tensor):
             item = item.cpu().numpy()
-        elif isinstance(item, list):
-            item = np.array(item, dtype=None if item else np.int64)
         picked = np.atleast_1d(np.arange(len(self))[item])
         return CroppedMasks(
             self.offsets[picked], [self.crops[i] for i in picked.tolist()], self.image_size

@@ -148,8 +148,6 @@ def _numbers_of_strings(strings: dict[int, bytes]) -> tuple[np.ndarray, np.ndarr
             f"mask {owner[final[too_long[0]]]}: a number of {groups[too_long[0]]} characters in "
             f"its RLE; expected at most {_MAX_GROUPS}"
         )
-    if not len(final):
-        return owner[final], final
     shifted = (codes & 31) << (5 * position_in_group(groups))
     values = np.add.reduceat(shifted, first_of_each(groups))
     negative = (codes[final] & 16) != 0
@@ -165,7 +163,7 @@ def _undo_differences(owner: np.ndarray, values: np.ndarray, count: int) -> np.n
     for chain in ((index % 2 == 1), (index % 2 == 0) & (index > 0)):
         total = np.cumsum(np.where(chain, values, 0))
         # index 0 is in neither chain, so the total there is that of all masks before
-        result[chain] = (total - total[first])[chain] if len(total) else 0
+        result[chain] = (total - total[first])[chain]
     return result
 
 

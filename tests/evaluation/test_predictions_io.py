@@ -63,8 +63,16 @@ def coco_json(path, names=("img2.png", "img1.png"), categories=("nucleus",), **c
     return path
 
 
-def test_a_coco_json_is_matched_by_names(truth, tmp_path):
-    first, second = read(coco_json(tmp_path / "p.json"), truth)
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"names": ["img2.tif", "img1.tif"]},  # predicted from copies in another format
+        {"categories": ["cell"]},  # the only one of the ground truth has another name
+    ],
+)
+def test_a_coco_json_is_matched_by_names(truth, tmp_path, changes):
+    first, second = read(coco_json(tmp_path / "p.json", **changes), truth)
     assert (first.image.file_name, len(first.masks)) == ("images/img1.png", 1)
     assert first.scores.tolist() == [0.5] and len(second.masks) == 0
     assert first.classes(truth).tolist() == [0]

@@ -18,12 +18,13 @@ class Views:
     """Stands for a network: what it finds at each zoom, as (number, side of squares, score)."""
 
     def __init__(self, views: dict[float, list[tuple[int, int, float]]]):
-        self.views, self.asked = views, []
+        self.views, self.asked, self.images = views, [], []
 
     def __call__(self, images, capacity=1.0):
         self.capacity = capacity
         for image, zoom in images:
             self.asked.append(zoom)
+            self.images.append(image)
             seen = self.views[min(self.views, key=lambda known: abs(np.log(known / zoom)))]
             corners, crops, scores = [], [], []
             for number, side, score in seen:
@@ -127,6 +128,22 @@ def test_no_look_is_closer_than_allowed():
     found = estimate_diameter(network, IMAGE, 1.0, 31.0, most_zoom=2.0)
     assert found.diameter == diameter(3)
     assert network.asked == [1.0, 2.0]
+
+
+def test_a_large_image_is_looked_at_in_its_center_and_in_the_centers_of_its_quadrants():
+    network = Views({1: [(1, 30, 0.9)]})  # so few that all parts are looked at
+    rows, columns = np.indices((200, 250)).astype(np.uint8)
+    source = ImageWindows(np.stack([rows, columns, columns], axis=2))
+    estimate_diameter(network, source, 4.0, 31.0)
+    first_and_last = [image[[0, -1], [0, -1], :2].ravel().tolist() for image in network.images]
+    # the sides are 384 pixels of the network's input; after these looks comes the second one
+    assert first_and_last[:-1] == [
+        [52, 77, 147, 172],
+        [2, 14, 97, 109],
+        [102, 140, 197, 235],
+        [2, 140, 97, 235],
+        [102, 14, 197, 109],
+    ]
 
 
 def test_a_part_of_a_large_image_is_no_prediction_of_it():
