@@ -53,6 +53,17 @@ def test_thresholds(threshold, expected):
     assert sorted(masks.areas.tolist()) == expected
 
 
+def test_otsus_threshold_follows_the_map():
+    dim = discs((30, 40), (15, 12, 7.5), value=0.3) + np.float32(0.05)
+    masks, _ = separate(dim, method="components", threshold="otsu")
+    assert np.array_equal(masks.to_label_map() > 0, dim > 0.2)
+    # a constant map has no threshold of Otsu
+    constant = np.full((4, 4), 0.4, np.float32)
+    for value, expected in ((0.3, [16]), (0.5, [])):
+        masks, _ = separate(constant, threshold="otsu", threshold_value=value)
+        assert masks.areas.tolist() == expected
+
+
 def test_fixed_threshold_belongs_to_the_foreground():
     masks, scores = separate(np.full((4, 4), 0.5, np.float32), threshold_value=0.5)
     assert masks.areas.tolist() == [16]

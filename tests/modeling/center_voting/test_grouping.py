@@ -1,6 +1,7 @@
 from functools import partial
 
 import numpy as np
+import pytest
 
 from nucdet.modeling.center_voting.grouping import group_pixels as group
 from nucdet.modeling.center_voting.grouping import nearest_labels
@@ -70,10 +71,11 @@ def test_few_votes_make_no_nucleus_and_each_label_is_one_piece():
     assert found.max() == 2 and found[0, 0] == 0 and not found[-2:, :3].any()
 
 
-def test_pixels_without_a_center_go_to_the_nearest_nucleus():
+@pytest.mark.parametrize("vote", [(5, -40), (5, 90), (-40, 3), (40, 3)])
+def test_pixels_without_a_center_go_to_the_nearest_nucleus(vote):
     labels = touching_discs(2)
     foreground, offsets = maps_of(labels)
-    offsets[:, 10, 3] = 5, -40  # beyond the image
+    offsets[:, 10, 3] = vote  # beyond the image
     found = group_pixels(foreground, offsets)
     assert found[10, 3] == found[10, 4] > 0
 

@@ -59,6 +59,10 @@ def test_no_nuclei():
 def test_the_center_of_a_crescent_lies_in_it():
     disc = np.hypot(*np.indices((21, 21)) - 10) <= 10
     crescent = disc & ~(np.hypot(*(np.indices((21, 21)) - [[[10]], [[13]]])) <= 8.5)
-    y, x = center(crescent)
-    assert crescent[round(y), round(x)]
+    for turned in (crescent, crescent[:, ::-1], crescent.T, crescent.T[::-1]):
+        ys, xs = np.nonzero(turned)
+        y, x = center(turned)
+        distances = np.hypot(ys - ys.mean(), xs - xs.mean())
+        assert turned[round(y), round(x)]
+        assert np.hypot(y - ys.mean(), x - xs.mean()) == distances.min()
     assert center(disc) == (10, 10)
