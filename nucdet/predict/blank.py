@@ -26,18 +26,13 @@ def is_blank(source: ImageWindows) -> bool:
     """
     grey = source.read(_middle(source.size)).astype(np.float32).mean(axis=2)
     height, width = (length // _BLOCK * _BLOCK for length in grey.shape)
-    if not height or not width:
-        return _is_even(grey)
     blocks = grey[:height, :width].reshape(height // _BLOCK, _BLOCK, width // _BLOCK, _BLOCK)
     noise = blocks.std(axis=(1, 3))
     if not noise.any():
-        return _is_even(grey)  # False if each block has one value, but not the same
+        # each block has one value, or the image is smaller than a block
+        return bool(grey.max() == grey.min())
     local = cv2.GaussianBlur(noise, (0, 0), _SMOOTHING, borderType=cv2.BORDER_REFLECT)
     return bool((noise / np.maximum(local, 1e-3)).std() < _NOISE_SCATTER)
-
-
-def _is_even(grey: np.ndarray) -> bool:
-    return bool(grey.max() == grey.min())
 
 
 def _middle(size: tuple[int, int]) -> tuple[slice, slice]:

@@ -31,14 +31,17 @@ def errors_of(true, pred):
         ([(0, 0, 10)], [(0, 0, 4)], {"badly_outlined": 1}),
         # IoU 1/2 is not greater than 1/2
         ([(0, 0, 10)], [(0, 0, 5)], {"badly_outlined": 1}),
-        # IoU 1/10 is not greater than 1/10
+        # IoU 1/10 is not greater than 1/10, 2/19 is
         ([(0, 0, 10)], [(0, 0, 1)], {"missed": 1, "false": 1}),
+        ([(0, 0, 19)], [(0, 0, 2)], {"badly_outlined": 1}),
         # a mask of 4 with 2 pixels in each of two nuclei of 4 (IoU 2/6): it goes to one of them
         (
             [(0, 0, 4), (0, 4, 8)],
             [(0, 2, 6)],
             {"badly_outlined": 1, "missed": 1},
         ),
+        # and a nucleus with half of each of two masks
+        ([(0, 2, 6)], [(0, 0, 4), (0, 4, 8)], {"badly_outlined": 1, "false": 1}),
         ([], [], {}),
         ([(0, 0, 3)], [], {"missed": 1}),
         ([], [(0, 0, 3)], {"false": 1}),

@@ -84,6 +84,7 @@ def test_unequal_parts_one_true_one_false_positive():
         ([[0, 0]], [[0, 1]], 0),  # no ground truth
         ([[0, 1]], [[0, 0]], 0),  # no prediction
         ([[1, 0]], [[0, 1]], 0),  # side by side
+        (np.zeros((0, 2), int), np.zeros((0, 2), int), 1),  # no pixel
     ],
 )
 def test_empty_sides(true, pred, expected):

@@ -30,6 +30,7 @@ def blank_images() -> dict[str, np.ndarray]:
         "uneven light": random.poisson(light),
         "blurred": 100 + 30 * cv2.GaussianBlur(noise, (0, 0), 1),
         "tiny": np.full((5, 3), 7.0),
+        "flat": np.full((5, 300), 7.0),
     }
 
 
@@ -58,6 +59,15 @@ def test_blank(name):
 @pytest.mark.parametrize("name", images())
 def test_not_blank(name):
     assert not is_blank(source_of(images()[name]))
+
+
+def test_only_the_middle_of_a_large_image_is_looked_at():
+    image = np.full((1100, 1324), 9.0)
+    image[:38] = image[-38:] = 90
+    image[:, :150] = image[:, -150:] = 90
+    assert is_blank(source_of(image))
+    image[38, 150] = 90
+    assert not is_blank(source_of(image))
 
 
 def test_the_warning_is_of_what_lies_beyond_the_limit():
