@@ -126,6 +126,17 @@ def test_categories_of_a_coco_json_are_matched_by_names(tmp_path):
         read(coco_json(tmp_path / "p.json", ["img1.png"], ["other"]), truth)
 
 
+@pytest.mark.parametrize("category", [1, 3, 5])
+def test_a_category_that_the_ground_truth_does_not_have(truth, tmp_path, category):
+    truth.categories = {2: "nucleus", 4: "debris"}
+    results = [{**result(), "category_id": number} for number in (4, 2, category)]
+    found = read(coco_results(tmp_path / "r.json", *results[:2]), truth)[0]
+    assert found.as_instances(truth).pred_classes.tolist() == [1, 0]
+    found = read(coco_results(tmp_path / "r.json", *results), truth)[0]
+    with pytest.raises(InputError, match=rf"category_id {category} .*img1.png; expected .* 2, 4"):
+        found.as_instances(truth)
+
+
 @pytest.mark.parametrize("score", [float("nan"), float("inf"), "0.9", True, None, 10**400])
 def test_scores_without_an_order_are_refused(truth, tmp_path, score):
     path = coco_results(tmp_path / "r.json", result(), result(score=score))
