@@ -209,14 +209,22 @@ def test_joining_follows_the_highest_way():
     assert split_at_saddles(relief, mask, 0.0).max() == 3
 
 
+def test_joined_hills_are_as_high_as_the_higher_one():
+    # the last valley is 0.35 of the 6 deep, but only 0.22 of the 5
+    for relief in ([[5, 4, 6, 3.9, 9]], [[6, 4, 5, 3.9, 9]]):
+        relief = np.array(relief, np.float32)
+        assert split_at_saddles(relief, relief > 0, 0.3)[0, [0, 1, 2, 4]].tolist() == [1, 1, 1, 2]
+        assert split_at_saddles(relief, relief > 0, 0.4).max() == 1
+
+
 def test_a_hill_that_is_too_small_is_joined_over_its_highest_saddle():
-    relief = np.array([[9, 9, 9, 9, 2, 8, 4, 7, 7, 7]], np.float32)
+    relief = np.array([[9, 9, 9, 9, 2, 8, 4, 7, 7, 7, 7]], np.float32)
     mask = relief > 0
     assert split_at_saddles(relief, mask, 0.1).max() == 3
     # the basin of the 8 holds at most the two saddles beside it
     labels = split_at_saddles(relief, mask, 0.1, min_size=4)
     assert labels[0, :4].tolist() == [1] * 4
-    assert labels[0, 5:].tolist() == [2] * 5
+    assert labels[0, 5:].tolist() == [2] * 6
 
 
 def test_hills_below_0_are_no_nuclei_of_their_own():
