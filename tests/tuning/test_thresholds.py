@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -129,22 +130,34 @@ def test_yaml_gives_the_score(case, tmp_path, as_output):
     assert match(Intersections.of_masks(truth.masks(1), left)).score == 1
 
 
-def test_a_share_of_the_median_score(make_truth, spans, write, tmp_path, as_output):
-    # the smaller mask is false, and has half of the median, which is 0.6
+@pytest.mark.parametrize(
+    ("key", "expected"),
+    [
+        # the smaller mask is false, and has half of the median score, which is 0.6
+        ("min_relative_score", {"0": 50, "0.3": 50, "0.6": 100, "2": 100}),
+        # and two thirds of the mean area, which is 7.5
+        ("min_relative_area", {"0": 50, "0.6": 50, "0.7": 100, "1": 100}),
+    ],
+)
+def test_shares_of_the_median_score_and_of_the_mean_area(
+    make_truth, spans, write, tmp_path, as_output, key, expected
+):
     masks = spans((0, 0, 10), (0, 12, 17))
     case = make_truth(spans((0, 0, 10))), write((masks, [0.9, 0.3], [1, 1]))
-    grid = Grid((0.0,), (4,), (0.0,), ("area",), (0.0, 0.3, 0.6, 2.0))
+    grid = Grid((0.0,), (4,), (0.0,), ("area",), (0.0,))
+    grid = replace(grid, **{f"{key}s": [float(share) for share in expected]})
     best = tune_thresholds(case[0], [case[1]], tmp_path, grid)
-    assert (best.min_relative_score, best.score) == (0.6, 100)
+    assert best.score == 100
+    assert getattr(best, key) == min(float(k) for k, score in expected.items() if score == 100)
     with (tmp_path / "thresholds.csv").open() as file:
-        scores = {r["min_relative_score"]: float(r["mAP"]) for r in csv.DictReader(file)}
-    assert scores == {"0": 50, "0.3": 50, "0.6": 100, "2": 100}
+        scores = {r[key]: float(r["mAP"]) for r in csv.DictReader(file)}
+    assert scores == expected
     truth = GroundTruth(case[0])
     [prediction] = read_predictions(case[1], truth)
     output = as_output(prediction.masks, prediction.scores)
     for share, score in scores.items():
         cfg = load_config(tmp_path / "best.yaml")
-        cfg.TEST.OVERLAP_ELIMINATION.MIN_RELATIVE_SCORE = float(share)
+        cfg.TEST.OVERLAP_ELIMINATION[key.upper()] = float(share)
         left = OverlapElimination(cfg)(output["instances"]).pred_masks
         assert 100 * match(Intersections.of_masks(truth.masks(1), left)).score == score
 
