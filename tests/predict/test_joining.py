@@ -113,6 +113,14 @@ def test_a_nucleus_larger_than_the_overlap_is_united():
     np.testing.assert_array_equal(stitched.pred_boxes.tensor, [[30, 30, 171, 171]])
 
 
+def test_of_two_outlines_the_one_deeper_inside_its_tile_is_kept():
+    tiles = [Tile(0, 0, 50, 60), Tile(0, 40, 50, 100)]
+    narrow, wide = (discs((50, 100), [(25, 49)], radius) for radius in (7, 8))
+    found = [components(image[t.box]) for image, t in zip((narrow, wide), tiles, strict=True)]
+    stitched = stitch(tiles, found, narrow.shape)
+    assert as_set(stitched.pred_masks) == as_set(components(narrow).pred_masks)
+
+
 def test_what_only_one_tile_found_is_dropped_where_the_other_saw_it_better():
     tiles = [Tile(0, 0, 50, 60), Tile(0, 40, 50, 100)]
     image = discs((50, 100), [(25, 55)], 8)  # cut by the first tile's border at 60

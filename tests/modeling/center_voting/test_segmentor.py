@@ -156,6 +156,17 @@ def test_maps_at_half_the_resolution_give_the_nuclei_where_they_are(model, size)
         assert max(ious) > 0.9
 
 
+def test_votes_are_blurred_less_in_maps_at_half_the_resolution(model):
+    labels = np.zeros((64, 96), np.int32)
+    labels[20:24, 20:24], labels[20:24, 24:28] = 1, 2
+    maps = torch.from_numpy(center_targets(CroppedMasks.from_label_map(labels)))
+    maps[2:4] *= 2
+    model.network = Oracle(perfect_logits(maps, model.offset_scale), output_stride=2)
+    model.eval()
+    (output,) = model([{"image": torch.zeros(3, 128, 192), "height": 128, "width": 192}])
+    assert output["instances"].pred_masks.areas.tolist() == [64, 64]
+
+
 @pytest.mark.parametrize("views", ["mirror", "flips"])
 def test_views_of_a_symmetric_network_agree(config_file, views):
     torch.manual_seed(0)
