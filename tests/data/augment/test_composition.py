@@ -11,6 +11,7 @@ from nucdet.data.mapper import NucleusDatasetMapper
 from nucdet.structures import CroppedMasks
 
 PASTE = "INPUT.AUGMENTATION.COPY_PASTE.PROB"
+OVERLAY = "INPUT.AUGMENTATION.OVERLAY.PROB"
 
 
 def _part(value: int, size=(60, 80)) -> Sample:
@@ -33,6 +34,15 @@ def test_nuclei_come_from_images_of_the_same_kind():
         composition(records[1], reader)
     assert {record["kind"] for record in read} == {"b"}
     assert len({record["id"] for record in read}) == 5
+
+
+@pytest.mark.parametrize("key", [PASTE, OVERLAY])
+def test_the_given_share_of_images_is_combined(disc_sample, key):
+    np.random.seed(0)
+    samples = [disc_sample((70, 70, 8)), disc_sample((30, 30, 8))]
+    composition = Composition.from_config(load_config(overrides=[key, "0.25"]), [{"id": 0}])
+    combined = [composition({"id": 1}, lambda r: samples[r["id"]]).masks for _ in range(100)]
+    assert 15 <= sum(len(masks) > 1 for masks in combined) <= 35
 
 
 def test_without_the_keys_there_is_none():
@@ -89,6 +99,6 @@ def test_an_overlay_adds_the_nuclei_of_another_image(mapped):
         "INPUT.CROP.SIZE",
         "[48, 48]",
     )
-    plain, both = mapped(*crop), mapped(*crop, "INPUT.AUGMENTATION.OVERLAY.PROB", "1.0")
+    plain, both = mapped(*crop), mapped(*crop, OVERLAY, "1.0")
     assert len(both["instances"]) > len(plain["instances"])
     assert (both["image"] >= plain["image"]).all()

@@ -86,6 +86,13 @@ def test_image_and_labels_move_together(augmentation):
         assert not (differs & ~rim).any()
 
 
+def test_the_given_share_of_images_is_rotated():
+    keys = {"INPUT__AUGMENTATION__ROTATION": 180.0, "INPUT__AUGMENTATION__ROTATION_PROB": 0.25}
+    window = build_geometric(_cfg(**keys))[0]
+    matrices = [window.get_transform(_image()[0]).matrix for _ in range(100)]
+    assert 15 <= sum(matrix[0, 1] != 0 for matrix in matrices) <= 35
+
+
 def test_no_corner_from_outside_shows_after_a_rotation():
     image, _ = _image()
     window = RandomWindow(lambda h, w: 1.0, rotation=180, rotation_prob=1.0)
