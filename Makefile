@@ -29,14 +29,15 @@ opencv:
 	  printf '[tool.setuptools]\npy-modules = []\n' >> "$$folder/pyproject.toml"; \
 	  $(PIP) install --quiet --no-deps --no-build-isolation "$$folder" )
 
-# The model that ships, on drawn images or on yours: make demo IMAGES=folder
+# The model that ships, on drawn images or on yours: make demo IMAGES=folder. As with any run of it,
+# nothing but earlier results is replaced; an exit code of 3 says that it named images as not read.
+demo: RESULTS := output/demo/$(if $(IMAGES),results,drawn/results)
 demo: .venv
 	@test -n "$(IMAGES)" || \
 	    $(BIN)/python tools/convert_dataset.py synthetic --root output/demo/drawn --images 8 \
 	        --val-fraction 0.5 > /dev/null
-	@rm -rf output/demo/results
-	$(BIN)/python tools/predict.py --input "$(or $(IMAGES),output/demo/drawn/images)" --output output/demo/results
-	@echo "Look at output/demo/results/report.html; beside it lie label images, overlays and measurements"
+	$(BIN)/python tools/predict.py --input "$(or $(IMAGES),output/demo/drawn/images)" --output $(RESULTS) || test $$? -eq 3
+	@echo "Look at $(RESULTS)/report.html; beside it lie label images, overlays and measurements"
 
 # From nothing to a trained model: draw nuclei, convert, train some minutes, evaluate, look.
 train-demo: export DETECTRON2_DATASETS := output/train-demo/datasets

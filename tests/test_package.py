@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 
@@ -49,3 +50,26 @@ def test_what_is_missing_is_named_with_a_remedy(module, remedy, tmp_path):
     result = _python(f"{code}; import nucdet", tmp_path)
     assert result.returncode == 2 and result.stderr.startswith("error: ")
     assert remedy in result.stderr and len(result.stderr.splitlines()) == 1
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
+@pytest.mark.parametrize(("code", "done"), [(0, True), (3, True), (2, False)])
+def test_make_demo_keeps_what_lies_in_its_folder_and_names_the_report(
+    code, done, repository, tmp_path
+):
+    # in place of an environment's python: says what it is to do, and ends with the code
+    python = tmp_path / ".venv/bin/python"
+    python.parent.mkdir(parents=True)
+    python.write_text(f'#!/bin/sh\necho "$*"\nexit {code}\n', encoding="utf-8")
+    python.chmod(0o755)
+    (tmp_path / "requirements.lock").touch()
+    (tmp_path / ".venv/.complete").touch()
+    corrected = tmp_path / "output/demo/results/a_label.tif"
+    corrected.parent.mkdir(parents=True)
+    corrected.write_bytes(b"corrected by hand")
+    command = ["make", "--file", str(repository / "Makefile"), "demo", "IMAGES=my images"]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert "tools/predict.py --input my images --output output/demo/results" in result.stdout
+    assert (result.returncode == 0) is done
+    assert ("Look at output/demo/results/report.html" in result.stdout) is done
+    assert corrected.read_bytes() == b"corrected by hand"
