@@ -9,6 +9,7 @@ import importlib
 import importlib.util
 import logging
 import os
+import shlex
 import sys
 import warnings
 from pathlib import Path
@@ -32,9 +33,9 @@ if importlib.util.find_spec("detectron2") is None:
     _refuse(
         ModuleNotFoundError(
             "nucdet needs Detectron2, which is not installed in this Python. In nucdet's folder, "
-            f"`{sys.executable} install_detectron2.py` adds it to this environment, and `make "
-            ".venv` builds one that has all; or build it from source as Detectron2's INSTALL.md "
-            "tells.",
+            f"`{shlex.quote(sys.executable)} install_detectron2.py` adds it to this environment, "
+            "and `make .venv` builds one that has all; or build it from source as Detectron2's "
+            "INSTALL.md tells.",
             name="detectron2",
         )
     )

@@ -52,6 +52,15 @@ def test_what_is_missing_is_named_with_a_remedy(module, remedy, tmp_path):
     assert remedy in result.stderr and len(result.stderr.splitlines()) == 1
 
 
+def test_the_remedy_can_be_pasted_where_a_folder_of_the_path_has_a_space(tmp_path):
+    code = (
+        "import sys; sys.executable = '/my env/bin/python'; sys.modules['detectron2'] = None; "
+        "import nucdet"
+    )
+    message = _python(code, tmp_path).stderr.splitlines()[-1]
+    assert "`'/my env/bin/python' install_detectron2.py`" in message
+
+
 @pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
 @pytest.mark.parametrize(("code", "done"), [(0, True), (3, True), (2, False)])
 def test_make_demo_keeps_what_lies_in_its_folder_and_names_the_report(

@@ -167,14 +167,16 @@ def choose_times(path: object, times: int, choice: Choice) -> list[int]:
     Raises:
         InputError: there are several and none is chosen, or there is no such time.
     """
-    return _choose_numbers(path, "times", "--time all or K", times, choice.time)
+    return _choose_numbers(path, "times", "--time K (in prediction also all)", times, choice.time)
 
 
 def choose_depths(path: object, depths: int, choice: Choice) -> list[int | str]:
     """As :func:`choose_times`, for depths; a projection counts as a single depth."""
     if depths > 1 and choice.z in _PROJECTIONS:
         return [choice.z]
-    return _choose_numbers(path, "depths", "--z max, mean, all or K", depths, choice.z)
+    return _choose_numbers(
+        path, "depths", "--z max, mean or K (in prediction also all)", depths, choice.z
+    )
 
 
 def _choose_numbers(

@@ -185,7 +185,10 @@ def test_plain_images_are_used_where_they_lie(raw, own, contents):
     ("choice", "message"),
     [
         (Choice(), r"i0.ome.tif: holds 2 channels \(0 GFP, 1 DAPI\); say which shows the nuclei"),
-        (Choice("DAPI", time=0), "i0.ome.tif: holds 3 depths; choose with --z max, mean"),
+        (
+            Choice("DAPI", time=0),
+            r"i0.ome.tif: holds 3 depths; choose with --z max, mean or K \(in prediction",
+        ),
         (Choice("Cy5", 0, 0), "i0.ome.tif: no channel Cy5; its channels are 0 GFP, 1 DAPI"),
         (Choice("DAPI", 3, 0), "i0.ome.tif: no number 3 among its depths, 0 to 2"),
     ],

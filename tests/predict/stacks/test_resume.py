@@ -139,7 +139,7 @@ def test_what_a_killed_run_left_of_an_overlay_is_removed(job, bright_is_nucleus,
 def test_bad_choices_are_one_line(job, capsys, bright_is_nucleus):
     for changes, complaint in (
         ({"z": 2}, "no number 2 among its depths, 0 to 1"),
-        ({"time": None}, "holds 2 times; choose with --time all or K"),
+        ({"time": None}, "holds 2 times; choose with --time K (in prediction also all)"),
         ({"channel": None}, "holds 2 channels (0 GFP, 1 DAPI)"),
         ({"channel": 2}, "no channel 2; its channels are 0 GFP, 1 DAPI"),
         (
