@@ -164,3 +164,6 @@ def _print_tables(
     for row in summary.itertuples():
         metrics.add_row(row.metric, with_sd(row.mean, row.sd), str(row.trainings))
     console.print(metrics)
+    # again below the long table, where it is read
+    for row in summary[summary["metric"] == metric].itertuples():
+        print(f"{metric}: {with_sd(row.mean, row.sd)} over {row.trainings} trainings")
