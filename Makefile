@@ -36,7 +36,8 @@ demo: .venv
 	@test -n "$(IMAGES)" || \
 	    $(BIN)/python tools/convert_dataset.py synthetic --root output/demo/drawn --images 8 \
 	        --val-fraction 0.5 > /dev/null
-	$(BIN)/python tools/predict.py --input "$(or $(IMAGES),output/demo/drawn/images)" --output $(RESULTS) || test $$? -eq 3
+	$(BIN)/python tools/predict.py --input "$(or $(IMAGES),output/demo/drawn/images)" --output $(RESULTS) || \
+	    { code=$$?; test $$code = 3 || exit $$code; }
 	@echo "Look at $(RESULTS)/report.html; beside it lie label images, overlays and measurements"
 
 # From nothing to a trained model: draw nuclei, convert, train some minutes, evaluate, look.

@@ -80,5 +80,6 @@ def test_make_demo_keeps_what_lies_in_its_folder_and_names_the_report(
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert "tools/predict.py --input my images --output output/demo/results" in result.stdout
     assert (result.returncode == 0) is done
+    assert done or f"Error {code}" in result.stderr
     assert ("Look at output/demo/results/report.html" in result.stdout) is done
     assert corrected.read_bytes() == b"corrected by hand"
