@@ -19,7 +19,7 @@ from nucdet.visualization.stage_images import visualize_stages
 
 LOSSES = {"rpn_objectness", "rpn_box", "filter", "mask"}
 TINY = [
-    "MODEL.CROP_RCNN.BACKBONE_CHANNELS", "(4, 8, 8)",
+    "MODEL.CROP_RCNN.BACKBONE_CHANNELS", "(8, 8, 8)",  # see tests/modeling/conftest.py
     "MODEL.CROP_RCNN.UNET_CHANNELS", "(4, 4, 4, 4)",
     "MODEL.RPN.CONV_DIMS", "[8]",
     "MODEL.ROI_HEADS.SCORE_THRESH_TEST", "0.0",
