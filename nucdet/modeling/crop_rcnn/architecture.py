@@ -35,9 +35,7 @@ class CropRCNN(NucleusRCNN):
     batch norms, and runs only if a trained part needs its results: the filter learns from the RPN's
     false proposals.
 
-    It has the interface of :class:`NucleusRCNN`; the "image" of an input is (1, H, W) uint8. In
-    evaluation, if all inputs of a batch have ground truth ("instances"), predictions contain
-    ``"subsystems"``, the result of :meth:`measure`, besides "instances".
+    It has the interface of :class:`NucleusRCNN`; the "image" of an input is (1, H, W) uint8.
     """
 
     learns_one_class = True  # however many the data set has
@@ -142,19 +140,6 @@ class CropRCNN(NucleusRCNN):
         if not crops:
             return None
         return (torch.cat(crops).to(self.device) - self.pixel_mean) / self.pixel_std
-
-    def inference(
-        self,
-        batched_inputs: list[dict[str, Any]],
-        detected_instances: list[Instances] | None = None,
-        do_postprocess: bool = True,
-    ) -> list[dict[str, Any]] | list[Instances]:
-        """See :meth:`NucleusRCNN.inference`."""
-        results = super().inference(batched_inputs, detected_instances, do_postprocess)
-        if do_postprocess and all("instances" in x for x in batched_inputs):
-            for result, measured in zip(results, self.measure(batched_inputs), strict=True):
-                result["subsystems"] = measured
-        return results
 
     @torch.no_grad()
     def measure(self, batched_inputs: list[dict[str, Any]]) -> list[Measures]:
