@@ -13,13 +13,9 @@ from detectron2.structures import Boxes, Instances
 
 from nucdet.data.augment.color import grey_values
 from nucdet.data.augment.composition import Composition
-from nucdet.data.augment.geometry import (
-    Nuclei,
-    build_geometric,
-    build_test_augmentation,
-    build_train_augmentation,
-)
+from nucdet.data.augment.geometry import Nuclei, Resize, build_geometric, evaluation_resize
 from nucdet.data.augment.perturbations import build_perturbation
+from nucdet.data.augment.photometry import build_photometric
 from nucdet.data.augment.sample import Sample
 from nucdet.data.io.cache import ImageCache
 from nucdet.data.io.normalization import check_rule
@@ -112,17 +108,16 @@ class NucleusDatasetMapper:
             records: the data set, from which copy-paste takes other images; without it nuclei are
                 pasted from the image itself.
         """
-        composition = Composition.from_config(cfg, records) if augment else None
-        if not augment:
-            augmentations = build_test_augmentation(cfg)
-        elif composition is None:
-            augmentations = build_train_augmentation(cfg)
-        else:  # the composition changes light and color itself, after pasting
+        composition = None
+        if augment:
+            normalize = cfg.INPUT.NORMALIZE
             augmentations = build_geometric(cfg)
-        normalize = cfg.INPUT.NORMALIZE
-        if not augment:
+            composition = Composition.from_config(cfg, records)
+            if composition is None:  # else it changes light and color itself, after pasting
+                augmentations += build_photometric(cfg)
+        else:
             normalize, perturbation = build_perturbation(cfg)
-            augmentations = [*perturbation, *augmentations]
+            augmentations = [*perturbation, Resize(evaluation_resize(cfg))]
         with_truth = augment if with_truth is None else with_truth
         return {
             "augmentations": augmentations,

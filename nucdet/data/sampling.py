@@ -10,7 +10,7 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.data.samplers import RepeatFactorTrainingSampler
 
-from nucdet.data.augment.geometry import build_test_augmentation
+from nucdet.data.augment.geometry import evaluation_resize
 from nucdet.errors import InputError
 
 
@@ -48,7 +48,7 @@ def crop_weights(cfg: CfgNode, records: Sequence[dict[str, Any]], power: float) 
     like "enlarge", since the diameter of the nuclei, which determines the size in training, is not
     known here.
     """
-    zoom = build_test_augmentation(cfg)[0].rule
+    zoom = evaluation_resize(cfg)
     crop = 1.0
     if cfg.INPUT.CROP.ENABLED and cfg.INPUT.CROP.TYPE != "relative":
         crop = float(cfg.INPUT.CROP.SIZE[0] * cfg.INPUT.CROP.SIZE[1])

@@ -14,7 +14,7 @@ from detectron2.structures import Instances
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from nucdet.data.augment.geometry import Resize, build_test_augmentation
+from nucdet.data.augment.geometry import Resize, evaluation_resize
 from nucdet.data.mapper import convert_format
 from nucdet.errors import InputError
 from nucdet.layers.convolution import fixed_norms
@@ -89,7 +89,7 @@ class Network:
             self.model = AugmentedRCNN.from_config(cfg, self.bare_model)
         self.device = torch.device(cfg.MODEL.DEVICE)
         self.image_format = cfg.INPUT.FORMAT
-        self._rule = build_test_augmentation(cfg)[0].rule
+        self._rule = evaluation_resize(cfg)
         self._undo = ExitStack()
         self.tap = FeatureTap(self.bare_model)
         self._undo.callback(self.tap.close)

@@ -51,7 +51,7 @@ class Composition:
         aug = cfg.INPUT.AUGMENTATION
         if not (aug.COPY_PASTE.PROB or aug.OVERLAY.PROB):
             return None
-        return cls(aug, records, T.AugmentationList(build_photometric(aug)))
+        return cls(aug, records, T.AugmentationList(build_photometric(cfg)))
 
     def __call__(self, record: dict[str, Any], read: Reader) -> Sample:
         """The image of ``record``, perhaps with nuclei of another one or copies of its own."""

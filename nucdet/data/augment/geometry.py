@@ -12,7 +12,6 @@ from detectron2.config import CfgNode
 from detectron2.data import transforms as T
 from fvcore.transforms.transform import NoOpTransform, Transform
 
-from nucdet.data.augment.photometry import build_photometric
 from nucdet.data.augment.transforms import (
     AffineTransform,
     DisplacementTransform,
@@ -29,17 +28,12 @@ ResizeRule = Callable[[int, int], float]
 MOST_ZOOM = 4.0
 
 
-def build_train_augmentation(cfg: CfgNode) -> list[T.Augmentation | Transform]:
-    """The training augmentations that INPUT configures, geometric ones first.
+def build_geometric(cfg: CfgNode) -> list[T.Augmentation | Transform]:
+    """The training augmentations of INPUT that move pixels and masks.
 
     Raises:
         InputError: a key has an invalid value.
     """
-    return build_geometric(cfg) + build_photometric(cfg.INPUT.AUGMENTATION)
-
-
-def build_geometric(cfg: CfgNode) -> list[T.Augmentation | Transform]:
-    """Those of :func:`build_train_augmentation` that move pixels and masks."""
     aug = cfg.INPUT.AUGMENTATION
     geometric = [
         RandomWindow(
@@ -61,10 +55,9 @@ def build_geometric(cfg: CfgNode) -> list[T.Augmentation | Transform]:
     return geometric
 
 
-def build_test_augmentation(cfg: CfgNode) -> list[T.Augmentation | Transform]:
+def evaluation_resize(cfg: CfgNode) -> ResizeRule:
     """The resize of evaluation and prediction: INPUT.MIN_SIZE_TEST by INPUT.RESIZE_RULE."""
-    rule = _resize_rule(cfg, (cfg.INPUT.MIN_SIZE_TEST,), cfg.INPUT.MAX_SIZE_TEST)
-    return [Resize(rule)]
+    return _resize_rule(cfg, (cfg.INPUT.MIN_SIZE_TEST,), cfg.INPUT.MAX_SIZE_TEST)
 
 
 @dataclass(frozen=True)

@@ -38,8 +38,9 @@ _KERNELS = (1, 3, 5, 7)  # sides of the random convolutions, pixels
 _VISIBLE = 24  # a fade leaves at least this many grey levels between background and nuclei
 
 
-def build_photometric(aug: CfgNode) -> list[T.Augmentation | Transform]:
-    """The augmentations that INPUT.AUGMENTATION configures: colors, then light, then the camera."""
+def build_photometric(cfg: CfgNode) -> list[T.Augmentation | Transform]:
+    """The training augmentations that change values, not masks: colors, light, camera."""
+    aug = cfg.INPUT.AUGMENTATION
     jpeg = aug.JPEG
     candidates = [
         (aug.GREY_PROB, Photometric(lambda: _grey)),

@@ -12,8 +12,7 @@ from nucdet.data.augment.geometry import (
     RandomWindow,
     Resize,
     build_geometric,
-    build_test_augmentation,
-    build_train_augmentation,
+    evaluation_resize,
 )
 from nucdet.data.augment.transforms import AffineTransform, DisplacementTransform, TurnTransform
 from nucdet.errors import InputError
@@ -142,14 +141,14 @@ def _cfg(**keys):
     return load_config(overrides=[o.replace("__", ".") for o in overrides])
 
 
-def test_test_augmentation_is_the_resize_rule():
+def test_evaluation_resizes_by_the_rule():
     for rule, expected in (("shortest_edge", (512, 768)), ("enlarge", (600, 900))):
         cfg = _cfg(INPUT__RESIZE_RULE=rule, INPUT__MIN_SIZE_TEST=512)
         large = T.AugInput(np.zeros((600, 900, 3), np.uint8))
-        T.AugmentationList(build_test_augmentation(cfg))(large)
+        T.AugmentationList([Resize(evaluation_resize(cfg))])(large)
         assert large.image.shape[:2] == expected
         small = T.AugInput(np.zeros((256, 320, 3), np.uint8))
-        T.AugmentationList(build_test_augmentation(cfg))(small)
+        T.AugmentationList([Resize(evaluation_resize(cfg))])(small)
         assert small.image.shape[:2] == (512, 640)
 
 
@@ -176,10 +175,10 @@ def test_a_resize_moves_labels_with_the_image(zoom):
 )
 def test_unknown_choices_name_the_key(key, value):
     with pytest.raises(InputError, match=key.replace("__", ".")):
-        build_train_augmentation(_cfg(**{key: value}))
+        build_geometric(_cfg(**{key: value}))
     cfg = _cfg(INPUT__CROP__ENABLED=True, INPUT__CROP__TYPE="relative_range")
     with pytest.raises(InputError, match=r"INPUT\.CROP\.TYPE"):
-        build_train_augmentation(cfg)
+        build_geometric(cfg)
 
 
 def test_a_small_image_fills_the_crop():

@@ -32,7 +32,7 @@ def _change(image: np.ndarray, **keys) -> np.ndarray:
     pairs = [(f"INPUT.AUGMENTATION.{k.replace('__', '.')}", str(v)) for k, v in keys.items()]
     cfg = load_config(overrides=[text for pair in pairs for text in pair])
     given = T.AugInput(image.copy())
-    transforms = T.AugmentationList(build_photometric(cfg.INPUT.AUGMENTATION))(given)
+    transforms = T.AugmentationList(build_photometric(cfg))(given)
     labels = np.arange(image.shape[0] * image.shape[1], dtype=np.float32).reshape(image.shape[:2])
     assert np.array_equal(transforms.apply_segmentation(labels), labels)
     assert np.array_equal(transforms.apply_image(image), given.image)  # the same twice
