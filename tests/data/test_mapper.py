@@ -4,8 +4,11 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from detectron2.data import transforms as T
 
 from nucdet.config import load_config
+from nucdet.data.augment import registry
+from nucdet.data.augment.photometry import Photometric, invert
 from nucdet.data.mapper import NucleusDatasetMapper, label_layers
 from nucdet.errors import InputError
 from nucdet.structures import CroppedMasks
@@ -177,3 +180,31 @@ def test_center_voting_gets_its_maps(record):
     assert maps.shape == (5, 40, 60) and maps.dtype == torch.float32
     assert maps[0].sum() == result["instances"].gt_masks.to_dense().any(axis=0).sum()
     assert "center_targets" not in _mapper(augment=True)(record)
+
+
+@pytest.fixture
+def outside():
+    """Augmentations from outside nucdet: a mirror image, inverted."""
+    registry.geometric_augmentation(lambda cfg: [T.RandomFlip(prob=1.0)])
+    registry.photometric_augmentation(lambda cfg: [Photometric(lambda: invert)])
+    yield
+    registry.GEOMETRIC.clear()
+    registry.PHOTOMETRIC.clear()
+
+
+def test_augmentations_from_outside_are_for_training(record, outside):
+    seen = _mapper(augment=True)(record)
+    assert seen["image"].amin((1, 2)).tolist() == [5, 255, 255]
+    union = np.asarray(_masks()).any(axis=0)
+    assert np.array_equal(np.asarray(seen["instances"].gt_masks).any(axis=0), union[:, ::-1])
+    unchanged = ("INPUT.MIN_SIZE_TEST", "0")
+    plain = _mapper(*unchanged, augment=False, with_truth=True)(record)
+    assert plain["image"].amax((1, 2)).tolist() == [250, 0, 0]
+    assert np.array_equal(np.asarray(plain["instances"].gt_masks).any(axis=0), union)
+
+
+def test_augmentations_from_outside_change_an_image_once_if_nuclei_are_pasted(record, outside):
+    paste = ("INPUT.AUGMENTATION.COPY_PASTE.PROB", "1.0")
+    seen = _mapper(*paste, augment=True)(record)
+    assert seen["image"].amin((1, 2)).tolist() == [5, 255, 255]
+    assert np.asarray(seen["instances"].gt_masks)[0, 5:15, -15:-5].all()

@@ -12,6 +12,7 @@ from detectron2.config import CfgNode
 from detectron2.data import transforms as T
 from fvcore.transforms.transform import NoOpTransform, Transform
 
+from nucdet.data.augment.registry import GEOMETRIC
 from nucdet.data.augment.transforms import (
     AffineTransform,
     DisplacementTransform,
@@ -52,7 +53,7 @@ def build_geometric(cfg: CfgNode) -> list[T.Augmentation | Transform]:
     if aug.ELASTIC.PROB > 0:
         warp = RandomElastic(aug.ELASTIC.ALPHA, aug.ELASTIC.SIGMA)
         geometric.append(T.RandomApply(warp, aug.ELASTIC.PROB))
-    return geometric
+    return [*geometric, *(augmentation for build in GEOMETRIC for augmentation in build(cfg))]
 
 
 def evaluation_resize(cfg: CfgNode) -> ResizeRule:

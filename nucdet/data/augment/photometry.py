@@ -23,6 +23,7 @@ from nucdet.data.augment.color import (
     draw_stain,
     grey_values,
 )
+from nucdet.data.augment.registry import PHOTOMETRIC
 
 ImageOperation = Callable[[np.ndarray], np.ndarray]
 
@@ -62,7 +63,8 @@ def build_photometric(cfg: CfgNode) -> list[T.Augmentation | Transform]:
         (aug.NOISE.PROB, Photometric(partial(_draw_noise, _NOISE))),
         (jpeg.PROB, Photometric(partial(_draw_jpeg, jpeg.QUALITY, jpeg.CONTRAST, jpeg.ZOOM))),
     ]
-    return [T.RandomApply(a, p) if p < 1 else a for p, a in candidates if p > 0]
+    own = [T.RandomApply(a, p) if p < 1 else a for p, a in candidates if p > 0]
+    return [*own, *(augmentation for build in PHOTOMETRIC for augmentation in build(cfg))]
 
 
 class Photometric(T.Augmentation):
