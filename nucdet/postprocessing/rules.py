@@ -6,7 +6,8 @@ image of any size (:mod:`nucdet.postprocessing.overlap`) and masks of which only
 are known (:mod:`nucdet.evaluation.atoms`).
 
 A new rule is a function here, a line in one of the lists, and a field of :class:`OverlapSettings`
-with its line in ``from_config``.
+with its line in ``from_config``; or, outside nucdet, a function decorated with
+:func:`overlap_rule`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Self
 
 import numpy as np
@@ -29,6 +31,9 @@ _NODE = "TEST.OVERLAP_ELIMINATION"
 class OverlapSettings:
     """The settings of the rules, named like their config keys; each rule explains its own.
 
+    Attributes:
+        others: the rules of :func:`overlap_rule`, each with its config.
+
     Raises:
         InputError: a setting is outside the range of its key in :mod:`nucdet.config_checks`.
     """
@@ -43,6 +48,7 @@ class OverlapSettings:
     class_score_thresholds: Sequence[float] = ()
     class_min_areas: Sequence[int] = ()
     outline_offset: float = 0.0
+    others: Sequence[Callable[[Any], Any]] = ()
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
@@ -64,6 +70,7 @@ class OverlapSettings:
             class_score_thresholds=node.CLASS_SCORE_THRESHOLDS,
             class_min_areas=node.CLASS_MIN_AREAS,
             outline_offset=cfg.TEST.OUTLINE_OFFSET,
+            others=tuple(partial(rule, cfg=cfg) for rule in _OTHERS),
         )
 
 
@@ -116,6 +123,25 @@ class Candidates(ABC):
 
 Rule = Callable[[Candidates, OverlapSettings], Candidates]
 
+_OTHERS: list[Callable[..., Any]] = []
+
+
+def overlap_rule(rule: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorator: applies a function from outside nucdet as one more rule, before the cut.
+
+    Example::
+
+        @overlap_rule
+        def drop_flat(masks: MaskCandidates, cfg: CfgNode) -> MaskCandidates:
+            _, y0, _, y1 = masks.masks.boxes.T
+            return masks.keep(y1 - y0 >= cfg.TEST.OVERLAP_ELIMINATION.MIN_HEIGHT)
+
+    It gets :class:`nucdet.postprocessing.overlap.MaskCandidates` and the config, wherever overlaps
+    are eliminated as a config says; ``nucdet-tune`` tries its values without it.
+    """
+    _OTHERS.append(rule)
+    return rule
+
 
 def drop_low_scores_of_classes(masks: Candidates, settings: OverlapSettings) -> Candidates:
     """The masks of each class must exceed its score threshold (``class_score_thresholds``)."""
@@ -146,6 +172,13 @@ def drop_relatively_unsure(masks: Candidates, settings: OverlapSettings) -> Cand
         return masks
     sure = scores >= settings.min_relative_score * np.median(scores)
     return masks.keep(sure | (masks.areas >= np.median(masks.areas)))
+
+
+def apply_others(masks: Candidates, settings: OverlapSettings) -> Candidates:
+    """The rules of :func:`overlap_rule`, in the order of their registration."""
+    for rule in settings.others:
+        masks = rule(masks)
+    return masks
 
 
 def set_least_area(masks: Candidates, settings: OverlapSettings) -> Candidates:
@@ -206,6 +239,7 @@ SHARING: tuple[Rule, ...] = (
     drop_low_scores_of_classes,
     drop_small_areas_of_classes,
     drop_relatively_unsure,
+    apply_others,
     set_least_area,
     drop_small,
     cut,

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from nucdet.config import load_config
 from nucdet.errors import InputError
 from nucdet.postprocessing import OverlapElimination, blocks
+from nucdet.postprocessing import rules as rules_module
 from nucdet.postprocessing.overlap import MaskCandidates
 from nucdet.postprocessing.rules import (
     RULES,
@@ -21,6 +22,7 @@ from nucdet.postprocessing.rules import (
     drop_relatively_small,
     drop_relatively_unsure,
     drop_small,
+    overlap_rule,
 )
 from nucdet.structures import CroppedMasks
 
@@ -96,3 +98,16 @@ def test_numbers_have_ranges(name, value):
 def test_a_config_out_of_range_does_not_load():
     with pytest.raises(InputError, match=r"MIN_AREA is -1; expected a number of pixels, 0 or more"):
         load_config(overrides=["TEST.OVERLAP_ELIMINATION.MIN_AREA", "-1"])
+
+
+def test_a_rule_from_outside_drops_masks_before_they_take_pixels_from_others(monkeypatch, rows):
+    monkeypatch.setattr(rules_module, "_OTHERS", [])
+
+    @overlap_rule
+    def drop_long(masks, cfg):
+        x0, _, x1, _ = masks.masks.boxes.T
+        return masks.keep(x1 - x0 <= cfg.TEST.OVERLAP_ELIMINATION.MIN_AREA)
+
+    found = Instances((1, 12), pred_masks=rows((0, 4), (2, 8)), scores=torch.tensor([0.9, 0.8]))
+    cfg = load_config(overrides=["TEST.OVERLAP_ELIMINATION.MIN_AREA", "4"])
+    assert OverlapElimination(cfg)(found).pred_masks.areas.tolist() == [4]
