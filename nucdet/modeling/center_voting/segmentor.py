@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -54,6 +54,7 @@ class CenterVotingSegmentor(PixelwiseSegmentor):
         threshold: float,
         grouping: dict[str, float],
         views: str = "one",
+        loss: Callable[[Tensor, Tensor, Tensor, float], dict[str, Tensor]] = center_voting_losses,
     ):
         """
         Args:
@@ -63,13 +64,14 @@ class CenterVotingSegmentor(PixelwiseSegmentor):
             threshold: lowest probability of a foreground pixel.
             grouping: keyword arguments of :func:`group_pixels`.
             views: a key of VIEWS; the maps are averaged over the views.
+            loss: with the arguments of :func:`center_voting_losses`.
         """
         super().__init__(network, pixel_mean, pixel_std)
         if views not in VIEWS:
             known = ", ".join(VIEWS)
             raise InputError(f"MODEL.CENTER_VOTING.VIEWS is {views!r}, expected one of {known}")
         self.offset_scale, self.threshold = offset_scale, threshold
-        self.grouping, self.views = grouping, VIEWS[views]
+        self.grouping, self.views, self.loss = grouping, VIEWS[views], loss
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
@@ -111,7 +113,7 @@ class CenterVotingSegmentor(PixelwiseSegmentor):
         # no loss in the padding: it mirrors the image, where the offsets would have other signs
         valid = [_with_zeros(torch.ones_like(t[0]), size) for t in targets]
         with torch.autocast(self.device.type, enabled=False):
-            return center_voting_losses(
+            return self.loss(
                 logits,
                 torch.stack([_with_zeros(t, size) for t in targets]),
                 torch.stack(valid),

@@ -7,6 +7,7 @@ from scipy import ndimage
 from nucdet.config import load_config
 from nucdet.errors import InputError
 from nucdet.modeling.center_voting.losses import center_voting_losses
+from nucdet.modeling.center_voting.segmentor import CenterVotingSegmentor
 from nucdet.modeling.center_voting.targets import center_targets
 from nucdet.structures import CroppedMasks
 
@@ -106,6 +107,20 @@ def test_training_and_inference_of_images_of_several_sizes(model):
     with torch.no_grad():
         outputs = model([{"image": x["image"], "height": 100, "width": 90} for x in inputs])
     assert [out["instances"].image_size for out in outputs] == [(100, 90)] * 2
+
+
+def test_a_subclass_may_have_another_loss(config_file):
+    class Foreground(CenterVotingSegmentor):
+        @classmethod
+        def from_config(cls, cfg):
+            return {**super().from_config(cfg), "loss": squares}
+
+    def squares(logits, targets, valid, offset_scale):
+        return {"loss_mine": (logits[:, 0] * valid).square().mean()}
+
+    model = Foreground(load_config(config_file, NO_WEIGHTS))
+    image, maps = torch.zeros(3, 64, 64, dtype=torch.uint8), torch.zeros(5, 64, 64)
+    assert set(model([{"image": image, "center_targets": maps}])) == {"loss_mine"}
 
 
 @pytest.mark.parametrize("factor", [1, 2, 0.5])
