@@ -111,7 +111,8 @@ class AugmentedRCNN(nn.Module):
         if not isinstance(model, NucleusRCNN):
             raise InputError(
                 f"TEST.AUG.ENABLED needs MODEL.META_ARCHITECTURE NucleusRCNN, found "
-                f"{cfg.MODEL.META_ARCHITECTURE}; semantic networks have MODEL.SEMANTIC.TTA"
+                f"{cfg.MODEL.META_ARCHITECTURE}; others have MODEL.CENTER_VOTING.VIEWS "
+                "or MODEL.SEMANTIC.TTA"
             )
         aug = cfg.TEST.AUG
         if not aug.ZOOMS or min(aug.ZOOMS) <= 0:
