@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from detectron2.config import CfgNode
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data.datasets import convert_to_coco_json
 from detectron2.evaluation import DatasetEvaluator, DatasetEvaluators
 
 from nucdet import evaluation
@@ -79,7 +81,8 @@ def build_evaluator(
 
     Args:
         cfg: a config with nucdet's keys.
-        dataset_name: a data set of Detectron2's catalog with a COCO JSON.
+        dataset_name: a data set of Detectron2's catalog. If it was registered without a COCO JSON,
+            one is written for the evaluators, as by Detectron2's own.
         output_folder: where the evaluators write; None: OUTPUT_DIR/inference/<dataset_name>.
 
     Raises:
@@ -88,5 +91,14 @@ def build_evaluator(
     """
     check_evaluators(cfg)
     folder = output_folder or str(Path(cfg.OUTPUT_DIR) / "inference" / dataset_name)
+    _give_json(dataset_name, Path(folder))
     evaluators = [EVALUATORS[name](cfg, dataset_name, folder) for name in cfg.TEST.EVALUATORS]
     return CleanedEvaluators(evaluators, OverlapElimination(cfg))
+
+
+def _give_json(name: str, folder: Path) -> None:
+    """Write the COCO JSON of a data set that a function in the catalog describes."""
+    if name in DatasetCatalog and not MetadataCatalog.get(name).get("json_file"):
+        path = folder / f"{name}_coco_format.json"
+        convert_to_coco_json(name, str(path), allow_cached=False)
+        MetadataCatalog.get(name).json_file = str(path)

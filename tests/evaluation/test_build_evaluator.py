@@ -1,4 +1,6 @@
 import pytest
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data.datasets import load_coco_json
 
 from nucdet.config import load_config
 from nucdet.errors import InputError
@@ -86,6 +88,24 @@ def test_sartorius_data_gets_its_own_submission(tmp_path):
     evaluator.reset()
     evaluator.evaluate()
     assert (tmp_path / "submission.csv").read_text() == "id,predicted\n"
+
+
+def test_data_sets_that_a_function_describes_are_scored_too(case, tmp_path):
+    """As those of Detectron2's tutorial, without a COCO JSON."""
+    DatasetCatalog.register("dicts_val", lambda: load_coco_json(str(case[0]), "", "dicts_val"))
+    try:
+        cfg = load_config(overrides=["TEST.EVALUATORS", "('kaggle', 'coco')"])
+        scores = {}
+        for name in ("toy_val", "dicts_val"):
+            evaluator = build_evaluator(cfg, name, str(tmp_path / name))
+            evaluator.reset()
+            evaluator.process(case[1], case[2])
+            scores[name] = evaluator.evaluate()
+    finally:
+        DatasetCatalog.remove("dicts_val")
+        MetadataCatalog.remove("dicts_val")
+    assert scores["dicts_val"]["kaggle"] == scores["toy_val"]["kaggle"]
+    assert scores["dicts_val"]["segm"]["AP"] == scores["toy_val"]["segm"]["AP"] > 0
 
 
 def test_unknown_evaluator(case, tmp_path):
