@@ -84,9 +84,12 @@ for _extension in filter(None, os.environ.get("NUCDET_EXTENSIONS", "").replace("
     try:
         importlib.import_module(_extension)
     except ImportError as error:
+        _remedy = "correct it, or install what it imports"
+        if error.name and f"{_extension}.".startswith(f"{error.name}."):  # not found itself
+            _remedy = "PYTHONPATH must hold its folder"
         _refuse(
             ImportError(
                 f"NUCDET_EXTENSIONS names {_extension}, which cannot be imported ({error}); "
-                "PYTHONPATH must hold its folder"
+                f"{_remedy}"
             )
         )

@@ -21,7 +21,7 @@ from detectron2.config import CfgNode, get_cfg
 from nucdet.config_checks import check_config
 from nucdet.config_files import read_config_file
 from nucdet.earlier_keys import with_current_keys
-from nucdet.errors import InputError, similar_names
+from nucdet.errors import EXTENSIONS_HINT, InputError, similar_names
 
 _SYSTEMS = Path(__file__).parent / "modeling"
 _OF_EXTENSIONS: list[Callable[[CfgNode], None]] = []
@@ -297,7 +297,7 @@ def _explained(message: str, node: CfgNode) -> str:
     for part in unknown[1].split(".") if unknown else ():
         if part not in node:
             similar = ", ".join(similar_names(node, part))
-            return f"{message} (there is {similar})" if similar else message
+            return f"{message} ({f'there is {similar}' if similar else EXTENSIONS_HINT})"
         node = node[part]
     return message
 

@@ -27,6 +27,9 @@ _MORE_ROOM = (
     "1g); give it more, or set DATALOADER.NUM_WORKERS 0"
 )
 
+# what to do if the user's own module registers a key or name that does not exist
+EXTENSIONS_HINT = "for one of your own, NUCDET_EXTENSIONS must name its module"
+
 # the exit code that a shell reports for a program ended by a closed pipe (128 + SIGPIPE)
 _CLOSED_PIPE = 141
 

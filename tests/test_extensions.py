@@ -70,10 +70,26 @@ def test_a_trainer_of_ones_own_is_trained_with(run, tiny_overrides, tmp_path):
     assert "my_rate" in (tmp_path / "output/metrics.json").read_text(encoding="utf-8")
 
 
-def test_a_module_that_is_not_there_is_named(run):
-    failed = run(Path("-c"), "import nucdet", NUCDET_EXTENSIONS="nowhere")
+@pytest.mark.parametrize(
+    ("module", "why"),
+    [
+        ("nowhere", "No module named 'nowhere'); PYTHONPATH must hold its folder"),
+        ("nowhere.mine", "No module named 'nowhere'); PYTHONPATH must hold its folder"),
+        ("faulty", "No module named 'elsewhere'); correct it, or install what it imports"),
+    ],
+)
+def test_a_module_that_cannot_be_imported_is_named(run, tmp_path, module, why):
+    (tmp_path / "faulty.py").write_text("import elsewhere")
+    failed = run(Path("-c"), "import nucdet", NUCDET_EXTENSIONS=module)
     assert failed.returncode == 1
     assert failed.stderr.rstrip().endswith(
-        "NUCDET_EXTENSIONS names nowhere, which cannot be imported (No module named 'nowhere'); "
-        "PYTHONPATH must hold its folder"
+        f"NUCDET_EXTENSIONS names {module}, which cannot be imported ({why}"
     )
+
+
+def test_a_config_of_a_module_that_is_not_named_says_so(run):
+    failed = run(
+        REPOSITORY / "tools/train_net.py", "--config-file", "my_nuclei.yaml", NUCDET_EXTENSIONS=""
+    )
+    assert failed.returncode == 2
+    assert "MODEL.MY_NETWORK (for one of your own, NUCDET_EXTENSIONS must name" in failed.stderr

@@ -15,7 +15,7 @@ from detectron2.modeling import (
 )
 
 from nucdet.data.datasets import check_datasets, class_names
-from nucdet.errors import InputError, similar_names
+from nucdet.errors import EXTENSIONS_HINT, InputError, similar_names
 from nucdet.modeling.semantic.networks.build import SEGMENTATION_REGISTRY
 
 # valid names of nothing registered: a part that is left out, boxes that come with the images
@@ -45,9 +45,10 @@ def check_architecture(cfg: CfgNode) -> None:
         if name in registry or name in _NOT_REGISTERED:
             continue
         known = sorted(entry for entry, _ in registry)
-        similar = similar_names(known, name) or known
+        similar = similar_names(known, name)
         raise InputError(
-            f"MODEL.{key} is {name!r}, which does not exist; expected one of {', '.join(similar)}"
+            f"MODEL.{key} is {name!r}, which does not exist; expected one of "
+            + (", ".join(similar) or f"{', '.join(known)} ({EXTENSIONS_HINT})")
         )
     if _rcnn_class(model.META_ARCHITECTURE) and not model.MASK_ON:
         raise InputError(

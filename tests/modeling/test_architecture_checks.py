@@ -35,6 +35,13 @@ def test_a_detector_of_boxes_alone_is_refused_before_it_trains():
         check_architecture(load_config(CONFIG, ["MODEL.MASK_ON", "False"]))
 
 
+def test_a_network_that_nothing_registers_may_be_one_of_an_extension():
+    with pytest.raises(InputError, match=r"expected one of FCN8s, .* \(.*NUCDET_EXTENSIONS must"):
+        check_architecture(load_config(CONFIG, ["MODEL.SEGMENTATION.NETWORK", "Mine"]))
+    with pytest.raises(InputError, match=r"expected one of LinkNet$"):
+        check_architecture(load_config(CONFIG, ["MODEL.SEGMENTATION.NETWORK", "LinkNett"]))
+
+
 def test_what_is_trained_on_together_has_the_same_classes(trained_on):
     check_training_data(trained_on(one=["nucleus"], another=["nucleus"]))
     with pytest.raises(InputError, match="one has the classes nucleus, but cells cell"):
