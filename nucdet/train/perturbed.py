@@ -45,13 +45,19 @@ def seed_perturbation(text: str) -> str:
     return name
 
 
-def evaluate_perturbed(cfg: CfgNode, model: nn.Module, perturbation: str) -> dict[str, Any]:
+def evaluate_perturbed(
+    cfg: CfgNode,
+    model: nn.Module,
+    perturbation: str,
+    trainer: type[NucleusTrainer] = NucleusTrainer,
+) -> dict[str, Any]:
     """Evaluate as ``--eval-only`` does, on perturbed images.
 
     Args:
         cfg: of the model; it is not changed.
         model: with its weights.
         perturbation: a name for :func:`parse_perturbation`; "": none.
+        trainer: whose ``test`` evaluates.
 
     Returns:
         The evaluators' results; {} except in the main process. Their files go to a folder of
@@ -61,7 +67,7 @@ def evaluate_perturbed(cfg: CfgNode, model: nn.Module, perturbation: str) -> dic
     cfg.defrost()
     cfg.TEST.PERTURBATION = perturbation
     cfg.OUTPUT_DIR = str(Path(cfg.OUTPUT_DIR) / file_stem(perturbation))
-    return NucleusTrainer.test(cfg, model)
+    return trainer.test(cfg, model)
 
 
 def file_stem(perturbation: str) -> str:
@@ -70,20 +76,24 @@ def file_stem(perturbation: str) -> str:
 
 
 def compare_perturbed(
-    cfg: CfgNode, model: nn.Module, clean: dict[str, Any], perturbation: str
+    cfg: CfgNode,
+    model: nn.Module,
+    clean: dict[str, Any],
+    perturbation: str,
+    trainer: type[NucleusTrainer] = NucleusTrainer,
 ) -> pd.DataFrame | None:
     """Evaluate on perturbed images and compare the scores with the clean ones.
 
     The log gets a table, and OUTPUT_DIR/<perturbation>.csv one with every metric.
 
     Args:
-        cfg, model, perturbation: see :func:`evaluate_perturbed`.
+        cfg, model, perturbation, trainer: see :func:`evaluate_perturbed`.
         clean: the results without perturbation.
 
     Returns:
         Columns metric, clean, perturbed, difference; None except in the main process.
     """
-    perturbed = evaluate_perturbed(cfg, model, perturbation)
+    perturbed = evaluate_perturbed(cfg, model, perturbation, trainer)
     if not comm.is_main_process():
         return None
     before, after = flatten_results_dict(clean), flatten_results_dict(perturbed)

@@ -122,7 +122,8 @@ def _run_process(
         checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=args.resume)
         results = trainer_class.test(cfg, model)
         if args.perturb is not None:
-            compare_perturbed(cfg, model, results, seed_perturbation(args.perturb))
+            perturbation = seed_perturbation(args.perturb)
+            compare_perturbed(cfg, model, results, perturbation, trainer_class)
         return results
     with messages_to_file():
         trainer = trainer_class(cfg)
