@@ -23,6 +23,8 @@ from nucdet.predict.records import RecordStore, file_size
 def begin(store: RecordStore, file: InputFile, outputs: Collection[Path], is_stack: bool) -> None:
     """Record that these files are about to be written, and remove those of the other kind.
 
+    Their folder is created.
+
     Args:
         store: the records of the output folder.
         file: the image, which counts as not done until its record is saved.
@@ -33,6 +35,7 @@ def begin(store: RecordStore, file: InputFile, outputs: Collection[Path], is_sta
         _remove(set(store.left(file)) - set(outputs))
         remove_planes(store, file)
     store.begin(file, outputs)
+    (store.output / file.name).parent.mkdir(parents=True, exist_ok=True)
 
 
 def fail(store: RecordStore, file: InputFile, error: str) -> None:

@@ -48,8 +48,8 @@ class ImageFormat:
         ending: what follows the image's name in the name of the file.
         summary: one line for the help text.
         write: writes the file of an image, given its path and the data; raises OSError.
-        write_stack: writes the file of a stack, given its path and the planes. None: the stack gets
-            a folder instead, in which ``write`` writes a file for each plane.
+        write_stack: writes the file of a stack, given its path and the planes. None: ``write``
+            writes a file for each plane, into a folder with the name of the file without suffix.
         stack_ending: used instead of ``ending`` for a stack; empty: the same ending.
         disjoint: whether it cannot hold masks that overlap.
     """
@@ -190,9 +190,7 @@ FORMATS: dict[str, ImageFormat | SharedFormat] = {
         "_label.ome.tif",
         disjoint=True,
     ),
-    "overlay": ImageFormat(
-        "_overlay.png", "outlines on the image", _overlay, stack_ending="_overlay"
-    ),
+    "overlay": ImageFormat("_overlay.png", "outlines on the image", _overlay),
     "csv": ImageFormat(
         ".csv", "one row per nucleus; nuclei.csv has the rows of all images", _csv, _csv_stack
     ),
@@ -252,7 +250,7 @@ def stack_paths(output: Path, name: str, formats: Sequence[str]) -> dict[str, Pa
 def plane_folders(output: Path, name: str, formats: Sequence[str]) -> dict[str, Path]:
     """The folders for the formats with one file for each plane of a stack, by format."""
     return {
-        key: output / f"{name}{entry.stack_ending}"
+        key: output / f"{name}{entry.ending.rpartition('.')[0]}"
         for key, entry in _of_images(formats).items()
         if entry.write_stack is None
     }
@@ -268,7 +266,7 @@ def plane_paths(
         plane_name: see :attr:`nucdet.export.ImageRecord.plane_name`.
     """
     return {
-        key: folder / f"{plane_name}{Path(_of_images([key])[key].ending).suffix}"
+        key: folder / f"{plane_name}.{_of_images([key])[key].ending.rpartition('.')[2]}"
         for key, folder in plane_folders(output, name, formats).items()
     }
 

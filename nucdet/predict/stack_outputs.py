@@ -57,6 +57,7 @@ class StackWriter:
         record = replace(outputs.record, columns=columns, axes=self._planes.axes)
         paths = self._job.plane_paths(self._file, record)
         for name, path in paths.items():
+            path.parent.mkdir(exist_ok=True)
             FORMATS[name].write(path, outputs)
         sizes = {name: path.stat().st_size for name, path in paths.items()}
         text = csv_text(outputs.table.assign(id=ids))

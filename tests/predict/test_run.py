@@ -13,6 +13,7 @@ from PIL import Image
 
 from nucdet.predict import reading, run
 from nucdet.predict.familiarity import UNFAMILIAR
+from nucdet.predict.formats import FORMATS, ImageFormat
 from nucdet.predict.inputs import find_inputs
 from nucdet.predict.run import predict_images
 
@@ -103,6 +104,16 @@ def test_one_table_has_the_nuclei_of_all_images(job, images, bright_is_nucleus):
     assert (job("again").output / "nuclei.csv").read_text() == (
         job().output / "nuclei.csv"
     ).read_text()
+
+
+def test_a_format_from_outside_need_not_create_folders(job, bright_is_nucleus, monkeypatch):
+    def write(path, outputs):
+        path.write_text(str(len(outputs.masks)))
+
+    monkeypatch.setitem(FORMATS, "number", ImageFormat(".number", "of nuclei", write))
+    predict_images(job(save=("number",)), bright_is_nucleus())
+    numbers = {path.name: path.read_text() for path in job().output.rglob("*.number")}
+    assert numbers == {"a.number": "3", "b.number": "0", "c.number": "1", "d.number": "2"}
 
 
 def test_nuclei_at_the_border_can_be_left_out(job, bright_is_nucleus):

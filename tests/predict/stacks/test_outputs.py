@@ -12,6 +12,7 @@ import tifffile
 from PIL import Image
 from pycocotools.coco import COCO
 
+from nucdet.predict.formats import FORMATS, ImageFormat
 from nucdet.predict.run import predict_images
 
 
@@ -49,6 +50,22 @@ def test_all_planes_become_one_stack_of_labels_and_one_table(job, bright_is_nucl
     pd.testing.assert_frame_equal(
         pd.read_csv(out / "nuclei.csv").drop(columns="image"), table, check_dtype=False
     )
+
+
+def test_formats_from_outside_have_a_file_for_each_plane(
+    job, film, bright_is_nucleus, contents, monkeypatch
+):
+    def write(path, outputs):
+        path.write_text(str(len(outputs.masks)))
+
+    for name, ending in (("one", ".txt"), ("two", ".csv"), ("three", "_3.txt")):
+        monkeypatch.setitem(FORMATS, name, ImageFormat(ending, "number of nuclei", write))
+    predict_images(job(save=("one", "two", "three")), bright_is_nucleus())
+    planes = [f"t000{t}_z000{z}" for t, z in film.nuclei]
+    written = contents(job().output)
+    for expected in ("film/{}.txt", "film/{}.csv", "film_3/{}.txt"):
+        numbers = [int(written[expected.format(plane)]) for plane in planes]
+        assert numbers == [len(boxes) for boxes in film.nuclei.values()]
 
 
 def test_every_format_says_the_plane(job, film, bright_is_nucleus, contents):
