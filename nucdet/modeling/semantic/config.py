@@ -34,7 +34,8 @@ def _add_network(cfg: CfgNode) -> None:
     # MODEL.WEIGHTS "ensemble://a.pth,b.pth" loads each member from its own checkpoint.
     segmentation.MEMBERS = []
     # "bce", "bce_log_dice" (NUM_CHANNELS 1), "cross_entropy" (3), "weighted_border" (1 or 3; with
-    # U-Net's pixel weights), "focal" (1 or 3); see nucdet/modeling/semantic/losses.py.
+    # U-Net's pixel weights), "focal" (1 or 3); see nucdet/modeling/semantic/losses.py. Center
+    # voting (4) has losses of its own.
     segmentation.LOSS = "cross_entropy"
     # "cross_entropy" and "weighted_border": weights of background, body and border.
     segmentation.CLASS_WEIGHTS = (1.0, 1.0, 1.0)
