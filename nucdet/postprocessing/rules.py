@@ -48,7 +48,7 @@ class OverlapSettings:
     class_score_thresholds: Sequence[float] = ()
     class_min_areas: Sequence[int] = ()
     outline_offset: float = 0.0
-    others: Sequence[Callable[[Any], Any]] = ()
+    others: Sequence[Callable[[Candidates], Candidates]] = ()
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
