@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
@@ -25,6 +26,22 @@ def composed(name: str) -> str:
         True
     """
     return unicodedata.normalize("NFC", name)
+
+
+def compiled(pattern: str, complaint: str) -> re.Pattern[str]:
+    """A regular expression for :func:`composed` names.
+
+    Args:
+        pattern: as the user gave it.
+        complaint: what the error says before the reason.
+
+    Raises:
+        InputError: it is no regular expression.
+    """
+    try:
+        return re.compile(composed(pattern))
+    except re.error as error:
+        raise InputError(f"{complaint} ({error})") from None
 
 
 def check_distinct(files: Iterable[PurePath]) -> None:

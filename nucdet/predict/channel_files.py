@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,7 +9,7 @@ from dataclasses import replace
 from nucdet.data.io.choice import choose_channel
 from nucdet.errors import InputError
 from nucdet.files import printable
-from nucdet.image_names import composed, stem_of
+from nucdet.image_names import compiled, composed, stem_of
 from nucdet.predict.inputs import InputFile
 
 
@@ -59,7 +58,12 @@ def join_channels(
 
 def _by_image(files: Sequence[InputFile], pattern: str) -> list[dict[str, InputFile]]:
     """The files of each image by the name of the channel."""
-    expression = _compiled(pattern)
+    expression = compiled(pattern, f"--channel-files {pattern}: no regular expression")
+    if expression.groups != 1:
+        raise InputError(
+            f"--channel-files {pattern}: has {expression.groups} (parts); expected one, which is "
+            "the name of the channel, such as _w([0-9])"
+        )
     images: dict[str, dict[str, InputFile]] = defaultdict(dict)
     for file in files:
         stem = composed(stem_of(file.file_name))
@@ -77,16 +81,3 @@ def _by_image(files: Sequence[InputFile], pattern: str) -> list[dict[str, InputF
                 f"{other.file_name} and in {file.file_name}; expected one file"
             )
     return list(images.values())
-
-
-def _compiled(pattern: str) -> re.Pattern[str]:
-    try:
-        expression = re.compile(composed(pattern))
-    except re.error as error:
-        raise InputError(f"--channel-files {pattern}: no regular expression ({error})") from None
-    if expression.groups != 1:
-        raise InputError(
-            f"--channel-files {pattern}: has {expression.groups} (parts); expected one, which is "
-            "the name of the channel, such as _w([0-9])"
-        )
-    return expression

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from nucdet.errors import InputError
 from nucdet.export import Metadata
 from nucdet.files import printable, table_text
-from nucdet.image_names import composed, names_of, stem_of
+from nucdet.image_names import compiled, composed, names_of, stem_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -67,12 +67,7 @@ def _match(source: str, known: pd.DataFrame) -> pd.DataFrame:
     """The named parts of a regular expression in each file name."""
     import pandas as pd
 
-    try:
-        pattern = re.compile(composed(source))
-    except re.error as error:
-        raise InputError(
-            f"--metadata {source}: neither a csv nor a regular expression ({error})"
-        ) from None
+    pattern = compiled(source, f"--metadata {source}: neither a csv nor a regular expression")
     if not pattern.groupindex:
         raise InputError(
             f"--metadata {source}: found no named part; expected one for each column, such as "

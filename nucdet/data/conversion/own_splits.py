@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ from nucdet.data.conversion.report import Problem
 from nucdet.data.dataset_info import DATASET_FILE, count_folds, fold_splits, read_dataset_file
 from nucdet.data.json_stream import stream_entries
 from nucdet.errors import InputError
-from nucdet.image_names import composed, names_of
+from nucdet.image_names import compiled, composed, names_of
 
 TEST = "test"  # the split that is never trained on, and thus not divided into folds
 _GROUP_COLUMNS = ("image", "group")
@@ -52,10 +51,7 @@ def group_names(groups: str, images: Sequence[Path]) -> dict[Path, str]:
                 f"stems such as {images[0].name} in the column image"
             )
         return {image: group for image, group in found.items() if group}
-    try:
-        pattern = re.compile(composed(groups))
-    except re.error as error:
-        raise InputError(f"--groups {groups!r}: no regular expression ({error})") from None
+    pattern = compiled(groups, f"--groups {groups!r}: no regular expression")
     matches = {image: pattern.search(composed(image.stem)) for image in images}
     without = [image.name for image, match in matches.items() if not match]
     if without:
