@@ -11,10 +11,10 @@ from detectron2.config import CfgNode
 
 from nucdet.config import load_config
 from nucdet.data.datasets import class_names
-from nucdet.data.io.channel_files import open_channel_files
+from nucdet.data.io.channel_files import open_files
 from nucdet.data.io.choice import Choice, choose_channel, choose_color
 from nucdet.data.io.normalization import check_rule
-from nucdet.data.io.planes import Planes, open_planes
+from nucdet.data.io.planes import Planes
 from nucdet.data.io.windows import ImageWindows
 from nucdet.errors import InputError
 from nucdet.modeling.architecture_checks import check_architecture
@@ -185,12 +185,9 @@ class Segmenter:
 
         Raises:
             FileNotFoundError, InputError: a file cannot be read, or see
-                :func:`nucdet.data.io.channel_files.open_channel_files`.
+                :func:`nucdet.data.io.channel_files.open_files`.
         """
-        rule = self.cfg.INPUT.NORMALIZE
-        if channel_files:
-            return open_channel_files(path, channel_files, choice, rule)
-        return open_planes(path, choice, rule)
+        return open_files(path, choice, channel_files, self.cfg.INPUT.NORMALIZE)
 
     def predict_windows(
         self,

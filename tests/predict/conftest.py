@@ -12,8 +12,7 @@ from detectron2.structures import Boxes, Instances
 from PIL import Image
 from scipy import ndimage
 
-from nucdet.data.io.channel_files import open_channel_files
-from nucdet.data.io.planes import open_planes
+from nucdet.data.io.channel_files import open_files
 from nucdet.predict import Prediction, Segmenter, planning
 from nucdet.predict.formats import FORMATS
 from nucdet.predict.inputs import find_inputs
@@ -117,6 +116,7 @@ class BrightIsNucleus:
 
     names = NAMES  # of images by their size
     too_much: Exception = MemoryError()  # raised for more images than fit
+    open = staticmethod(open_files)
 
     def __init__(
         self, interrupt_at: str | None = None, most: int = 8, unfamiliar: tuple[str, ...] = ()
@@ -127,11 +127,6 @@ class BrightIsNucleus:
 
     def __call__(self) -> BrightIsNucleus:
         return self
-
-    def open(self, path, choice=None, channel_files=None):
-        if channel_files:
-            return open_channel_files(path, channel_files, choice)
-        return open_planes(path, choice)
 
     def predict_windows(self, sources, diameter=None, progress=None):
         self.seen.append([NAMES.get(source.size, "") for source in sources])

@@ -18,24 +18,27 @@ from nucdet.errors import InputError
 _Path = str | os.PathLike[str]
 
 
-def open_channel_files(
+def open_files(
     path: _Path,
-    channel_files: Mapping[str, _Path],
     choice: Choice | None = None,
+    channel_files: Mapping[str, _Path] | None = None,
     normalize: str = "none",
 ) -> Planes:
-    """Open an image with one file for each channel.
+    """Open an image of one file, or with one file for each channel.
 
     Args:
         path: the file that shows the nuclei.
-        channel_files: the file of each channel by its name, among them ``path``.
-        choice: of planes in each file; its channel is ignored.
+        choice: of planes in each file; its channel is ignored if there are several.
+        channel_files: the file of each channel by its name, among them ``path``; None or empty:
+            ``path`` is the whole image.
         normalize: see :func:`open_planes`.
 
     Raises:
         FileNotFoundError, InputError: see :func:`open_planes`; or a file has several channels,
             another size or other planes than ``path``, or this is none of the files.
     """
+    if not channel_files:
+        return open_planes(path, choice, normalize)
     path, files = Path(path), {name: Path(file) for name, file in channel_files.items()}
     chosen = next((name for name, file in files.items() if file == path), None)
     if chosen is None:
@@ -54,15 +57,12 @@ def open_channel_files(
             )
 
     def open_place(place: Place) -> ImageWindows:
-        number = planes.places.index(place)
-        sources = {name: others[number] for name, others in opened.items()}
+        sources = {name: others.at(place) for name, others in opened.items()}
         for name, source in sources.items():
             _check_alike(files[name], source, path, sources[chosen])
         return ChannelFiles(sources, chosen)
 
-    times = list(dict.fromkeys(place.time for place in planes.places))
-    depths = list(dict.fromkeys(place.z for place in planes.places))
-    return Planes(times, depths, open_place, planes.is_whole, planes.z_step)
+    return planes.opened_by(open_place)
 
 
 def _check_alike(path: Path, source: ImageWindows, model_path: Path, model: ImageWindows) -> None:

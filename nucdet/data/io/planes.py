@@ -10,6 +10,7 @@ import errno
 import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from copy import copy
 from itertools import product
 from pathlib import Path
 from typing import NamedTuple
@@ -76,7 +77,17 @@ class Planes(Sequence[ImageWindows]):
         return len(self.places)
 
     def __getitem__(self, number: int) -> ImageWindows:
-        return self._open(self.places[number])
+        return self.at(self.places[number])
+
+    def at(self, place: Place) -> ImageWindows:
+        """Open the plane at one of the :attr:`places`."""
+        return self._open(place)
+
+    def opened_by(self, open_place: Callable[[Place], ImageWindows]) -> Planes:
+        """The same planes, opened by another function."""
+        planes = copy(self)
+        planes._open = open_place
+        return planes
 
 
 class StackPlane(ImageWindows):
